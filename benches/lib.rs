@@ -1,0 +1,1 @@
+//! Measurements live in the bench targets of this package.

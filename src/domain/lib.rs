@@ -1,0 +1,25 @@
+//! What butler-sos decides, as pure functions and types.
+//!
+//! Nothing here opens a socket, asks for the time, logs, or knows an actor: time and
+//! outside data are arguments, decisions are return values. That is what makes every
+//! rule of the contract a table of cases.
+
+// --- user events
+pub mod app_id;
+pub mod datagram;
+pub mod event;
+pub mod identity;
+pub mod user_agent;
+
+// --- audit events
+pub mod audit;
+
+// --- screenshots
+pub mod image;
+pub mod redirect;
+pub mod retry;
+pub mod session;
+pub mod virtual_proxy;
+
+// --- what destinations are sent
+pub mod encode;
