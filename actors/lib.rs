@@ -1,1 +1,12 @@
-//! The actors.
+//! The actors of butler-sos, one file each, and the kit that they share.
+//!
+//! An actor knows messages and outlets, never another actor: who is connected to whom is
+//! decided in one place, the server's topology.
+
+// --- the kit
+pub mod message;
+pub mod metric;
+pub mod outlet;
+pub mod supervisor;
+#[cfg(test)]
+pub mod testing;

@@ -1,0 +1,472 @@
+//! Every figure that the server shows about itself.
+//!
+//! One registry for the process; actors hold handles ([`ActorMeter`], [`DestinationMeter`],
+//! [`IntakeMeter`]) whose counters are single atomics, so counting costs nothing to look up.
+//! Gauges that somebody else knows better (journal size, process memory) are set just before
+//! a scrape by whoever serves it.
+//!
+//! Conservation, when nothing is under way: for each intake
+//! `received = stored + rejected + shed`; for each destination
+//! `stored = delivered + waiting + dead-lettered + expired` as counted by the journal's offsets.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActorLabel {
+    actor: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActorReason {
+    actor: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct IntakeLabel {
+    intake: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct IntakeReason {
+    intake: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DestinationLabel {
+    destination: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DestinationReason {
+    destination: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StreamLabel {
+    stream: &'static str,
+}
+
+type Float = Gauge<f64, AtomicU64>;
+
+/// The registry and the families in it; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    actor: ActorFamilies,
+    intake: IntakeFamilies,
+    destination: DestinationFamilies,
+    stream: StreamFamilies,
+    process: ProcessGauges,
+    states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+}
+
+#[derive(Clone, Default)]
+struct ActorFamilies {
+    received: Family<ActorLabel, Counter>,
+    sent: Family<ActorLabel, Counter>,
+    rejected: Family<ActorReason, Counter>,
+    restarts: Family<ActorLabel, Counter>,
+    mailbox_depth: Family<ActorLabel, Gauge>,
+    mailbox_bound: Family<ActorLabel, Gauge>,
+}
+
+#[derive(Clone, Default)]
+struct IntakeFamilies {
+    received: Family<IntakeLabel, Counter>,
+    stored: Family<IntakeLabel, Counter>,
+    rejected: Family<IntakeReason, Counter>,
+    shed: Family<IntakeReason, Counter>,
+    kernel: Family<IntakeLabel, Counter>,
+    remarks: Family<IntakeReason, Counter>,
+}
+
+#[derive(Clone, Default)]
+struct DestinationFamilies {
+    delivered: Family<DestinationLabel, Counter>,
+    batches: Family<DestinationLabel, Counter>,
+    bytes: Family<DestinationLabel, Counter>,
+    errors: Family<DestinationReason, Counter>,
+    dead_lettered: Family<DestinationLabel, Counter>,
+    missed: Family<DestinationLabel, Counter>,
+    lag_events: Family<DestinationLabel, Gauge>,
+    lag_seconds: Family<DestinationLabel, Float>,
+    up: Family<DestinationLabel, Gauge>,
+}
+
+#[derive(Clone)]
+struct StreamFamilies {
+    bytes: Family<StreamLabel, Gauge>,
+    segments: Family<StreamLabel, Gauge>,
+    records: Family<StreamLabel, Gauge>,
+    sync_seconds: Histogram,
+    append_errors: Counter,
+}
+
+#[derive(Clone, Default)]
+struct ProcessGauges {
+    resident_bytes: Gauge,
+    open_fds: Gauge,
+    threads: Gauge,
+    cpu_seconds: Counter<f64, AtomicU64>,
+    start_seconds: Float,
+}
+
+/// How a destination is doing, in words, for `/ready` and the operator.
+#[derive(Debug, Clone, Default)]
+pub struct DestinationState {
+    pub up: bool,
+    pub last_error: Option<String>,
+    /// When the last error was met, unix milliseconds.
+    pub last_error_unix_ms: Option<u64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Arc::new(Mutex::new(Registry::with_prefix("butler_sos"))),
+            actor: ActorFamilies::default(),
+            intake: IntakeFamilies::default(),
+            destination: DestinationFamilies::default(),
+            stream: StreamFamilies {
+                bytes: Family::default(),
+                segments: Family::default(),
+                records: Family::default(),
+                sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+                append_errors: Counter::default(),
+            },
+            process: ProcessGauges::default(),
+            states: Arc::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let r = &mut *registry;
+        let a = &self.actor;
+        r.register("messages_received", "Messages that an actor took from its mailbox", a.received.clone());
+        r.register("messages_sent", "Messages that an actor sent on", a.sent.clone());
+        r.register("messages_rejected", "Items that an actor refused", a.rejected.clone());
+        r.register("actor_restarts", "Restarts of an actor after a panic", a.restarts.clone());
+        r.register("mailbox_depth", "Work under way into an actor", a.mailbox_depth.clone());
+        r.register("mailbox_bound", "Most work that may be under way", a.mailbox_bound.clone());
+        let i = &self.intake;
+        r.register("events_received", "Events that an intake was given", i.received.clone());
+        r.register("events_stored", "Events written to the journal", i.stored.clone());
+        r.register("events_rejected", "Events refused, by reason", i.rejected.clone());
+        r.register("events_shed", "Events dropped for want of room, by reason", i.shed.clone());
+        r.register("events_dropped_by_kernel", "Datagrams that the kernel dropped", i.kernel.clone());
+        r.register("events_remarked", "Events kept with something remarkable", i.remarks.clone());
+        let d = &self.destination;
+        r.register("events_delivered", "Events that a destination took", d.delivered.clone());
+        r.register("batches_delivered", "Batches that a destination took", d.batches.clone());
+        r.register("bytes_delivered", "Bytes that a destination took", d.bytes.clone());
+        r.register("delivery_errors", "Failed deliveries, by class", d.errors.clone());
+        r.register("events_dead_lettered", "Events that a destination refused", d.dead_lettered.clone());
+        r.register("events_missed", "Events removed or damaged before delivery", d.missed.clone());
+        r.register("destination_lag_events", "Events waiting for a destination", d.lag_events.clone());
+        r.register("destination_lag_seconds", "Age of the oldest waiting event", d.lag_seconds.clone());
+        r.register("destination_up", "1 when the last delivery succeeded", d.up.clone());
+        let s = &self.stream;
+        r.register("journal_bytes", "Size of a stream on disk", s.bytes.clone());
+        r.register("journal_segments", "Segment files of a stream", s.segments.clone());
+        r.register("journal_records", "Records that a stream holds", s.records.clone());
+        r.register("journal_sync_seconds", "Time of one sync of the journal", s.sync_seconds.clone());
+        r.register("journal_append_errors", "Appends that the disk refused", s.append_errors.clone());
+        let p = &self.process;
+        r.register("process_resident_bytes", "Resident memory", p.resident_bytes.clone());
+        r.register("process_open_fds", "Open file descriptors", p.open_fds.clone());
+        r.register("process_threads", "Threads", p.threads.clone());
+        r.register("process_cpu_seconds", "Processor time used", p.cpu_seconds.clone());
+        r.register("process_start_time_seconds", "Start of the process, unix time", p.start_seconds.clone());
+    }
+
+    /// The handle for one actor; `name` is its one name everywhere.
+    #[must_use]
+    pub fn actor(&self, name: &'static str) -> ActorMeter {
+        let label = ActorLabel { actor: name };
+        ActorMeter {
+            name,
+            received: self.actor.received.get_or_create_owned(&label),
+            sent: self.actor.sent.get_or_create_owned(&label),
+            restarts: self.actor.restarts.get_or_create_owned(&label),
+            mailbox_depth: self.actor.mailbox_depth.get_or_create_owned(&label),
+            mailbox_bound: self.actor.mailbox_bound.get_or_create_owned(&label),
+            rejected: self.actor.rejected.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn intake(&self, name: &'static str) -> IntakeMeter {
+        let label = IntakeLabel { intake: name };
+        IntakeMeter {
+            name,
+            received: self.intake.received.get_or_create_owned(&label),
+            stored: self.intake.stored.get_or_create_owned(&label),
+            kernel: self.intake.kernel.get_or_create_owned(&label),
+            rejected: self.intake.rejected.clone(),
+            shed: self.intake.shed.clone(),
+            remarks: self.intake.remarks.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn destination(&self, name: &'static str) -> DestinationMeter {
+        let label = DestinationLabel { destination: name };
+        let families = &self.destination;
+        let meter = DestinationMeter {
+            name,
+            delivered: families.delivered.get_or_create_owned(&label),
+            batches: families.batches.get_or_create_owned(&label),
+            bytes: families.bytes.get_or_create_owned(&label),
+            dead_lettered: families.dead_lettered.get_or_create_owned(&label),
+            missed: families.missed.get_or_create_owned(&label),
+            lag_events: families.lag_events.get_or_create_owned(&label),
+            lag_seconds: families.lag_seconds.get_or_create_owned(&label),
+            up: families.up.get_or_create_owned(&label),
+            errors: families.errors.clone(),
+            states: Arc::clone(&self.states),
+        };
+        meter.set_up();
+        meter
+    }
+
+    /// The state of every destination, by name.
+    #[must_use]
+    pub fn destination_states(&self) -> BTreeMap<&'static str, DestinationState> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[must_use]
+    pub fn journal(&self) -> JournalMeter {
+        JournalMeter { families: self.stream.clone() }
+    }
+
+    /// Sets the figures of the process itself.
+    pub fn set_process(&self, figures: &ProcessFigures) {
+        let p = &self.process;
+        p.resident_bytes.set(to_i64(figures.resident_bytes));
+        p.open_fds.set(to_i64(figures.open_fds));
+        p.threads.set(to_i64(figures.threads));
+        p.start_seconds.set(figures.start_unix_seconds);
+        p.cpu_seconds.inc_by((figures.cpu_seconds - p.cpu_seconds.get()).max(0.0));
+    }
+
+    /// The exposition in Prometheus text format.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open_metrics = String::with_capacity(16 * 1024);
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut open_metrics, &registry);
+        to_prometheus_text(&open_metrics)
+    }
+}
+
+/// OpenMetrics names a counter without the `_total` of its samples; the Prometheus text format
+/// names it with. Everything else that we expose is the same in both.
+fn to_prometheus_text(open_metrics: &str) -> String {
+    let counters: Vec<&str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::with_capacity(open_metrics.len() + 1024);
+    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        let meta = line.strip_prefix("# HELP ").map(|rest| ("HELP", rest));
+        let meta = meta.or_else(|| line.strip_prefix("# TYPE ").map(|rest| ("TYPE", rest)));
+        let _ = match meta.and_then(|(kind, rest)| Some((kind, rest.split_once(' ')?))) {
+            Some((kind, (name, rest))) if counters.contains(&name) => {
+                writeln!(text, "# {kind} {name}_total {rest}")
+            }
+            _ => writeln!(text, "{line}"),
+        };
+    }
+    text
+}
+
+/// What one actor counts about itself.
+#[derive(Clone)]
+pub struct ActorMeter {
+    name: &'static str,
+    pub received: Counter,
+    pub sent: Counter,
+    pub restarts: Counter,
+    mailbox_depth: Gauge,
+    mailbox_bound: Gauge,
+    rejected: Family<ActorReason, Counter>,
+}
+
+impl ActorMeter {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn rejected(&self, reason: &'static str, items: u64) {
+        self.rejected.get_or_create(&ActorReason { actor: self.name, reason }).inc_by(items);
+    }
+
+    pub fn set_mailbox(&self, depth: u32, bound: u32) {
+        self.mailbox_depth.set(i64::from(depth));
+        self.mailbox_bound.set(i64::from(bound));
+    }
+}
+
+/// What one intake counts: where every event that it was given went.
+#[derive(Clone)]
+pub struct IntakeMeter {
+    name: &'static str,
+    pub received: Counter,
+    pub stored: Counter,
+    pub kernel: Counter,
+    rejected: Family<IntakeReason, Counter>,
+    shed: Family<IntakeReason, Counter>,
+    remarks: Family<IntakeReason, Counter>,
+}
+
+impl IntakeMeter {
+    pub fn rejected(&self, reason: &'static str) -> Counter {
+        self.rejected.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+    }
+
+    pub fn shed(&self, reason: &'static str) -> Counter {
+        self.shed.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+    }
+
+    /// Counts an event that is kept, but with something an administrator may want to know.
+    pub fn remark(&self, reason: &'static str) -> Counter {
+        self.remarks.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+    }
+}
+
+/// What one destination counts.
+#[derive(Clone)]
+pub struct DestinationMeter {
+    name: &'static str,
+    pub delivered: Counter,
+    pub batches: Counter,
+    pub bytes: Counter,
+    pub dead_lettered: Counter,
+    pub missed: Counter,
+    pub lag_events: Gauge,
+    pub lag_seconds: Float,
+    up: Gauge,
+    errors: Family<DestinationReason, Counter>,
+    states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+}
+
+impl DestinationMeter {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn set_up(&self) {
+        self.up.set(1);
+        self.with_state(|state| state.up = true);
+    }
+
+    /// Counts a failed delivery; `class` is a short stable word, `words` is for people.
+    pub fn failed(&self, class: &'static str, words: &str, unix_ms: u64) {
+        self.up.set(0);
+        self.errors.get_or_create(&DestinationReason { destination: self.name, reason: class }).inc();
+        self.with_state(|state| {
+            state.up = false;
+            state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
+            state.last_error_unix_ms = Some(unix_ms);
+        });
+    }
+
+    fn with_state(&self, change: impl FnOnce(&mut DestinationState)) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        change(states.entry(self.name).or_default());
+    }
+}
+
+const LAST_ERROR_CHARS_MAX: usize = 500;
+
+/// What the journal counts.
+#[derive(Clone)]
+pub struct JournalMeter {
+    families: StreamFamilies,
+}
+
+impl JournalMeter {
+    pub fn set_stream(&self, stream: &'static str, bytes: u64, segments: u64, records: u64) {
+        let label = StreamLabel { stream };
+        self.families.bytes.get_or_create(&label).set(to_i64(bytes));
+        self.families.segments.get_or_create(&label).set(to_i64(segments));
+        self.families.records.get_or_create(&label).set(to_i64(records));
+    }
+
+    pub fn synced(&self, took: Duration) {
+        self.families.sync_seconds.observe(took.as_secs_f64());
+    }
+
+    pub fn append_failed(&self) {
+        self.families.append_errors.inc();
+    }
+}
+
+/// Figures of the process, as the operating system tells them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessFigures {
+    pub resident_bytes: u64,
+    pub open_fds: u64,
+    pub threads: u64,
+    pub cpu_seconds: f64,
+    pub start_unix_seconds: f64,
+}
+
+fn to_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_with_their_suffix() {
+        let metrics = Metrics::new();
+        metrics.intake("user_events").rejected("size").inc_by(3);
+        let text = metrics.expose();
+        assert!(text.contains("# TYPE butler_sos_events_rejected_total counter\n"), "{text}");
+        assert!(
+            text.contains("butler_sos_events_rejected_total{intake=\"user_events\",reason=\"size\"} 3\n")
+        );
+        assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn a_destination_remembers_its_last_error() {
+        let metrics = Metrics::new();
+        let meter = metrics.destination("influx_sink");
+        meter.failed("http-503", "server busy", 7);
+        let state = &metrics.destination_states()["influx_sink"];
+        assert!(!state.up);
+        assert_eq!(state.last_error.as_deref(), Some("server busy"));
+    }
+}
