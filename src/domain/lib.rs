@@ -7,6 +7,7 @@
 // --- user events
 pub mod app_id;
 pub mod datagram;
+pub mod enrichment;
 pub mod event;
 pub mod identity;
 pub mod user_agent;
