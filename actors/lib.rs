@@ -4,9 +4,14 @@
 //! decided in one place, the server's topology.
 
 // --- the kit
+pub mod guard;
 pub mod message;
 pub mod metric;
 pub mod outlet;
 pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
+
+// --- between intake and destinations
+pub mod journal;
+pub mod sink;

@@ -1,1 +1,213 @@
-//! The messages.
+//! What actors say to each other.
+//!
+//! Facts are a noun and a participle (`DatagramsReceived`), questions are nouns (`NextBatch`).
+//! Messages carry batches: one message per event would cost more than the event's work.
+//! `Debug` prints counts, not payloads.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use butler_sos_domain::app_id::AppNames;
+
+use crate::journal::batch::{Batch, RecordBatch};
+
+// === streams and consumers
+
+/// The streams of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    UserEvents,
+    AuditEvents,
+    /// Accepted screenshot events whose image is still to be fetched.
+    Screenshots,
+}
+
+impl Stream {
+    pub const ALL: [Self; 3] = [Self::UserEvents, Self::AuditEvents, Self::Screenshots];
+
+    /// The stream's one name: directory, metric label, log key.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UserEvents => "user-events",
+            Self::AuditEvents => "audit-events",
+            Self::Screenshots => "screenshots",
+        }
+    }
+}
+
+/// Who reads a stream, with an offset of its own. `name` is also the destination's metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Consumer {
+    pub stream: Stream,
+    pub name: &'static str,
+}
+
+// === intake
+
+/// What one turn of the UDP receiver brought: one arena, and where each datagram lies in it.
+#[derive(Default)]
+pub struct DatagramsReceived {
+    pub arena: Vec<u8>,
+    pub datagrams: Vec<Datagram>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram {
+    pub start: usize,
+    pub len: usize,
+    pub source: SocketAddr,
+    /// Unix nanoseconds, strictly increasing within the process.
+    pub received_ns: u64,
+}
+
+impl DatagramsReceived {
+    #[must_use]
+    pub fn bytes_of(&self, datagram: &Datagram) -> &[u8] {
+        self.arena.get(datagram.start..datagram.start + datagram.len).unwrap_or_default()
+    }
+}
+
+impl Message for DatagramsReceived {
+    type Result = ();
+}
+
+impl fmt::Debug for DatagramsReceived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatagramsReceived({} datagrams, {} bytes)", self.datagrams.len(), self.arena.len())
+    }
+}
+
+/// The app directory has a new table of names.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct AppNamesLearned(pub Arc<AppNames>);
+
+// === the journal
+
+/// Store these records; answered when the group commit that holds them is on disk.
+#[derive(Message)]
+#[rtype(result = "Result<Range<u64>, AppendRefused>")]
+pub struct Append {
+    pub stream: Stream,
+    pub records: RecordBatch,
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Append({}, {} records)", self.stream.name(), self.records.len())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRefused {
+    #[error("the stream is at its size limit and the consumers have not caught up")]
+    Full,
+    #[error("the disk refused: {0}")]
+    Disk(String),
+}
+
+/// How far a consumer has got, and what it noted with its last commit.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Position, JournalError>")]
+pub struct PositionOf(pub Consumer);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The first record that is not yet committed.
+    pub offset: u64,
+    /// What the consumer noted: opaque to the journal.
+    pub note: Vec<u8>,
+}
+
+/// Records from `from` on; answered when there are some.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Batch, JournalError>")]
+pub struct NextBatch {
+    pub consumer: Consumer,
+    pub from: u64,
+    pub appetite: Appetite,
+}
+
+/// How much a consumer takes at once, and how long it lets a batch grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appetite {
+    pub records_max: usize,
+    pub bytes_max: usize,
+    /// Wait this long after the first record for the batch to fill; zero takes what is there.
+    pub linger: Duration,
+}
+
+/// Everything below `offset` is delivered. Offset and note change together.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), JournalError>")]
+pub struct Commit {
+    pub consumer: Consumer,
+    pub offset: u64,
+    /// `None` keeps the last note.
+    pub note: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    #[error("the journal does not know consumer {0}")]
+    UnknownConsumer(&'static str),
+    #[error("the journal's disk refused: {0}")]
+    Disk(String),
+}
+
+/// From now on no batch lingers; answered when every consumer has committed all there is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct CatchUp;
+
+/// The first offset appended at or after a time, for replay.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<u64, JournalError>")]
+pub struct OffsetAt {
+    pub stream: Stream,
+    pub unix_ns: u64,
+}
+
+/// The state of streams and consumers; also sets their gauges.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "JournalState")]
+pub struct JournalStateNow;
+
+#[derive(Debug, Clone, Default)]
+pub struct JournalState {
+    pub consumers: Vec<ConsumerState>,
+    /// Why the last append failed, while appends fail.
+    pub append_trouble: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ConsumerState {
+    pub consumer: Consumer,
+    pub committed: u64,
+    pub lag_records: u64,
+    pub lag_seconds: f64,
+}
+
+// === what is kept aside
+
+/// Lines of JSON (without newline) to keep: rejected datagrams, dead letters. Answered when on disk.
+#[derive(Message)]
+#[rtype(result = "Result<(), KeepRefused>")]
+pub struct Keep {
+    pub lines: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keep({} lines)", self.lines.len())
+    }
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("not kept: {0}")]
+pub struct KeepRefused(pub String);

@@ -152,9 +152,8 @@ where
                 ready!(pause.as_mut().poll(cx));
                 this.pause = None;
                 // `restart` drops the actor's futures, whose destructors may panic too.
-                catch_unwind(AssertUnwindSafe(|| this.fut.restart())).map(|restarted| {
-                    if restarted { Step::Again } else { Step::Ended }
-                })
+                catch_unwind(AssertUnwindSafe(|| this.fut.restart()))
+                    .map(|restarted| if restarted { Step::Again } else { Step::Ended })
             } else {
                 catch_unwind(AssertUnwindSafe(|| this.poll_actor(cx))).map(|poll| match poll {
                     Poll::Pending => Step::Waits,

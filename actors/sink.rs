@@ -1,0 +1,363 @@
+//! The pull–write–commit loop that every destination shares.
+//!
+//! Receives: nothing; it pulls.
+//! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `Keep` to the dead letters.
+//! Keeps: its position, which the journal keeps durable.
+//! When full: the journal keeps what is not taken yet; memory holds one batch.
+//! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::{Actor, AsyncContext, Context, Message, Supervised, WrapFuture};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use serde::{Deserialize, Serialize};
+use slog::{Logger, error, info, warn};
+
+use crate::journal::batch::Batch;
+use crate::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
+use crate::metric::{ActorMeter, DestinationMeter};
+use crate::outlet::Outlet;
+
+/// A far side that takes batches. All state of delivery that must survive is in the journal.
+pub trait Destination: 'static {
+    /// Puts the far side in line with the last commit, before the first batch and after a restart.
+    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<(), Trouble>> {
+        let _ = position;
+        async { Ok(()) }
+    }
+
+    /// Takes the batch, or a first part of it, or says why not now.
+    ///
+    /// Called again with the same batch after trouble, so it must be safe to repeat. What the far
+    /// side will never take comes back in [`Delivered::refused`], each item alone.
+    fn deliver(
+        &mut self,
+        batch: &Batch,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Delivered, Trouble>>;
+}
+
+/// What the far side took.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Everything below is done with: delivered or refused. At most the batch's own end.
+    pub next_offset: u64,
+    pub events: u64,
+    pub bytes: u64,
+    pub refused: Vec<Refused>,
+    /// To be committed with the offset; `None` keeps the last note.
+    pub note: Option<Vec<u8>>,
+}
+
+/// One event that the far side will never take.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub offset: u64,
+    /// The far side's own words, or what is wrong with the event.
+    pub reason: String,
+    pub record: Vec<u8>,
+}
+
+/// Why a delivery did not succeed; it will be tried again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{class}: {words}")]
+pub struct Trouble {
+    /// A short stable word for the metric: `connect`, `timeout`, `http-503`, `disk`, …
+    pub class: &'static str,
+    /// For people. Holds no secret.
+    pub words: String,
+    /// What the far side asked for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Trouble {
+    pub fn new(class: &'static str, words: impl Into<String>) -> Self {
+        Self { class, words: words.into(), retry_after: None }
+    }
+}
+
+/// Lets a destination note something durable before it takes a step that cannot be undone.
+pub struct Progress {
+    consumer: Consumer,
+    commit: Outlet<Commit>,
+    offset: u64,
+}
+
+impl Progress {
+    /// Notes `note` at the offset where the batch began.
+    pub async fn note(&self, note: Vec<u8>) -> Result<(), Trouble> {
+        let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
+        match self.commit.ask(commit).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Trouble::new("journal", error.to_string())),
+            Err(gone) => Err(Trouble::new("journal", gone.to_string())),
+        }
+    }
+}
+
+/// Pauses between attempts (`Pipeline.retry`).
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    pub min: Duration,
+    pub max: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(1), max: Duration::from_secs(60) }
+    }
+}
+
+impl Pauses {
+    /// Growing pauses with jitter, without end.
+    pub fn growing(self) -> impl Iterator<Item = Duration> {
+        let max = self.max;
+        ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .without_max_times()
+            .with_jitter()
+            .build()
+            .map(move |pause| pause.min(max))
+    }
+}
+
+/// What a sink needs besides its destination.
+#[derive(Clone)]
+pub struct SinkConfig {
+    pub consumer: Consumer,
+    pub appetite: Appetite,
+    pub pauses: Pauses,
+    pub outlets: SinkOutlets,
+    pub actor: ActorMeter,
+    pub meter: DestinationMeter,
+    pub log: Logger,
+}
+
+/// Where a sink's questions lead.
+#[derive(Clone)]
+pub struct SinkOutlets {
+    pub to_position: Outlet<PositionOf>,
+    pub to_next: Outlet<NextBatch>,
+    pub to_commit: Outlet<Commit>,
+    pub to_dead_letters: Outlet<Keep>,
+}
+
+/// The actor: the loop, run in its own context so that the supervisor sees its panics.
+pub struct Sink<D> {
+    config: SinkConfig,
+    make: Arc<dyn Fn() -> D + Send + Sync>,
+}
+
+impl<D: Destination> Sink<D> {
+    pub fn new(config: SinkConfig, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
+        Self { config, make: Arc::new(make) }
+    }
+}
+
+impl<D: Destination> Actor for Sink<D> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let run = Run { config: self.config.clone(), destination: (self.make)() };
+        ctx.spawn(run.forever().into_actor(self));
+    }
+}
+
+impl<D: Destination> Supervised for Sink<D> {}
+
+struct Run<D> {
+    config: SinkConfig,
+    destination: D,
+}
+
+impl<D: Destination> Run<D> {
+    async fn forever(mut self) {
+        let mut from = self.resume().await;
+        let (consumer, appetite) = (self.config.consumer, self.config.appetite);
+        loop {
+            let batch = self.ask(&self.config.outlets.to_next, NextBatch { consumer, from, appetite }).await;
+            self.report_skipped(&batch);
+            if batch.is_empty() {
+                from = batch.next_offset();
+                self.commit(from, None).await;
+                continue;
+            }
+            self.config.actor.received.inc();
+            let delivered = self.deliver(&batch, from).await;
+            self.bury(&delivered.refused).await;
+            self.commit(delivered.next_offset, delivered.note).await;
+            from = delivered.next_offset;
+            self.config.actor.sent.inc();
+            self.config.meter.batches.inc();
+            self.config.meter.delivered.inc_by(delivered.events);
+            self.config.meter.bytes.inc_by(delivered.bytes);
+        }
+    }
+
+    /// The offset to go on from, once the far side is in line with the last commit.
+    async fn resume(&mut self) -> u64 {
+        let mut pauses = self.config.pauses.growing();
+        loop {
+            let position = self.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
+            match self.destination.resume(&position).await {
+                Ok(()) => {
+                    self.config.meter.set_up();
+                    return position.offset;
+                }
+                Err(trouble) => self.pause(&trouble, &mut pauses).await,
+            }
+        }
+    }
+
+    async fn deliver(&mut self, batch: &Batch, from: u64) -> Delivered {
+        let progress = Progress {
+            consumer: self.config.consumer,
+            commit: self.config.outlets.to_commit.clone(),
+            offset: from,
+        };
+        let mut pauses = self.config.pauses.growing();
+        let mut failures = 0_u64;
+        loop {
+            match self.destination.deliver(batch, &progress).await {
+                Ok(delivered) => {
+                    if failures > 0 {
+                        info!(self.config.log, "destination takes events again";
+                            "destination" => self.config.meter.name(), "failures" => failures);
+                    }
+                    self.config.meter.set_up();
+                    return delivered;
+                }
+                Err(trouble) => {
+                    failures += 1;
+                    self.pause(&trouble, &mut pauses).await;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, trouble: &Trouble, pauses: &mut impl Iterator<Item = Duration>) {
+        let pause = pauses.next().unwrap_or(self.config.pauses.max);
+        let pause = trouble.retry_after.map_or(pause, |asked| asked.max(self.config.pauses.min));
+        self.config.meter.failed(trouble.class, &trouble.words, unix_ms());
+        warn!(self.config.log, "destination does not take events, will try again";
+            "destination" => self.config.meter.name(), "class" => trouble.class,
+            "error" => &trouble.words, "pause_ms" => pause.as_millis());
+        tokio::time::sleep(pause).await;
+    }
+
+    fn report_skipped(&self, batch: &Batch) {
+        for skipped in batch.skipped() {
+            let events = skipped.offsets.end - skipped.offsets.start;
+            self.config.meter.missed.inc_by(events);
+            error!(self.config.log, "records are gone from the journal before delivery";
+                "destination" => self.config.meter.name(), "records" => events,
+                "from" => skipped.offsets.start, "why" => ?skipped.why);
+        }
+    }
+
+    /// Keeps what the far side refused, before the commit forgets it.
+    async fn bury(&self, refused: &[Refused]) {
+        if refused.is_empty() {
+            return;
+        }
+        let time = unix_ms();
+        let name = self.config.meter.name();
+        let stream = self.config.consumer.stream.name();
+        let letters = refused.iter().map(|refused| DeadLetter::new(time, name, stream, refused));
+        let lines: Vec<Vec<u8>> = letters.map(|letter| letter.to_line()).collect();
+        while let Err(error) = self.keep(lines.clone()).await {
+            error!(self.config.log, "a dead letter cannot be kept, will try again";
+                "destination" => name, "error" => error);
+            tokio::time::sleep(self.config.pauses.min).await;
+        }
+        self.config.meter.dead_lettered.inc_by(refused.len() as u64);
+        for refused in refused.iter().take(DEAD_LETTERS_LOGGED_MAX) {
+            warn!(self.config.log, "event refused, kept as a dead letter";
+                "destination" => name, "offset" => refused.offset, "reason" => &refused.reason);
+        }
+    }
+
+    async fn keep(&self, lines: Vec<Vec<u8>>) -> Result<(), String> {
+        match self.config.outlets.to_dead_letters.ask(Keep { lines }).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refused)) => Err(refused.to_string()),
+            Err(gone) => Err(gone.to_string()),
+        }
+    }
+
+    async fn commit(&self, offset: u64, note: Option<Vec<u8>>) {
+        let commit = Commit { consumer: self.config.consumer, offset, note };
+        self.ask(&self.config.outlets.to_commit, commit).await;
+    }
+
+    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
+    async fn ask<M, T, E>(&self, outlet: &Outlet<M>, question: M) -> T
+    where
+        M: Message<Result = Result<T, E>> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        loop {
+            let error = match outlet.ask(question.clone()).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(error)) => error.to_string(),
+                Err(gone) => gone.to_string(),
+            };
+            warn!(self.config.log, "the journal does not answer, will ask again";
+                "destination" => self.config.meter.name(), "error" => error);
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+        }
+    }
+}
+
+const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
+const DEAD_LETTERS_LOGGED_MAX: usize = 10;
+
+/// An event that a destination refused, as it is kept: one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Unix milliseconds.
+    pub time: u64,
+    pub destination: String,
+    pub stream: String,
+    pub offset: u64,
+    pub reason: String,
+    /// The journal record, in hex: what a retry delivers.
+    pub record: String,
+}
+
+impl DeadLetter {
+    fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
+        use std::fmt::Write as _;
+        let mut record = String::with_capacity(refused.record.len() * 2);
+        for byte in &refused.record {
+            let _ = write!(record, "{byte:02x}");
+        }
+        Self {
+            time,
+            destination: destination.to_owned(),
+            stream: stream.to_owned(),
+            offset: refused.offset,
+            reason: refused.reason.chars().take(REASON_CHARS_MAX).collect(),
+            record,
+        }
+    }
+
+    fn to_line(&self) -> Vec<u8> {
+        // Strings and numbers always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+const REASON_CHARS_MAX: usize = 1_000;
+
+/// Unix time in milliseconds.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
