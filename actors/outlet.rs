@@ -135,6 +135,12 @@ where
         self.to.send(Parcel { body, passage }).await.map_err(|_| Gone)
     }
 
+    /// As [`Outlet::ask`], with a passage that already answers for its events.
+    pub async fn ask_with(&self, body: M, mut passage: Passage) -> Result<M::Result, Gone> {
+        passage._room = Some(self.acquire(1).await?);
+        self.to.send(Parcel { body, passage }).await.map_err(|_| Gone)
+    }
+
     /// Sends with the room that an earlier outlet of the same chain has given.
     #[expect(clippy::disallowed_methods, reason = "the passage holds the bound that do_send ignores")]
     pub fn pass(&self, body: M, passage: Passage) {

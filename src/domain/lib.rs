@@ -10,6 +10,7 @@ pub mod datagram;
 pub mod enrichment;
 pub mod event;
 pub mod identity;
+pub mod sample;
 pub mod user_agent;
 
 // --- audit events

@@ -1,0 +1,45 @@
+# butler-sos: what can be done here. `make` prints this list.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+CONFIG ?= conf/default.yaml
+# Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
+TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+.PHONY: help run build test check fmt deny bench fake-qlik clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: build ## install what the build needs, build, and run with CONFIG (conf/default.yaml)
+	$(TARGET)/release/butler-sos run -c $(CONFIG)
+
+build: ## install what the build needs and build the server
+	scripts/install build
+	$(CARGO) build --release --locked --bin butler-sos
+
+test: ## install what the tests need and run every test
+	scripts/install build test
+	$(CARGO) build --workspace --bins --locked --features test-panics
+	$(CARGO) test --workspace --locked --features test-panics
+
+check: ## formatting, lints, licences and advisories
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	scripts/deny
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+deny: ## licences, advisories, duplicate versions, sources
+	scripts/deny
+
+bench: ## what parsing, encoding and the journal cost
+	$(CARGO) bench --package butler-sos-benches
+
+fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
+	scripts/install build
+	$(CARGO) run --package butler-sos-integration-tests --bin fake-qlik -- --dir ./data/fake-qlik
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,580 @@
+//! The journal: the one place where events are on disk between intake and destinations.
+//!
+//! Receives: `Append`, `PositionOf`, `NextBatch`, `Commit`, `CatchUp`, `OffsetAt`, `JournalStateNow`.
+//! Sends: nothing; it answers.
+//! Keeps: the [`Store`], who waits for records, who waits for a sync.
+//! When full: `Append` is refused, or the oldest records go, as the stream's policy says.
+//! When it fails: a refused write is an answer; a panic reopens the store from its files.
+//!
+//! Syncs run on a blocking thread, one per lane (a stream, or the commits) at a time, while
+//! appends and reads go on; everything that arrived during one sync is covered by the next.
+//! That is the group commit: under load one sync serves many appends, alone nobody waits.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised,
+    WrapFuture,
+};
+use slog::{Logger, error, info, warn};
+use tokio::sync::oneshot;
+
+use super::batch::Batch;
+use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId, SyncDone, SyncJob};
+use super::stream::AppendError;
+use crate::message::{
+    Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
+    JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream,
+};
+use crate::metric::{ActorMeter, IntakeMeter, JournalMeter};
+use crate::outlet::{Parcel, Passage};
+
+/// What the actor needs to know (`Pipeline.journal`).
+#[derive(Clone)]
+pub struct JournalConfig {
+    pub store: StoreConfig,
+    /// Everyone who reads; a consumer of the store that is not listed is forgotten.
+    pub consumers: Vec<Consumer>,
+    /// How long user events may wait for their sync; the other streams never wait.
+    pub commit_interval: Duration,
+    pub meter: JournalMeter,
+    pub actor: ActorMeter,
+    /// Counts of the intakes whose events end here.
+    pub intakes: BTreeMap<Stream, IntakeMeter>,
+    pub log: Logger,
+}
+
+impl JournalConfig {
+    /// Opens the store and says what had to be mended.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process holds it; otherwise what the disk says.
+    pub fn open(&self) -> Result<Store, StoreError> {
+        let (store, recoveries) = Store::open(self.store.clone())?;
+        for recovery in recoveries {
+            warn!(self.log, "the journal was not whole and has been mended"; "recovery" => ?recovery);
+        }
+        Ok(store)
+    }
+}
+
+/// The actor.
+pub struct Journal {
+    config: JournalConfig,
+    /// `None` only between a panic and the reopening.
+    open: Option<Open>,
+    readers: Vec<Reader>,
+    reader_last: u64,
+    lanes: BTreeMap<Lane, LaneState>,
+    /// When set, no batch lingers.
+    draining: bool,
+    catching_up: Vec<oneshot::Sender<()>>,
+    append_trouble: Option<String>,
+}
+
+/// The store with its names looked up.
+struct Open {
+    store: Store,
+    streams: BTreeMap<Stream, StreamId>,
+    consumers: BTreeMap<Consumer, ConsumerId>,
+}
+
+/// Who waits for records.
+struct Reader {
+    number: u64,
+    question: NextBatch,
+    /// A timer already runs for it.
+    lingers: bool,
+    answer: oneshot::Sender<Result<Batch, JournalError>>,
+}
+
+/// What is synced on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Stream(Stream),
+    Commits,
+}
+
+#[derive(Default)]
+struct LaneState {
+    running: bool,
+    /// Something came after the running sync began, or the interval's timer runs.
+    wanted: bool,
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+}
+
+const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Journal {
+    /// An actor on a store that is already open, so that a locked or broken one stops the start.
+    #[must_use]
+    pub fn new(config: JournalConfig, store: Store) -> Self {
+        let mut journal = Self {
+            config,
+            open: None,
+            readers: Vec::new(),
+            reader_last: 0,
+            lanes: BTreeMap::new(),
+            draining: false,
+            catching_up: Vec::new(),
+            append_trouble: None,
+        };
+        journal.adopt(store);
+        journal
+    }
+
+    /// Looks up streams, registers consumers, forgets those that are not configured any more.
+    fn adopt(&mut self, mut store: Store) {
+        let streams: BTreeMap<_, _> =
+            Stream::ALL.iter().filter_map(|stream| Some((*stream, store.stream(stream.name())?))).collect();
+        let mut consumers = BTreeMap::new();
+        for (stream, id) in &streams {
+            let wanted: Vec<_> = self.config.consumers.iter().filter(|c| c.stream == *stream).collect();
+            let names: Vec<_> = wanted.iter().map(|consumer| consumer.name).collect();
+            match store.retain_consumers(*id, &names) {
+                Ok(gone) => {
+                    for name in gone {
+                        info!(self.config.log, "a destination is no longer configured, its position is forgotten";
+                            "stream" => stream.name(), "destination" => name);
+                    }
+                }
+                Err(error) => {
+                    warn!(self.config.log, "cannot forget old consumers"; "error" => %error);
+                }
+            }
+            for consumer in wanted {
+                match store.register(*id, consumer.name, Start::Oldest) {
+                    Ok(id) => {
+                        consumers.insert(*consumer, id);
+                    }
+                    Err(error) => error!(self.config.log, "cannot register a consumer";
+                        "destination" => consumer.name, "error" => %error),
+                }
+            }
+        }
+        self.open = Some(Open { store, streams, consumers });
+    }
+
+    // --- appending and syncing
+
+    fn append(&mut self, append: Append, passage: &mut Passage) -> Result<Range<u64>, AppendRefused> {
+        let Append { stream, mut records } = append;
+        let now_ns = now_ns();
+        let result = match self.stream_of(stream) {
+            Some((store, id)) => store.append(id, &mut records, now_ns),
+            None => Err(AppendError::UnknownStream),
+        };
+        let events = passage.settle_all();
+        let intake = self.config.intakes.get(&stream);
+        match result {
+            Ok(appended) => {
+                if let Some(intake) = intake {
+                    intake.stored.inc_by(events);
+                }
+                if self.append_trouble.take().is_some() {
+                    info!(self.config.log, "the journal takes events again"; "stream" => stream.name());
+                }
+                for dropped in appended.dropped {
+                    warn!(self.config.log, "the journal is full, its oldest events were dropped undelivered";
+                        "stream" => stream.name(), "destination" => dropped.consumer,
+                        "events" => dropped.offsets.end - dropped.offsets.start);
+                }
+                Ok(appended.offsets)
+            }
+            Err(error) => {
+                self.config.meter.append_failed();
+                let (reason, refused) = match &error {
+                    AppendError::Full { .. } | AppendError::TooLarge { .. } => {
+                        ("journal_full", AppendRefused::Full)
+                    }
+                    _ => ("journal_disk", AppendRefused::Disk(error.to_string())),
+                };
+                if let Some(intake) = intake {
+                    intake.shed(reason).inc_by(events);
+                }
+                // Said when it begins, not for every event that meets it.
+                if self.append_trouble.replace(error.to_string()).is_none() {
+                    error!(self.config.log, "the journal takes no events";
+                        "stream" => stream.name(), "error" => %error);
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Asks for a sync of `lane`, and for `waiting` to be told when what is there now is on disk.
+    fn want_sync(
+        &mut self,
+        lane: Lane,
+        waiting: Option<oneshot::Sender<Result<(), String>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let state = self.lanes.entry(lane).or_default();
+        state.waiting.extend(waiting);
+        if state.running {
+            state.wanted = true;
+        } else if lane == Lane::Stream(Stream::UserEvents) && !self.draining {
+            if !std::mem::replace(&mut state.wanted, true) {
+                ctx.run_later(self.config.commit_interval, move |journal, ctx| journal.sync(lane, ctx));
+            }
+        } else {
+            self.sync(lane, ctx);
+        }
+    }
+
+    fn sync(&mut self, lane: Lane, ctx: &mut Context<Self>) {
+        let job = self.sync_job(lane);
+        let state = self.lanes.entry(lane).or_default();
+        if state.running {
+            return;
+        }
+        state.wanted = false;
+        let waiting = std::mem::take(&mut state.waiting);
+        match job {
+            Ok(None) => tell(waiting, &Ok(())),
+            Err(error) => tell(waiting, &Err(error)),
+            Ok(Some(job)) => {
+                state.running = true;
+                let begun = Instant::now();
+                let run = async move { actix_rt::task::spawn_blocking(move || job.run()).await };
+                ctx.spawn(run.into_actor(self).map(move |done, journal, ctx| {
+                    journal.config.meter.synced(begun.elapsed());
+                    journal.synced(lane, done.ok(), waiting, ctx);
+                }));
+            }
+        }
+    }
+
+    fn sync_job(&mut self, lane: Lane) -> Result<Option<SyncJob>, String> {
+        let Some(open) = &mut self.open else { return Err("reopening".to_owned()) };
+        match lane {
+            Lane::Commits => open.store.sync_commits_job().map_err(|error| error.to_string()),
+            Lane::Stream(stream) => match open.streams.get(&stream) {
+                Some(id) => open.store.sync_job(*id).map_err(|error| error.to_string()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn synced(
+        &mut self,
+        lane: Lane,
+        done: Option<SyncDone>,
+        waiting: Vec<oneshot::Sender<Result<(), String>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let result = match (done, &mut self.open) {
+            (Some(done), Some(open)) => open.store.sync_done(done).map_err(|error| error.to_string()),
+            _ => Err("the sync did not end".to_owned()),
+        };
+        if let Err(error) = &result {
+            self.config.meter.append_failed();
+            error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => error);
+        }
+        tell(waiting, &result);
+        let state = self.lanes.entry(lane).or_default();
+        state.running = false;
+        if std::mem::take(&mut state.wanted) {
+            self.want_sync(lane, None, ctx);
+        }
+    }
+
+    // --- reading
+
+    fn stream_of(&mut self, stream: Stream) -> Option<(&mut Store, StreamId)> {
+        let open = self.open.as_mut()?;
+        let id = *open.streams.get(&stream)?;
+        Some((&mut open.store, id))
+    }
+
+    /// Records that wait beyond `from`.
+    fn available(&mut self, question: &NextBatch) -> u64 {
+        let from = question.from;
+        self.stream_of(question.consumer.stream)
+            .map_or(0, |(store, id)| store.next_offset(id).saturating_sub(from))
+    }
+
+    fn read(&mut self, question: &NextBatch) -> Result<Batch, JournalError> {
+        let (store, id) = self
+            .stream_of(question.consumer.stream)
+            .ok_or(JournalError::UnknownConsumer(question.consumer.name))?;
+        let appetite = question.appetite;
+        store
+            .read(id, question.from, appetite.records_max, appetite.bytes_max)
+            .map_err(|error| JournalError::Disk(error.to_string()))
+    }
+
+    /// Serves the readers of `stream` whose batch is ready, and starts the others' timers.
+    fn serve(&mut self, stream: Stream, ctx: &mut Context<Self>) {
+        let mut at = 0;
+        while let Some(reader) = self.readers.get(at) {
+            let question = reader.question;
+            if question.consumer.stream != stream {
+                at += 1;
+                continue;
+            }
+            let available = self.available(&question);
+            let full = available >= question.appetite.records_max as u64;
+            let lingers = !question.appetite.linger.is_zero() && !self.draining;
+            if available == 0 {
+                at += 1;
+            } else if full || !lingers {
+                self.answer(at);
+            } else {
+                let reader = &mut self.readers[at];
+                if !std::mem::replace(&mut reader.lingers, true) {
+                    let number = reader.number;
+                    ctx.run_later(question.appetite.linger, move |journal, _| {
+                        if let Some(at) = journal.readers.iter().position(|r| r.number == number) {
+                            journal.answer(at);
+                        }
+                    });
+                }
+                at += 1;
+            }
+        }
+    }
+
+    fn answer(&mut self, at: usize) {
+        let reader = self.readers.swap_remove(at);
+        if !reader.answer.is_closed() {
+            let batch = self.read(&reader.question);
+            // The reader may have gone in the meantime; nothing is lost by that.
+            let _ = reader.answer.send(batch);
+        }
+    }
+
+    // --- committing
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), JournalError> {
+        let name = commit.consumer.name;
+        let open = self.open.as_mut().ok_or(JournalError::Disk("reopening".to_owned()))?;
+        let id = *open.consumers.get(&commit.consumer).ok_or(JournalError::UnknownConsumer(name))?;
+        open.store
+            .commit(id, commit.offset, commit.note.as_deref())
+            .map_err(|error| JournalError::Disk(error.to_string()))
+    }
+
+    fn position(&self, consumer: Consumer) -> Result<Position, JournalError> {
+        let unknown = JournalError::UnknownConsumer(consumer.name);
+        let open = self.open.as_ref().ok_or(JournalError::Disk("reopening".to_owned()))?;
+        let id = *open.consumers.get(&consumer).ok_or(unknown.clone())?;
+        let committed = open.store.committed(id).ok_or(unknown)?;
+        Ok(Position { offset: committed.offset, note: committed.note })
+    }
+
+    fn tell_when_caught_up(&mut self) {
+        if self.catching_up.is_empty() {
+            return;
+        }
+        let Some(open) = &self.open else { return };
+        let behind = open.consumers.values().any(|id| {
+            open.store.committed(*id).is_some_and(|c| c.offset < open.store.next_offset(id.stream()))
+        });
+        if !behind {
+            for waiting in self.catching_up.drain(..) {
+                let _ = waiting.send(());
+            }
+        }
+    }
+
+    // --- looking after the files
+
+    fn collect(&mut self) {
+        if let Some(open) = &mut self.open
+            && let Err(error) = open.store.collect(now_ns())
+        {
+            warn!(self.config.log, "cannot remove old segments"; "error" => %error);
+        }
+    }
+
+    fn state(&mut self) -> JournalState {
+        let mut state =
+            JournalState { append_trouble: self.append_trouble.clone(), ..JournalState::default() };
+        let Some(open) = &mut self.open else { return state };
+        let streams = match open.store.stats(now_ns()) {
+            Ok(streams) => streams,
+            Err(error) => {
+                warn!(self.config.log, "cannot read the journal's state"; "error" => %error);
+                return state;
+            }
+        };
+        for stats in streams {
+            let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.name() == stats.name) else {
+                continue;
+            };
+            let records = stats.next_offset - stats.first_offset;
+            self.config.meter.set_stream(stream.name(), stats.bytes, stats.segments as u64, records);
+            for consumer in self.config.consumers.iter().filter(|consumer| consumer.stream == stream) {
+                if let Some(of) = stats.consumers.iter().find(|of| of.name == consumer.name) {
+                    state.consumers.push(ConsumerState {
+                        consumer: *consumer,
+                        committed: of.committed,
+                        lag_records: of.lag_records,
+                        lag_seconds: of.lag_seconds,
+                    });
+                }
+            }
+        }
+        state
+    }
+}
+
+impl Actor for Journal {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(COLLECT_INTERVAL, |journal, ctx| {
+            journal.collect();
+            journal.want_sync(Lane::Commits, None, ctx);
+        });
+    }
+}
+
+impl Supervised for Journal {
+    /// Whatever the panic left half-done in memory is forgotten; the files are the truth.
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.open = None;
+        self.readers.clear();
+        self.lanes.clear();
+        self.catching_up.clear();
+        match self.config.open() {
+            Ok(store) => self.adopt(store),
+            Err(error) => panic!("the journal cannot be opened again: {error}"),
+        }
+    }
+}
+
+impl Handler<Parcel<Append>> for Journal {
+    type Result = ResponseFuture<Result<Range<u64>, AppendRefused>>;
+
+    fn handle(&mut self, parcel: Parcel<Append>, ctx: &mut Self::Context) -> Self::Result {
+        let Parcel { body: append, mut passage } = parcel;
+        self.config.actor.received.inc();
+        let stream = append.stream;
+        let appended = self.append(append, &mut passage);
+        drop(passage);
+        let offsets = match appended {
+            Ok(offsets) => offsets,
+            Err(refused) => return Box::pin(async { Err(refused) }),
+        };
+        let (synced, on_disk) = oneshot::channel();
+        self.want_sync(Lane::Stream(stream), Some(synced), ctx);
+        self.serve(stream, ctx);
+        Box::pin(async move {
+            match on_disk.await {
+                Ok(Ok(())) => Ok(offsets),
+                Ok(Err(error)) => Err(AppendRefused::Disk(error)),
+                Err(_) => Err(AppendRefused::Disk("the journal restarted".to_owned())),
+            }
+        })
+    }
+}
+
+impl Handler<Parcel<NextBatch>> for Journal {
+    type Result = ResponseFuture<Result<Batch, JournalError>>;
+
+    fn handle(&mut self, parcel: Parcel<NextBatch>, ctx: &mut Self::Context) -> Self::Result {
+        let question = parcel.body;
+        self.config.actor.received.inc();
+        let (answer, batch) = oneshot::channel();
+        self.reader_last += 1;
+        self.readers.push(Reader { number: self.reader_last, question, lingers: false, answer });
+        self.serve(question.consumer.stream, ctx);
+        let passage = parcel.passage;
+        Box::pin(async move {
+            let answer = batch.await;
+            drop(passage);
+            answer.unwrap_or(Err(JournalError::Disk("the journal restarted".to_owned())))
+        })
+    }
+}
+
+impl Handler<Parcel<Commit>> for Journal {
+    type Result = ResponseFuture<Result<(), JournalError>>;
+
+    fn handle(&mut self, parcel: Parcel<Commit>, ctx: &mut Self::Context) -> Self::Result {
+        self.config.actor.received.inc();
+        let committed = self.commit(&parcel.body);
+        self.tell_when_caught_up();
+        if committed.is_err() || parcel.body.note.is_none() {
+            return Box::pin(async { committed });
+        }
+        // Who notes something relies on it after a power cut too: on the note, and on the records
+        // that it speaks of.
+        let (records_synced, records_on_disk) = oneshot::channel();
+        let (note_synced, note_on_disk) = oneshot::channel();
+        self.want_sync(Lane::Stream(parcel.body.consumer.stream), Some(records_synced), ctx);
+        self.want_sync(Lane::Commits, Some(note_synced), ctx);
+        Box::pin(async move {
+            for on_disk in [records_on_disk, note_on_disk] {
+                match on_disk.await {
+                    Ok(result) => result.map_err(JournalError::Disk)?,
+                    Err(_) => return Err(JournalError::Disk("the journal restarted".to_owned())),
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Handler<Parcel<PositionOf>> for Journal {
+    type Result = Result<Position, JournalError>;
+
+    fn handle(&mut self, parcel: Parcel<PositionOf>, _: &mut Self::Context) -> Self::Result {
+        self.position(parcel.body.0)
+    }
+}
+
+impl Handler<Parcel<CatchUp>> for Journal {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Parcel<CatchUp>, ctx: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        for stream in Stream::ALL {
+            self.sync(Lane::Stream(stream), ctx);
+            self.serve(stream, ctx);
+        }
+        let (caught_up, all_there) = oneshot::channel();
+        self.catching_up.push(caught_up);
+        self.tell_when_caught_up();
+        Box::pin(async move {
+            // A restarted journal drops the question; whoever asked has a time limit anyway.
+            let _ = all_there.await;
+        })
+    }
+}
+
+impl Handler<Parcel<OffsetAt>> for Journal {
+    type Result = Result<u64, JournalError>;
+
+    fn handle(&mut self, parcel: Parcel<OffsetAt>, _: &mut Self::Context) -> Self::Result {
+        let OffsetAt { stream, unix_ns } = parcel.body;
+        let (store, id) =
+            self.stream_of(stream).ok_or(JournalError::Disk("the stream is not open".to_owned()))?;
+        store.find_time(id, unix_ns).map_err(|error| JournalError::Disk(error.to_string()))
+    }
+}
+
+impl Handler<Parcel<JournalStateNow>> for Journal {
+    type Result = MessageResult<Parcel<JournalStateNow>>;
+
+    fn handle(&mut self, _: Parcel<JournalStateNow>, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state())
+    }
+}
+
+fn tell(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(), String>) {
+    for waiting in waiting {
+        // Whoever does not wait any more needs no answer.
+        let _ = waiting.send(result.clone());
+    }
+}
+
+/// Unix time in nanoseconds.
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
