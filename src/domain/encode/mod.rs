@@ -7,3 +7,4 @@ pub mod new_relic;
 pub mod object_json;
 pub mod parquet;
 pub mod qvd;
+pub mod user_line;
