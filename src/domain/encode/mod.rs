@@ -1,6 +1,9 @@
 //! Encoders: an event in, the bytes that a destination takes out.
 
 pub mod csv;
+#[cfg(test)]
+mod golden;
+mod json_text;
 pub mod line_protocol;
 pub mod mqtt;
 pub mod new_relic;
