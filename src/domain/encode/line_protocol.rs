@@ -61,13 +61,18 @@ impl<'o> LineWriter<'o> {
 
     /// A tag; left out when key or value is empty.
     pub fn tag(&mut self, key: &str, value: &str) -> &mut Self {
-        self.tag_parts(key, &[value], Strip::Nothing)
+        debug_assert_eq!(self.fields, 0, "tags come before fields");
+        push_tag(self.out, self.version, key, value);
+        self
     }
 
-    /// A tag whose value is `parts` one behind the other, each byte of which `strip` may drop.
-    pub(crate) fn tag_parts(&mut self, key: &str, parts: &[&str], strip: Strip) -> &mut Self {
+    /// A tag whose key is encoded already: `,key=`. For keys that are written again and again.
+    pub(crate) fn tag_with_encoded_key(&mut self, key: &str, parts: &[&str], strip: Strip) -> &mut Self {
         debug_assert_eq!(self.fields, 0, "tags come before fields");
-        push_tag(self.out, self.version, key, parts, strip);
+        if has_value(parts, strip) {
+            self.out.extend_from_slice(key.as_bytes());
+            push_key(self.out, self.version, parts, strip);
+        }
         self
     }
 
@@ -167,22 +172,39 @@ pub fn encode_tags<'a>(
     }
     let mut out = Vec::new();
     for (key, value) in kept.into_iter().rev() {
-        push_tag(&mut out, version, key, &[value], Strip::Nothing);
+        push_tag(&mut out, version, key, value);
     }
     out
 }
 
+/// A key for [`LineWriter::tag_with_encoded_key`].
+pub(crate) fn encode_tag_key(version: Version, key: &str) -> String {
+    let mut out = Vec::new();
+    push_tag_key(&mut out, version, key);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 // === escaping ===
 
-fn push_tag(out: &mut Vec<u8>, version: Version, key: &str, parts: &[&str], strip: Strip) {
-    let stays = |byte: u8| strip == Strip::Nothing || !is_stripped(byte);
-    if key.is_empty() || !parts.iter().any(|part| part.bytes().any(stays)) {
+fn push_tag(out: &mut Vec<u8>, version: Version, key: &str, value: &str) {
+    if key.is_empty() || value.is_empty() {
         return;
     }
+    push_tag_key(out, version, key);
+    push_key(out, version, &[value], Strip::Nothing);
+}
+
+/// `,key=`
+fn push_tag_key(out: &mut Vec<u8>, version: Version, key: &str) {
     out.push(b',');
     push_key(out, version, &[key], Strip::Nothing);
     out.push(b'=');
-    push_key(out, version, parts, strip);
+}
+
+/// Whether anything of a value stays.
+fn has_value(parts: &[&str], strip: Strip) -> bool {
+    let stays = |byte: u8| strip == Strip::Nothing || !is_stripped(byte);
+    parts.iter().any(|part| part.bytes().any(stays))
 }
 
 /// Writes a measurement, a key or a tag's value.
@@ -330,7 +352,7 @@ mod tests {
     fn stripped_tags() {
         let check = |parts: &[&str], expect: &str| {
             let got = line(Version::V3, |line| {
-                _ = line.tag_parts("t", parts, Strip::AnglesAndBackslashes).boolean("f", true);
+                _ = line.tag_with_encoded_key(",t=", parts, Strip::AnglesAndBackslashes).boolean("f", true);
             });
             assert_eq!(got, format!("m{expect} f=true 1\n"), "{parts:?}");
         };

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::line_protocol::{LineWriter, Strip, Version, encode_tags};
+use super::line_protocol::{LineWriter, Strip, Version, encode_tag_key, encode_tags};
 use crate::event::UserEvent;
 
 const MEASUREMENT: &str = "user_events";
@@ -24,8 +24,8 @@ const OWN_TAGS: [&str; 8] =
 pub struct UserPoint {
     version: Version,
     fields: FieldNames,
-    /// The user agent's tags with their prefix.
-    user_agent_tags: [String; 4],
+    /// The keys of the user agent's tags, prefix included, as they stand in a line.
+    user_agent_keys: [String; 4],
     /// The configured tags as they stand in a line.
     static_tags: Vec<u8>,
 }
@@ -49,6 +49,7 @@ impl UserPoint {
         let own = |name: &str| OWN_TAGS.contains(&name) || user_agent_tags.iter().any(|tag| tag == name);
         let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let tags: Vec<_> = tags.filter(|(name, _)| !own(name)).collect();
+        let user_agent_keys = user_agent_tags.each_ref().map(|tag| encode_tag_key(version, tag));
         let fields = match version {
             Version::V1 => {
                 FieldNames { user_full: "userFull", user_id: "userId", app_id: "appId", app_name: "appName" }
@@ -66,7 +67,7 @@ impl UserPoint {
                 app_name: "appName_field",
             },
         };
-        Self { version, fields, static_tags: encode_tags(version, tags), user_agent_tags }
+        Self { version, fields, static_tags: encode_tags(version, tags), user_agent_keys }
     }
 
     /// Appends the event's line, newline included.
@@ -85,17 +86,17 @@ impl UserPoint {
         };
 
         let mut line = LineWriter::new(out, self.version, MEASUREMENT);
-        line.tag_parts("host", &[&event.host], strip)
-            .tag_parts("event_action", &[&event.command], strip)
-            .tag_parts("userFull", full, Strip::Nothing)
-            .tag_parts("userDirectory", &[part(&event.user_directory)], strip)
-            .tag_parts("userId", &[part(&event.user_id)], strip)
-            .tag_parts("origin", &[part(&event.origin)], strip)
-            .tag_parts("appId", &[part(&event.app_id)], strip)
-            .tag_parts("appName", &[part(&event.app_name)], strip);
+        line.tag_with_encoded_key(",host=", &[&event.host], strip)
+            .tag_with_encoded_key(",event_action=", &[&event.command], strip)
+            .tag_with_encoded_key(",userFull=", full, Strip::Nothing)
+            .tag_with_encoded_key(",userDirectory=", &[part(&event.user_directory)], strip)
+            .tag_with_encoded_key(",userId=", &[part(&event.user_id)], strip)
+            .tag_with_encoded_key(",origin=", &[part(&event.origin)], strip)
+            .tag_with_encoded_key(",appId=", &[part(&event.app_id)], strip)
+            .tag_with_encoded_key(",appName=", &[part(&event.app_name)], strip);
         let agent = [&event.browser_name, &event.browser_major, &event.os_name, &event.os_version];
-        for (key, value) in self.user_agent_tags.iter().zip(agent) {
-            line.tag_parts(key, &[part(value)], strip);
+        for (key, value) in self.user_agent_keys.iter().zip(agent) {
+            line.tag_with_encoded_key(key, &[part(value)], strip);
         }
         line.encoded_tags(&self.static_tags)
             .text_parts(self.fields.user_full, full)
