@@ -115,14 +115,16 @@ pub fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection>
 }
 
 fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    let clean = Cleaner::of(text);
     let (first, rest) = text.split_once(';').unwrap_or((text, ""));
-    let first = clean(first, NAME_CHARS_MAX);
+    let first = clean.field(first, NAME_CHARS_MAX);
     let name = first.trim_matches('/');
     let (name, layout) =
         LAYOUTS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or(Rejection::UnknownType)?;
     let parsed = match layout {
-        Layout::Proxy => proxy(rest),
-        Layout::ProxyUserEvent => proxy_user_event(rest),
+        Layout::Proxy => proxy(rest, clean),
+        Layout::ProxyUserEvent => proxy_user_event(rest, clean),
     };
     let Parsed { mut event, user_not_found, .. } = parsed.ok_or(Rejection::TooFewFields)?;
     if event.host.is_empty() {
@@ -138,32 +140,32 @@ fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
 
 /// `host;command;user_directory;user_id;origin;context;message`, the last three optional.
 /// `None` when there are too few fields.
-fn proxy(rest: &str) -> Option<Parsed<'_>> {
+fn proxy(rest: &str, clean: Cleaner) -> Option<Parsed<'_>> {
     let mut fields = rest.splitn(7, ';');
-    let host = clean(fields.next()?, NAME_CHARS_MAX);
-    let command = clean(fields.next()?, NAME_CHARS_MAX);
-    let user_directory = clean(fields.next()?, NAME_CHARS_MAX);
-    let user_id = clean(fields.next()?, NAME_CHARS_MAX);
+    let host = clean.field(fields.next()?, NAME_CHARS_MAX);
+    let command = clean.field(fields.next()?, NAME_CHARS_MAX);
+    let user_directory = clean.field(fields.next()?, NAME_CHARS_MAX);
+    let user_id = clean.field(fields.next()?, NAME_CHARS_MAX);
     let event = UserEvent {
         host,
         command,
         user_directory: Some(user_directory),
         user_id: Some(user_id),
-        origin: fields.next().map(|text| clean(text, ORIGIN_CHARS_MAX)),
-        context: fields.next().map(|text| clean(text, CONTEXT_CHARS_MAX)),
-        message: fields.next().map(|text| clean(text, MESSAGE_CHARS_MAX)),
+        origin: fields.next().map(|text| clean.field(text, ORIGIN_CHARS_MAX)),
+        context: fields.next().map(|text| clean.field(text, CONTEXT_CHARS_MAX)),
+        message: fields.next().map(|text| clean.field(text, MESSAGE_CHARS_MAX)),
         ..UserEvent::default()
     };
     Some(Parsed { event, invalid_utf8: false, user_not_found: false })
 }
 
 /// `host;subsystem;context;message`. `None` when there are too few fields.
-fn proxy_user_event(rest: &str) -> Option<Parsed<'_>> {
+fn proxy_user_event(rest: &str, clean: Cleaner) -> Option<Parsed<'_>> {
     let mut fields = rest.splitn(4, ';');
-    let host = clean(fields.next()?, NAME_CHARS_MAX);
+    let host = clean.field(fields.next()?, NAME_CHARS_MAX);
     let _subsystem = fields.next()?;
-    let context = clean(fields.next()?, CONTEXT_CHARS_MAX);
-    let message = clean(fields.next()?, MESSAGE_CHARS_MAX);
+    let context = clean.field(fields.next()?, CONTEXT_CHARS_MAX);
+    let message = clean.field(fields.next()?, MESSAGE_CHARS_MAX);
 
     let command = command_text(command_of(&message));
     let user = identity::find_in_text(&[&message, &context]);
@@ -214,15 +216,29 @@ fn command_text(command: Command<'_>) -> Cow<'static, str> {
     }
 }
 
-/// A field without control characters, then cut. Borrowed when none had to go.
-fn clean(field: &str, chars_max: usize) -> Cow<'_, str> {
-    // No part of a longer UTF-8 sequence looks like one of these bytes.
-    let is_control = |byte: u8| byte < 0x20 || byte == 0x7f;
-    if field.bytes().any(is_control) {
-        let kept = field.chars().filter(|c| !c.is_ascii_control()).take(chars_max);
-        Cow::Owned(kept.collect())
-    } else {
-        Cow::Borrowed(cut_chars(field, chars_max))
+/// Takes control characters out of the fields of one datagram, which has none in most cases:
+/// it is looked through once, not field by field.
+#[derive(Clone, Copy)]
+struct Cleaner {
+    has_controls: bool,
+}
+
+impl Cleaner {
+    fn of(text: &str) -> Self {
+        // No part of a longer UTF-8 sequence looks like one of these bytes. No early end: the
+        // whole is compared many bytes at a time.
+        let has_controls = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f));
+        Self { has_controls }
+    }
+
+    /// A field without control characters, then cut. Borrowed when none had to go.
+    fn field(self, field: &str, chars_max: usize) -> Cow<'_, str> {
+        if self.has_controls && field.contains(|c: char| c.is_ascii_control()) {
+            let kept = field.chars().filter(|c| !c.is_ascii_control()).take(chars_max);
+            Cow::Owned(kept.collect())
+        } else {
+            Cow::Borrowed(cut_chars(field, chars_max))
+        }
     }
 }
 

@@ -247,8 +247,11 @@ fn windows_version(rest: &str) -> Option<String> {
         ("4.0", "NT 4.0"),
         ("11.0", "11"),
     ];
-    if let Some(rest) = rest.strip_prefix("nt ") {
-        let number = dotted(rest)?;
+    if let Some(rest) = rest.strip_prefix("nt") {
+        // A user agent that was cut before the whole number says no more than that.
+        let Some(number) = dotted(rest.trim_start()).filter(|number| number.contains('.')) else {
+            return Some("NT".to_owned());
+        };
         let known = NT.iter().find(|(nt, _)| *nt == number).map(|(_, name)| (*name).to_owned());
         return Some(known.unwrap_or_else(|| format!("NT {number}")));
     }
@@ -448,7 +451,7 @@ mod tests {
         os("Windows NT 6.0", "Windows|Vista");
         os("Windows NT 5.1", "Windows|XP");
         os("Windows NT 12.3", "Windows|NT 12.3");
-        os("Windows NT", "Windows|");
+        os("Windows NT", "Windows|NT");
         os("Windows XP", "Windows|XP");
         os("Windows 98", "Windows|98");
         os("Windows; U", "|");
@@ -485,7 +488,8 @@ mod tests {
         check("Go-http-client/1.1", "|||");
         check("Qlik Sense Enterprise", "|||");
         check("Apache-HttpClient/4.5.13 (Java/11.0.19)", "Apache-HttpClient|4||");
-        check("Mozilla/5.0 (Windows NT", "Mozilla|5|Windows|");
+        check("Mozilla/5.0 (Windows NT", "Mozilla|5|Windows|NT");
+        check("Mozilla/5.0 (Windows NT 1", "Mozilla|5|Windows|NT");
         check("", "|||");
         check("-", "|||");
     }

@@ -1,1 +1,151 @@
-//! To come.
+//! User events as rows of a CSV file. Contract: destinations.md, "CSV".
+//!
+//! RFC 4180: commas, CRLF, quotes where needed, a header row. A part that is not there is an
+//! empty value.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use crate::event::UserEvent;
+
+/// The columns of user events.
+pub const USER_COLUMNS: [&str; 16] = [
+    "timestamp",
+    "host",
+    "event_action",
+    "userFull",
+    "userDirectory",
+    "userId",
+    "origin",
+    "context",
+    "message",
+    "appId",
+    "appName",
+    "uaBrowserName",
+    "uaBrowserMajorVersion",
+    "uaOsName",
+    "uaOsVersion",
+    "messageType",
+];
+
+/// A writer of this project's CSV: use one for all rows of a file, or one a batch.
+pub fn writer<W: Write>(out: W) -> csv::Writer<W> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out)
+}
+
+/// Writes the header row of user events.
+pub fn write_user_header<W: Write>(writer: &mut csv::Writer<W>) -> csv::Result<()> {
+    writer.write_record(USER_COLUMNS)
+}
+
+/// Writes one user event. `neutralise_formulas`: see [`neutralised`].
+pub fn write_user_row<W: Write>(
+    writer: &mut csv::Writer<W>,
+    event: &UserEvent<'_>,
+    neutralise_formulas: bool,
+) -> csv::Result<()> {
+    let full = event.user_full().map(|full| full.to_string());
+    let values = [
+        Some(event.host.as_ref()),
+        Some(event.command.as_ref()),
+        full.as_deref(),
+        event.user_directory.as_deref(),
+        event.user_id.as_deref(),
+        event.origin.as_deref(),
+        event.context.as_deref(),
+        event.message.as_deref(),
+        event.app_id.as_deref(),
+        event.app_name.as_deref(),
+        event.browser_name.as_deref(),
+        event.browser_major.as_deref(),
+        event.os_name.as_deref(),
+        event.os_version.as_deref(),
+        Some(event.message_type.as_ref()),
+    ];
+    writer.write_field(timestamp(event.received_ns))?;
+    for value in values {
+        let value = value.unwrap_or_default();
+        if neutralise_formulas {
+            writer.write_field(neutralised(value).as_bytes())?;
+        } else {
+            writer.write_field(value)?;
+        }
+    }
+    writer.write_record(None::<&[u8]>)
+}
+
+/// A value that no spreadsheet runs as a formula: one that begins with `=`, `+`, `-`, `@` or a tab
+/// gets a `'` before it.
+pub fn neutralised(value: &str) -> Cow<'_, str> {
+    if value.starts_with(['=', '+', '-', '@', '\t']) { format!("'{value}").into() } else { value.into() }
+}
+
+/// A time in ns since 1970-01-01 as RFC 3339 in UTC, with nine digits: `2026-11-20T10:11:12.345000000Z`.
+pub fn timestamp(ns: u64) -> String {
+    const FORMAT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
+    let time =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    // The format names only parts that every time has.
+    time.format(FORMAT).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(event: &UserEvent<'_>, neutralise_formulas: bool) -> String {
+        let mut writer = writer(Vec::new());
+        write_user_header(&mut writer).expect("a header");
+        write_user_row(&mut writer, event, neutralise_formulas).expect("a row");
+        String::from_utf8(writer.into_inner().expect("a vector")).expect("text")
+    }
+
+    #[test]
+    fn header_and_row() {
+        let event = UserEvent {
+            received_ns: 1_795_169_472_345_000_001,
+            message_type: "qseow-proxy-session".into(),
+            host: "h".into(),
+            command: "Start session".into(),
+            user_directory: Some("LAB".into()),
+            user_id: Some("=goran".into()),
+            origin: Some("".into()),
+            message: Some("a, \"b\"".into()),
+            os_version: Some("10".into()),
+            ..UserEvent::default()
+        };
+        let header = "timestamp,host,event_action,userFull,userDirectory,userId,origin,context,message,\
+                      appId,appName,uaBrowserName,uaBrowserMajorVersion,uaOsName,uaOsVersion,messageType\r\n";
+        let row = |id: &str| {
+            format!(
+                "{header}2026-11-20T10:11:12.345000001Z,h,Start session,LAB\\=goran,LAB,{id},,,\
+                 \"a, \"\"b\"\"\",,,,,,10,qseow-proxy-session\r\n"
+            )
+        };
+        assert_eq!(rows(&event, true), row("'=goran"));
+        assert_eq!(rows(&event, false), row("=goran"));
+    }
+
+    #[test]
+    fn formulas_are_neutralised() {
+        let check = |value: &str, expect: &str| assert_eq!(neutralised(value), expect);
+        check("=1+1", "'=1+1");
+        check("+1", "'+1");
+        check("-1", "'-1");
+        check("@x", "'@x");
+        check("\tx", "'\tx");
+        check("a=1", "a=1");
+        check("", "");
+    }
+
+    #[test]
+    fn any_time_is_written() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(timestamp(u64::MAX), "2554-07-21T23:34:33.709551615Z");
+    }
+}

@@ -1,9 +1,13 @@
 //! Encoders: an event in, the bytes that a destination takes out.
 
 pub mod csv;
+#[cfg(test)]
+mod golden;
+mod json_text;
 pub mod line_protocol;
 pub mod mqtt;
 pub mod new_relic;
 pub mod object_json;
 pub mod parquet;
 pub mod qvd;
+pub mod user_line;
