@@ -1,1 +1,3 @@
 //! The actors.
+
+pub mod journal;

@@ -1,0 +1,359 @@
+//! Records on their way into the log ([`RecordBatch`]) and out of it ([`Batch`]).
+//!
+//! Both are laid out as a frame is, so that an append neither copies nor allocates per record, and a read hands out
+//! slices of the frames themselves.
+
+use std::ops::Range;
+
+use super::frame::{BODY_BYTES_MAX, Frame, HEADER_BYTES, Header, LENGTH_BYTES};
+
+/// Records to append together, in one allocation with room for the frame's header in front.
+#[derive(Debug, Default)]
+pub struct RecordBatch {
+    /// Header room, then the records, each after its length. Beyond `end` lies what an unfinished push left.
+    buffer: Vec<u8>,
+    end: usize,
+    records: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    #[error("a record of {bytes} bytes does not fit into a batch that holds {held} of {max} bytes")]
+    TooLarge { bytes: usize, held: usize, max: usize },
+}
+
+impl RecordBatch {
+    pub fn new() -> RecordBatch {
+        RecordBatch::default()
+    }
+
+    /// With room for about so many bytes of records, lengths included.
+    pub fn with_capacity(body_bytes: usize) -> RecordBatch {
+        let mut buffer = Vec::with_capacity(HEADER_BYTES + body_bytes);
+        buffer.resize(HEADER_BYTES, 0);
+        RecordBatch { buffer, end: HEADER_BYTES, records: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.records as usize
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Bytes of all records with their lengths.
+    pub fn body_bytes(&self) -> usize {
+        self.end.saturating_sub(HEADER_BYTES)
+    }
+
+    /// Forgets the records, keeps the allocation.
+    pub fn clear(&mut self) {
+        self.end = self.end.min(HEADER_BYTES);
+        self.buffer.truncate(self.end);
+        self.records = 0;
+    }
+
+    /// # Errors
+    /// `TooLarge` when the batch would pass 32 MiB; it is as before then.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), PushError> {
+        self.push_with(|buffer| buffer.extend_from_slice(record))
+    }
+
+    /// One record made of what `write` appends to the buffer. `write` must not touch what is already there. When it
+    /// panics, the batch is as before.
+    ///
+    /// # Errors
+    /// `TooLarge` when the batch would pass 32 MiB; it is as before then.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
+        self.try_push_with(|buffer| {
+            write(buffer);
+            Ok(())
+        })
+    }
+
+    /// Like `push_with`; when `write` fails, the batch is as before.
+    ///
+    /// # Errors
+    /// What `write` answers, and `TooLarge`.
+    pub fn try_push_with<E: From<PushError>>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.end = self.end.max(HEADER_BYTES);
+        // Also takes away what a `write` that panicked left behind.
+        self.buffer.resize(self.end, 0);
+        let start = self.end + LENGTH_BYTES;
+        self.buffer.resize(start, 0);
+        let written = write(&mut self.buffer);
+        assert!(self.buffer.len() >= start, "a record's writer shortened the batch");
+        if let Err(error) = written {
+            self.buffer.truncate(self.end);
+            return Err(error);
+        }
+        let bytes = self.buffer.len() - start;
+        if self.buffer.len() - HEADER_BYTES > BODY_BYTES_MAX {
+            self.buffer.truncate(self.end);
+            return Err(PushError::TooLarge { bytes, held: self.body_bytes(), max: BODY_BYTES_MAX }.into());
+        }
+        // Fits: it is at most BODY_BYTES_MAX.
+        self.buffer[self.end..start].copy_from_slice(&(bytes as u32).to_le_bytes());
+        self.end = self.buffer.len();
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Fills in the header and gives the bytes to write.
+    pub(super) fn seal(&mut self, base_offset: u64, appended_at_ns: u64, store_id: u64) -> (Header, &[u8]) {
+        self.buffer.truncate(self.end);
+        let body = &self.buffer[HEADER_BYTES..];
+        let header = Header {
+            base_offset,
+            appended_at_ns,
+            records: self.records,
+            body_bytes: body.len() as u32,
+            body_crc: crc32fast::hash(body),
+        };
+        self.buffer[..HEADER_BYTES].copy_from_slice(&header.encode(store_id));
+        (header, &self.buffer)
+    }
+
+    /// The sealed bytes as a frame, without a copy. The batch is empty and without memory afterwards.
+    pub(super) fn take_frame(&mut self, header: Header) -> Frame {
+        let buffer = std::mem::take(&mut self.buffer);
+        *self = RecordBatch::default();
+        let memory_bytes = buffer.capacity();
+        Frame { header, bytes: buffer.into(), memory_bytes }
+    }
+}
+
+/// One record as it was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub offset: u64,
+    /// Unix nanoseconds.
+    pub appended_at_ns: u64,
+    pub data: &'a [u8],
+}
+
+/// Offsets that a read had to leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    pub offsets: Range<u64>,
+    pub why: SkippedBecause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkippedBecause {
+    /// The bytes on disk are not what was written, or were lost in a power cut.
+    Damaged,
+    /// Retired by age, or dropped because the stream was full.
+    Removed,
+}
+
+/// Part of a frame.
+#[derive(Clone, Debug)]
+struct Part {
+    frame: Frame,
+    /// Where in the frame the first record's length is.
+    at: usize,
+    first_offset: u64,
+    records: usize,
+}
+
+/// Records that were read: slices of reference-counted frames. Cheap to clone and to send.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    parts: Vec<Part>,
+    skipped: Vec<Skipped>,
+    from: u64,
+    next_offset: u64,
+    records: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Where the read began.
+    pub fn from_offset(&self) -> u64 {
+        self.from
+    }
+
+    /// Where the next read begins, and what to commit when this batch is delivered. Past what was skipped.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// No records; `next_offset` may have moved all the same, past what was skipped.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Bytes of the records without their lengths.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// In order of offsets.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.parts.iter().flat_map(|part| {
+            let mut at = part.at;
+            (0..part.records).map_while(move |i| {
+                let data = record_at(&part.frame.bytes, at)?;
+                at += LENGTH_BYTES + data.len();
+                Some(Record {
+                    offset: part.first_offset + i as u64,
+                    appended_at_ns: part.frame.header.appended_at_ns,
+                    data,
+                })
+            })
+        })
+    }
+}
+
+fn record_at(frame: &[u8], at: usize) -> Option<&[u8]> {
+    let (length, rest) = frame.get(at..)?.split_first_chunk()?;
+    rest.get(..u32::from_le_bytes(*length) as usize)
+}
+
+/// A batch while it is being read, with what it may still take.
+#[derive(Debug)]
+pub(super) struct BatchBuilder {
+    batch: Batch,
+    records_max: usize,
+    bytes_max: usize,
+    full: bool,
+}
+
+impl BatchBuilder {
+    pub fn new(from: u64, records_max: usize, bytes_max: usize) -> BatchBuilder {
+        let batch = Batch { from, next_offset: from, ..Batch::default() };
+        BatchBuilder { batch, records_max, bytes_max, full: records_max == 0 }
+    }
+
+    pub fn next_offset(&self) -> u64 {
+        self.batch.next_offset
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Leaves out everything before `to`.
+    pub fn skip_to(&mut self, to: u64, why: SkippedBecause) {
+        let from = self.batch.next_offset;
+        if to <= from {
+            return;
+        }
+        self.batch.next_offset = to;
+        match self.batch.skipped.last_mut() {
+            Some(last) if last.offsets.end == from && last.why == why => last.offsets.end = to,
+            _ => self.batch.skipped.push(Skipped { offsets: from..to, why }),
+        }
+    }
+
+    /// Takes what it may of a frame that contains `next_offset`.
+    pub fn take_from(&mut self, frame: &Frame) {
+        debug_assert!(frame.contains(self.batch.next_offset));
+        let mut at = HEADER_BYTES;
+        for _ in frame.header.base_offset..self.batch.next_offset {
+            at += LENGTH_BYTES + record_at(&frame.bytes, at).map_or(0, <[u8]>::len);
+        }
+        let mut part = Part { frame: frame.clone(), at, first_offset: self.batch.next_offset, records: 0 };
+        while frame.contains(self.batch.next_offset) {
+            let Some(data) = record_at(&frame.bytes, at) else { break };
+            // The first record is taken whatever its size, or a reader would never get past it.
+            let fits = self.batch.bytes + data.len() <= self.bytes_max || self.batch.records == 0;
+            if self.batch.records >= self.records_max || !fits {
+                self.full = true;
+                break;
+            }
+            at += LENGTH_BYTES + data.len();
+            part.records += 1;
+            self.batch.records += 1;
+            self.batch.bytes += data.len();
+            self.batch.next_offset += 1;
+        }
+        self.full |= self.batch.records >= self.records_max;
+        if part.records > 0 {
+            self.batch.parts.push(part);
+        }
+    }
+
+    pub fn finish(self) -> Batch {
+        self.batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_fails_or_panics_leaves_nothing() {
+        let mut batch = RecordBatch::with_capacity(100);
+        batch.push(b"one").unwrap();
+        let refused = batch.try_push_with(|buffer| {
+            buffer.extend_from_slice(b"half");
+            Err(PushError::TooLarge { bytes: 0, held: 0, max: 0 })
+        });
+        assert!(refused.is_err());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            batch.push_with(|buffer| {
+                buffer.extend_from_slice(b"half");
+                panic!("poison");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((batch.len(), batch.body_bytes()), (1, 7));
+        batch.push(b"").unwrap();
+        batch.push(b"two").unwrap();
+        let (header, bytes) = batch.seal(10, 99, 1);
+        let frame = Frame::copy_checked(header, bytes).unwrap();
+        let mut out = BatchBuilder::new(11, 10, 100);
+        out.take_from(&frame);
+        let out = out.finish();
+        let got: Vec<_> = out.iter().map(|r| (r.offset, r.appended_at_ns, r.data)).collect();
+        assert_eq!(got, [(11, 99, b"".as_slice()), (12, 99, b"two")]);
+        assert_eq!(out.next_offset(), 13);
+    }
+
+    #[test]
+    fn a_batch_has_a_size_limit() {
+        let mut batch = RecordBatch::new();
+        let record = vec![0; BODY_BYTES_MAX - 4 - 14];
+        batch.push(&record).unwrap();
+        batch.push(b"0123456789").unwrap();
+        let expect = PushError::TooLarge { bytes: 0, held: BODY_BYTES_MAX, max: BODY_BYTES_MAX };
+        assert_eq!(batch.push(b""), Err(expect));
+        assert_eq!(batch.len(), 2);
+        batch.clear();
+        assert_eq!((batch.len(), batch.body_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn limits_cut_between_records_but_always_give_one() {
+        let mut batch = RecordBatch::new();
+        for record in ["aaaa", "bbbb", "cccc"] {
+            batch.push(record.as_bytes()).unwrap();
+        }
+        let (header, bytes) = batch.seal(0, 0, 1);
+        let frame = Frame::copy_checked(header, bytes).unwrap();
+        for (records_max, bytes_max, expect) in
+            [(9, 0, 1), (9, 8, 2), (9, 11, 2), (2, 99, 2), (9, 99, 3), (0, 9, 0)]
+        {
+            let mut out = BatchBuilder::new(0, records_max, bytes_max);
+            if !out.is_full() {
+                out.take_from(&frame);
+            }
+            assert_eq!(out.finish().len(), expect, "{records_max} records, {bytes_max} bytes");
+        }
+    }
+}
