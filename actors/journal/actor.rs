@@ -578,3 +578,165 @@ fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use actix::Addr;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::journal::batch::RecordBatch;
+    use crate::journal::store::{OnFull, StreamConfig};
+    use crate::message::Appetite;
+    use crate::metric::Metrics;
+    use crate::outlet::Outlet;
+    use crate::testing::discard_log;
+
+    const SINK: Consumer = Consumer { stream: Stream::AuditEvents, name: "csv_sink" };
+
+    /// Reads nothing, so that its stream fills up.
+    const STUCK: Consumer = Consumer { stream: Stream::UserEvents, name: "influx_sink" };
+
+    struct Bench {
+        _directory: TempDir,
+        to_append: Outlet<Append>,
+        to_next: Outlet<NextBatch>,
+        to_commit: Outlet<Commit>,
+        to_position: Outlet<PositionOf>,
+        to_catch_up: Outlet<CatchUp>,
+        metrics: Metrics,
+    }
+
+    fn config(directory: &Path, metrics: &Metrics, bytes_max: u64) -> JournalConfig {
+        let stream = |stream: Stream| StreamConfig {
+            name: stream.name().to_owned(),
+            bytes_max,
+            on_full: OnFull::Block,
+        };
+        JournalConfig {
+            store: StoreConfig {
+                directory: directory.to_owned(),
+                streams: Stream::ALL.into_iter().map(stream).collect(),
+                segment_bytes_max: 1 << 20,
+                retention: Duration::from_secs(3600),
+                tail_bytes_max: 1 << 20,
+            },
+            consumers: vec![SINK, STUCK],
+            commit_interval: Duration::from_millis(5),
+            meter: metrics.journal(),
+            actor: metrics.actor("journal"),
+            intakes: BTreeMap::from([(Stream::UserEvents, metrics.intake("user_events"))]),
+            log: discard_log(),
+        }
+    }
+
+    fn bench(bytes_max: u64) -> Bench {
+        let directory = TempDir::new().unwrap();
+        let metrics = Metrics::new();
+        let config = config(directory.path(), &metrics, bytes_max);
+        let store = config.open().unwrap();
+        let addr: Addr<Journal> = Journal::new(config, store).start();
+        Bench {
+            _directory: directory,
+            to_append: Outlet::new(addr.clone(), 1_000),
+            to_next: Outlet::new(addr.clone(), 10),
+            to_commit: Outlet::new(addr.clone(), 10),
+            to_position: Outlet::new(addr.clone(), 10),
+            to_catch_up: Outlet::new(addr, 10),
+            metrics,
+        }
+    }
+
+    fn append(stream: Stream, texts: &[&str]) -> Append {
+        let mut records = RecordBatch::new();
+        for text in texts {
+            records.push(text.as_bytes()).unwrap();
+        }
+        Append { stream, records }
+    }
+
+    fn next(from: u64, records_max: usize, linger: Duration) -> NextBatch {
+        NextBatch { consumer: SINK, from, appetite: Appetite { records_max, bytes_max: 1 << 20, linger } }
+    }
+
+    fn texts(batch: &Batch) -> Vec<String> {
+        batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned()).collect()
+    }
+
+    #[actix_rt::test]
+    async fn what_is_answered_is_on_disk_and_readable() {
+        let bench = bench(1 << 24);
+        let offsets = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
+        assert_eq!(offsets, 0..2);
+        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+        assert_eq!(texts(&batch), ["a", "b"]);
+        assert_eq!(batch.next_offset(), 2);
+    }
+
+    #[actix_rt::test]
+    async fn a_reader_waits_for_records() {
+        let bench = bench(1 << 24);
+        let (batch, appended) = tokio::join!(
+            bench.to_next.ask(next(0, 10, Duration::ZERO)),
+            bench.to_append.ask(append(Stream::AuditEvents, &["late"])),
+        );
+        appended.unwrap().unwrap();
+        assert_eq!(texts(&batch.unwrap().unwrap()), ["late"]);
+    }
+
+    #[actix_rt::test]
+    async fn a_lingering_batch_fills_up_or_is_cut_short_by_the_drain() {
+        let bench = bench(1 << 24);
+        let hour = Duration::from_secs(3600);
+        let (full, ..) = tokio::join!(bench.to_next.ask(next(0, 2, hour)), async {
+            bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
+            bench.to_append.ask(append(Stream::AuditEvents, &["b", "c"])).await.unwrap().unwrap();
+        });
+        assert_eq!(texts(&full.unwrap().unwrap()), ["a", "b"]);
+
+        let commit = |offset| Commit { consumer: SINK, offset, note: None };
+        bench.to_commit.ask(commit(2)).await.unwrap().unwrap();
+        let (rest, drained) = tokio::join!(
+            async {
+                let rest = bench.to_next.ask(next(2, 2, hour)).await.unwrap().unwrap();
+                bench.to_commit.ask(commit(rest.next_offset())).await.unwrap().unwrap();
+                rest
+            },
+            bench.to_catch_up.ask(CatchUp),
+        );
+        drained.unwrap();
+        assert_eq!(texts(&rest), ["c"]);
+    }
+
+    #[actix_rt::test]
+    async fn offset_and_note_are_committed_together() {
+        let bench = bench(1 << 24);
+        bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
+        let commit = Commit { consumer: SINK, offset: 1, note: Some(b"file 7".to_vec()) };
+        bench.to_commit.ask(commit).await.unwrap().unwrap();
+        let position = bench.to_position.ask(PositionOf(SINK)).await.unwrap().unwrap();
+        assert_eq!(position, Position { offset: 1, note: b"file 7".to_vec() });
+        let stranger = Consumer { stream: Stream::UserEvents, name: "stranger" };
+        assert!(bench.to_position.ask(PositionOf(stranger)).await.unwrap().is_err());
+    }
+
+    #[actix_rt::test]
+    async fn a_full_stream_refuses_and_every_event_is_accounted_for() {
+        let bench = bench(1 << 16);
+        let intake = bench.metrics.intake("user_events");
+        let text = "x".repeat(10_000);
+        let mut refused = 0;
+        for _ in 0..10 {
+            let mut passage = Passage::default();
+            passage.answers_for(1, intake.shed("actor_panic"));
+            let append = append(Stream::UserEvents, &[&text]);
+            refused += u64::from(bench.to_append.ask_with(append, passage).await.unwrap().is_err());
+        }
+        assert!(refused > 0);
+        assert_eq!(intake.shed("journal_full").get(), refused);
+        assert_eq!(intake.stored.get(), 10 - refused);
+        assert_eq!(intake.shed("actor_panic").get(), 0);
+    }
+}
