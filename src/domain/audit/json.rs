@@ -40,6 +40,11 @@ impl<'a> Json<'a> {
         Ok(Self(trim(raw.get())))
     }
 
+    /// Text that this program put together of checked values, and that needs no check.
+    pub(crate) fn assembled(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The text as received.
     pub fn text(self) -> &'a str {
         self.0
@@ -98,9 +103,11 @@ impl<'a> Json<'a> {
         rewrite(self.0, None, out);
     }
 
-    /// Appends the value on several lines, indented by two blanks for each level below `level`.
-    pub fn write_pretty(self, level: usize, out: &mut String) {
-        rewrite(self.0, Some(level), out);
+    /// The value on several lines.
+    pub fn pretty(self) -> String {
+        let mut out = String::with_capacity(self.0.len() * 2);
+        rewrite(self.0, Some(0), &mut out);
+        out
     }
 
     /// [`Json::write_compact`] as a string of its own.
@@ -109,6 +116,18 @@ impl<'a> Json<'a> {
         self.write_compact(&mut out);
         out
     }
+}
+
+/// Appends a number: `1234`, `1234.5`, `1e300`. JSON has no word for what is not finite; that becomes `null`.
+pub fn write_number(number: f64, out: &mut String) {
+    let magnitude = number.abs();
+    let _ = if !number.is_finite() {
+        write!(out, "null")
+    } else if magnitude >= 1e21 || (magnitude > 0.0 && magnitude < 1e-6) {
+        write!(out, "{number:e}")
+    } else {
+        write!(out, "{number}")
+    };
 }
 
 /// Appends `text` as a JSON string, the way `JSON.stringify` spells it.
@@ -498,16 +517,14 @@ mod tests {
     fn copies() {
         let check = |json: &str, compact: &str, pretty: &str| {
             assert_eq!(parsed(json).compact(), compact);
-            let mut out = String::new();
-            parsed(json).write_pretty(1, &mut out);
-            assert_eq!(out, pretty);
+            assert_eq!(parsed(json).pretty(), pretty);
         };
         check("{ }", "{}", "{}");
-        check("[ [ ] , { } ]", "[[],{}]", "[\n    [],\n    {}\n  ]");
+        check("[ [ ] , { } ]", "[[],{}]", "[\n  [],\n  {}\n]");
         check(
             "{\"z\" : 1.0, \"a\":[ 1e3,\"\\u00e5\\/\\ud800\\u001f\" ], \"z\":true}",
             "{\"z\":1.0,\"a\":[1e3,\"å/\\ud800\\u001f\"],\"z\":true}",
-            "{\n    \"z\": 1.0,\n    \"a\": [\n      1e3,\n      \"å/\\ud800\\u001f\"\n    ],\n    \"z\": true\n  }",
+            "{\n  \"z\": 1.0,\n  \"a\": [\n    1e3,\n    \"å/\\ud800\\u001f\"\n  ],\n  \"z\": true\n}",
         );
         check("null", "null", "null");
     }

@@ -4,7 +4,7 @@
 //! offset may lack its colon or its minutes, and letters may be lower case. A leap second passes as a
 //! format, though it names no moment that a clock here knows.
 
-use time::{Date, Month, PlainDateTime, Time};
+use time::{Date, Month, PlainDateTime, Time, UtcDateTime};
 
 /// What was written, when it keeps to the format.
 struct Written {
@@ -27,8 +27,42 @@ pub fn timestamp_ms(text: &str) -> Option<i64> {
     let written = read(text)?;
     let time =
         Time::from_hms_milli(written.hour, written.minute, written.second, written.millisecond).ok()?;
-    let since_1970 = PlainDateTime::new(written.date, time).assume_utc().unix_timestamp_nanos() / 1_000_000;
-    i64::try_from(since_1970).ok()?.checked_sub(written.offset_minutes * 60_000)
+    let midnight = PlainDateTime::new(written.date, Time::MIDNIGHT).assume_utc().unix_timestamp() * 1000;
+    let (hours, minutes, seconds, milliseconds) = time.as_hms_milli();
+    let minutes = i64::from(hours) * 60 + i64::from(minutes) - written.offset_minutes;
+    let ms = midnight + minutes * 60_000 + i64::from(seconds) * 1000 + i64::from(milliseconds);
+    // An offset can lead out of the years that have four digits.
+    (YEAR_0_MS..YEAR_10000_MS).contains(&ms).then_some(ms)
+}
+
+const YEAR_0_MS: i64 = -62_167_219_200_000;
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
+/// The UTC date as `YYYYMMDD`.
+pub fn compact_date(ms: i64) -> String {
+    let at = utc(ms);
+    format!("{:04}{:02}{:02}", at.year(), u8::from(at.month()), at.day())
+}
+
+/// The moment as `YYYYMMDDThhmmss.mmmZ`.
+pub fn compact_moment(ms: i64) -> String {
+    let at = utc(ms);
+    let (hour, minute, second, millisecond) = at.time().as_hms_milli();
+    format!("{}T{hour:02}{minute:02}{second:02}.{millisecond:03}Z", compact_date(ms))
+}
+
+/// The moment as `YYYY-MM-DD hh:mm:ss`.
+pub fn plain_moment(ms: i64) -> String {
+    let at = utc(ms);
+    let (hour, minute, second) = at.time().as_hms();
+    let (month, day) = (u8::from(at.month()), at.day());
+    format!("{:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}", at.year())
+}
+
+/// Moments outside the years 0 to 9999 are moved to their edge.
+fn utc(ms: i64) -> UtcDateTime {
+    let ms = ms.clamp(YEAR_0_MS, YEAR_10000_MS - 1);
+    UtcDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(UtcDateTime::UNIX_EPOCH)
 }
 
 fn read(text: &str) -> Option<Written> {
@@ -108,6 +142,8 @@ mod tests {
         check("0000-01-01T00:00:00Z", Some(-62_167_219_200_000));
         check("9999-12-31T23:59:59Z", Some(253_402_300_799_000));
         check("2024-02-29T00:00:00Z", Some(1_709_164_800_000));
+        check("0000-01-01T00:00:00+00:01", None);
+        check("9999-12-31T23:59:59-00:01", None);
         for text in [
             "",
             "2026-11-20",
@@ -130,6 +166,20 @@ mod tests {
         check("2016-12-31T23:59:60Z", None);
         assert!(is_date_time("2016-12-31T23:59:60Z"));
         assert!(is_date_time("2017-01-01T00:59:60+01:00"));
+    }
+
+    #[test]
+    fn written_moments() {
+        let check = |ms: i64, date: &str, moment: &str, plain: &str| {
+            assert_eq!(
+                (compact_date(ms), compact_moment(ms), plain_moment(ms)),
+                (date.into(), moment.into(), plain.into())
+            );
+        };
+        check(1_795_169_472_345, "20261120", "20261120T101112.345Z", "2026-11-20 10:11:12");
+        check(-1, "19691231", "19691231T235959.999Z", "1969-12-31 23:59:59");
+        check(i64::MIN, "00000101", "00000101T000000.000Z", "0000-01-01 00:00:00");
+        check(i64::MAX, "99991231", "99991231T235959.999Z", "9999-12-31 23:59:59");
     }
 
     proptest! {

@@ -1,5 +1,8 @@
 //! Encoders: an event in, the bytes that a destination takes out.
 
+pub mod audit_columns;
+pub mod audit_csv;
+pub mod covered;
 pub mod csv;
 #[cfg(test)]
 mod golden;
