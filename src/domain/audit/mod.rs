@@ -18,6 +18,11 @@ mod schema;
 pub mod time;
 pub mod version;
 
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod hostile_tests;
+
 pub use check::{Accepted, Refusal, check};
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};

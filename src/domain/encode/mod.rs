@@ -2,6 +2,7 @@
 
 pub mod audit_columns;
 pub mod audit_csv;
+pub mod audit_line;
 pub mod covered;
 pub mod csv;
 #[cfg(test)]
