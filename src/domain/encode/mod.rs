@@ -15,3 +15,6 @@ pub mod object_json;
 pub mod parquet;
 pub mod qvd;
 pub mod user_line;
+
+#[cfg(test)]
+mod audit_tests;

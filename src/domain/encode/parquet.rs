@@ -89,7 +89,7 @@ fn schema() -> String {
         let repetition = if is_required(column) { "REQUIRED" } else { "OPTIONAL" };
         let name = column.name;
         match column.column_type {
-            ColumnType::Text => format!("{repetition} BYTE_ARRAY {name} (UTF8); "),
+            ColumnType::Text => format!("{repetition} BYTE_ARRAY {name} (STRING); "),
             ColumnType::Integer => format!("{repetition} INT64 {name}; "),
             ColumnType::Float => format!("{repetition} DOUBLE {name}; "),
             ColumnType::Boolean => format!("{repetition} BOOLEAN {name}; "),

@@ -65,7 +65,8 @@ pub fn write_file<W: Write>(
     let table = Table {
         fields,
         rows: events.len(),
-        record_bytes: bit_offset.div_ceil(8) as usize,
+        // A record of no bytes would leave readers nothing to count rows by.
+        record_bytes: bit_offset.div_ceil(8).max(1) as usize,
         symbols_length,
         comment: covered.map(Covered::to_string).unwrap_or_default(),
         created: plain_moment(created_ms),
