@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::check::Refusal;
 use super::envelope::Envelope;
-use super::json::{Json, Kind};
+use super::json::Kind;
 use super::schema::is_uuid;
 
 pub const REASON: &str = "One or more constraint violations";
@@ -72,6 +72,7 @@ fn quoted(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::json::Json;
     use std::borrow::Cow;
 
     fn check(event_id: &str, correlation_id: &str, event_type: &str, payload: &str, expect: &[&str]) {

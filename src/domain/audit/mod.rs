@@ -14,6 +14,7 @@ pub mod event;
 pub mod json;
 pub mod payload;
 pub mod record;
+pub mod sample;
 mod schema;
 pub mod time;
 pub mod version;

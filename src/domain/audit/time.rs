@@ -51,6 +51,12 @@ pub fn compact_moment(ms: i64) -> String {
     format!("{}T{hour:02}{minute:02}{second:02}.{millisecond:03}Z", compact_date(ms))
 }
 
+/// The moment as `YYYY-MM-DDThh:mm:ss.mmmZ`.
+pub fn rfc3339(ms: i64) -> String {
+    let millisecond = utc(ms).millisecond();
+    format!("{}.{millisecond:03}Z", plain_moment(ms).replacen(' ', "T", 1))
+}
+
 /// The moment as `YYYY-MM-DD hh:mm:ss`.
 pub fn plain_moment(ms: i64) -> String {
     let at = utc(ms);
@@ -179,6 +185,7 @@ mod tests {
         check(1_795_169_472_345, "20261120", "20261120T101112.345Z", "2026-11-20 10:11:12");
         check(-1, "19691231", "19691231T235959.999Z", "1969-12-31 23:59:59");
         check(i64::MIN, "00000101", "00000101T000000.000Z", "0000-01-01 00:00:00");
+        assert_eq!(rfc3339(1_795_169_472_045), "2026-11-20T10:11:12.045Z");
         check(i64::MAX, "99991231", "99991231T235959.999Z", "9999-12-31 23:59:59");
     }
 

@@ -90,7 +90,7 @@ const fn column(
     Column { name, column_type, cell }
 }
 
-fn required<'r>(value: &'r Cow<'_, str>) -> Cell<'r> {
+fn required(value: &str) -> Cell<'_> {
     Cell::Text(Cow::Borrowed(value))
 }
 
