@@ -7,6 +7,7 @@
 //!
 //! Contract: `audit-api.md`.
 
+pub mod answer;
 pub mod check;
 pub mod constraints;
 pub mod envelope;
@@ -24,6 +25,7 @@ mod golden_tests;
 #[cfg(test)]
 mod hostile_tests;
 
+pub use answer::Answer;
 pub use check::{Accepted, Refusal, check};
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};

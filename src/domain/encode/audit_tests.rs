@@ -377,6 +377,7 @@ fn qvd_rows(file: &[u8]) -> Vec<Map<String, Value>> {
 
 fn qvd_symbols(mut bytes: &[u8]) -> Vec<Value> {
     let mut symbols = Vec::new();
+    let mut distinct = std::collections::HashSet::new();
     while let Some((kind, rest)) = bytes.split_first() {
         let (symbol, rest) = match kind {
             1 => {
@@ -393,7 +394,7 @@ fn qvd_symbols(mut bytes: &[u8]) -> Vec<Value> {
             }
             other => panic!("symbol of kind {other}"),
         };
-        assert!(!symbols.contains(&symbol), "{symbol} twice");
+        assert!(distinct.insert(symbol.to_string()), "{symbol} twice");
         symbols.push(symbol);
         bytes = rest;
     }
@@ -453,7 +454,7 @@ fn qvd_types() {
 
 #[test]
 fn many_rows() {
-    let ids: Vec<_> = (0..20_000).map(|n| format!("{n:08}-\u{e5}")).collect();
+    let ids: Vec<_> = (0..9_000).map(|n| format!("{n:08}-\u{e5}")).collect();
     let event = |(n, id): (usize, &'static String)| AuditEvent {
         event_id: id.as_str().into(),
         visible: [None, Some(true), Some(false)][n % 3],
@@ -547,7 +548,7 @@ fn accepted_body() -> impl Strategy<Value = String> {
 
 proptest! {
     // Each case writes and reads two files of 27 columns.
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn any_accepted_event_is_encoded(bodies in prop::collection::vec(accepted_body(), 1..5), tag in any_text()) {

@@ -86,7 +86,8 @@ pub fn write_file<W: Write>(
     out.flush()
 }
 
-/// Which journal records a file holds, told from its first bytes; none when they do not say.
+/// Which journal records a file holds, told from its first bytes (64 KiB hold every header); none when they
+/// do not say.
 pub fn read_covered(head: &[u8]) -> Option<Covered> {
     let end = head.windows(HEADER_END.len()).position(|bytes| bytes == HEADER_END)?;
     let header = std::str::from_utf8(&head[..end]).ok()?;
