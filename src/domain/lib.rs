@@ -20,10 +20,15 @@ pub mod audit;
 pub mod file_name;
 
 // --- screenshots
+pub mod allowed_hosts;
 pub mod image;
 pub mod redirect;
+pub mod refusal;
 pub mod retry;
 pub mod session;
+pub mod session_cookie;
+pub mod single_flight;
+pub mod ticket_url;
 pub mod virtual_proxy;
 
 // --- what destinations are sent
