@@ -60,6 +60,29 @@ impl Reason {
         }
     }
 
+    /// The reason as a label with few values: all statuses are one.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl => "invalid-url",
+            Self::MissingLocation => "missing-location",
+            Self::InvalidLocation => "invalid-location",
+            Self::InvalidScheme => "invalid-scheme",
+            Self::HostNotAllowed { .. } => "host-not-allowed",
+            Self::MaxRedirects => "max-redirects",
+            Self::UserNotParseable => "user-not-parseable",
+            Self::InvalidVirtualProxy => "invalid-virtual-proxy",
+            Self::TicketFailed => "ticket-failed",
+            Self::LoginRedirect => "login-redirect",
+            Self::Http(_) => "http-status",
+            Self::NotAnImage => "not-an-image",
+            Self::TooLarge => "too-large",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Transport => "transport",
+            Self::WriteFailed => "write-failed",
+        }
+    }
+
     /// Whether another attempt of the same download may do better.
     pub fn is_retried_at_once(&self) -> bool {
         match self {
@@ -107,6 +130,9 @@ mod tests {
         let check = |reason: Reason, name: &str, at_once: bool, later: bool| {
             let found = (reason.name().into_owned(), reason.is_retried_at_once(), reason.is_retried_later());
             assert_eq!(found, (name.to_owned(), at_once, later));
+            if !matches!(reason, Reason::Http(_)) {
+                assert_eq!(reason.class(), name);
+            }
         };
         check(Reason::HostNotAllowed { hostname: "x".into() }, "host-not-allowed", false, false);
         check(Reason::UserNotParseable, "user-not-parseable", false, false);

@@ -106,7 +106,7 @@ fn moment(year: i32, month: &str, day: &str, clock: &str) -> Option<OffsetDateTi
 /// The later tries of a download whose attempts are used up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaterPolicy {
-    /// The pause before the first later try; each one after it doubles.
+    /// The shortest pause.
     pub pause_first: Duration,
     /// The longest pause.
     pub pause_max: Duration,
@@ -126,13 +126,12 @@ impl Default for LaterPolicy {
 }
 
 impl LaterPolicy {
-    /// The pause before the next later try, when `tries` later tries have been made and the first failure is
-    /// `age` ago. `None`: give up. A pause that would end after the last moment is cut, so that the last try
-    /// happens just before it.
-    pub fn pause(&self, tries: u32, age: Duration) -> Option<Duration> {
+    /// The pause before the next later try, when the first failure is `age` ago: as long as the wait so far, so
+    /// that pauses double, between the first and the longest one. `None`: give up. A pause that would end after the
+    /// last moment is cut, so that the last try happens just before it.
+    pub fn pause(&self, age: Duration) -> Option<Duration> {
         let left = self.give_up_after.checked_sub(age).filter(|left| !left.is_zero())?;
-        let grown = self.pause_first.saturating_mul(2u32.saturating_pow(tries));
-        let pause = grown.min(self.pause_max);
+        let pause = age.max(self.pause_first).min(self.pause_max);
         // A cut pause shorter than half the planned one would only be a burst at the end.
         if pause <= left {
             Some(pause)
@@ -208,21 +207,22 @@ mod tests {
     #[test]
     fn later_pauses_grow_and_end() {
         let policy = LaterPolicy::default();
-        let hour = Duration::from_secs(3600);
-        let check = |tries, age, expect: Option<u64>| {
-            assert_eq!(policy.pause(tries, age), expect.map(Duration::from_secs), "{tries} {age:?}");
+        let check = |age: u64, expect: Option<u64>| {
+            let found = policy.pause(Duration::from_secs(age));
+            assert_eq!(found, expect.map(Duration::from_secs), "{age}");
         };
-        check(0, Duration::ZERO, Some(60));
-        check(1, ms(60_000), Some(120));
-        check(2, ms(180_000), Some(240));
-        check(5, hour, Some(1920));
-        check(6, hour, Some(3600));
-        check(4_000_000_000, hour, Some(3600));
-        check(30, hour * 23, Some(3600));
-        check(30, hour * 23 + hour / 2, Some(1800));
-        check(30, hour * 24 - ms(1_000), None);
-        check(0, hour * 24, None);
-        check(0, hour * 25, None);
+        check(0, Some(60));
+        check(60, Some(60));
+        check(120, Some(120));
+        check(240, Some(240));
+        check(3599, Some(3599));
+        check(3600, Some(3600));
+        check(7200, Some(3600));
+        check(23 * 3600, Some(3600));
+        check(23 * 3600 + 1800, Some(1800));
+        check(24 * 3600 - 1, None);
+        check(24 * 3600, None);
+        check(25 * 3600, None);
     }
 
     proptest! {
@@ -238,11 +238,9 @@ mod tests {
                 give_up_after: Duration::from_secs(give_up),
             };
             let mut age = Duration::ZERO;
-            let mut tries = 0;
-            while let Some(pause) = policy.pause(tries, age) {
+            while let Some(pause) = policy.pause(age) {
                 prop_assert!(!pause.is_zero() && pause <= policy.pause_max);
                 age += pause;
-                tries += 1;
             }
             prop_assert!(age <= policy.give_up_after);
         }
