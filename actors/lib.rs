@@ -12,6 +12,21 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
+
+// --- screenshots
+pub mod image_client;
+pub mod image_fetch;
+pub mod image_writer;
+pub mod offset_window;
+pub mod redirect_walker;
+pub mod screenshot_message;
+pub mod session_cache_actor;
+pub mod ticket_actor;
+
 // --- between intake and destinations
 pub mod journal;
 pub mod sink;
+
+// --- clients
+pub mod static_hosts;
+pub mod tls;

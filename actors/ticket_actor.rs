@@ -1,0 +1,261 @@
+//! Asks Qlik Sense's proxy service (QPS) for tickets, and tells it which sessions are over.
+//!
+//! Receives: `TicketFor`, `SessionsOver`.
+//! Sends: nothing to actors; HTTPS with a client certificate to QPS, and to QPS only.
+//! Keeps: a client made from the certificate files, made anew when one of them changes.
+//! When full: its outlets hold the askers back.
+//! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and left.
+//!
+//! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS never reach a log.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
+use awc::http::{Method, StatusCode};
+use butler_sos_domain::session_cookie::SessionCookie;
+use butler_sos_domain::virtual_proxy::VirtualProxy;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use slog::{Logger, debug, warn};
+
+use crate::metric::ActorMeter;
+use crate::outlet::Parcel;
+use crate::screenshot_message::{SessionsOver, TicketFailed, TicketFor};
+use crate::static_hosts::{StaticHosts, plain_http_client};
+use crate::tls::{ClientTls, ReloadingTls};
+
+/// Where QPS is, and who we are to it.
+#[derive(Clone)]
+pub struct TicketConfig {
+    /// `auth.qps.host` and `.port`.
+    pub host: String,
+    pub port: u16,
+    /// `Butler-SOS.cert`, verified unless `serversToMonitor.rejectUnauthorized` is false.
+    pub tls: ClientTls,
+    pub hosts: StaticHosts,
+    /// `auth.qps.ticketTimeoutMs`: for the whole request.
+    pub ticket_timeout: Duration,
+    pub actor: ActorMeter,
+    pub log: Logger,
+}
+
+/// For the end of a session: best effort.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTIONS_MAX: usize = 32;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The actor.
+pub struct TicketActor {
+    qps: Rc<Qps>,
+}
+
+impl TicketActor {
+    #[must_use]
+    pub fn new(config: TicketConfig) -> Self {
+        Self { qps: Rc::new(Qps::new(config)) }
+    }
+}
+
+impl Actor for TicketActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for TicketActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.qps = Rc::new(Qps::new(self.qps.config.clone()));
+    }
+}
+
+impl Handler<Parcel<TicketFor>> for TicketActor {
+    type Result = ResponseFuture<Result<SecretString, TicketFailed>>;
+
+    fn handle(&mut self, parcel: Parcel<TicketFor>, _: &mut Self::Context) -> Self::Result {
+        let qps = Rc::clone(&self.qps);
+        Box::pin(async move {
+            let _passage = parcel.passage;
+            let key = parcel.body.0;
+            qps.config.actor.received.inc();
+            let asked = qps.ticket(key.virtual_proxy(), key.user_directory(), key.user_id());
+            match tokio::time::timeout(qps.config.ticket_timeout, asked)
+                .await
+                .unwrap_or(Err(QpsError::Timeout))
+            {
+                Ok(ticket) => {
+                    qps.config.actor.sent.inc();
+                    Ok(ticket)
+                }
+                Err(error) => {
+                    qps.config.actor.rejected(error.class(), 1);
+                    warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
+                        "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
+                        "user_directory" => key.user_directory(), "user_id" => key.user_id());
+                    Err(TicketFailed { words: error.to_string() })
+                }
+            }
+        })
+    }
+}
+
+impl Handler<Parcel<SessionsOver>> for TicketActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, parcel: Parcel<SessionsOver>, _: &mut Self::Context) -> Self::Result {
+        let qps = Rc::clone(&self.qps);
+        Box::pin(async move {
+            let _passage = parcel.passage;
+            let SessionsOver { virtual_proxy, sessions } = parcel.body;
+            for session in &sessions {
+                let ended = qps.end_session(&virtual_proxy, session);
+                match tokio::time::timeout(DELETE_TIMEOUT, ended).await.unwrap_or(Err(QpsError::Timeout)) {
+                    // QPS forgets sessions by itself; that one is gone is no news.
+                    Ok(()) | Err(QpsError::Status(404)) => {
+                        debug!(qps.config.log, "session ended"; "session" => ?session,
+                            "virtual_proxy" => %virtual_proxy);
+                    }
+                    Err(error) => {
+                        qps.config.actor.rejected("session-not-ended", 1);
+                        warn!(qps.config.log, "the Qlik Sense proxy service did not end a session";
+                            "error" => %error, "session" => ?session, "virtual_proxy" => %virtual_proxy);
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// The proxy service, as a client sees it.
+struct Qps {
+    config: TicketConfig,
+    client: RefCell<Client>,
+}
+
+struct Client {
+    tls: ReloadingTls,
+    made: Option<awc::Client>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TicketRequest<'a> {
+    user_directory: &'a str,
+    user_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct TicketAnswer {
+    #[serde(rename = "Ticket")]
+    ticket: String,
+}
+
+/// Why a request to QPS failed. No variant holds anything that QPS sent.
+#[derive(Debug, thiserror::Error)]
+enum QpsError {
+    #[error("client certificate: {0}")]
+    Certificate(String),
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("not reached: {0}")]
+    Transport(String),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("status {0}")]
+    Status(u16),
+    #[error("the answer holds no ticket")]
+    NoTicket,
+}
+
+impl QpsError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "certificate",
+            Self::Tls(_) => "tls",
+            Self::Transport(_) => "transport",
+            Self::Timeout => "timeout",
+            Self::Status(_) => "status",
+            Self::NoTicket => "no-ticket",
+        }
+    }
+}
+
+impl From<awc::error::SendRequestError> for QpsError {
+    fn from(error: awc::error::SendRequestError) -> Self {
+        use awc::error::{ConnectError, SendRequestError};
+        match error {
+            SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Self::Timeout,
+            SendRequestError::Connect(ConnectError::SslError(error)) => Self::Tls(error.to_string()),
+            // Connecting and sending know no more than names and addresses.
+            SendRequestError::Connect(error) => Self::Transport(error.to_string()),
+            SendRequestError::Send(error) => Self::Transport(error.to_string()),
+            // What was answered stays out of the log.
+            _ => Self::Transport("broken answer".to_owned()),
+        }
+    }
+}
+
+impl Qps {
+    fn new(config: TicketConfig) -> Self {
+        let client = Client { tls: ReloadingTls::new(config.tls.clone()), made: None };
+        Self { config, client: RefCell::new(client) }
+    }
+
+    /// The client for the certificate files as they are now.
+    fn client(&self) -> Result<awc::Client, QpsError> {
+        let mut client = self.client.borrow_mut();
+        match client.tls.changed() {
+            Ok(Some(connector)) => {
+                let (hosts, timeout) = (&self.config.hosts, self.config.ticket_timeout);
+                client.made = Some(plain_http_client(connector, hosts, timeout, CONNECTIONS_MAX));
+            }
+            Ok(None) => {}
+            // Files that are being replaced: the last ones serve until they are whole again.
+            Err(error) if client.made.is_some() => {
+                warn!(self.config.log, "certificate files have changed but cannot be used"; "error" => %error);
+            }
+            Err(error) => return Err(QpsError::Certificate(error.to_string())),
+        }
+        client.made.clone().ok_or_else(|| QpsError::Certificate("none".to_owned()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<awc::ClientRequest, QpsError> {
+        let key: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
+        let url = format!("https://{}:{}{path}?Xrfkey={key}", self.config.host, self.config.port);
+        Ok(self.client()?.request(method, url).insert_header(("X-Qlik-Xrfkey", key)).no_decompress())
+    }
+
+    async fn ticket(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        user_directory: &str,
+        user_id: &str,
+    ) -> Result<SecretString, QpsError> {
+        let request = self.request(Method::POST, &virtual_proxy.ticket_path())?;
+        let mut answer = request.send_json(&TicketRequest { user_directory, user_id }).await?;
+        expect_success(answer.status())?;
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|_| QpsError::Transport("broken answer".to_owned()))?;
+        let answer: TicketAnswer = serde_json::from_slice(&body).map_err(|_| QpsError::NoTicket)?;
+        if answer.ticket.is_empty() {
+            return Err(QpsError::NoTicket);
+        }
+        Ok(answer.ticket.into())
+    }
+
+    async fn end_session(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        session: &SessionCookie,
+    ) -> Result<(), QpsError> {
+        let path = virtual_proxy.session_path(session.expose_id());
+        let answer = self.request(Method::DELETE, &path)?.send().await?;
+        expect_success(answer.status())
+    }
+}
+
+/// Redirects are refused like any other status: tickets come from this host or from nowhere.
+fn expect_success(status: StatusCode) -> Result<(), QpsError> {
+    if status.is_success() { Ok(()) } else { Err(QpsError::Status(status.as_u16())) }
+}
