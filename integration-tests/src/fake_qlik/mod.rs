@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-pub use self::certificates::Certificates;
+pub use self::certificates::{Certificates, NAMES};
 pub use self::record::Recorded;
 pub use self::state::{Counts, Limits, Unauthorized, User};
 

@@ -21,6 +21,7 @@
 //! | `html`, `octet`, `noct`, `fakepng`, `lying`, `svg`, `empty`, `204` | what is not, or not obviously, an image |
 //! | a status | that status (429 and 503 with `Retry-After: 1`) |
 //! | `404then`, `503then` | that status twice for a path, then the image |
+//! | `lateN` | 404 N times for a path, then the image |
 //! | `hang` | no answer |
 //! | `slow` | the image in pieces, over a second and a half |
 //! | `trunc`, `cut` | half of the promised bytes, then the end; half of a chunked body, then the end |
@@ -204,6 +205,13 @@ async fn behave(context: &Context, asked: &Asked<'_>, user: &User) -> HttpRespon
         "webp" => image(context, "image/webp", pictures::WEBP),
         "404then" | "503then" if context.state.count_try(asked.path) < 3 => {
             status(StatusCode::from_u16(what[..3].parse().unwrap_or(404)).unwrap_or_default())
+        }
+        _ if what
+            .strip_prefix("late")
+            .and_then(|tries| tries.parse().ok())
+            .is_some_and(|tries: u32| context.state.count_try(asked.path) <= tries) =>
+        {
+            status(StatusCode::NOT_FOUND)
         }
         "hang" => {
             context.never().await;

@@ -1,0 +1,304 @@
+//! The actors of screenshot downloads with a real journal on one side and the fake Qlik Sense on the other.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::{Actor, Addr};
+use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
+use butler_sos_actors::journal::actor::{Journal, JournalConfig};
+use butler_sos_actors::journal::batch::RecordBatch;
+use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
+use butler_sos_actors::message::{Append, Appetite, Consumer, NextBatch, Stream};
+use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::redirect_walker::{CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets};
+use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
+use butler_sos_actors::session_cache_actor::{CacheLimits, SessionCacheActor, SessionCacheConfig};
+use butler_sos_actors::static_hosts::StaticHosts;
+use butler_sos_actors::ticket_actor::{TicketActor, TicketConfig};
+use butler_sos_actors::tls::ClientTls;
+use butler_sos_domain::allowed_hosts::AllowedHosts;
+use butler_sos_domain::audit::AuditRecord;
+use butler_sos_domain::redirect::WalkRules;
+use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_domain::virtual_proxy::VirtualProxy;
+use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
+use serde_json::json;
+use slog::{Drain, Logger, o};
+
+/// What a test may want otherwise.
+#[derive(Clone)]
+pub struct Settings {
+    pub mode: &'static str,
+    pub cache: Option<Duration>,
+    pub cache_entries: usize,
+    pub concurrency: usize,
+    pub attempt_timeout: Duration,
+    pub later: LaterPolicy,
+    pub passphrase: &'static str,
+    pub key_file: &'static str,
+    pub qps_ca: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: "userTicket",
+            cache: Some(Duration::from_secs(120)),
+            cache_entries: 100,
+            concurrency: 16,
+            attempt_timeout: Duration::from_secs(3),
+            later: LaterPolicy::default(),
+            passphrase: "",
+            key_file: "client_key.pem",
+            qps_ca: "root.pem",
+        }
+    }
+}
+
+/// A finished event, as the stream of audit events holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    pub event_id: String,
+    pub source_offset: Option<u64>,
+    pub files: Vec<PathBuf>,
+    pub sha256: Option<String>,
+    pub error: Option<String>,
+}
+
+pub struct Bench {
+    pub images: PathBuf,
+    pub metrics: Metrics,
+    pub log: Arc<Mutex<Vec<u8>>>,
+    to_append: Outlet<Append>,
+    to_next: Outlet<NextBatch>,
+    to_finish: Outlet<FinishDownloads>,
+    to_end: Outlet<EndAllSessions>,
+    read: u64,
+}
+
+const READER: Consumer = Consumer { stream: Stream::AuditEvents, name: "reader" };
+
+impl Bench {
+    /// Starts all actors in this arbiter; journal and images live in `dir`.
+    pub fn start(dir: &Path, fake: &FakeQlik, settings: &Settings) -> Self {
+        let images = dir.join("images");
+        let metrics = Metrics::new();
+        let log_bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let log = logger(&log_bytes);
+
+        let journal = journal(dir, &metrics, &log);
+        let hosts = NAMES.iter().map(|name| ((*name).to_owned(), IpAddr::from([127, 0, 0, 1])));
+        let hosts = StaticHosts::new(hosts);
+        let certificate = |name: &str| Some(fake.certificates.path(name));
+        let tickets = TicketActor::new(TicketConfig {
+            host: "qlik.test".to_owned(),
+            port: fake.ports.qps,
+            tls: ClientTls {
+                ca: certificate(settings.qps_ca),
+                cert: certificate("client.pem"),
+                key: certificate(settings.key_file),
+                passphrase: settings.passphrase.to_owned().into(),
+                verify: true,
+            },
+            hosts: hosts.clone(),
+            ticket_timeout: Duration::from_secs(2),
+            actor: metrics.actor("ticket_actor"),
+            log: log.clone(),
+        })
+        .start();
+        let cache = SessionCacheActor::new(SessionCacheConfig {
+            cache: settings.cache.map(|ttl| CacheLimits {
+                ttl,
+                entries_max: NonZeroUsize::new(settings.cache_entries).unwrap(),
+            }),
+            lead_max: Duration::from_secs(60),
+            to_tickets: Outlet::new(tickets.clone(), 64),
+            to_endings: Outlet::new(tickets, 64),
+            actor: metrics.actor("session_cache_actor"),
+            log: log.clone(),
+        })
+        .start();
+        let writer = ImageWriter::new(ImageWriterConfig {
+            directories: vec![images.clone()],
+            bytes_max: 50 << 20,
+            actor: metrics.actor("image_writer"),
+            log: log.clone(),
+        });
+        let allowed = ["qlik.test", "proxy.test", "node1.test", "node2.test"];
+        let qps = QpsAddress { host: "qlik.test".to_owned(), port: fake.ports.qps };
+        let fetch = FetchConfig {
+            rules: Arc::new(WalkRules::for_hosts(AllowedHosts::new(allowed).unwrap())),
+            login: match settings.mode {
+                "userTicket" => Login::UserTicket { qps },
+                "qpsTicket" => Login::QpsTicket {
+                    qps,
+                    virtual_proxy: VirtualProxy::default(),
+                    user_directory: "LAB".to_owned(),
+                    user_id: "svc".to_owned(),
+                },
+                _ => Login::None,
+            },
+            are_sessions_kept: settings.cache.is_some(),
+            attempt_timeout: settings.attempt_timeout,
+            per_host_max: 8,
+            hosts,
+            ca: certificate("root.pem"),
+            verify: true,
+            to_sessions: Outlet::new(cache.clone(), 1000),
+            to_session_news: Outlet::new(cache.clone(), 1000),
+            to_images: Outlet::new(writer.unwrap().start(), 64),
+            log: log.clone(),
+        };
+        let image_tls = image_tls(&fetch).unwrap();
+        let walker = RedirectWalker::new(WalkerConfig {
+            fetch,
+            image_tls,
+            concurrency: settings.concurrency,
+            later: settings.later.clone(),
+            retries_max: 1000,
+            outlets: WalkerOutlets {
+                to_position: Outlet::new(journal.clone(), 100),
+                to_next: Outlet::new(journal.clone(), 100),
+                to_commit: Outlet::new(journal.clone(), 100),
+                to_append: Outlet::new(journal.clone(), 1000),
+                to_offset_at: Outlet::new(journal.clone(), 100),
+            },
+            actor: metrics.actor("redirect_walker"),
+            meter: metrics.destination("redirect_walker"),
+            log,
+        })
+        .start();
+        Self {
+            images,
+            metrics,
+            log: log_bytes,
+            to_append: Outlet::new(journal.clone(), 1000),
+            to_next: Outlet::new(journal, 100),
+            to_finish: Outlet::new(walker, 10),
+            to_end: Outlet::new(cache, 10),
+            read: 0,
+        }
+    }
+
+    /// Puts screenshot events into the journal, as the audit API does.
+    pub async fn post(&self, bodies: &[String]) {
+        let mut records = RecordBatch::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        for body in bodies {
+            let record = AuditRecord::received(now, body.as_bytes());
+            records.push_with(|buffer| record.encode_into(buffer)).unwrap();
+        }
+        self.to_append.ask(Append { stream: Stream::Screenshots, records }).await.unwrap().unwrap();
+    }
+
+    /// The next `count` finished events.
+    pub async fn finished(&mut self, count: usize) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        while finished.len() < count {
+            let appetite = Appetite { records_max: 1000, bytes_max: 1 << 24, linger: Duration::ZERO };
+            let question = NextBatch { consumer: READER, from: self.read, appetite };
+            let next = tokio::time::timeout(Duration::from_secs(60), self.to_next.ask(question)).await;
+            let batch = next.expect("a finished event within a minute").unwrap().unwrap();
+            self.read = batch.next_offset();
+            finished.extend(batch.iter().map(|record| finished_of(record.data)));
+        }
+        finished
+    }
+
+    pub async fn fetch(&mut self, body: String) -> Finished {
+        self.post(&[body]).await;
+        self.finished(1).await.remove(0)
+    }
+
+    pub async fn end_sessions(&self) {
+        self.to_finish.ask(FinishDownloads).await.unwrap();
+        self.to_end.ask(EndAllSessions).await.unwrap();
+    }
+
+    /// Names of the files in the images' directory.
+    pub fn files(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(&self.images)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Everything that was logged, at every level, and every metric.
+    pub fn shown(&self) -> String {
+        let log = self.log.lock().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&log), self.metrics.expose())
+    }
+}
+
+fn finished_of(data: &[u8]) -> Finished {
+    let record = AuditRecord::decode(data).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(record.body).unwrap();
+    Finished {
+        event_id: body["eventId"].as_str().unwrap().to_owned(),
+        source_offset: record.source_offset,
+        files: record.screenshot.saved_paths.iter().map(|path| PathBuf::from(path.as_ref())).collect(),
+        sha256: record.screenshot.sha256.map(|hash| hash.into_owned()),
+        error: record.screenshot.error.map(|error| error.into_owned()),
+    }
+}
+
+/// A screenshot event, as Audit.qs posts it.
+pub fn event(number: u32, user: &str, url: &str) -> String {
+    json!({
+        "schemaVersion": 1,
+        "eventId": format!("00000000-0000-4000-8000-{number:012}"),
+        "correlationId": "1777868693436",
+        "timestamp": "2026-11-20T10:11:12.345Z",
+        "type": "screenshot.url.received",
+        "payload": {"context": {"user": user}, "event": {"screenshotUrl": url}},
+    })
+    .to_string()
+}
+
+fn journal(dir: &Path, metrics: &Metrics, log: &Logger) -> Addr<Journal> {
+    let stream = |stream: Stream| StreamConfig {
+        name: stream.name().to_owned(),
+        bytes_max: 1 << 28,
+        on_full: OnFull::Block,
+    };
+    let config = JournalConfig {
+        store: StoreConfig {
+            directory: dir.join("journal"),
+            streams: Stream::ALL.into_iter().map(stream).collect(),
+            segment_bytes_max: 1 << 24,
+            retention: Duration::from_secs(3600),
+            tail_bytes_max: 1 << 20,
+        },
+        consumers: vec![CONSUMER, READER],
+        commit_interval: Duration::from_millis(5),
+        meter: metrics.journal(),
+        actor: metrics.actor("journal"),
+        intakes: BTreeMap::new(),
+        log: log.clone(),
+    };
+    let store = config.open().unwrap();
+    Journal::new(config, store).start()
+}
+
+fn logger(bytes: &Arc<Mutex<Vec<u8>>>) -> Logger {
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Shared {
+        fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(part);
+            Ok(part.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let drain = slog_json::Json::default(Shared(Arc::clone(bytes)));
+    Logger::root(Mutex::new(drain).map(slog::Fuse), o!())
+}

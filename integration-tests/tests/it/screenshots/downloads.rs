@@ -1,0 +1,170 @@
+//! What is refused, what is broken, what comes later, and what a restart finds.
+
+use std::time::Duration;
+
+use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_integration_tests::fake_qlik::FakeQlik;
+
+use super::bench::{Bench, Settings, event};
+
+const USER: &str = "UserDirectory=LAB; UserId=goran";
+
+#[actix_rt::test]
+async fn only_listed_hosts_are_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let mut bench = Bench::start(dir.path(), &fake, &Settings::default());
+    let urls = [
+        "https://evil.test:14443/tempcontent/a.png",
+        "https://qlik.test.:14443/tempcontent/a.png",
+        "https://qlik.test@evil.test:14443/tempcontent/a.png",
+        "https://localhost:14443/tempcontent/a.png",
+        "https://127.0.0.1:14443/tempcontent/a.png",
+        "https://[::1]:14443/tempcontent/a.png",
+        "https://qlik.test%2eevil.test:14443/tempcontent/a.png",
+        "https://ql\u{131}k.test:14443/tempcontent/a.png",
+    ];
+    let events: Vec<_> =
+        urls.iter().enumerate().map(|(n, url)| event(n as u32, USER, &fake.with_own_ports(url))).collect();
+    bench.post(&events).await;
+    for finished in bench.finished(urls.len()).await {
+        assert_eq!(finished.error.as_deref(), Some("host-not-allowed"), "{finished:?}");
+    }
+    assert!(fake.requests().is_empty(), "not even a ticket is asked for");
+    // At every hop.
+    for hops in 1..=4 {
+        let url = fake.with_own_ports(&format!("https://qlik.test:14443/tempcontent/a.png?b=evil{hops}"));
+        let finished = bench.fetch(event(100 + hops, USER, &url)).await;
+        assert_eq!(finished.error.as_deref(), Some("host-not-allowed"));
+    }
+    assert!(fake.requests().iter().all(|request| !request.host.starts_with("evil")));
+    assert!(bench.shown().contains("redirect blocked reason=host-not-allowed hostname=evil.test"));
+    assert!(bench.files().is_empty());
+}
+
+#[actix_rt::test]
+async fn every_way_to_end_has_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let settings = Settings { attempt_timeout: Duration::from_millis(700), ..Settings::default() };
+    let mut bench = Bench::start(dir.path(), &fake, &settings);
+    let cases = [
+        ("", "?b=jpeg", None),
+        ("", "?b=gif", None),
+        ("", "?b=webp", None),
+        ("", "?b=tohttp", None),
+        ("", "?b=ticketecho", None),
+        ("", "?b=newcookie", None),
+        ("/analytics", "?b=chain5", None),
+        ("", "?b=503then", None),
+        ("", "?b=lying", Some("not-an-image")),
+        ("", "?b=empty", Some("not-an-image")),
+        ("", "?b=204", Some("not-an-image")),
+        ("", "?b=html", Some("not-an-image")),
+        ("", "?b=trunc", Some("transport")),
+        ("", "?b=cut", Some("transport")),
+        ("", "?b=hang", Some("timeout")),
+        ("", "?b=slow", Some("timeout")),
+        ("", "?b=noloc", Some("missing-location")),
+        ("", "?b=401", Some("http-401")),
+        ("", "?b=429", Some("http-429")),
+    ];
+    let events: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(n, (proxy, query, _))| {
+            let url = format!("https://qlik.test:14443{proxy}/tempcontent/image{n}.png{query}");
+            // Each its own user: what becomes of one session is not the others' affair.
+            event(n as u32, &format!("LAB\\user{n}"), &fake.with_own_ports(&url))
+        })
+        .collect();
+    bench.post(&events).await;
+    let mut finished = bench.finished(cases.len()).await;
+    finished.sort_by(|a, b| a.event_id.cmp(&b.event_id));
+    for (finished, (_, query, error)) in finished.iter().zip(cases) {
+        assert_eq!(finished.error.as_deref(), error, "{query}");
+        assert_eq!(finished.files.len(), usize::from(error.is_none()), "{query}");
+        if let Some(file) = finished.files.first() {
+            let bytes = std::fs::read(file).unwrap();
+            let hash = openssl::sha::sha256(&bytes).map(|byte| format!("{byte:02x}")).concat();
+            assert_eq!(finished.sha256.as_deref(), Some(hash.as_str()));
+        }
+    }
+    assert_eq!(fake.counts().tickets_reused, 0);
+    assert!(bench.files().iter().all(|name| !name.ends_with(".tmp")));
+    bench.end_sessions().await;
+    // An answer that never came may have opened a session that nobody but Qlik Sense knows of.
+    let hanging = cases.iter().position(|(_, query, _)| *query == "?b=hang").unwrap();
+    let left: Vec<_> = fake.open_sessions().into_iter().map(|user| user.id).collect();
+    assert!(left.iter().all(|user| *user == format!("user{hanging}")), "{left:?}");
+    let shown = bench.shown();
+    for secret in fake.secrets() {
+        assert!(!shown.contains(&secret));
+    }
+}
+
+#[actix_rt::test]
+async fn what_may_pass_is_tried_again_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let later = LaterPolicy {
+        pause_first: Duration::from_millis(100),
+        pause_max: Duration::from_millis(200),
+        give_up_after: Duration::from_secs(20),
+    };
+    let mut bench = Bench::start(dir.path(), &fake, &Settings { later, ..Settings::default() });
+    // Nobody can log in for the first three attempts, so that the first download fails.
+    let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?b=late5");
+    let finished = bench.fetch(event(1, USER, &url)).await;
+    assert_eq!(finished.error.as_deref(), Some("http-404"));
+    assert!(bench.files().is_empty());
+    let deadline = std::time::Instant::now() + Duration::from_secs(15);
+    while bench.files().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(bench.shown().contains("screenshot stored on a later try"));
+}
+
+/// A process that dies: everything in memory is gone, and nobody said goodbye.
+fn run(dir: &std::path::Path, fake: &FakeQlik, work: impl AsyncFnOnce(Bench)) {
+    let settings = Settings { concurrency: 4, ..Settings::default() };
+    actix_rt::System::new().block_on(async { work(Bench::start(dir, fake, &settings)).await });
+}
+
+#[test]
+fn a_restart_forgets_nothing_and_does_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?delay=30");
+    let events: Vec<_> = (0..60).map(|n| event(n, USER, &url)).collect();
+    run(dir.path(), &fake, async |mut bench| {
+        bench.post(&events).await;
+        bench.finished(15).await;
+    });
+    fake.forget_sessions();
+    run(dir.path(), &fake, async |mut bench| {
+        bench.finished(35).await;
+    });
+    fake.forget_sessions();
+    run(dir.path(), &fake, async |mut bench| {
+        let finished = bench.finished(60).await;
+        bench.end_sessions().await;
+        let mut ids: Vec<_> = finished.iter().map(|event| event.event_id.clone()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 60, "each event once");
+        assert!(finished.iter().all(|event| event.error.is_none()));
+        let files = bench.files();
+        assert_eq!(files.len(), 60);
+        assert!(files.iter().all(|name| name.ends_with(".png")), "{files:?}");
+    });
+    // And nothing is left to do.
+    fake.take_requests();
+    run(dir.path(), &fake, async |mut bench| {
+        bench.post(&[event(99, USER, &url)]).await;
+        assert_eq!(bench.finished(61).await.len(), 61);
+        assert_eq!(bench.files().len(), 61);
+    });
+    assert_eq!(fake.take_requests().iter().filter(|request| request.server == "https").count(), 1);
+}

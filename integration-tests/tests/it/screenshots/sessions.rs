@@ -1,0 +1,192 @@
+//! Sessions: one ticket at a time, never shared, all ended.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
+
+use super::bench::{Bench, Settings, event};
+
+struct Setup {
+    dir: tempfile::TempDir,
+    fake: FakeQlik,
+    bench: Bench,
+}
+
+fn setup(settings: &Settings) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let bench = Bench::start(dir.path(), &fake, settings);
+    Setup { dir, fake, bench }
+}
+
+impl Setup {
+    fn url(&self, tail: &str) -> String {
+        self.fake.with_own_ports(&format!("https://qlik.test:14443{tail}"))
+    }
+
+    fn event(&self, number: u32, user: &str, tail: &str) -> String {
+        event(number, &format!("UserDirectory=LAB; UserId={user}"), &self.url(tail))
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&FakeQlik) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !condition(&self.fake) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.fake.counts());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn tickets(requests: &[Recorded]) -> usize {
+    requests.iter().filter(|request| request.server == "qps" && request.method == "POST").count()
+}
+
+#[actix_rt::test]
+async fn many_events_of_one_user_take_one_ticket() {
+    let mut setup = setup(&Settings { concurrency: 64, ..Settings::default() });
+    let events: Vec<_> = (0..200).map(|n| setup.event(n, "goran", "/tempcontent/a.png?delay=20")).collect();
+    setup.bench.post(&events).await;
+    let finished = setup.bench.finished(200).await;
+    assert!(finished.iter().all(|event| event.error.is_none() && event.files.len() == 1));
+    let counts = setup.fake.counts();
+    assert_eq!((counts.tickets_issued, counts.sessions_opened, counts.images_sent), (1, 1, 200));
+    assert_eq!(setup.bench.files().len(), 200);
+    setup.bench.end_sessions().await;
+    assert!(setup.fake.open_sessions().is_empty());
+}
+
+#[actix_rt::test]
+async fn many_users_take_a_ticket_each_and_share_nothing() {
+    let settings = Settings { concurrency: 64, cache_entries: 50, ..Settings::default() };
+    let mut setup = setup(&settings);
+    let events: Vec<_> =
+        (0..400).map(|n| setup.event(n, &format!("user{}", n % 200), "/tempcontent/a.png")).collect();
+    setup.bench.post(&events[..200]).await;
+    let finished = setup.bench.finished(200).await;
+    assert!(finished.iter().all(|event| event.error.is_none()));
+    let counts = setup.fake.counts();
+    assert_eq!((counts.tickets_issued, counts.tickets_redeemed, counts.tickets_reused), (200, 200, 0));
+    let asked: BTreeMap<String, usize> =
+        setup.fake.requests().into_iter().filter_map(|r| r.body).fold(BTreeMap::new(), |mut asked, body| {
+            *asked.entry(body).or_default() += 1;
+            asked
+        });
+    assert_eq!((asked.len(), asked.values().max()), (200, Some(&1)));
+    // The cache holds fifty: the others were ended when they had to go.
+    setup.until("evicted sessions are ended", |fake| fake.open_sessions().len() == 50).await;
+    setup.bench.post(&events[200..]).await;
+    assert!(setup.bench.finished(200).await.iter().all(|event| event.error.is_none()));
+    setup.bench.end_sessions().await;
+    assert!(setup.fake.open_sessions().is_empty());
+    let counts = setup.fake.counts();
+    assert_eq!((counts.deletions_missed, counts.lockouts), (0, 0));
+}
+
+#[actix_rt::test]
+async fn sessions_end_with_their_age() {
+    let mut setup = setup(&Settings { cache: Some(Duration::from_millis(300)), ..Settings::default() });
+    for (number, tail) in ["/tempcontent/a.png", "/analytics/tempcontent/a.png"].into_iter().enumerate() {
+        let event = setup.event(number as u32, "goran", tail);
+        assert_eq!(setup.bench.fetch(event).await.error, None);
+    }
+    assert_eq!(setup.fake.open_sessions().len(), 2);
+    setup.until("both sessions are ended", |fake| fake.open_sessions().is_empty()).await;
+    // Each at the virtual proxy that its ticket was asked from.
+    let counts = setup.fake.counts();
+    assert_eq!((counts.sessions_deleted, counts.deletions_missed), (2, 0));
+}
+
+#[actix_rt::test]
+async fn without_a_cache_every_session_ends_with_its_download() {
+    let mut setup = setup(&Settings { cache: None, ..Settings::default() });
+    let tails = ["?b=direct", "?b=404", "?b=redirect", "?b=html", "?b=410", "?b=evil", "?b=trunc"];
+    let events: Vec<_> = tails
+        .iter()
+        .cycle()
+        .take(21)
+        .enumerate()
+        .map(|(n, tail)| setup.event(n as u32, "goran", &format!("/tempcontent/a.png{tail}")))
+        .collect();
+    setup.bench.post(&events).await;
+    let finished = setup.bench.finished(21).await;
+    assert_eq!(finished.iter().filter(|event| event.error.is_none()).count(), 6);
+    setup.until("all sessions are ended", |fake| fake.open_sessions().is_empty()).await;
+    let counts = setup.fake.counts();
+    assert_eq!(counts.sessions_deleted, counts.sessions_opened);
+    assert_eq!((counts.lockouts, counts.tickets_reused, counts.deletions_missed), (0, 0, 0));
+}
+
+#[actix_rt::test]
+async fn a_session_that_is_over_is_replaced_however_qlik_says_so() {
+    let mut setup = setup(&Settings::default());
+    let kinds = [
+        Unauthorized::Status401,
+        Unauthorized::Status403,
+        Unauthorized::LoginRedirect,
+        Unauthorized::LoginPage,
+    ];
+    for (round, kind) in kinds.into_iter().enumerate() {
+        for tail in ["/tempcontent/a.png", "/sales/tempcontent/a.png"] {
+            let number = round as u32 * 10;
+            let warm = setup.event(number, "goran", tail);
+            assert_eq!(setup.bench.fetch(warm).await.error, None, "{kind:?}");
+            setup.fake.forget_sessions();
+            setup.fake.answer_unauthorized_with(kind);
+            setup.fake.take_requests();
+            let event = setup.event(number + 1, "goran", tail);
+            assert_eq!(setup.bench.fetch(event).await.error, None, "{kind:?} {tail}");
+            let seen = setup.fake.take_requests();
+            assert_eq!((seen.len(), tickets(&seen)), (4, 1), "{kind:?} {seen:#?}");
+            setup.fake.answer_unauthorized_with(Unauthorized::Status401);
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_ticket_that_brings_no_session_lets_the_next_one_go() {
+    let mut setup = setup(&Settings::default());
+    let events: Vec<_> = (0..10).map(|n| setup.event(n, "nock", "/tempcontent/a.png?b=nocookie")).collect();
+    setup.bench.post(&events).await;
+    let finished = setup.bench.finished(10).await;
+    assert!(finished.iter().all(|event| event.error.is_none()));
+    let counts = setup.fake.counts();
+    assert_eq!((counts.tickets_redeemed, counts.sessions_opened), (10, 0));
+}
+
+#[actix_rt::test]
+async fn an_encrypted_key_is_opened_by_its_passphrase() {
+    let passphrase = butler_sos_integration_tests::fake_qlik::certificates::PASSPHRASE;
+    let check = async |passphrase: &'static str, expect: Option<&str>| {
+        let key_file = "client_key_encrypted.pem";
+        let mut setup = setup(&Settings { key_file, passphrase, ..Settings::default() });
+        let event = setup.event(1, "goran", "/tempcontent/a.png");
+        assert_eq!(setup.bench.fetch(event).await.error.as_deref(), expect);
+        let shown = setup.bench.shown();
+        assert!(!shown.contains("open-sesame") && !shown.contains("wrong-one"));
+    };
+    check(passphrase, None).await;
+    check("wrong-one", Some("ticket-failed")).await;
+    check("", Some("ticket-failed")).await;
+}
+
+#[actix_rt::test]
+async fn qps_must_be_who_it_says() {
+    let mut setup = setup(&Settings { qps_ca: "stranger_root.pem", ..Settings::default() });
+    let event = setup.event(1, "goran", "/tempcontent/a.png");
+    assert_eq!(setup.bench.fetch(event).await.error.as_deref(), Some("ticket-failed"));
+    assert!(setup.fake.requests().is_empty());
+}
+
+#[actix_rt::test]
+async fn certificates_are_read_again_when_they_change() {
+    let mut setup = setup(&Settings::default());
+    let good = std::fs::read(setup.fake.certificates.path("client_key.pem")).unwrap();
+    let directory = setup.dir.path().join("certificates");
+    std::fs::write(directory.join("client_key.pem"), "not a key").unwrap();
+    let event = setup.event(1, "goran", "/tempcontent/a.png");
+    assert_eq!(setup.bench.fetch(event).await.error.as_deref(), Some("ticket-failed"));
+    std::fs::write(directory.join("client_key.pem"), good).unwrap();
+    let event = setup.event(2, "goran", "/tempcontent/a.png");
+    assert_eq!(setup.bench.fetch(event).await.error, None);
+}
