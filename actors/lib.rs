@@ -12,7 +12,6 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
-
 // --- screenshots
 pub mod image_client;
 pub mod image_fetch;
