@@ -30,6 +30,8 @@
 //! | `nocookie` | the ticket is taken, no session opened |
 //! | `newcookie` | the session is exchanged for another one at the image |
 //! | `login` | to the login page, whoever asks |
+//!
+//! A `u` beside it names the user that the image is for; requests that come as another one are counted.
 
 use std::io;
 use std::time::Duration;
@@ -114,6 +116,9 @@ pub async fn proxy(context: &Context, request: &HttpRequest) -> HttpResponse {
             }
         }
     };
+    if !asked.get("u").is_empty() && asked.get("u") != user.id {
+        context.state.count_mixed_users();
+    }
     let mut answer = behave(context, &asked, &user).await;
     if let Some(cookie) = opened {
         answer.headers_mut().append(header::SET_COOKIE, cookie);

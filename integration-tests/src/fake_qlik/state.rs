@@ -79,6 +79,8 @@ pub struct Counts {
     pub deletions_missed: usize,
     pub lockouts: usize,
     pub images_sent: usize,
+    /// Requests whose query's `u` names another user than the session or ticket they came with.
+    pub users_mixed: usize,
 }
 
 pub struct State {
@@ -148,6 +150,10 @@ impl State {
 
     pub fn count_image(&self) {
         self.inner().counts.images_sent += 1;
+    }
+
+    pub fn count_mixed_users(&self) {
+        self.inner().counts.users_mixed += 1;
     }
 
     // --- tickets and sessions

@@ -296,6 +296,16 @@ fn five_sessions_at_once() {
 }
 
 #[test]
+fn an_image_asked_for_under_anothers_session_is_counted() {
+    let setup = Setup::new();
+    let cookie = setup.session("goran");
+    setup.get("/tempcontent/a.png?u=goran", Some(&cookie));
+    assert_eq!(setup.fake.counts().users_mixed, 0);
+    setup.get("/tempcontent/a.png?u=anna", Some(&cookie));
+    assert_eq!(setup.fake.counts().users_mixed, 1);
+}
+
+#[test]
 fn apps_of_qrs() {
     let setup = Setup::new();
     setup.fake.set_apps(&[("6a4ae4ea-0ed7-4fdd-b4d2-3dbdf0a1c9b3", "Sales")]);

@@ -190,3 +190,55 @@ async fn certificates_are_read_again_when_they_change() {
     let event = setup.event(2, "goran", "/tempcontent/a.png");
     assert_eq!(setup.bench.fetch(event).await.error, None);
 }
+
+/// Random downloads of many users, while sessions expire, are evicted, forgotten and refused.
+#[actix_rt::test]
+async fn no_user_ever_goes_under_anothers_session() {
+    let settings = Settings {
+        cache: Some(Duration::from_millis(150)),
+        cache_entries: 5,
+        concurrency: 32,
+        ..Settings::default()
+    };
+    let mut setup = setup(&settings);
+    // A small generator: the same downloads in every run.
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let proxies = ["", "/analytics", "/hdr", "/sales"];
+    let behaviours =
+        ["direct", "redirect", "cross", "404", "410", "401", "nocookie", "newcookie", "chain3", "login"];
+    let mut number = 0;
+    for round in 0..6 {
+        let events: Vec<_> = (0..60)
+            .map(|_| {
+                number += 1;
+                let user = format!("user{}", random(12));
+                let proxy = proxies[random(4) as usize];
+                let behaviour = behaviours[random(behaviours.len() as u64) as usize];
+                let delay = random(30);
+                let tail = format!("{proxy}/tempcontent/a.png?u={user}&b={behaviour}&delay={delay}");
+                setup.event(number, &user, &tail)
+            })
+            .collect();
+        setup.bench.post(&events).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if round % 2 == 1 {
+            setup.fake.forget_sessions();
+            let answers = [Unauthorized::Status403, Unauthorized::LoginPage, Unauthorized::LoginRedirect];
+            setup.fake.answer_unauthorized_with(answers[round / 2]);
+        }
+        setup.bench.finished(60).await;
+    }
+    setup.bench.end_sessions().await;
+    let counts = setup.fake.counts();
+    assert_eq!((counts.users_mixed, counts.tickets_reused), (0, 0), "{counts:?}");
+    assert!(counts.images_sent > 100, "{counts:?}");
+    assert!(setup.fake.open_sessions().is_empty(), "{:?} {counts:?}", setup.fake.open_sessions());
+    let shown = setup.bench.shown();
+    assert!(setup.fake.secrets().iter().all(|secret| !shown.contains(secret)));
+}
