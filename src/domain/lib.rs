@@ -16,6 +16,9 @@ pub mod user_agent;
 // --- audit events
 pub mod audit;
 
+// --- files of events
+pub mod file_name;
+
 // --- screenshots
 pub mod image;
 pub mod redirect;

@@ -1,1 +1,35 @@
-//! To come.
+//! Audit events: what the HTTP API accepts, how it lies in the journal, what destinations see of it.
+//!
+//! ```text
+//! body ─ check ─┬─ Accepted ─► AuditRecord ─► journal ─► AuditEvent ─► encode::{audit_line, object_json, …}
+//!               └─ Refusal (status, reason, details)
+//! ```
+//!
+//! Contract: `audit-api.md`.
+
+pub mod answer;
+pub mod check;
+pub mod constraints;
+pub mod envelope;
+pub mod event;
+pub mod json;
+pub mod payload;
+pub mod record;
+pub mod sample;
+mod schema;
+pub mod time;
+pub mod version;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod hostile_tests;
+
+pub use answer::Answer;
+pub use check::{Accepted, Refusal, check};
+pub use event::{AuditEvent, DataStateId, EventError};
+pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
+pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};
+
+/// The type of the events that bring a screenshot's URL.
+pub const SCREENSHOT_TYPE: &str = "screenshot.url.received";

@@ -1,5 +1,9 @@
 //! Encoders: an event in, the bytes that a destination takes out.
 
+pub mod audit_columns;
+pub mod audit_csv;
+pub mod audit_line;
+pub mod covered;
 pub mod csv;
 #[cfg(test)]
 mod golden;
@@ -11,3 +15,6 @@ pub mod object_json;
 pub mod parquet;
 pub mod qvd;
 pub mod user_line;
+
+#[cfg(test)]
+mod audit_tests;

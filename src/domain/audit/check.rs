@@ -1,0 +1,59 @@
+//! May this body become an event? The checks of the POST endpoint that look at content, in the
+//! contract's order: JSON, envelope, constraints, version, payload.
+//!
+//! A pure function of the body and one header, so a sender gets the same answer for the same bytes always.
+//! Contract: `audit-api.md`, "Endpoints".
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::json::Json;
+use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
+
+/// What the intake needs to know of an event that it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted<'a> {
+    pub event_id: Cow<'a, str>,
+    pub event_type: Cow<'a, str>,
+    /// The Audit.qs version that the event came with. None is legal, and worth a warning now and then.
+    pub audit_qs_version: Option<Cow<'a, str>>,
+}
+
+impl Accepted<'_> {
+    /// Whether the event goes to the stream `screenshots` when downloads are on.
+    pub fn is_screenshot(&self) -> bool {
+        self.event_type == SCREENSHOT_TYPE
+    }
+}
+
+/// Why a body is not taken: what the answer says, save the time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// 400 or 422.
+    pub status: u16,
+    /// `error` for a body that could not be read, else `dropped`.
+    pub outcome: &'static str,
+    pub reason: &'static str,
+    /// An object, as the contract lays it out for the reason.
+    pub details: Value,
+}
+
+/// Checks the content of a POST. `version_header` is `X-Audit-QS-Version` as received, if it was.
+pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Accepted<'a>, Refusal> {
+    let body = Json::parse(body).map_err(|error| Refusal {
+        status: 400,
+        outcome: "error",
+        reason: envelope::REASON,
+        details: json!({ "errors": [{
+            "instancePath": "",
+            "message": format!("must be JSON: {error}"),
+            "params": {},
+        }]}),
+    })?;
+    let seen = envelope::check(body)?;
+    constraints::check(&seen)?;
+    let audit_qs_version = version::check(version_header, &seen)?;
+    payload::check(&seen)?;
+    Ok(Accepted { event_id: seen.event_id, event_type: seen.event_type, audit_qs_version })
+}

@@ -1,0 +1,91 @@
+//! The envelope: what every audit event has around its payload.
+//!
+//! Butler SOS stops at the first rule that an envelope breaks and tells that one; so do we. It also
+//! turns a number into text and back where the schema asks for it, which the schema states as alternatives.
+//! Contract: `audit-api.md`, `schemas/envelope.json`.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::check::Refusal;
+use super::json::{Json, Kind};
+use super::schema::{Broken, Schema};
+
+/// Also the reason for a body that is not JSON at all.
+pub const REASON: &str = "Schema validation failed";
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::compile(include_str!("schemas/envelope.json")).expect("the envelope's schema compiles")
+});
+
+/// What the later checks look at.
+#[derive(Debug, Clone)]
+pub struct Envelope<'a> {
+    pub event_id: Cow<'a, str>,
+    /// Text, or a number as it was spelled.
+    pub correlation_id: Option<Cow<'a, str>>,
+    pub event_type: Cow<'a, str>,
+    pub source_version: Option<Cow<'a, str>>,
+    pub payload: Json<'a>,
+}
+
+/// Checks the envelope's schema.
+pub fn check(body: Json<'_>) -> Result<Envelope<'_>, Refusal> {
+    match first(SCHEMA.broken_by(body)) {
+        None => Ok(read(body)),
+        Some(broken) => Err(Refusal {
+            status: 400,
+            outcome: "dropped",
+            reason: REASON,
+            details: json!({ "errors": [{
+                "instancePath": broken.instance_path,
+                "message": broken.message,
+                "params": broken.params,
+            }]}),
+        }),
+    }
+}
+
+/// The broken rule that a validator which stops at the first one meets: a missing member before a wrong
+/// one, wrong ones in the order in which members are listed below.
+fn first(broken: Vec<Broken>) -> Option<Broken> {
+    const ORDER: [&str; 7] =
+        ["schemaVersion", "eventId", "correlationId", "timestamp", "type", "source", "payload"];
+    let rank = |broken: &Broken| {
+        let member = broken.instance_path.split('/').nth(1);
+        let place = member.and_then(|member| ORDER.iter().position(|known| *known == member));
+        let missing = broken.params.get("missingProperty").and_then(Value::as_str);
+        let missing = missing.and_then(|missing| ORDER.iter().position(|known| *known == missing));
+        // A path of one member only sorts by member; what is missing at the top has no member.
+        (place.map_or(0, |place| place + 1), missing)
+    };
+    broken.into_iter().min_by_key(rank)
+}
+
+fn read(body: Json<'_>) -> Envelope<'_> {
+    let mut envelope = Envelope {
+        event_id: Cow::default(),
+        correlation_id: None,
+        event_type: Cow::default(),
+        source_version: None,
+        payload: body,
+    };
+    for (key, value) in body.members() {
+        match &*key {
+            "eventId" => envelope.event_id = value.string().unwrap_or_default(),
+            "correlationId" => {
+                envelope.correlation_id = match value.kind() {
+                    Kind::Number => Some(Cow::Borrowed(value.text())),
+                    _ => value.string(),
+                }
+            }
+            "type" => envelope.event_type = value.string().unwrap_or_default(),
+            "source" => envelope.source_version = value.get("version").and_then(Json::string),
+            "payload" => envelope.payload = value,
+            _ => {}
+        }
+    }
+    envelope
+}

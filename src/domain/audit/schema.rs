@@ -1,0 +1,226 @@
+//! A JSON Schema applied to JSON text.
+//!
+//! The schemas speak of a few keys; a body may hold a megabyte beside them. So only what a schema has a
+//! word about is built into values, at most as deep as the schema itself, and everything else is stepped over.
+//! Errors are told the way Ajv tells them, since that is what the clients of Butler SOS know: `instancePath`,
+//! `schemaPath`, `keyword`, `params`, `message`.
+
+use jsonschema::{ValidationError, Validator};
+use serde_json::{Map, Value, json};
+
+use super::json::{Json, Kind};
+use super::time::is_date_time;
+
+/// A schema, compiled once.
+pub struct Schema {
+    source: Value,
+    validator: Validator,
+}
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broken {
+    /// JSON pointer to the value.
+    pub instance_path: String,
+    /// `#` and the JSON pointer to the rule.
+    pub schema_path: String,
+    pub keyword: String,
+    pub params: Value,
+    pub message: String,
+}
+
+/// A schema that does not compile. The schemas are part of the program, so a test meets this and nobody else.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("schema is not JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("schema does not compile: {0}")]
+    Compile(String),
+}
+
+impl Schema {
+    pub fn compile(source: &str) -> Result<Self, SchemaError> {
+        let source: Value = serde_json::from_str(source)?;
+        let validator = jsonschema::draft7::options()
+            .should_validate_formats(true)
+            .with_format("date-time", is_date_time)
+            .with_format("uuid", is_uuid)
+            .build(&source)
+            .map_err(|error| SchemaError::Compile(error.to_string()))?;
+        Ok(Self { source, validator })
+    }
+
+    /// The rules that `text` breaks; none when it is valid. Missing members come first, then what is wrong in
+    /// a member, in the order of the schema's own lists.
+    pub fn broken_by(&self, text: Json<'_>) -> Vec<Broken> {
+        let instance = project(&self.source, text);
+        if self.validator.is_valid(&instance) {
+            return Vec::new();
+        }
+        self.validator.iter_errors(&instance).map(|error| self.told(&error)).collect()
+    }
+
+    /// The schema's text of `pointer`, for those who must order errors by it.
+    pub fn at(&self, pointer: &str) -> Option<&Value> {
+        self.source.pointer(pointer)
+    }
+
+    fn told(&self, error: &ValidationError<'_>) -> Broken {
+        let path = error.schema_path().as_str();
+        let keyword = error.kind().keyword().to_owned();
+        let rule = self.at(path).cloned().unwrap_or(Value::Null);
+        let (params, message) = match keyword.as_str() {
+            "required" => {
+                let missing = match error.kind() {
+                    jsonschema::error::ValidationErrorKind::Required { property } => property.clone(),
+                    _ => Value::Null,
+                };
+                let message =
+                    format!("must have required property '{}'", missing.as_str().unwrap_or_default());
+                (json!({ "missingProperty": missing }), message)
+            }
+            "type" => {
+                let message = format!("must be {}", listed(&rule));
+                (json!({ "type": rule }), message)
+            }
+            "enum" => {
+                (json!({ "allowedValues": rule }), "must be equal to one of the allowed values".to_owned())
+            }
+            "format" => {
+                let message = format!("must match format {rule}");
+                (json!({ "format": rule }), message)
+            }
+            "pattern" => {
+                let message = format!("must match pattern {rule}");
+                (json!({ "pattern": rule }), message)
+            }
+            "maxLength" | "minLength" | "maxItems" | "minItems" => {
+                let bound = if keyword.starts_with("max") { "more" } else { "fewer" };
+                let unit = if keyword.ends_with("Length") { "characters" } else { "items" };
+                let message = format!("must NOT have {bound} than {rule} {unit}");
+                (json!({ "limit": rule }), message)
+            }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
+                let comparison = match keyword.as_str() {
+                    "minimum" => ">=",
+                    "maximum" => "<=",
+                    "exclusiveMinimum" => ">",
+                    _ => "<",
+                };
+                let message = format!("must be {comparison} {rule}");
+                (json!({ "comparison": comparison, "limit": rule }), message)
+            }
+            "anyOf" => (json!({}), "must match a schema in anyOf".to_owned()),
+            _ => (json!({}), format!("must pass \"{keyword}\" keyword validation")),
+        };
+        Broken {
+            instance_path: error.instance_path().as_str().to_owned(),
+            schema_path: format!("#{path}"),
+            keyword,
+            params,
+            message,
+        }
+    }
+}
+
+/// `string,null` for a list of types, `string` for one.
+fn listed(rule: &Value) -> String {
+    match rule {
+        Value::Array(types) => types.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        one => one.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// 8-4-4-4-12 hexadecimal digits, any version, any case.
+pub fn is_uuid(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 36
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Builds of `text` what `schema` has a word about.
+fn project(schema: &Value, text: Json<'_>) -> Value {
+    match text.kind() {
+        Kind::Object => {
+            let mut object = Map::new();
+            if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+                for (key, value) in text.members() {
+                    if let Some(schema) = properties.get(&*key) {
+                        object.insert(key.into_owned(), project(schema, value));
+                    }
+                }
+            }
+            Value::Object(object)
+        }
+        // The schemas say how many items there may be and nothing of what they are.
+        Kind::Array => {
+            let bound = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(0) as usize;
+            Value::Array(text.items().take(bound.saturating_add(1)).map(|_| Value::Null).collect())
+        }
+        Kind::String => Value::String(text.string().unwrap_or_default().into_owned()),
+        Kind::Number => number(text),
+        Kind::Bool => Value::Bool(text.boolean().unwrap_or_default()),
+        Kind::Null => Value::Null,
+    }
+}
+
+/// A number as a value. One that a double cannot hold is still a number: it stands in as the greatest that can.
+fn number(text: Json<'_>) -> Value {
+    if let Ok(whole) = text.text().parse::<i64>() {
+        return Value::from(whole);
+    }
+    let greatest = if text.text().starts_with('-') { f64::MIN } else { f64::MAX };
+    Value::from(text.number().unwrap_or(greatest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids() {
+        let check = |text: &str, expect: bool| assert_eq!(is_uuid(text), expect, "{text}");
+        check("00000000-0000-4000-8000-000000000001", true);
+        check("AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE", true);
+        check("ffffffff-ffff-ffff-ffff-ffffffffffff", true);
+        check("", false);
+        check("00000000-0000-4000-8000-00000000000", false);
+        check("00000000-0000-4000-8000-0000000000012", false);
+        check("00000000-0000-4000-8000-00000000000g", false);
+        check("{0000000-0000-4000-8000-00000000000}", false);
+        check("00000000000040008000000000000000001å", false);
+    }
+
+    #[test]
+    fn errors_read_as_ajv_tells_them() {
+        let check = |rule: Value, text: &str, params: Value, message: &str| {
+            let schema = json!({ "type": "object", "properties": { "a": rule } }).to_string();
+            let schema = Schema::compile(&schema).expect("compiles");
+            let body = format!("{{\"a\":{text}}}");
+            let broken = schema.broken_by(Json::parse(body.as_bytes()).expect("JSON"));
+            let [broken] = broken.as_slice() else { panic!("{text}: {broken:?}") };
+            assert_eq!((&broken.params, broken.message.as_str()), (&params, message), "{text}");
+            assert_eq!(broken.instance_path, "/a");
+            assert_eq!(broken.schema_path, format!("#/properties/a/{}", broken.keyword));
+        };
+        check(json!({"type": "string"}), "1", json!({"type": "string"}), "must be string");
+        let types = json!(["string", "null"]);
+        check(json!({"type": types.clone()}), "1", json!({"type": types}), "must be string,null");
+        check(json!({"format": "uri"}), "\"a b\"", json!({"format": "uri"}), "must match format \"uri\"");
+        check(
+            json!({"pattern": "^[1-9]$"}),
+            "\"0\"",
+            json!({"pattern": "^[1-9]$"}),
+            "must match pattern \"^[1-9]$\"",
+        );
+        check(json!({"minLength": 1}), "\"\"", json!({"limit": 1}), "must NOT have fewer than 1 characters");
+        check(json!({"maxLength": 1}), "\"åå\"", json!({"limit": 1}), "must NOT have more than 1 characters");
+        check(json!({"maxItems": 1}), "[1,2,3]", json!({"limit": 1}), "must NOT have more than 1 items");
+        check(json!({"minimum": 0}), "-1", json!({"comparison": ">=", "limit": 0}), "must be >= 0");
+        check(json!({"exclusiveMinimum": 0}), "0", json!({"comparison": ">", "limit": 0}), "must be > 0");
+        check(json!({"maximum": 5}), "1e400", json!({"comparison": "<=", "limit": 5}), "must be <= 5");
+    }
+}

@@ -1,0 +1,242 @@
+//! Audit events as InfluxDB points. Contract: `destinations.md`, "InfluxDB".
+//!
+//! The three versions get the same tags and fields; only how a backslash is written differs, which
+//! [`LineWriter`] knows. Two things keep a point that clients may well produce from being refused: one
+//! without a field gets `received=true`, and one whose time InfluxDB cannot hold gets its time of receipt.
+//!
+//! What is in a tag is part of the key of its series, which InfluxDB bounds to 65 535 bytes. Types
+//! without a schema may carry longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
+
+use super::audit_columns::StaticTag;
+use super::line_protocol::{LineWriter, Version, encode_tags};
+use crate::audit::AuditEvent;
+use crate::audit::json::Json;
+
+pub const DEFAULT_MEASUREMENT: &str = "audit_event";
+
+/// Bytes of a tag's value that are written; far above every limit of the schemas.
+pub const TAG_BYTES_MAX: usize = 1024;
+
+/// Tags and fields of the event itself, and names that InfluxDB keeps for itself. A static tag cannot
+/// have one of these names: two tags of one name, and in version 3 a tag and a field, make a line invalid.
+const TAKEN: [&str; 31] = [
+    "eventType",
+    "auditEventSchemaVersion",
+    "eventId",
+    "correlationId",
+    "selectionTxnId",
+    "user",
+    "userDirectory",
+    "userId",
+    "appId",
+    "appName",
+    "objectType",
+    "sheetId",
+    "sheetName",
+    "objectId",
+    "enteredAt",
+    "leftAt",
+    "enterSelectionTxnId",
+    "leaveSelectionTxnId",
+    "selectionDetails",
+    "screenshotUrl",
+    "screenshotSavedPaths",
+    "objectData",
+    "durationMs",
+    "dataStateId",
+    "visible",
+    "screenshotSha256",
+    "screenshotError",
+    "received",
+    "time",
+    "_field",
+    "_measurement",
+];
+
+/// Nanoseconds that every version of InfluxDB takes; the outermost ones mean "no time" to it.
+const TIME_NS: std::ops::RangeInclusive<i128> = i64::MIN as i128 + 2..=i64::MAX as i128 - 1;
+
+/// Whether a static tag may not have this name: the event has it, or InfluxDB does.
+pub fn is_taken(name: &str) -> bool {
+    name.is_empty() || TAKEN.contains(&name)
+}
+
+/// How audit events become points; made once from the configuration.
+#[derive(Debug, Clone)]
+pub struct AuditPoint {
+    version: Version,
+    measurement: String,
+    /// As they stand in a line.
+    static_tags: Vec<u8>,
+}
+
+impl AuditPoint {
+    /// `tags` are the configured ones; one whose name [`is_taken`] is left out. An empty measurement is
+    /// [`DEFAULT_MEASUREMENT`].
+    pub fn new(version: Version, measurement: &str, tags: &[StaticTag]) -> Self {
+        let measurement = if measurement.is_empty() { DEFAULT_MEASUREMENT } else { measurement }.to_owned();
+        let tags: Vec<_> = tags
+            .iter()
+            .filter(|(name, _)| !is_taken(name))
+            .map(|(name, value)| (name.as_str(), bounded(value)))
+            .collect();
+        Self { version, measurement, static_tags: encode_tags(version, tags) }
+    }
+
+    /// Appends the event's line, newline included.
+    pub fn write(&self, event: &AuditEvent<'_>, out: &mut Vec<u8>) {
+        let mut line = LineWriter::new(out, self.version, &self.measurement);
+        for (name, value) in [
+            ("eventType", Some(&event.event_type)),
+            ("auditEventSchemaVersion", Some(&event.schema_version)),
+            ("eventId", Some(&event.event_id)),
+            ("correlationId", event.correlation_id.as_ref()),
+            ("selectionTxnId", event.selection_txn_id.as_ref()),
+            ("user", event.user.as_ref()),
+            ("userDirectory", event.user_directory.as_ref()),
+            ("userId", event.user_id.as_ref()),
+            ("appId", event.app_id.as_ref()),
+            ("appName", event.app_name.as_ref()),
+            ("objectType", event.object_type.as_ref()),
+        ] {
+            line.tag(name, value.map_or("", |value| bounded(value)));
+        }
+        line.encoded_tags(&self.static_tags);
+
+        for (name, value) in [
+            ("sheetId", &event.sheet_id),
+            ("sheetName", &event.sheet_name),
+            ("objectId", &event.object_id),
+            ("enteredAt", &event.entered_at),
+            ("leftAt", &event.left_at),
+            ("enterSelectionTxnId", &event.enter_selection_txn_id),
+            ("leaveSelectionTxnId", &event.leave_selection_txn_id),
+            ("screenshotUrl", &event.screenshot_url),
+            ("screenshotSha256", &event.screenshot.sha256),
+            ("screenshotError", &event.screenshot.error),
+        ] {
+            if let Some(value) = value {
+                line.text(name, value);
+            }
+        }
+        for (name, value) in [
+            ("selectionDetails", event.selection_details.clone()),
+            ("screenshotSavedPaths", event.saved_paths_json()),
+            ("objectData", event.object_data.map(Json::compact)),
+        ] {
+            if let Some(value) = value {
+                line.text(name, &value);
+            }
+        }
+        for (name, value) in [("durationMs", event.duration_ms), ("dataStateId", event.data_state_number())] {
+            if let Some(value) = value {
+                line.float(name, value);
+            }
+        }
+        if let Some(visible) = event.visible {
+            line.boolean("visible", visible);
+        }
+        if line.field_count() == 0 {
+            line.boolean("received", true);
+        }
+        line.finish(time_ns(event));
+    }
+}
+
+/// The event's time, or the time of receipt where InfluxDB has no such time.
+fn time_ns(event: &AuditEvent<'_>) -> i64 {
+    let ns = i128::from(event.timestamp_ms) * 1_000_000;
+    if TIME_NS.contains(&ns) {
+        return ns as i64;
+    }
+    i128::from(event.received_ns).min(*TIME_NS.end()) as i64
+}
+
+fn bounded(value: &str) -> &str {
+    &value[..value.floor_char_boundary(TAG_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::ScreenshotOutcome;
+
+    fn written(version: Version, tags: &[(&str, &str)], event: &AuditEvent<'_>) -> String {
+        let tags: Vec<StaticTag> =
+            tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut out = Vec::new();
+        AuditPoint::new(version, "", &tags).write(event, &mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn event() -> AuditEvent<'static> {
+        AuditEvent {
+            received_ns: 5_000_000_000,
+            timestamp_ms: 1,
+            schema_version: "1".into(),
+            event_type: "audit.event".into(),
+            event_id: "id".into(),
+            ..AuditEvent::default()
+        }
+    }
+
+    #[test]
+    fn a_point_without_fields_is_still_one() {
+        for version in [Version::V1, Version::V2, Version::V3] {
+            assert_eq!(
+                written(version, &[("env", "peer"), ("empty", "")], &event()),
+                "audit_event,eventType=audit.event,auditEventSchemaVersion=1,eventId=id,env=peer received=true 1000000\n"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_download_left() {
+        let screenshot = ScreenshotOutcome {
+            saved_paths: vec!["/a \"b\".png".into(), "/c.png".into()],
+            sha256: Some("00ff".into()),
+            error: Some("timeout".into()),
+        };
+        let line = written(Version::V1, &[], &AuditEvent { screenshot, ..event() });
+        assert!(line.contains(" screenshotSha256=\"00ff\",screenshotError=\"timeout\""), "{line}");
+        assert!(line.contains(r#"screenshotSavedPaths="[\"/a \\\"b\\\".png\",\"/c.png\"]""#), "{line}");
+    }
+
+    #[test]
+    fn times_that_influxdb_cannot_hold() {
+        let check = |timestamp_ms: i64, received_ns: u64, expect: &str| {
+            let line = written(Version::V2, &[], &AuditEvent { timestamp_ms, received_ns, ..event() });
+            assert_eq!(line.trim_end().rsplit(' ').next(), Some(expect));
+        };
+        check(-1, 7, "-1000000");
+        check(9_223_372_036_854, 7, "9223372036854000000");
+        check(9_223_372_036_855, 7, "7");
+        check(-62_167_219_200_000, 7, "7");
+        check(253_402_300_799_000, u64::MAX, "9223372036854775806");
+    }
+
+    #[test]
+    fn static_tags_never_clash() {
+        let tags = [("user", "x"), ("time", "x"), ("sheetId", "x"), ("", "x"), ("a b", "1"), ("a b", "2")];
+        let line = written(Version::V3, &tags, &event());
+        assert!(line.contains(r",eventId=id,a\ b=2 received"), "{line}");
+    }
+
+    #[test]
+    fn long_text_does_not_make_a_key_too_long() {
+        let long = ",".repeat(1_000_000);
+        let text = || Some(std::borrow::Cow::Borrowed(long.as_str()));
+        let event = AuditEvent {
+            user: text(),
+            user_directory: text(),
+            user_id: text(),
+            app_name: text(),
+            object_type: text(),
+            selection_txn_id: text(),
+            event_type: long.as_str().into(),
+            schema_version: long.as_str().into(),
+            ..event()
+        };
+        assert!(written(Version::V1, &[], &event).len() < 65_535);
+    }
+}
