@@ -246,10 +246,6 @@ impl BatchBuilder {
         self.full
     }
 
-    pub fn has_skipped(&self) -> bool {
-        !self.batch.skipped.is_empty()
-    }
-
     /// Leaves out everything before `to`.
     pub fn skip_to(&mut self, to: u64, why: SkippedBecause) {
         let from = self.batch.next_offset;

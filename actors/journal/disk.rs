@@ -1,0 +1,84 @@
+//! Every change that the store makes to a disk goes through these few calls, so that tests can make each of them fail.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some((written, error)) = faults::write_fault() {
+        file.write_all_at(&bytes[..written.min(bytes.len())], position)?;
+        return Err(error);
+    }
+    file.write_all_at(bytes, position)
+}
+
+pub(super) fn set_len(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(test)]
+    faults::check(faults::Call::SetLen)?;
+    file.set_len(bytes)
+}
+
+pub(super) fn sync_data(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    faults::check(faults::Call::Sync)?;
+    file.sync_data()
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// An empty file for reading and writing. What was there under this name held no record that counts.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    faults::check(faults::Call::Create)?;
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+}
+
+/// Faults that the current thread asked for.
+#[cfg(test)]
+pub(super) mod faults {
+    use std::cell::RefCell;
+    use std::io;
+
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Call {
+        /// The write stops after this many bytes.
+        Write(usize),
+        SetLen,
+        Sync,
+        Create,
+    }
+
+    thread_local! {
+        static PLAN: RefCell<Vec<(Call, i32)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// From now on these calls fail with this error number, each until `heal`.
+    pub fn break_disk(calls: &[Call], errno: i32) {
+        PLAN.with_borrow_mut(|plan| *plan = calls.iter().map(|call| (*call, errno)).collect());
+    }
+
+    pub fn heal() {
+        PLAN.with_borrow_mut(Vec::clear);
+    }
+
+    pub fn check(call: Call) -> io::Result<()> {
+        PLAN.with_borrow(|plan| match plan.iter().find(|(planned, _)| *planned == call) {
+            Some((_, errno)) => Err(io::Error::from_raw_os_error(*errno)),
+            None => Ok(()),
+        })
+    }
+
+    pub fn write_fault() -> Option<(usize, io::Error)> {
+        PLAN.with_borrow(|plan| {
+            plan.iter().find_map(|(call, errno)| match call {
+                Call::Write(bytes) => Some((*bytes, io::Error::from_raw_os_error(*errno))),
+                _ => None,
+            })
+        })
+    }
+}

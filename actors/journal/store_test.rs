@@ -1,0 +1,478 @@
+//! What the store promises, one promise a test.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::batch::{Batch, RecordBatch, SkippedBecause};
+use super::disk::faults::{self, Call};
+use super::store::*;
+
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+const EIO: i32 = 5;
+const SECOND: u64 = 1_000_000_000;
+
+fn config(directory: &Path) -> StoreConfig {
+    let stream = |name: &str, on_full| StreamConfig { name: name.into(), bytes_max: 64 << 10, on_full };
+    StoreConfig {
+        directory: directory.join("journal"),
+        streams: vec![stream("block", OnFull::Block), stream("drop", OnFull::DropOldest)],
+        segment_bytes_max: 4 << 10,
+        retention: Duration::from_secs(10),
+        tail_bytes_max: 2 << 10,
+    }
+}
+
+fn open(directory: &Path) -> (Store, StreamId, Vec<Recovery>) {
+    let (store, recoveries) = Store::open(config(directory)).unwrap();
+    let stream = store.stream("block").unwrap();
+    (store, stream, recoveries)
+}
+
+fn batch(from: u64, records: u64, bytes: usize) -> RecordBatch {
+    let mut batch = RecordBatch::new();
+    for i in from..from + records {
+        batch.push(&record(i, bytes)).unwrap();
+    }
+    batch
+}
+
+fn record(i: u64, bytes: usize) -> Vec<u8> {
+    let mut record = i.to_le_bytes().to_vec();
+    record.resize(bytes.max(8), i as u8);
+    record
+}
+
+/// Appends records with numbers equal to their offsets.
+fn fill(store: &mut Store, stream: StreamId, appends: u64, records: u64, bytes: usize) {
+    for i in 0..appends {
+        let from = store.next_offset(stream);
+        store.append(stream, &mut batch(from, records, bytes), i * SECOND).unwrap();
+    }
+}
+
+fn numbers(batch: &Batch) -> Vec<u64> {
+    batch
+        .iter()
+        .inspect(|record| assert_eq!(record.data[..8], record.offset.to_le_bytes()))
+        .map(|r| r.offset)
+        .collect()
+}
+
+/// Reads everything, and what was skipped.
+fn drain(store: &mut Store, stream: StreamId, from: u64, records_max: usize) -> (Vec<u64>, Vec<u64>) {
+    let (mut got, mut lost, mut at) = (Vec::new(), Vec::new(), from);
+    while at < store.next_offset(stream) {
+        let batch = store.read(stream, at, records_max, 3000).unwrap();
+        assert!(batch.next_offset() > at, "a read moves on");
+        got.extend(numbers(&batch));
+        lost.extend(batch.skipped().iter().flat_map(|skipped| skipped.offsets.clone()));
+        at = batch.next_offset();
+    }
+    (got, lost)
+}
+
+fn segments(directory: &Path, stream: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory.join("journal").join(stream)).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+}
+
+#[test]
+fn what_went_in_comes_out_from_memory_and_disk_over_many_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, []);
+    fill(&mut store, stream, 50, 7, 50);
+    assert!(segments(directory.path(), "block").len() > 4);
+    for records_max in [1, 3, 7, 100, 1000] {
+        for from in [0, 1, 77, 200, 349] {
+            assert_eq!(drain(&mut store, stream, from, records_max), ((from..350).collect(), vec![]));
+        }
+    }
+    assert!(matches!(store.read(stream, 351, 1, 1), Err(ReadError::Beyond { .. })));
+    assert!(store.read(stream, 350, 1, 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_second_holder_is_refused_and_the_lock_goes_with_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, ..) = open(directory.path());
+    assert!(matches!(Store::open(config(directory.path())), Err(StoreError::Locked { .. })));
+    drop(store);
+    open(directory.path());
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_opens_with_all_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "influx", Start::Oldest).unwrap();
+    for round in 0..30 {
+        fill(&mut store, stream, 1, 5, 100);
+        store.commit(consumer, round * 3, Some(format!("note {round}").as_bytes())).unwrap();
+        // As after kill -9: the store is not closed, another process opens what is there.
+        let copy = tempfile::tempdir().unwrap();
+        for (from, to) in ["store", "consumers"]
+            .iter()
+            .map(|name| (name.to_string(), name.to_string()))
+            .chain(segments(directory.path(), "block").iter().map(|path| {
+                let name = format!("block/{}", path.file_name().unwrap().to_str().unwrap());
+                (name.clone(), name)
+            }))
+        {
+            let to = copy.path().join("journal").join(to);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(directory.path().join("journal").join(from), to).unwrap();
+        }
+        let (mut again, stream, recoveries) = open(copy.path());
+        assert_eq!(recoveries, []);
+        assert_eq!(drain(&mut again, stream, 0, 9).0, (0..(round + 1) * 5).collect::<Vec<_>>());
+        let consumer = again.register(stream, "influx", Start::Newest).unwrap();
+        let expect = Committed { offset: round * 3, note: format!("note {round}").into_bytes() };
+        assert_eq!(again.committed(consumer), Some(expect));
+    }
+}
+
+#[test]
+fn a_tail_cut_anywhere_is_reported_and_appends_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 3, 2, 20);
+    drop(store);
+    let path = &segments(directory.path(), "block")[0];
+    let whole = fs::read(path).unwrap();
+    let frame = whole.len() / 3;
+    for cut in 2 * frame..whole.len() {
+        fs::write(path, &whole[..cut]).unwrap();
+        let (mut store, stream, recoveries) = open(directory.path());
+        let bytes = (cut - 2 * frame) as u64;
+        let expect: Vec<_> = (bytes > 0)
+            .then(|| Recovery::TailCut { stream: "block".into(), offset: 4, bytes })
+            .into_iter()
+            .collect();
+        assert_eq!(recoveries, expect);
+        fill(&mut store, stream, 1, 3, 9);
+        assert_eq!(drain(&mut store, stream, 0, 2), ((0..7).collect(), vec![]));
+    }
+}
+
+#[test]
+fn an_offset_that_was_committed_is_never_given_to_another_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "files", Start::Oldest).unwrap();
+    fill(&mut store, stream, 4, 5, 20);
+    store.commit(consumer, 18, None).unwrap();
+    drop(store);
+    let path = &segments(directory.path(), "block")[0];
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, [Recovery::OffsetsSkipped { stream: "block".into(), from: 10, to: 18 }]);
+    fill(&mut store, stream, 2, 2, 20);
+    for _ in 0..2 {
+        let expect = ((0..10).chain(18..22).collect(), (10..18).collect());
+        assert_eq!(drain(&mut store, stream, 0, 3), expect);
+        drop(store);
+        store = open(directory.path()).0;
+    }
+}
+
+#[test]
+fn damage_in_an_old_segment_costs_its_frame_and_is_told_to_the_reader() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 100, 2, 100);
+    drop(store);
+    let frame = 48 + 2 * 104;
+    let paths = segments(directory.path(), "block");
+    // A header, a body, and the end of a segment.
+    flip(&paths[0], 3 * frame + 20);
+    flip(&paths[0], 5 * frame + 100);
+    let bytes = fs::metadata(&paths[1]).unwrap().len();
+    let second: u64 = paths[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let second_end = second + bytes / frame * 2;
+    OpenOptions::new().write(true).open(&paths[1]).unwrap().set_len(bytes - 1).unwrap();
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, []);
+    let lost: Vec<u64> = [6, 7, 10, 11, second_end - 2, second_end - 1].to_vec();
+    let good: Vec<u64> = (0..200).filter(|offset| !lost.contains(offset)).collect();
+    for records_max in [1, 2, 5, 1000] {
+        assert_eq!(drain(&mut store, stream, 0, records_max), (good.clone(), lost.clone()));
+    }
+    let read = store.read(stream, 6, 1, 1).unwrap();
+    assert_eq!((read.skipped()[0].why, read.next_offset()), (SkippedBecause::Damaged, 9));
+}
+
+#[test]
+fn damage_in_the_middle_of_the_last_segment_is_no_tail() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 5, 2, 20);
+    drop(store);
+    flip(&segments(directory.path(), "block")[0], 110);
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, [Recovery::Damaged { stream: "block".into(), from: 2, to: 4 }]);
+    assert_eq!(drain(&mut store, stream, 0, 3), (vec![0, 1, 4, 5, 6, 7, 8, 9], vec![2, 3]));
+    assert_eq!(store.next_offset(stream), 10);
+}
+
+#[test]
+fn a_segment_that_vanished_is_skipped() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 100, 2, 100);
+    drop(store);
+    fs::remove_file(&segments(directory.path(), "block")[1]).unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let (got, lost) = drain(&mut store, stream, 0, 50);
+    assert!(!lost.is_empty());
+    let mut all = [got, lost].concat();
+    all.sort();
+    assert_eq!(all, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_blocked_stream_is_full_until_its_slowest_consumer_has_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let slow = store.register(stream, "slow", Start::Oldest).unwrap();
+    let fast = store.register(stream, "fast", Start::Oldest).unwrap();
+    let full = loop {
+        let from = store.next_offset(stream);
+        let mut batch = batch(from, 4, 100);
+        match store.append(stream, &mut batch, 0) {
+            Ok(appended) => assert_eq!(appended.dropped, []),
+            Err(error) => {
+                assert_eq!(batch.len(), 4, "the batch is still there");
+                break error;
+            }
+        }
+    };
+    assert!(matches!(full, AppendError::Full { .. }));
+    let end = store.next_offset(stream);
+    store.commit(fast, end, None).unwrap();
+    assert!(store.append(stream, &mut batch(end, 4, 100), 0).is_err());
+    store.commit(slow, end / 2, None).unwrap();
+    // What is kept for its age alone gives way.
+    store.append(stream, &mut batch(end, 4, 100), 0).unwrap();
+    assert!(store.stats(0).unwrap()[0].bytes <= 64 << 10);
+    store.unregister(slow).unwrap();
+    fill(&mut store, stream, 30, 4, 100);
+    let too_large = store.append(stream, &mut batch(0, 1, 70 << 10), 0);
+    assert!(matches!(too_large, Err(AppendError::TooLarge { .. })));
+}
+
+#[test]
+fn one_frame_may_be_as_large_as_the_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+    for offset in 0..5 {
+        store.append(stream, &mut batch(offset, 1, (64 << 10) - 52), 0).unwrap();
+        assert_eq!(drain(&mut store, stream, offset, 5).0, [offset]);
+        store.commit(consumer, offset + 1, None).unwrap();
+    }
+}
+
+#[test]
+fn dropping_the_oldest_says_who_lost_what_exactly_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, ..) = open(directory.path());
+    let stream = store.stream("drop").unwrap();
+    let slow = store.register(stream, "slow", Start::Oldest).unwrap();
+    let quick = store.register(stream, "quick", Start::Oldest).unwrap();
+    let mut lost = Vec::new();
+    for i in 0..400 {
+        let offset = store.next_offset(stream);
+        if i == 350 {
+            store.commit(slow, offset - 2, None).unwrap();
+        }
+        // Nothing is forgotten when the append that dropped fails afterwards.
+        faults::break_disk(if i % 3 == 0 { &[Call::Write(9)] } else { &[] }, EIO);
+        let mut batch = batch(offset, 4, 100);
+        let first = store.append(stream, &mut batch, i);
+        faults::heal();
+        let appended = first.or_else(|_| store.append(stream, &mut batch, i)).unwrap();
+        store.commit(quick, appended.offsets.end, None).unwrap();
+        for dropped in appended.dropped {
+            assert_eq!(dropped.consumer, "slow");
+            lost.extend(dropped.offsets);
+        }
+    }
+    let first = store.stats(0).unwrap()[1].first_offset;
+    assert_eq!(lost, (0..lost.len() as u64).collect::<Vec<_>>());
+    assert!(lost.len() > 700 && first >= lost.len() as u64);
+    let read = store.read(stream, 5, 1, 1).unwrap();
+    assert_eq!(
+        (read.skipped()[0].offsets.clone(), read.skipped()[0].why),
+        (5..first, SkippedBecause::Removed)
+    );
+    assert_eq!(numbers(&read), [first]);
+}
+
+#[test]
+fn a_disk_that_is_full_or_read_only_costs_nothing_and_heals_without_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    store.register(stream, "needs all", Start::Oldest).unwrap();
+    fill(&mut store, stream, 2, 2, 100);
+    for calls in
+        [&[Call::Write(0)][..], &[Call::Write(60)], &[Call::Write(60), Call::SetLen], &[Call::Create]]
+    {
+        for errno in [ENOSPC, EROFS, EIO] {
+            let from = store.next_offset(stream);
+            let bytes = store.stats(0).unwrap()[0].bytes;
+            faults::break_disk(calls, errno);
+            let mut refused = 0;
+            for _ in 0..20 {
+                let mut batch = batch(store.next_offset(stream), 2, 300);
+                match store.append(stream, &mut batch, 0) {
+                    Err(AppendError::NoSpace(_)) if errno == ENOSPC => refused += 1,
+                    Err(AppendError::Io(_)) if errno != ENOSPC => refused += 1,
+                    Ok(_) if calls == [Call::Create] => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(refused > 0);
+            faults::heal();
+            assert!(calls == [Call::Create] || store.stats(0).unwrap()[0].bytes == bytes);
+            fill(&mut store, stream, 2, 2, 40);
+            assert!(store.next_offset(stream) >= from + 4);
+            assert_eq!(drain(&mut store, stream, 0, 3), ((0..store.next_offset(stream)).collect(), vec![]));
+        }
+    }
+    drop(store);
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, []);
+    assert_eq!(drain(&mut store, stream, 0, 3).0, (0..store.next_offset(stream)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_sync_that_failed_makes_nothing_durable_and_is_done_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+    fill(&mut store, stream, 10, 2, 100);
+    store.commit(consumer, 3, None).unwrap();
+    faults::break_disk(&[Call::Sync], EIO);
+    assert!(store.sync(stream).is_err() && store.sync_commits().is_err());
+    assert_eq!(store.durable_offset(stream), 0);
+    faults::heal();
+    // A job from before the failure proves nothing either.
+    assert_eq!(store.sync(stream).unwrap(), 20);
+    store.sync_commits().unwrap();
+    assert!(store.sync_job(stream).unwrap().is_none() && store.sync_commits_job().unwrap().is_none());
+    let early =
+        store.append(stream, &mut batch(20, 1, 9), 0).and_then(|_| Ok(store.sync_job(stream)?)).unwrap();
+    fill(&mut store, stream, 60, 2, 100);
+    store.sync_done(early.unwrap().run()).unwrap();
+    assert!((21..141).contains(&store.durable_offset(stream)));
+    assert_eq!(store.sync(stream).unwrap(), 141);
+    assert_eq!(drain(&mut store, stream, 0, 9).0, (0..141).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_all_have_goes_when_it_is_old_enough_and_not_before() {
+    let directory = tempfile::tempdir().unwrap();
+    for reopen in [false, true] {
+        let (mut store, stream, _) = open(directory.path());
+        let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+        let start = store.next_offset(stream);
+        // One append a second; the retention is ten.
+        fill(&mut store, stream, 100, 2, 100);
+        if reopen {
+            drop(store);
+            store = open(directory.path()).0;
+        }
+        assert_eq!(store.collect(1000 * SECOND).unwrap(), 0);
+        store.commit(consumer, start + 100, None).unwrap();
+        store.collect(40 * SECOND).unwrap();
+        let first = store.stats(0).unwrap()[0].first_offset;
+        assert!((start + 20..=start + 60).contains(&first), "{start} {first}");
+        store.collect(1000 * SECOND).unwrap();
+        let first = store.stats(0).unwrap()[0].first_offset;
+        assert!((start + 60..=start + 100).contains(&first), "{start} {first}");
+        store.commit(consumer, start + 200, None).unwrap();
+        store.collect(1000 * SECOND).unwrap();
+        assert_eq!(store.stats(0).unwrap()[0].segments, 1);
+    }
+}
+
+#[test]
+fn stats_and_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let late = store.register(stream, "late", Start::Oldest).unwrap();
+    fill(&mut store, stream, 100, 2, 100);
+    let _newest = store.register(stream, "newest", Start::Newest).unwrap();
+    store.commit(late, 81, None).unwrap();
+    for _ in 0..2 {
+        let stats = store.stats(100 * SECOND).unwrap().remove(0);
+        assert_eq!((stats.first_offset, stats.next_offset, stats.bytes), (0, 200, 25_600));
+        assert_eq!(stats.oldest_record_at_ns, Some(0));
+        let lags: Vec<_> =
+            stats.consumers.iter().map(|c| (c.name.as_str(), c.lag_records, c.lag_seconds)).collect();
+        assert_eq!(lags, [("late", 119, 60.0), ("newest", 0, 0.0)]);
+        for (at, expect) in
+            [(0, 0), (1, 2), (SECOND, 2), (50 * SECOND, 100), (99 * SECOND, 198), (100 * SECOND, 200)]
+        {
+            assert_eq!(store.find_time(stream, at).unwrap(), expect, "at {at} ns");
+        }
+        drop(store);
+        store = open(directory.path()).0;
+    }
+    assert_eq!(store.retain_consumers(stream, &["newest"]).unwrap(), ["late"]);
+    assert_eq!(store.committed(late), None);
+}
+
+#[test]
+fn the_identity_is_found_again_and_a_later_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 3, 2, 20);
+    drop(store);
+    let path = directory.path().join("journal/store");
+    fs::write(&path, "").unwrap();
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, [Recovery::IdentityRestored]);
+    assert_eq!(drain(&mut store, stream, 0, 9).0, (0..6).collect::<Vec<_>>());
+    drop(store);
+    fs::write(&path, "butler-sos journal 2 0000000000000001\n").unwrap();
+    assert!(matches!(Store::open(config(directory.path())), Err(StoreError::Version { .. })));
+    for name in ["", "..", "a/b", "store", "consumers"] {
+        let mut config = config(directory.path());
+        config.streams[0].name = name.into();
+        assert!(matches!(Store::open(config), Err(StoreError::StreamName(_))), "{name}");
+    }
+}
+
+/// Prints how long an open takes: `cargo test -- --nocapture opening`.
+#[test]
+fn opening_does_not_read_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(directory.path());
+    (config.segment_bytes_max, config.streams[0].bytes_max) = (SEGMENT_BYTES_MAX_DEFAULT, BYTES_MAX_DEFAULT);
+    let (mut store, _) = Store::open(config.clone()).unwrap();
+    let stream = store.stream("block").unwrap();
+    for i in 0..200 {
+        store.append(stream, &mut batch(i * 10_000, 10_000, 300), i).unwrap();
+    }
+    drop(store);
+    let start = std::time::Instant::now();
+    let (mut store, recoveries) = Store::open(config).unwrap();
+    let stats = store.stats(0).unwrap().remove(0);
+    println!("{} records, {} bytes: open {:?}", stats.next_offset, stats.bytes, start.elapsed());
+    assert_eq!((recoveries, stats.next_offset), (vec![], 2_000_000));
+}

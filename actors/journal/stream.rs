@@ -1,0 +1,711 @@
+//! One stream: its segments on disk, its tail in memory, its readers' places. Formats and invariants are at the head of
+//! the journal module.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::batch::{Batch, BatchBuilder, RecordBatch, SkippedBecause};
+use super::disk;
+use super::frame::{Frame, HEADER_BYTES, Header};
+use super::segment::{self, SegmentError, SegmentReader, SparseIndex, Step};
+use super::tail::Tail;
+
+/// Readers whose places are remembered.
+const CURSORS_MAX: usize = 16;
+/// Over all segments of a stream; 16 bytes each.
+const INDEX_ENTRIES_MAX: usize = 1 << 16;
+/// A place keeps a frame that was read in part only up to this size.
+const CURSOR_FRAME_BYTES_MAX: usize = 256 << 10;
+/// Even a tiny stream is given segments of some use.
+const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+/// What one stream may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub bytes_max: u64,
+    pub segment_bytes_max: u64,
+    pub tail_bytes_max: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("the stream holds {bytes} bytes that are still needed, of at most {bytes_max}")]
+    Full { bytes: u64, bytes_max: u64 },
+    #[error("a batch of {bytes} bytes can never fit into a stream of {bytes_max}")]
+    TooLarge { bytes: u64, bytes_max: u64 },
+    #[error("no space on the disk: {0}")]
+    NoSpace(#[source] io::Error),
+    #[error("cannot append: {0}")]
+    Io(#[source] io::Error),
+    #[error("no such stream")]
+    UnknownStream,
+}
+
+impl AppendError {
+    /// Whether the same batch may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, AppendError::Full { .. } | AppendError::NoSpace(_) | AppendError::Io(_))
+    }
+}
+
+impl From<io::Error> for AppendError {
+    fn from(error: io::Error) -> AppendError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                AppendError::NoSpace(error)
+            }
+            _ => AppendError::Io(error),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("offset {offset} is beyond the end {end} of the stream")]
+    Beyond { offset: u64, end: u64 },
+    #[error("no such stream")]
+    UnknownStream,
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Segment(error.into())
+    }
+}
+
+/// One segment file. The last one is the active one.
+#[derive(Debug)]
+struct Segment {
+    base_offset: u64,
+    bytes: u64,
+    /// Up to here the file is known to be on the medium.
+    synced_bytes: u64,
+    /// Append times of the first and last frame, as far as they are known without reading.
+    oldest_at_ns: Option<u64>,
+    newest_at_ns: Option<u64>,
+    index: SparseIndex,
+    /// Open while the segment is active or not synced.
+    file: Option<Arc<File>>,
+}
+
+/// Where a reader stopped, so that its next read need not search.
+#[derive(Debug)]
+struct Cursor {
+    next_offset: u64,
+    segment: u64,
+    reader: SegmentReader,
+    /// The frame in which it stopped, unless it stopped between two.
+    frame: Option<Frame>,
+}
+
+#[derive(Debug)]
+pub struct Stream {
+    directory: PathBuf,
+    store_id: u64,
+    limits: Limits,
+    segments: VecDeque<Segment>,
+    next_offset: u64,
+    /// The offset after the last frame in the active segment; less than `next_offset` where a tail was lost.
+    active_end: u64,
+    bytes: u64,
+    tail: Tail,
+    cursors: VecDeque<Cursor>,
+    /// The active file may be longer than its good frames.
+    must_cut: bool,
+    /// A sync failed: what it covered must be written again before the next.
+    must_rewrite: bool,
+    /// Counts those rewrites. A sync that began before the last one proves nothing.
+    rewrites: u64,
+    /// A file was created since the last sync of the directory began.
+    directory_changed: bool,
+    durable_offset: u64,
+}
+
+/// What had to be mended in a stream when it was opened.
+#[derive(Debug, Default)]
+pub struct Mended {
+    pub damaged: Vec<Range<u64>>,
+    /// Offset at which the sequence goes on, and bytes taken away.
+    pub tail_cut: Option<(u64, u64)>,
+    /// Offsets that a consumer had committed but that are no longer there.
+    pub skipped: Option<Range<u64>>,
+}
+
+/// What must reach the medium so that a stream is durable up to `end_offset`.
+#[derive(Debug)]
+pub struct Unsynced {
+    pub files: Vec<Arc<File>>,
+    pub directory: Option<PathBuf>,
+    pub end_offset: u64,
+    /// (base offset, bytes) of the segments concerned
+    segments: Vec<(u64, u64)>,
+    rewrites: u64,
+}
+
+impl Stream {
+    /// Opens or creates a stream. Only the last segment is read. `committed` is the largest offset that a consumer
+    /// committed.
+    ///
+    /// # Errors
+    /// When a directory or file cannot be read, created, cut or synced, or is of a later format version.
+    pub fn open(
+        directory: PathBuf,
+        store_id: u64,
+        limits: Limits,
+        committed: u64,
+    ) -> Result<(Stream, Mended), SegmentError> {
+        fs::create_dir_all(&directory)?;
+        let mut segments = list(&directory)?;
+        let mut mended = Mended::default();
+        let mut end = 0;
+        let mut must_create = true;
+        if let Some(last) = segments.back_mut() {
+            let path = directory.join(segment::file_name(last.base_offset));
+            let file = Arc::new(fs::OpenOptions::new().read(true).write(true).open(path)?);
+            let scan = segment::scan(file.clone(), store_id, last.base_offset, last.bytes)?;
+            if scan.good_bytes < last.bytes {
+                disk::set_len(&file, scan.good_bytes)?;
+                mended.tail_cut = Some((scan.next_offset, last.bytes - scan.good_bytes));
+            }
+            mended.damaged = scan.damaged;
+            last.bytes = scan.good_bytes;
+            last.synced_bytes = scan.good_bytes;
+            last.newest_at_ns = scan.last_appended_at_ns;
+            last.index = scan.index;
+            // What a process that died had written may be in the page cache only.
+            disk::sync_data(&file)?;
+            last.file = Some(file);
+            end = scan.next_offset;
+            must_create = false;
+        }
+        if let Some(before_last) = segments.len().checked_sub(2).and_then(|at| segments.get(at)) {
+            disk::sync_data(&File::open(directory.join(segment::file_name(before_last.base_offset)))?)?;
+        }
+        if committed > end {
+            // In a stream without segments these offsets have nothing behind them either.
+            mended.skipped = Some(end..committed);
+        }
+        let next_offset = end.max(committed);
+        let mut stream = Stream {
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            tail: Tail::new(limits.tail_bytes_max),
+            directory,
+            store_id,
+            limits,
+            segments,
+            next_offset,
+            active_end: end,
+            cursors: VecDeque::new(),
+            must_cut: false,
+            must_rewrite: false,
+            rewrites: 0,
+            directory_changed: false,
+            durable_offset: next_offset,
+        };
+        if must_create {
+            stream.roll()?;
+            stream.directory_changed = false;
+        }
+        disk::sync_directory(&stream.directory)?;
+        Ok((stream, mended))
+    }
+
+    pub fn first_offset(&self) -> u64 {
+        self.segments.front().map_or(self.next_offset, |segment| segment.base_offset)
+    }
+
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Every record below is on the medium.
+    pub fn durable_offset(&self) -> u64 {
+        self.durable_offset
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub fn bytes_max(&self) -> u64 {
+        self.limits.bytes_max
+    }
+
+    // --- append ---
+
+    /// Appends one frame. Room must have been made. The batch is empty afterwards, or untouched on an error.
+    pub fn append(&mut self, batch: &mut RecordBatch, now_ns: u64) -> Result<Range<u64>, AppendError> {
+        let start = self.next_offset;
+        if batch.is_empty() {
+            return Ok(start..start);
+        }
+        let frame_bytes = frame_bytes(batch);
+        let active_bytes = self.segments.back().map_or(0, |active| active.bytes);
+        let is_too_long = active_bytes > 0 && active_bytes + frame_bytes > self.segment_bytes_max();
+        if is_too_long || self.active_end != self.next_offset {
+            self.roll()?;
+        }
+        self.cut()?;
+        let (header, bytes) = batch.seal(start, now_ns, self.store_id);
+        let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
+        if let Err(error) = disk::write_all_at(&file, bytes, active.bytes) {
+            self.must_cut = true;
+            // If this fails as well, the next append tries again.
+            let _ = self.cut();
+            return Err(error.into());
+        }
+        active.index.note(start, active.bytes);
+        active.bytes += frame_bytes;
+        active.oldest_at_ns.get_or_insert(now_ns);
+        active.newest_at_ns = Some(now_ns);
+        self.bytes += frame_bytes;
+        self.next_offset = header.end_offset();
+        self.active_end = self.next_offset;
+        self.tail.push(batch.take_frame(header));
+        Ok(start..self.next_offset)
+    }
+
+    /// Removes segments from the oldest on until a frame of so many bytes fits under the limit. Only those below `floor`
+    /// unless `drop_needed`.
+    pub fn make_room(&mut self, frame_bytes: u64, floor: u64, drop_needed: bool) -> Result<(), AppendError> {
+        let bytes_max = self.limits.bytes_max;
+        if frame_bytes > bytes_max {
+            return Err(AppendError::TooLarge { bytes: frame_bytes, bytes_max });
+        }
+        while self.bytes + frame_bytes > bytes_max {
+            let oldest_end = self.segments.get(1).map_or(self.next_offset, |second| second.base_offset);
+            if oldest_end > floor && !drop_needed {
+                return Err(AppendError::Full { bytes: self.bytes, bytes_max });
+            }
+            if self.segments.len() == 1 {
+                self.roll()?;
+            }
+            self.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment if nobody needs it and it is not the active one.
+    pub fn give_back(&mut self, floor: u64) -> io::Result<bool> {
+        let is_unneeded = self.segments.get(1).is_some_and(|second| second.base_offset <= floor);
+        if is_unneeded {
+            self.remove_oldest()?;
+        }
+        Ok(is_unneeded)
+    }
+
+    fn segment_bytes_max(&self) -> u64 {
+        // Space comes back a segment at a time, so a segment is a small part of what there is.
+        self.limits.segment_bytes_max.min((self.limits.bytes_max / 8).max(SEGMENT_BYTES_MIN))
+    }
+
+    /// Begins a new active segment at the next offset.
+    fn roll(&mut self) -> io::Result<()> {
+        self.cut()?;
+        // At most two segments are unsynced at any time, so that an open need not look at more.
+        let at = self.segments.len().saturating_sub(2);
+        if self.segments.len() >= 2 {
+            self.rewrite()?;
+            let segment = &mut self.segments[at];
+            if segment.synced_bytes < segment.bytes
+                && let Some(file) = &segment.file
+            {
+                if let Err(error) = disk::sync_data(file) {
+                    self.must_rewrite = true;
+                    return Err(error);
+                }
+                segment.synced_bytes = segment.bytes;
+                segment.file = None;
+            }
+        }
+        let base_offset = self.next_offset;
+        let file = Arc::new(disk::create(&self.directory.join(segment::file_name(base_offset)))?);
+        self.directory_changed = true;
+        if let Some(active) = self.segments.back_mut() {
+            if active.synced_bytes == active.bytes {
+                active.file = None;
+            }
+            if active.base_offset == base_offset {
+                // It was empty, and has just been created anew.
+                self.segments.pop_back();
+            }
+        }
+        let segment = Segment { file: Some(file), ..Segment::closed(base_offset, 0) };
+        self.segments.push_back(segment);
+        self.active_end = base_offset;
+        Ok(())
+    }
+
+    /// Takes away what a failed write left behind the last good frame.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.must_cut
+            && let Some((active, file)) = active(&mut self.segments)
+        {
+            disk::set_len(&file, active.bytes)?;
+            self.must_cut = false;
+        }
+        Ok(())
+    }
+
+    fn remove_oldest(&mut self) -> io::Result<()> {
+        let Some(oldest) = self.segments.front() else { return Ok(()) };
+        match fs::remove_file(self.directory.join(segment::file_name(oldest.base_offset))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if let Some(removed) = self.segments.pop_front() {
+            self.bytes -= removed.bytes;
+            self.cursors.retain(|cursor| cursor.segment != removed.base_offset);
+        }
+        Ok(())
+    }
+
+    /// Removes whole segments below `floor` whose newest record was appended before `before_ns`. The active one stays.
+    pub fn collect(&mut self, floor: u64, before_ns: u64) -> Result<Range<u64>, ReadError> {
+        let first = self.first_offset();
+        while self.segments.len() > 1 && self.segments[1].base_offset <= floor {
+            let is_old = match self.newest_at_ns(0)? {
+                Some(newest_at_ns) => newest_at_ns < before_ns,
+                None => true,
+            };
+            if !is_old {
+                break;
+            }
+            self.remove_oldest()?;
+        }
+        Ok(first..self.first_offset())
+    }
+
+    // --- sync ---
+
+    /// What is not yet on the medium; `None` when all is.
+    pub fn unsynced(&mut self) -> io::Result<Option<Unsynced>> {
+        self.rewrite()?;
+        if self.durable_offset == self.next_offset && !self.directory_changed {
+            return Ok(None);
+        }
+        let dirty =
+            || self.segments.iter().rev().take(2).filter(|segment| segment.synced_bytes < segment.bytes);
+        let unsynced = Unsynced {
+            files: dirty().filter_map(|segment| segment.file.clone()).collect(),
+            directory: self.directory_changed.then(|| self.directory.clone()),
+            end_offset: self.next_offset,
+            segments: dirty().map(|segment| (segment.base_offset, segment.bytes)).collect(),
+            rewrites: self.rewrites,
+        };
+        self.directory_changed = false;
+        Ok(Some(unsynced))
+    }
+
+    /// Says how the sync of `unsynced` ended.
+    pub fn synced(&mut self, unsynced: &Unsynced, good: bool) {
+        if !good {
+            self.must_rewrite = true;
+            self.directory_changed |= unsynced.directory.is_some();
+            return;
+        }
+        // After a sync that failed, a later one that succeeds says nothing about what the failed one covered.
+        if self.must_rewrite || unsynced.rewrites != self.rewrites {
+            return;
+        }
+        let active = self.segments.back().map(|active| active.base_offset);
+        for segment in &mut self.segments {
+            let covered =
+                unsynced.segments.iter().find(|(base_offset, _)| *base_offset == segment.base_offset);
+            let Some((base_offset, bytes)) = covered else { continue };
+            segment.synced_bytes = segment.synced_bytes.max(*bytes);
+            if Some(*base_offset) != active && segment.synced_bytes == segment.bytes {
+                segment.file = None;
+            }
+        }
+        self.durable_offset = self.durable_offset.max(unsynced.end_offset);
+    }
+
+    /// After a failed sync: makes the kernel hold as unwritten again what it may have taken for written.
+    fn rewrite(&mut self) -> io::Result<()> {
+        if !self.must_rewrite {
+            return Ok(());
+        }
+        let mut chunk = vec![0; 1 << 20];
+        for segment in self.segments.iter().rev().take(2) {
+            let Some(file) = &segment.file else { continue };
+            let mut position = segment.synced_bytes;
+            while position < segment.bytes {
+                let length = (segment.bytes - position).min(chunk.len() as u64) as usize;
+                std::os::unix::fs::FileExt::read_exact_at(&**file, &mut chunk[..length], position)?;
+                disk::write_all_at(file, &chunk[..length], position)?;
+                position += length as u64;
+            }
+        }
+        self.must_rewrite = false;
+        self.rewrites += 1;
+        Ok(())
+    }
+
+    // --- read ---
+
+    /// Up to so many records and bytes from an offset on. Moves on past what is damaged or was removed: `next_offset` of
+    /// the answer is always greater than `from` unless `from` is the end or `records_max` is 0.
+    pub fn read(&mut self, from: u64, records_max: usize, bytes_max: usize) -> Result<Batch, ReadError> {
+        if from > self.next_offset {
+            return Err(ReadError::Beyond { offset: from, end: self.next_offset });
+        }
+        let mut out = BatchBuilder::new(from, records_max, bytes_max);
+        if out.is_full() {
+            return Ok(out.finish());
+        }
+        out.skip_to(self.first_offset(), SkippedBecause::Removed);
+        while !out.is_full() && out.next_offset() < self.next_offset {
+            if self.tail.holds(out.next_offset()) {
+                self.tail.read(&mut out);
+                break;
+            }
+            let is_damaged = self.read_segment(&mut out)?;
+            // Searching through damage costs time: at most one damaged segment for each call.
+            if is_damaged {
+                break;
+            }
+        }
+        Ok(out.finish())
+    }
+
+    /// Reads the segment that holds the next offset, to its end or until the batch is full. Answers whether anything
+    /// had to be skipped.
+    fn read_segment(&mut self, out: &mut BatchBuilder) -> Result<bool, ReadError> {
+        let at = self.segment_at(out.next_offset());
+        let bound = self.bound_of(at);
+        let mut cursor = self.cursor_at(at, out.next_offset())?;
+        let mut has_skipped = false;
+        if let Some(frame) = cursor.frame.take_if(|frame| frame.contains(out.next_offset())) {
+            out.take_from(&frame);
+            cursor.frame = frame.contains(out.next_offset()).then_some(frame);
+        }
+        while !out.is_full() && !self.tail.holds(out.next_offset()) {
+            let segment = &mut self.segments[at];
+            match cursor.reader.step(segment.bytes, bound, out.next_offset())? {
+                Step::Frame(frame, position) => {
+                    segment.index.note(frame.header.base_offset, position);
+                    out.take_from(&frame);
+                    cursor.frame = frame.contains(out.next_offset()).then_some(frame);
+                }
+                Step::Passed(header, position) => {
+                    segment.index.note(header.base_offset, position);
+                }
+                Step::Damaged(lost) => {
+                    has_skipped |= lost.end > out.next_offset();
+                    out.skip_to(lost.end, SkippedBecause::Damaged);
+                }
+                Step::End => {
+                    has_skipped |= bound > out.next_offset();
+                    out.skip_to(bound, SkippedBecause::Damaged);
+                    return Ok(has_skipped);
+                }
+            }
+        }
+        if !self.tail.holds(out.next_offset()) {
+            cursor.next_offset = out.next_offset();
+            cursor.frame = cursor.frame.filter(|frame| frame.memory_bytes <= CURSOR_FRAME_BYTES_MAX);
+            if self.cursors.len() >= CURSORS_MAX {
+                self.cursors.pop_front();
+            }
+            self.cursors.push_back(cursor);
+        }
+        self.bound_index(at);
+        Ok(has_skipped)
+    }
+
+    /// The place of a reader that stopped here, or one as near before it as is known.
+    fn cursor_at(&mut self, at: usize, offset: u64) -> io::Result<Cursor> {
+        let base_offset = self.segments[at].base_offset;
+        let known = self
+            .cursors
+            .iter()
+            .position(|cursor| cursor.next_offset == offset && cursor.segment == base_offset);
+        if let Some(cursor) = known.and_then(|known| self.cursors.remove(known)) {
+            // One that stopped inside a frame too large to keep has passed it already.
+            let is_inside = cursor.frame.as_ref().is_some_and(|frame| frame.contains(offset));
+            if is_inside || cursor.reader.expected_offset() <= offset {
+                return Ok(cursor);
+            }
+        }
+        let file = self.file_of(at)?;
+        let (expected, position) = self.segments[at].index.before(offset).unwrap_or((base_offset, 0));
+        let reader = SegmentReader::new(file, self.store_id, position, expected);
+        Ok(Cursor { next_offset: offset, segment: base_offset, reader, frame: None })
+    }
+
+    fn file_of(&self, at: usize) -> io::Result<Arc<File>> {
+        let segment = &self.segments[at];
+        match &segment.file {
+            Some(file) => Ok(file.clone()),
+            None => Ok(Arc::new(File::open(self.directory.join(segment::file_name(segment.base_offset)))?)),
+        }
+    }
+
+    /// The segment in whose range an offset lies; the first one for those before it.
+    fn segment_at(&self, offset: u64) -> usize {
+        self.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
+    }
+
+    /// Offsets of a segment are below this.
+    fn bound_of(&self, at: usize) -> u64 {
+        self.segments.get(at + 1).map_or(self.next_offset, |next| next.base_offset)
+    }
+
+    fn bound_index(&mut self, touched: usize) {
+        let entries: usize = self.segments.iter().map(|segment| segment.index.len()).sum();
+        if entries > INDEX_ENTRIES_MAX {
+            let last = self.segments.len() - 1;
+            let others = self.segments.iter_mut().enumerate().filter(|(at, _)| *at != touched && *at != last);
+            others.for_each(|(_, segment)| segment.index.clear());
+        }
+    }
+
+    // --- time ---
+
+    /// The first offset whose record was appended at or after a time; the end when there is none.
+    pub fn find_time(&mut self, at_ns: u64) -> Result<u64, ReadError> {
+        // The last segment that begins before the time may hold it; those before cannot.
+        let mut start = 0;
+        for at in 1..self.segments.len() {
+            match self.oldest_at_ns(at)? {
+                Some(oldest_at_ns) if oldest_at_ns >= at_ns => break,
+                Some(_) => start = at,
+                None => {}
+            }
+        }
+        for at in start..self.segments.len() {
+            let found = self.walk_headers(at, |header| {
+                if header.appended_at_ns >= at_ns { Some(header.base_offset) } else { None }
+            })?;
+            if let Some(offset) = found {
+                return Ok(offset);
+            }
+        }
+        Ok(self.next_offset)
+    }
+
+    /// When the record at or after an offset was appended; `None` when there is none.
+    pub fn appended_at_ns(&mut self, offset: u64) -> Result<Option<u64>, ReadError> {
+        if let Some(frame) = self.tail.frame(offset) {
+            return Ok(Some(frame.header.appended_at_ns));
+        }
+        let mut from = offset.max(self.first_offset());
+        while from < self.next_offset {
+            let batch = self.read(from, 1, 0)?;
+            if let Some(record) = batch.iter().next() {
+                return Ok(Some(record.appended_at_ns));
+            }
+            from = batch.next_offset();
+        }
+        Ok(None)
+    }
+
+    /// When the oldest record was appended.
+    pub fn oldest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
+        for at in 0..self.segments.len() {
+            if let Some(oldest) = self.oldest_at_ns(at)? {
+                return Ok(Some(oldest));
+            }
+        }
+        Ok(None)
+    }
+
+    fn oldest_at_ns(&mut self, at: usize) -> Result<Option<u64>, ReadError> {
+        if self.segments[at].oldest_at_ns.is_none() {
+            let oldest = self.walk_headers(at, |header| Some(header.appended_at_ns))?;
+            self.segments[at].oldest_at_ns = oldest;
+        }
+        Ok(self.segments[at].oldest_at_ns)
+    }
+
+    /// Of a segment that is not the active one: at most this. The next segment's first record tells with one small read.
+    fn newest_at_ns(&mut self, at: usize) -> Result<Option<u64>, ReadError> {
+        if self.segments[at].newest_at_ns.is_none() {
+            let mut newest = self.oldest_at_ns(at + 1)?;
+            if newest.is_none() {
+                self.walk_headers(at, |header| {
+                    newest = newest.max(Some(header.appended_at_ns));
+                    None::<()>
+                })?;
+            }
+            self.segments[at].newest_at_ns = newest;
+        }
+        Ok(self.segments[at].newest_at_ns)
+    }
+
+    /// Shows the headers of a segment in order until `visit` answers.
+    fn walk_headers<T>(
+        &self,
+        at: usize,
+        mut visit: impl FnMut(&Header) -> Option<T>,
+    ) -> Result<Option<T>, ReadError> {
+        let segment = &self.segments[at];
+        if segment.bytes < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut reader = SegmentReader::new(self.file_of(at)?, self.store_id, 0, segment.base_offset);
+        loop {
+            // With everything below the bound unwanted, no body is looked at.
+            match reader.step(segment.bytes, self.bound_of(at), u64::MAX)? {
+                Step::Frame(Frame { header, .. }, _) | Step::Passed(header, _) => {
+                    if let Some(answer) = visit(&header) {
+                        return Ok(Some(answer));
+                    }
+                }
+                Step::Damaged(_) => {}
+                Step::End => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Bytes that a batch will take on disk.
+pub fn frame_bytes(batch: &RecordBatch) -> u64 {
+    (HEADER_BYTES + batch.body_bytes()) as u64
+}
+
+impl Segment {
+    /// A file of an earlier run, or an empty one.
+    fn closed(base_offset: u64, bytes: u64) -> Segment {
+        Segment {
+            base_offset,
+            bytes,
+            synced_bytes: bytes,
+            oldest_at_ns: None,
+            newest_at_ns: None,
+            index: SparseIndex::default(),
+            file: None,
+        }
+    }
+}
+
+/// The active segment and its file.
+fn active(segments: &mut VecDeque<Segment>) -> Option<(&mut Segment, Arc<File>)> {
+    let segment = segments.back_mut()?;
+    let file = segment.file.clone()?;
+    Some((segment, file))
+}
+
+fn list(directory: &Path) -> io::Result<VecDeque<Segment>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(base_offset) = name.to_str().and_then(segment::base_offset_of) {
+            segments.push(Segment::closed(base_offset, entry.metadata()?.len()));
+        }
+    }
+    segments.sort_by_key(|segment| segment.base_offset);
+    Ok(segments.into())
+}
