@@ -70,6 +70,7 @@
 //! * At most two segments of a stream are not synced yet, so an open need sync no more than two.
 //! * Memory per stream: `tail_bytes_max`, 16 read positions of about 128 KiB, a megabyte of sparse index.
 
+pub mod actor;
 pub mod batch;
 pub mod consumers;
 mod disk;
