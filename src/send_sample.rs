@@ -57,19 +57,24 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
     let client = client(arguments.insecure)?;
     let mut pace = Pace::new(arguments.rate, arguments.count);
     let mut refused = 0_u64;
-    let base = arguments.screenshots.then(|| {
-        arguments.screenshot_url.clone().unwrap_or_else(|| "https://qlik.example.com".to_owned())
+    let base = arguments
+        .screenshots
+        .then(|| arguments.screenshot_url.clone().unwrap_or_else(|| "https://qlik.example.com".to_owned()));
+    // Every run has event ids of its own: the same event sent twice is stored once.
+    let mut events = (unix_ms()..).flat_map(|seed| {
+        let start_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+        audit_sample::session(seed, start_ms, base.as_deref())
     });
-    while let Some(n) = pace.next().await {
-        let body = audit_sample::event(n, unix_ms(), base.as_deref());
+    while pace.next().await.is_some() {
+        let Some(event) = events.next() else { break };
         let mut request = client
             .post(&url)
             .insert_header(("content-type", "application/json"))
-            .insert_header(("x-audit-qs-version", audit_sample::AUDIT_QS_VERSION));
+            .insert_header(("x-audit-qs-version", audit_sample::SAMPLE_VERSION));
         if !token.is_empty() {
             request = request.bearer_auth(token.expose());
         }
-        let answer = request.send_body(body).await;
+        let answer = request.send_body(event.body).await;
         match answer {
             Ok(answer) if answer.status().is_success() => {}
             Ok(mut answer) => {
