@@ -1,1 +1,3 @@
 //! Command line, configuration and wiring of butler-sos.
+
+pub mod config;
