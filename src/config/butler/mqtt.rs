@@ -1,5 +1,7 @@
 //! `Butler-SOS.mqttConfig`: the MQTT broker (destinations contract).
 
+use serde::Deserialize;
+
 use crate::config::{schema::section, secret::Secret};
 
 section! {
@@ -24,10 +26,24 @@ section! {
         /// 1: the broker acknowledges each message. Butler SOS sends with 0.
         "qos" => qos: u8 = int(1, 0..=2);
         /// Version of MQTT: 3 (3.1.1) or 5. Not known to Butler SOS.
-        "version" => version: u8 = int(5, 3..=5);
+        "version" => version: MqttVersion = one_of("3", MqttVersion::NAMES);
         /// Seconds between signs of life. Not known to Butler SOS.
         "keepAliveSeconds" => keep_alive_seconds: u16 = int(30, 1..=65_535);
     }
+}
+
+/// Versions of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum MqttVersion {
+    /// 3.1.1.
+    #[serde(rename = "3")]
+    V3,
+    #[serde(rename = "5")]
+    V5,
+}
+
+impl MqttVersion {
+    pub const NAMES: &'static [&'static str] = &["3", "5"];
 }
 
 section! {
