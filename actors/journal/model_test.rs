@@ -59,6 +59,12 @@ struct Model {
     note: Vec<u8>,
 }
 
+/// In memory where there is such a place: hundreds of reopenings sync a lot.
+fn scratch() -> tempfile::TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 struct Run {
     directory: tempfile::TempDir,
     store: Option<(Store, StreamId, ConsumerId)>,
@@ -80,14 +86,8 @@ fn config(directory: &Path) -> StoreConfig {
 
 impl Run {
     fn new() -> Run {
-        let mut run = Run {
-            directory: tempfile::tempdir().unwrap(),
-            store: None,
-            model: Model::default(),
-            cursor: 0,
-            time: 0,
-            seed: 0,
-        };
+        let mut run =
+            Run { directory: scratch(), store: None, model: Model::default(), cursor: 0, time: 0, seed: 0 };
         run.open();
         run
     }
@@ -207,7 +207,8 @@ impl Run {
                 store.collect(self.time).unwrap();
                 let now_first = store.stats(0).unwrap()[0].first_offset;
                 for (offset, (at, _)) in self.model.records.range(first..now_first.max(first)) {
-                    assert!(*offset < self.model.committed && at + 10 < self.time);
+                    let is_gone_anyhow = self.model.doubtful.contains(offset);
+                    assert!(*offset < self.model.committed && (at + 10 < self.time || is_gone_anyhow));
                 }
             }
             Act::Drop => {
@@ -327,7 +328,7 @@ fn tag(data: &[u8]) -> (u64, u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_store_is_what_the_model_is(acts in proptest::collection::vec(act(), 1..80)) {
         let mut run = Run::new();

@@ -233,14 +233,21 @@ fn a_segment_that_vanished_is_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 100, 2, 100);
-    drop(store);
     fs::remove_file(&segments(directory.path(), "block")[1]).unwrap();
-    let (mut store, stream, _) = open(directory.path());
-    let (got, lost) = drain(&mut store, stream, 0, 50);
-    assert!(!lost.is_empty());
-    let mut all = [got, lost].concat();
-    all.sort();
-    assert_eq!(all, (0..200).collect::<Vec<_>>());
+    for reopen in [false, true] {
+        if reopen {
+            drop(store);
+            store = open(directory.path()).0;
+        }
+        let (got, lost) = drain(&mut store, stream, 0, 50);
+        assert!(!lost.is_empty());
+        let mut all = [got, lost].concat();
+        all.sort();
+        assert_eq!(all, (0..200).collect::<Vec<_>>());
+        store.find_time(stream, 50 * SECOND).unwrap();
+    }
+    store.collect(1000 * SECOND).unwrap();
+    assert_eq!(store.stats(0).unwrap()[0].segments, 1);
 }
 
 #[test]
@@ -475,4 +482,34 @@ fn opening_does_not_read_everything() {
     let stats = store.stats(0).unwrap().remove(0);
     println!("{} records, {} bytes: open {:?}", stats.next_offset, stats.bytes, start.elapsed());
     assert_eq!((recoveries, stats.next_offset), (vec![], 2_000_000));
+}
+
+/// `mount -t tmpfs -o size=1m none <dir>`, then `SMALL_DISK=<dir> cargo test -- --ignored a_real_disk`.
+#[test]
+#[ignore = "needs a file system of about a megabyte, named by SMALL_DISK"]
+fn a_real_disk_that_is_full() {
+    let directory = PathBuf::from(std::env::var_os("SMALL_DISK").expect("SMALL_DISK names a directory"));
+    let _ = fs::remove_dir_all(directory.join("journal"));
+    let mut config = config(&directory);
+    config.streams[0].bytes_max = 1 << 30;
+    config.segment_bytes_max = 64 << 10;
+    let (mut store, _) = Store::open(config).unwrap();
+    let stream = store.stream("block").unwrap();
+    let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+    for round in 0..5u64 {
+        let refused = loop {
+            let from = store.next_offset(stream);
+            if let Err(error) = store.append(stream, &mut batch(from, 10, 300), round) {
+                break error;
+            }
+        };
+        assert!(matches!(refused, AppendError::NoSpace(_)), "{refused:?}");
+        store.sync(stream).unwrap();
+        // Commits work on the full disk, and make room.
+        let (from, end) = (store.stats(0).unwrap()[0].first_offset, store.next_offset(stream));
+        assert_eq!(drain(&mut store, stream, from, 100), ((from..end).collect(), vec![]));
+        store.commit(consumer, end, Some(b"note")).unwrap();
+        store.sync_commits().unwrap();
+        fill(&mut store, stream, 10, 10, 300);
+    }
 }

@@ -484,7 +484,14 @@ impl Stream {
     fn read_segment(&mut self, out: &mut BatchBuilder) -> Result<bool, ReadError> {
         let at = self.segment_at(out.next_offset());
         let bound = self.bound_of(at);
-        let mut cursor = self.cursor_at(at, out.next_offset())?;
+        let mut cursor = match self.cursor_at(at, out.next_offset()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody removed the file under us.
+                out.skip_to(bound, SkippedBecause::Damaged);
+                return Ok(true);
+            }
+            cursor => cursor?,
+        };
         let mut has_skipped = false;
         if let Some(frame) = cursor.frame.take_if(|frame| frame.contains(out.next_offset())) {
             out.take_from(&frame);
@@ -654,7 +661,11 @@ impl Stream {
         if segment.bytes < HEADER_BYTES as u64 {
             return Ok(None);
         }
-        let mut reader = SegmentReader::new(self.file_of(at)?, self.store_id, 0, segment.base_offset);
+        let file = match self.file_of(at) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut reader = SegmentReader::new(file, self.store_id, 0, segment.base_offset);
         loop {
             // With everything below the bound unwanted, no body is looked at.
             match reader.step(segment.bytes, self.bound_of(at), u64::MAX)? {

@@ -1,4 +1,6 @@
-//! Stand-ins for what cannot be had, and what tests share.
+//! What the integration tests stand on: the server in a sandbox, real InfluxDB and mosquitto,
+//! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
 pub mod fake_qlik;
 pub mod plain_client;
+pub mod sandbox;

@@ -1,10 +1,21 @@
 //! Believable user events for trying the server out: many users, apps and browsers, every
 //! command, every layout. The same number always gives the same datagram.
 
+/// Which of the accepted layouts samples have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Mostly eight fields, sometimes five.
+    Mixed,
+    /// `qseow-proxy-session` and `qseow-proxy-connection`.
+    Eight,
+    /// `proxy-user-event`.
+    Five,
+}
+
 /// The `n`-th sample datagram, marked so that samples are never taken for evidence: the host
 /// is `sample-…` and the user directory `SAMPLE`.
 #[must_use]
-pub fn datagram(n: u64) -> String {
+pub fn datagram(n: u64, layout: Layout) -> String {
     let mut dice = Dice(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D);
     let host = format!("sample-{}", 1 + dice.below(4));
     let user = format!("{}.{}", dice.pick(FIRST_NAMES), dice.pick(LAST_NAMES));
@@ -22,7 +33,8 @@ pub fn datagram(n: u64) -> String {
         (_, 1) => format!("app/{app}"),
         _ => format!("/app/{app}?reloaduri=https%3A%2F%2F{host}%2Fsense%2Fapp%2F{app}"),
     };
-    if dice.below(5) == 0 {
+    let five = dice.below(5) == 0;
+    if layout == Layout::Five || (layout == Layout::Mixed && five) {
         return format!(
             "/proxy-user-event/;{host};Session.Proxy;{context};{log4net} for user 'SAMPLE\\{user}' UserAgent: '{browser}'"
         );
@@ -81,7 +93,7 @@ mod tests {
         let mut commands = BTreeSet::new();
         let mut users = BTreeSet::new();
         for n in 0..2_000 {
-            let datagram = datagram(n);
+            let datagram = datagram(n, Layout::Mixed);
             let parsed = parse(datagram.as_bytes(), n).unwrap_or_else(|why| panic!("{datagram}: {why:?}"));
             assert!(parsed.event.host.starts_with("sample-"));
             assert_eq!(parsed.event.user_directory.as_deref(), Some("SAMPLE"));

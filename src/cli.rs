@@ -1,0 +1,229 @@
+//! The command line. Butler SOS's own flags work beside the commands; without a command the server runs.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::{config::butler::LogLevel, config::secret::Secret, exit};
+
+/// User activity and audit events of Qlik Sense, stored as evidence.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "butler-sos", version, disable_version_flag = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print the version and leave.
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+impl Cli {
+    /// The command; `run` when none is given.
+    pub fn task(&self) -> Command {
+        self.command.clone().unwrap_or(Command::Run)
+    }
+
+    /// Reads the command line. The error is printed by [`usage_exit`].
+    pub fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        cli.settings.verify()?;
+        Ok(cli)
+    }
+}
+
+/// Prints what clap has to say, help included, and gives the exit code for it.
+pub fn usage_exit(error: &clap::Error) -> u8 {
+    // Nothing can be done when standard output is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
+        _ => exit::USAGE,
+    }
+}
+
+/// Where settings come from; these flags work with every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// Configuration file, YAML. Several may be given: later ones win.
+    #[arg(short = 'c', long = "configfile", value_name = "FILE", global = true)]
+    pub config_files: Vec<PathBuf>,
+    /// Log level: error, warn, info, verbose, debug or silly.
+    #[arg(short = 'l', long = "loglevel", value_name = "LEVEL", global = true, value_parser = parse_level, ignore_case = true)]
+    pub log_level: Option<LogLevel>,
+    /// A setting by its path, such as `Pipeline.journal.directory=/var/lib/butler-sos`.
+    #[arg(long = "set", value_name = "PATH=VALUE", global = true, value_parser = parse_set)]
+    pub set: Vec<(String, String)>,
+    /// Start in spite of unknown keys and of settings that do not fit together; they become warnings.
+    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub skip_config_verification: bool,
+    /// Name of a New Relic account; may be given several times, together with the next two.
+    #[arg(long, value_name = "NAME", num_args = 1.., global = true)]
+    pub new_relic_account_name: Vec<String>,
+    /// Key of that account that may insert events.
+    #[arg(long, value_name = "KEY", num_args = 1.., global = true, value_parser = parse_secret)]
+    pub new_relic_api_key: Vec<Secret>,
+    /// Number of that account.
+    #[arg(long, value_name = "ID", num_args = 1.., global = true)]
+    pub new_relic_account_id: Vec<String>,
+}
+
+impl Settings {
+    fn verify(&self) -> Result<(), clap::Error> {
+        let names = self.new_relic_account_name.len();
+        if self.new_relic_api_key.len() != names || self.new_relic_account_id.len() != names {
+            let words = "each New Relic account needs --new-relic-account-name, --new-relic-api-key and --new-relic-account-id\n";
+            return Err(clap::Error::raw(ErrorKind::WrongNumberOfValues, words));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the server (the default).
+    Run,
+    /// Verify the configuration, and tell all that is wrong with it.
+    Check(Check),
+    /// Print the merged configuration without its secrets, each value with where it came from.
+    PrintConfig,
+    /// Send sample events to a running server.
+    SendSample(SendSample),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Check {
+    /// Look at the settings alone: no certificates, ports or destinations.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SendSample {
+    /// User events by UDP (the default when neither this nor the next two are given).
+    #[arg(long)]
+    pub user_events: bool,
+    /// Audit events by HTTP.
+    #[arg(long)]
+    pub audit: bool,
+    /// Audit events that name screenshots.
+    #[arg(long)]
+    pub screenshots: bool,
+    /// Where to; else the addresses in the configuration.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub to: Option<String>,
+    /// Events per second; 0: as fast as possible.
+    #[arg(long, default_value_t = 10.0, value_parser = parse_rate)]
+    pub rate: f64,
+    /// How many events; none: until interrupted.
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Layout of user events.
+    #[arg(long, value_enum, default_value_t = Layout::Mixed)]
+    pub layout: Layout,
+    /// Bearer token of the audit API; else the one in the configuration.
+    #[arg(long, value_parser = parse_secret)]
+    pub token: Option<Secret>,
+    /// Audit events over HTTPS.
+    #[arg(long)]
+    pub https: bool,
+    /// Do not verify the server's certificate.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Base of the screenshot URLs that are sent.
+    #[arg(long, value_name = "URL")]
+    pub screenshot_url: Option<String>,
+    /// Address to send from.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub from: Option<SocketAddr>,
+}
+
+/// Layouts of user-event datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// All of them in turn.
+    Mixed,
+    /// `qseow-proxy-session` and `qseow-proxy-connection`.
+    Eight,
+    /// `proxy-user-event`.
+    Five,
+}
+
+fn parse_level(text: &str) -> Result<LogLevel, String> {
+    use LogLevel::{Debug, Error, Info, Silly, Verbose, Warn};
+    [Error, Warn, Info, Verbose, Debug, Silly]
+        .into_iter()
+        .find(|level| level.name().eq_ignore_ascii_case(text.trim()))
+        .ok_or_else(|| format!("one of {}", LogLevel::NAMES.join(", ")))
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_owned(), value.to_owned())),
+        _ => Err("expected PATH=VALUE".into()),
+    }
+}
+
+// clap asks for this shape of function.
+#[allow(clippy::unnecessary_wraps)]
+fn parse_secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::new(text))
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|rate| rate.is_finite() && *rate >= 0.0)
+        .ok_or_else(|| "a number from 0".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, u8> {
+        Cli::read(line.split(' ')).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
+            _ => exit::USAGE,
+        })
+    }
+
+    #[test]
+    fn the_declaration_holds_together() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn butler_sos_flags_work_with_and_without_a_command() {
+        let cli = read("butler-sos -c a.yaml --configfile b.yaml -l silly").expect("flags");
+        assert!(matches!(cli.task(), Command::Run));
+        assert_eq!(cli.settings.config_files, [PathBuf::from("a.yaml"), PathBuf::from("b.yaml")]);
+        assert_eq!(cli.settings.log_level, Some(LogLevel::Silly));
+        let cli = read("butler-sos run -c a.yaml --skip-config-verification").expect("flags");
+        assert!(cli.settings.skip_config_verification);
+        let cli =
+            read("butler-sos --skip-config-verification true -c a.yaml check --offline").expect("flags");
+        assert!(cli.settings.skip_config_verification);
+        assert!(matches!(cli.task(), Command::Check(Check { offline: true })));
+        let cli = read(
+            "butler-sos --new-relic-account-name a b --new-relic-api-key k1 k2 --new-relic-account-id 1 2",
+        )
+        .expect("accounts");
+        assert_eq!(cli.settings.new_relic_account_name, ["a", "b"]);
+        assert!(!format!("{cli:?}").contains("k1"));
+    }
+
+    #[test]
+    fn usage_errors_are_told_apart() {
+        assert_eq!(read("butler-sos --help").err(), Some(exit::OK));
+        assert_eq!(read("butler-sos -V").err(), Some(exit::OK));
+        assert_eq!(read("butler-sos frobnicate").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos -l loud").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos --set nothing").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos --new-relic-account-name a").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos send-sample --rate -1").err(), Some(exit::USAGE));
+    }
+}

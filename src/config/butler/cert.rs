@@ -1,0 +1,28 @@
+//! `Butler-SOS.cert` and the part of `Butler-SOS.serversToMonitor` that says how Qlik's own certificates are checked.
+
+use crate::config::{schema::section, secret::Secret};
+
+section! {
+    /// Certificates exported from Qlik Sense, for QRS and QPS.
+    pub struct Cert {
+        /// Client certificate, PEM.
+        "clientCert" => client_cert: Option<String> = maybe_text();
+        /// Its key, PEM.
+        "clientCertKey" => client_cert_key: Option<String> = maybe_text();
+        /// The CA that signed the servers' certificates, PEM.
+        "clientCertCA" => client_cert_ca: Option<String> = maybe_text();
+        /// The key's passphrase, if it has one.
+        "clientCertPassphrase" => client_cert_passphrase: Secret = secret();
+    }
+}
+
+section! {
+    /// Qlik Sense servers. Their health is not polled; what counts is whether certificates are verified.
+    pub struct ServersToMonitor {
+        /// Whether a QRS or QPS server must show a certificate that `cert.clientCertCA` has signed.
+        "rejectUnauthorized" => reject_unauthorized: bool = yes();
+        ignored "pollingInterval";
+        ignored "serverTagsDefinition";
+        ignored "servers";
+    }
+}

@@ -1,0 +1,73 @@
+//! `Butler-SOS.newRelic` and `Butler-SOS.thirdPartyToolsCredentials`.
+
+use super::NameValue;
+use crate::config::{schema::section, secret::Secret};
+
+section! {
+    /// New Relic.
+    pub struct NewRelic {
+        /// Whether anything is sent.
+        "enable" => enable: bool = no();
+        /// Events.
+        "event" => event: NewRelicEvent = group::<NewRelicEvent>();
+        ignored "metric";
+    }
+}
+
+section! {
+    /// Events for New Relic.
+    pub struct NewRelicEvent {
+        /// Address of the event API without a path; it depends on the region of the account.
+        "url" => url: String = text("https://insights-collector.eu01.nr-data.net");
+        /// HTTP headers added to each request.
+        "header" => header: Vec<NameValue> = list_of::<NameValue>();
+        /// Attributes added to each event.
+        "attribute" => attribute: NewRelicAttribute = group::<NewRelicAttribute>();
+    }
+}
+
+section! {
+    /// Attributes of events.
+    pub struct NewRelicAttribute {
+        /// The same for every event.
+        "static" => fixed: Vec<NameValue> = list_of::<NameValue>();
+        /// From the server.
+        "dynamic" => dynamic: NewRelicDynamic = group::<NewRelicDynamic>();
+    }
+}
+
+section! {
+    /// Attributes that the server knows.
+    pub struct NewRelicDynamic {
+        /// The server's version.
+        "butlerSosVersion" => version: NewRelicVersion = group::<NewRelicVersion>();
+    }
+}
+
+section! {
+    /// The server's version as an attribute.
+    pub struct NewRelicVersion {
+        /// Whether it is added.
+        "enable" => enable: bool = no();
+    }
+}
+
+section! {
+    /// Accounts of third parties.
+    pub struct ThirdPartyToolsCredentials {
+        /// Accounts at New Relic.
+        "newRelic" => new_relic: Vec<NewRelicAccount> = list_of::<NewRelicAccount>();
+    }
+}
+
+section! {
+    /// An account at New Relic.
+    pub struct NewRelicAccount {
+        /// The name by which other sections choose it.
+        "accountName" => account_name: String = needed_text();
+        /// A key that may insert.
+        "insertApiKey" => insert_api_key: Secret = secret();
+        /// The account's number.
+        "accountId" => account_id: String = needed_text();
+    }
+}

@@ -1,0 +1,64 @@
+//! `Butler-SOS.qlikSenseEvents`: how many events came and how many were rejected, written to InfluxDB.
+
+use super::NameValue;
+use crate::config::schema::section;
+
+section! {
+    /// Counts of events.
+    pub struct QlikSenseEvents {
+        /// To the InfluxDB of `influxdbConfig`.
+        "influxdb" => influxdb: CountsInfluxdb = group::<CountsInfluxdb>();
+        /// Events received.
+        "eventCount" => event_count: EventCount = group::<EventCount>();
+        /// Events rejected.
+        "rejectedEventCount" => rejected_event_count: RejectedEventCount = group::<RejectedEventCount>();
+    }
+}
+
+section! {
+    /// Counts in InfluxDB.
+    pub struct CountsInfluxdb {
+        /// Whether counts are written.
+        "enable" => enable: bool = no();
+        /// Milliseconds between two writes.
+        "writeFrequency" => write_frequency: u64 = millis(20_000);
+    }
+}
+
+section! {
+    /// Events received.
+    pub struct EventCount {
+        /// Whether they are counted in InfluxDB.
+        "enable" => enable: bool = no();
+        /// The measurement.
+        "influxdb" => influxdb: EventCountInfluxdb = group::<EventCountInfluxdb>();
+    }
+}
+
+section! {
+    /// The measurement of events received.
+    pub struct EventCountInfluxdb {
+        /// Its name.
+        "measurementName" => measurement_name: String = text("event_count");
+        /// Tags added to each point.
+        "tags" => tags: Vec<NameValue> = list_of::<NameValue>();
+    }
+}
+
+section! {
+    /// Events rejected.
+    pub struct RejectedEventCount {
+        /// Whether they are counted in InfluxDB.
+        "enable" => enable: bool = no();
+        /// The measurement.
+        "influxdb" => influxdb: RejectedEventCountInfluxdb = group::<RejectedEventCountInfluxdb>();
+    }
+}
+
+section! {
+    /// The measurement of events rejected.
+    pub struct RejectedEventCountInfluxdb {
+        /// Its name.
+        "measurementName" => measurement_name: String = text("rejected_event_count");
+    }
+}

@@ -1,0 +1,115 @@
+//! The small services of Butler SOS around the pipeline: Prometheus, health, uptime, heartbeat, errors, pages.
+
+use super::LogLevel;
+use crate::config::schema::section;
+
+section! {
+    /// Metrics for Prometheus on an address of their own.
+    pub struct Prometheus {
+        /// Whether `/metrics` is served there.
+        "enable" => enable: bool = no();
+        /// Address to listen on.
+        "host" => host: String = text("0.0.0.0");
+        /// Port to listen on.
+        "port" => port: u16 = listen_port(9842);
+    }
+}
+
+section! {
+    /// An endpoint for Docker's health checks.
+    pub struct DockerHealthCheck {
+        /// Whether `/health` is served there, on all addresses.
+        "enable" => enable: bool = no();
+        /// Port to listen on.
+        "port" => port: u16 = listen_port(12_398);
+    }
+}
+
+section! {
+    /// How long the server has been up and how much memory it takes.
+    pub struct UptimeMonitor {
+        /// Whether it is logged.
+        "enable" => enable: bool = no();
+        /// How often, such as `every 15 minutes`.
+        "frequency" => frequency: String = text("every 15 minutes");
+        /// Level of the log lines.
+        "logLevel" => log_level: LogLevel = one_of("verbose", LogLevel::NAMES);
+        /// To the InfluxDB of `influxdbConfig`.
+        "storeInInfluxdb" => store_in_influxdb: UptimeInfluxdb = group::<UptimeInfluxdb>();
+        ignored "storeNewRelic";
+    }
+}
+
+section! {
+    /// Memory use in InfluxDB.
+    pub struct UptimeInfluxdb {
+        /// Whether the measurement `butlersos_memory_usage` is written.
+        "butlerSOSMemoryUsage" => memory_usage: bool = no();
+        /// Its tag that tells several servers apart.
+        "instanceTag" => instance_tag: String = text("");
+    }
+}
+
+section! {
+    /// A call to a monitoring tool that says the server lives.
+    pub struct Heartbeat {
+        /// Whether it is made.
+        "enable" => enable: bool = no();
+        /// The address that is called with GET.
+        "remoteURL" => remote_url: Option<String> = maybe_text();
+        /// How often, such as `every 1 hour`.
+        "frequency" => frequency: String = text("every 1 hour");
+    }
+}
+
+section! {
+    /// Errors counted and reported.
+    pub struct ErrorTracking {
+        /// Whether errors are counted.
+        "enable" => enable: bool = no();
+        /// A summary in the log at midnight, UTC.
+        "logSummary" => log_summary: ErrorLogSummary = group::<ErrorLogSummary>();
+        /// To the InfluxDB of `influxdbConfig`.
+        "influxdb" => influxdb: ErrorInfluxdb = group::<ErrorInfluxdb>();
+    }
+}
+
+section! {
+    /// The summary of errors in the log.
+    pub struct ErrorLogSummary {
+        /// Whether it is written.
+        "enable" => enable: bool = yes();
+    }
+}
+
+section! {
+    /// Errors in InfluxDB.
+    pub struct ErrorInfluxdb {
+        /// Whether they are written.
+        "enable" => enable: bool = no();
+        /// The measurement.
+        "measurementName" => measurement_name: String = text("butler_sos_errors");
+    }
+}
+
+section! {
+    /// The effective configuration as a page.
+    pub struct ConfigVisualisation {
+        /// Whether the page is served.
+        "enable" => enable: bool = no();
+        /// Address to listen on.
+        "host" => host: String = text("localhost");
+        /// Port to listen on.
+        "port" => port: u16 = listen_port(3100);
+        /// Whether host names and the like are hidden too. Secrets always are.
+        "obfuscate" => obfuscate: bool = yes();
+    }
+}
+
+section! {
+    /// Details of the machine.
+    pub struct SystemInfo {
+        /// Whether they are logged at start.
+        "enable" => enable: bool = yes();
+    }
+}

@@ -1,0 +1,131 @@
+//! From the text of a scalar to its value, the same for a file, the environment and the command line.
+
+use config::ValueKind;
+
+use super::schema::Kind;
+
+/// Reads `text` as `kind` says. The error tells what would be right, and never repeats the text.
+pub fn scalar(kind: &Kind, text: &str) -> Result<ValueKind, String> {
+    match kind {
+        Kind::Text | Kind::Secret => Ok(ValueKind::String(text.to_owned())),
+        Kind::Bool => boolean(text.trim()).map(ValueKind::Boolean).ok_or_else(|| expected(kind)),
+        Kind::Int { min, max } => {
+            within(text.trim().replace('_', "").parse().ok(), *min, *max).ok_or_else(|| expected(kind))
+        }
+        Kind::Bytes { min, max } => {
+            within(sized(text.trim(), BYTE_UNITS), *min, *max).ok_or_else(|| expected(kind))
+        }
+        Kind::Seconds { min, max } => {
+            within(sized(text.trim(), TIME_UNITS), *min, *max).ok_or_else(|| expected(kind))
+        }
+        Kind::Float { min, max } => text
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite() && *number >= *min && *number <= *max)
+            .map(ValueKind::Float)
+            .ok_or_else(|| expected(kind)),
+        Kind::OneOf(words) => words
+            .iter()
+            .find(|word| word.eq_ignore_ascii_case(text.trim()))
+            .map(|word| ValueKind::String((*word).to_owned()))
+            .ok_or_else(|| expected(kind)),
+    }
+}
+
+/// What would be right, in words.
+pub fn expected(kind: &Kind) -> String {
+    match kind {
+        Kind::Bool => "true or false".into(),
+        Kind::Int { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Float { min, max } => format!("a number from {min} to {max}"),
+        Kind::Bytes { min, max } => {
+            format!("a number of bytes from {min} to {max}, for instance 64 MiB")
+        }
+        Kind::Seconds { min, max } => {
+            format!("a time from {min} to {max} seconds, for instance 30s, 15m, 24h or 7d")
+        }
+        Kind::Text | Kind::Secret => "text".into(),
+        Kind::OneOf(words) => format!("one of {}", words.join(", ")),
+    }
+}
+
+const BYTE_UNITS: &[(&str, i64)] = &[
+    ("", 1),
+    ("b", 1),
+    ("k", 1 << 10),
+    ("kib", 1 << 10),
+    ("kb", 1_000),
+    ("m", 1 << 20),
+    ("mib", 1 << 20),
+    ("mb", 1_000_000),
+    ("g", 1 << 30),
+    ("gib", 1 << 30),
+    ("gb", 1_000_000_000),
+    ("t", 1 << 40),
+    ("tib", 1 << 40),
+    ("tb", 1_000_000_000_000),
+];
+
+const TIME_UNITS: &[(&str, i64)] = &[("", 1), ("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A whole number with a unit behind it, with or without blanks between.
+fn sized(text: &str, units: &[(&str, i64)]) -> Option<i64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: i64 = number.replace('_', "").parse().ok()?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(*factor)
+}
+
+fn within(number: Option<i64>, min: i64, max: i64) -> Option<ValueKind> {
+    number.filter(|number| (min..=max).contains(number)).map(ValueKind::I64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: Kind, text: &str, expect: Option<ValueKind>) {
+        assert_eq!(scalar(&kind, text).ok(), expect, "{text:?} as {kind:?}");
+    }
+
+    #[test]
+    fn text_becomes_values() {
+        let bytes = || Kind::Bytes { min: 0, max: i64::MAX };
+        let seconds = || Kind::Seconds { min: 0, max: 1_000_000 };
+        let port = || Kind::Int { min: 1, max: 65_535 };
+        check(Kind::Bool, "true", Some(ValueKind::Boolean(true)));
+        check(Kind::Bool, " Off ", Some(ValueKind::Boolean(false)));
+        check(Kind::Bool, "1", Some(ValueKind::Boolean(true)));
+        check(Kind::Bool, "ture", None);
+        check(port(), "9997", Some(ValueKind::I64(9997)));
+        check(port(), "9_997", Some(ValueKind::I64(9997)));
+        check(port(), "0", None);
+        check(port(), "65536", None);
+        check(port(), "", None);
+        check(port(), "99999999999999999999999", None);
+        check(bytes(), "8 MiB", Some(ValueKind::I64(8 << 20)));
+        check(bytes(), "1GB", Some(ValueKind::I64(1_000_000_000)));
+        check(bytes(), "512", Some(ValueKind::I64(512)));
+        check(bytes(), "MiB", None);
+        check(bytes(), "-1", None);
+        check(bytes(), "9999999 TiB", None);
+        check(seconds(), "24h", Some(ValueKind::I64(86_400)));
+        check(seconds(), "90", Some(ValueKind::I64(90)));
+        check(seconds(), "1 fortnight", None);
+        check(Kind::Float { min: 1.0, max: 10.0 }, "2.5", Some(ValueKind::Float(2.5)));
+        check(Kind::Float { min: 1.0, max: 10.0 }, "NaN", None);
+        check(Kind::OneOf(&["http", "https"]), "HTTPS", Some(ValueKind::String("https".into())));
+        check(Kind::OneOf(&["http", "https"]), "ftp", None);
+    }
+}

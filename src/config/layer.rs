@@ -1,0 +1,412 @@
+//! One layer of the configuration: a tree of text held against the shapes, giving typed values that know their origin,
+//! and the mistakes met on the way.
+//!
+//! A file, an environment variable and a flag differ only in where their tree comes from. Layers are put on top of
+//! each other by the `config` crate: tables are merged, everything else is replaced.
+
+use std::{cell::RefCell, path::Path};
+
+use config::{ConfigError, Map, Source, Value, ValueKind};
+
+use super::{
+    coerce,
+    load::secret,
+    mistake::{Mistake, MistakeKind, quoted},
+    schema::{Fallback, Key, Kind, Leaf, Shape},
+    yaml::{self, Entry, Node, NodeValue, Place},
+};
+
+/// Values of one layer, ready for the `config` crate.
+#[derive(Clone, Debug)]
+pub struct Layer(Map<String, Value>);
+
+impl Layer {
+    pub fn new(table: Map<String, Value>) -> Self {
+        Self(table)
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The environment and the file system, as far as a configuration may look at them.
+pub trait Surroundings {
+    fn variables(&self) -> Vec<(String, String)>;
+    fn variable(&self, name: &str) -> Option<String>;
+    /// A text file of at most `bytes_max` bytes.
+    fn file(&self, path: &Path, bytes_max: u64) -> std::io::Result<String>;
+    fn exists(&self, path: &Path) -> bool;
+}
+
+/// Holds trees against shapes.
+pub struct Reader<'a> {
+    surroundings: &'a dyn Surroundings,
+    /// Name of the file, or the whole origin of something that has no lines.
+    source: String,
+    pub mistakes: RefCell<Vec<Mistake>>,
+    /// Paths of what this server does not have.
+    pub ignored: RefCell<Vec<String>>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(source: impl Into<String>, surroundings: &'a dyn Surroundings) -> Self {
+        Self {
+            surroundings,
+            source: source.into(),
+            mistakes: RefCell::default(),
+            ignored: RefCell::default(),
+        }
+    }
+
+    fn origin(&self, place: Place) -> String {
+        match place.line {
+            0 => self.source.clone(),
+            line => format!("{}:{line}:{}", self.source, place.column),
+        }
+    }
+
+    fn mistake(&self, path: &str, place: Place, kind: MistakeKind, words: impl Into<String>) {
+        self.mistakes.borrow_mut().push(Mistake::new(path, self.origin(place), kind, words));
+    }
+
+    /// Reads a whole document against the top-level keys.
+    pub fn document(&self, keys: &[Key], text: &str) -> Map<String, Value> {
+        let document = match yaml::parse(text) {
+            Ok(document) => document,
+            Err(error) => {
+                let words = format!("not YAML that can be read: {}", error.words);
+                self.mistake("", error.place, MistakeKind::Unreadable, words);
+                return Map::new();
+            }
+        };
+        for (path, place) in &document.duplicates {
+            self.mistake(path, *place, MistakeKind::Unknown, "the key stands here for the second time");
+        }
+        match document.root.value {
+            NodeValue::Null => Map::new(),
+            NodeValue::Table(entries) => self.table(keys, &entries, "", false),
+            other => {
+                let words = format!("expected the sections Butler-SOS and Pipeline, found {}", other.noun());
+                self.mistake("", document.root.place, MistakeKind::Unreadable, words);
+                Map::new()
+            }
+        }
+    }
+
+    /// Reads what stands behind `path`; none: nothing was said.
+    pub fn value(&self, shape: &Shape, node: &Node, path: &str) -> Option<Value> {
+        let origin = self.origin(node.place);
+        let wrong = |expected: &str| {
+            let words = format!("expected {expected}, found {}", node.value.noun());
+            self.mistake(path, node.place, MistakeKind::Value, words);
+            None
+        };
+        match (shape, &node.value) {
+            (Shape::Ignored, NodeValue::Null) => None,
+            (Shape::Ignored, _) => {
+                self.ignored.borrow_mut().push(path.to_owned());
+                None
+            }
+            (Shape::Section(_), NodeValue::Null) => None,
+            (Shape::Section(keys), NodeValue::Table(entries)) => {
+                let table = self.table(keys, entries, path, false);
+                Some(Value::new(Some(&origin), ValueKind::Table(table)))
+            }
+            (Shape::Section(_), _) => wrong("a section"),
+            (Shape::List(_), NodeValue::Null) => {
+                Some(Value::new(Some(&origin), ValueKind::Array(Vec::new())))
+            }
+            (Shape::List(shape), NodeValue::List(items)) => {
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, item)| self.item(shape, item, &format!("{path}[{index}]")))
+                    .collect();
+                Some(Value::new(Some(&origin), ValueKind::Array(items)))
+            }
+            (Shape::List(_), _) => wrong("a list"),
+            (Shape::Map(_), NodeValue::Null) => None,
+            (Shape::Map(leaf), NodeValue::Table(entries)) => {
+                let table = entries
+                    .iter()
+                    .filter_map(|entry| {
+                        let path = format!("{path}.{}", entry.key);
+                        let value = self.scalar(leaf, &entry.node, &path)?;
+                        Some((entry.key.clone(), value))
+                    })
+                    .collect();
+                Some(Value::new(Some(&origin), ValueKind::Table(table)))
+            }
+            (Shape::Map(_), _) => wrong("names with values"),
+            (Shape::Scalar(leaf), _) => self.scalar(leaf, node, path),
+        }
+    }
+
+    /// An item of a list. What it leaves out has its default at once, for layers do not merge inside lists.
+    fn item(&self, shape: &Shape, node: &Node, path: &str) -> Option<Value> {
+        match (shape, &node.value) {
+            (_, NodeValue::Null) => None,
+            (Shape::Section(keys), NodeValue::Table(entries)) => {
+                let mistakes_before = self.mistakes.borrow().len();
+                let mut table = self.table(keys, entries, path, true);
+                if self.mistakes.borrow().len() > mistakes_before
+                    && keys.iter().any(|key| is_required(&key.shape) && !table.contains_key(key.name))
+                {
+                    return None;
+                }
+                let origin = self.origin(node.place);
+                for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Ignored)) {
+                    table.entry(key.name.to_owned()).or_insert_with(|| key.shape.default_value(&origin));
+                }
+                Some(Value::new(Some(&origin), ValueKind::Table(table)))
+            }
+            _ => self.value(shape, node, path),
+        }
+    }
+
+    /// The entries of a section.
+    fn table(&self, keys: &[Key], entries: &[Entry], path: &str, is_item: bool) -> Map<String, Value> {
+        let mut table = Map::new();
+        for entry in entries {
+            let inner = join(path, &entry.key);
+            let known = keys.iter().find(|key| key.name == entry.key || key.aliases.contains(&&*entry.key));
+            match known {
+                Some(key) => {
+                    if table.contains_key(key.name) {
+                        let words = format!("means the same as `{}`, which is there too", key.name);
+                        self.mistake(&inner, entry.place, MistakeKind::Unknown, words);
+                    }
+                    if let Some(value) = self.value(&key.shape, &entry.node, &inner) {
+                        table.insert(key.name.to_owned(), value);
+                    }
+                }
+                None => self.unknown(keys, path, entry, &inner),
+            }
+        }
+        if is_item {
+            let place = entries.first().map(|entry| entry.place).unwrap_or_default();
+            for key in keys.iter().filter(|key| is_required(&key.shape)) {
+                let said = |entry: &Entry| entry.key == key.name || key.aliases.contains(&&*entry.key);
+                if !table.contains_key(key.name) && !entries.iter().any(said) {
+                    let words = format!("`{}` is missing", key.name);
+                    self.mistake(path, place, MistakeKind::Value, words);
+                }
+            }
+        }
+        table
+    }
+
+    /// A key that nobody knows: refused with the nearest one that is known. Directly under `Butler-SOS` Butler SOS
+    /// itself takes anything, so there only what looks like a slip is refused; at the top, names that begin with
+    /// `x-` are free for anchors.
+    fn unknown(&self, keys: &[Key], path: &str, entry: &Entry, inner: &str) {
+        if path.is_empty() && entry.key.starts_with("x-") {
+            return;
+        }
+        let nearest = nearest(keys, &entry.key);
+        if path == "Butler-SOS" && nearest.as_ref().is_none_or(|(_, distance)| *distance > 2) {
+            self.ignored.borrow_mut().push(inner.to_owned());
+            return;
+        }
+        let words = match (deeper(keys, &entry.key), nearest) {
+            (Some(place), _) => format!("unknown key here; it belongs to `{place}`"),
+            (None, Some((name, _))) => format!("unknown key; the nearest known key is `{name}`"),
+            (None, None) => "unknown key".to_owned(),
+        };
+        self.mistake(inner, entry.place, MistakeKind::Unknown, words);
+    }
+
+    fn scalar(&self, leaf: &Leaf, node: &Node, path: &str) -> Option<Value> {
+        let origin = self.origin(node.place);
+        let text = match &node.value {
+            NodeValue::Scalar(text) => text,
+            NodeValue::Null => {
+                // Nothing behind a key means none where there can be none, and else the default.
+                return matches!((&leaf.default, &leaf.kind), (Fallback::Nothing, _) | (_, Kind::Secret))
+                    .then(|| Value::new(Some(&origin), leaf.default_kind()));
+            }
+            other => {
+                let words = format!("expected {}, found {}", coerce::expected(&leaf.kind), other.noun());
+                self.mistake(path, node.place, MistakeKind::Value, words);
+                return None;
+            }
+        };
+        let text = match leaf.kind {
+            Kind::Secret => match secret(self.surroundings, text) {
+                Ok(secret) => secret,
+                Err(words) => {
+                    self.mistake(path, node.place, MistakeKind::Value, words);
+                    return None;
+                }
+            },
+            _ => text.clone(),
+        };
+        if text.is_empty() && matches!(leaf.default, Fallback::Nothing) {
+            return Some(Value::new(Some(&origin), ValueKind::Nil));
+        }
+        match coerce::scalar(&leaf.kind, &text) {
+            Ok(kind) => Some(Value::new(Some(&origin), kind)),
+            Err(expected) => {
+                let words = format!("{} is not {expected}", quoted(&text));
+                self.mistake(path, node.place, MistakeKind::Value, words);
+                None
+            }
+        }
+    }
+}
+
+fn is_required(shape: &Shape) -> bool {
+    matches!(shape, Shape::Scalar(Leaf { default: Fallback::Required, .. }))
+}
+
+pub fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// The known key that looks most like `name`, and how many letters differ.
+pub fn nearest<'k>(keys: &'k [Key], name: &str) -> Option<(&'k str, usize)> {
+    let name = name.to_lowercase();
+    keys.iter()
+        .map(|key| (key.name, strsim::damerau_levenshtein(&key.name.to_lowercase(), &name)))
+        .min_by_key(|(_, distance)| *distance)
+}
+
+/// The path below these keys where exactly this key is known, when there is just one.
+fn deeper(keys: &[Key], name: &str) -> Option<String> {
+    fn search(keys: &[Key], name: &str, path: &str, depth: usize, found: &mut Vec<String>) {
+        for key in keys {
+            let inner = join(path, key.name);
+            if !path.is_empty() && key.name == name {
+                found.push(inner.clone());
+            }
+            if let (Shape::Section(keys), 1..) = (&key.shape, depth) {
+                search(keys, name, &inner, depth - 1, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    search(keys, name, "", 2, &mut found);
+    (found.len() == 1).then(|| found.swap_remove(0))
+}
+
+/// A setting named by its path, from the environment or a flag. Segments are compared without case, `-` and `_`.
+///
+/// A scalar is its text; a list is comma-separated text or YAML in brackets; names with values are YAML in braces.
+/// Gives the table that leads to the value.
+pub fn setting(reader: &Reader<'_>, keys: &[Key], segments: &[&str], text: &str) -> Map<String, Value> {
+    let Some((path, shape, map_key)) = resolve(reader, keys, segments) else { return Map::new() };
+    let dotted = path.join(".");
+    let node = match (shape, &map_key) {
+        (Shape::List(_) | Shape::Map(_), None) => match collection(shape, text) {
+            Some(node) => node,
+            None => {
+                let words = "expected a list such as `[a, b]` or names such as `{a: b}`, as YAML";
+                reader.mistake(&dotted, Place::default(), MistakeKind::Value, words);
+                return Map::new();
+            }
+        },
+        // An empty variable is one that is not set, unless empty text means something here.
+        (Shape::Scalar(leaf), _) if text.is_empty() && !matches!(leaf.kind, Kind::Text | Kind::Secret) => {
+            return Map::new();
+        }
+        _ => Node { place: Place::default(), value: NodeValue::Scalar(text.to_owned()) },
+    };
+    let value = match (shape, map_key) {
+        (Shape::Map(leaf), Some(key)) => {
+            let Some(value) = reader.scalar(leaf, &node, &join(&dotted, &key)) else { return Map::new() };
+            Value::new(Some(&reader.source), ValueKind::Table(Map::from_iter([(key, value)])))
+        }
+        _ => match reader.value(shape, &node, &dotted) {
+            Some(value) => value,
+            None => return Map::new(),
+        },
+    };
+    let mut path = path.into_iter().rev();
+    let last = path.next().unwrap_or_default();
+    path.fold(Map::from_iter([(last, value)]), |inner, key| {
+        Map::from_iter([(key, Value::new(Some(&reader.source), ValueKind::Table(inner)))])
+    })
+}
+
+type Resolved<'k> = (Vec<String>, &'k Shape, Option<String>);
+
+fn resolve<'k>(reader: &Reader<'_>, keys: &'k [Key], segments: &[&str]) -> Option<Resolved<'k>> {
+    let mut keys = keys;
+    let mut path = Vec::new();
+    for (index, segment) in segments.iter().enumerate() {
+        let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
+        let Some(key) = keys.iter().find(|key| plain(key.name) == plain(segment)) else {
+            let dotted = join(&path.join("."), segment);
+            let words = match nearest(keys, segment) {
+                Some((name, _)) => format!("unknown key; the nearest known key is `{name}`"),
+                None => "unknown key".to_owned(),
+            };
+            reader.mistake(&dotted, Place::default(), MistakeKind::Unknown, words);
+            return None;
+        };
+        path.push(key.name.to_owned());
+        let rest = &segments[index + 1..];
+        match &key.shape {
+            Shape::Section(inner) if !rest.is_empty() => keys = inner,
+            Shape::Ignored => {
+                reader.ignored.borrow_mut().push(path.join("."));
+                return None;
+            }
+            shape @ Shape::Map(_) => {
+                let map_key = (!rest.is_empty()).then(|| rest.join("."));
+                return Some((path, shape, map_key));
+            }
+            shape if rest.is_empty() => return Some((path, shape, None)),
+            Shape::List(_) => {
+                let words = "a list is set as a whole";
+                reader.mistake(&path.join("."), Place::default(), MistakeKind::Unknown, words);
+                return None;
+            }
+            _ => {
+                let dotted = join(&path.join("."), &rest.join("."));
+                reader.mistake(&dotted, Place::default(), MistakeKind::Unknown, "unknown key");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// A list or names with values from one text.
+fn collection(shape: &Shape, text: &str) -> Option<Node> {
+    let text = text.trim();
+    let nowhere = Place::default();
+    if text.starts_with(['[', '{']) {
+        let mut root = yaml::parse(text).ok()?.root;
+        forget_places(&mut root);
+        return Some(root);
+    }
+    match shape {
+        Shape::List(item) if matches!(**item, Shape::Scalar(_)) || text.is_empty() => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let items = items.map(|item| Node { place: nowhere, value: NodeValue::Scalar(item.to_owned()) });
+            Some(Node { place: nowhere, value: NodeValue::List(items.collect()) })
+        }
+        _ => None,
+    }
+}
+
+/// Lines and columns within a variable or a flag tell nobody anything.
+fn forget_places(node: &mut Node) {
+    node.place = Place::default();
+    match &mut node.value {
+        NodeValue::List(items) => items.iter_mut().for_each(forget_places),
+        NodeValue::Table(entries) => entries.iter_mut().for_each(|entry| {
+            entry.place = Place::default();
+            forget_places(&mut entry.node);
+        }),
+        NodeValue::Null | NodeValue::Scalar(_) => {}
+    }
+}

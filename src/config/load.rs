@@ -1,0 +1,342 @@
+//! From files, environment and command line to one verified configuration, or to all that is wrong with it.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use config::{Config as Layers, Map, Value, ValueKind};
+
+use super::{
+    Config,
+    layer::{Layer, Reader, Surroundings, join, setting},
+    mistake::{Mistake, MistakeKind, Mistakes, quoted},
+    schema::{Key, Section, Shape, section_defaults},
+    verify, yaml,
+};
+use crate::cli::Settings;
+
+/// The file that is read when none is named and it is there.
+pub const SYSTEM_FILE: &str = "/etc/butler-sos/butler-sos.yaml";
+/// What holds when no file is named and none is there: everything local, nothing else needed.
+const BUILT_IN_FILE: &str = include_str!("../../conf/default.yaml");
+/// Variables that begin so are settings.
+const ENVIRONMENT_PREFIX: &str = "BUTLER_SOS__";
+/// Most bytes of a secret's file.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// A configuration that can be run.
+#[derive(Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// What the files name and this server does not have, for one info line at start.
+    pub ignored: Vec<String>,
+    /// Legal, and probably not meant; one warning line each at start.
+    pub warnings: Vec<String>,
+    /// The files read, in order.
+    pub files: Vec<String>,
+    /// The merged values with their origins. It holds secrets.
+    pub(super) tree: Value,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("files", &self.files)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Where the setting at `path` was said: `file.yaml:12:5`, `environment NAME`, `flag --set` or `default`.
+    pub fn origin(&self, path: &str) -> String {
+        origin(&self.tree, path)
+    }
+
+    /// Whether every file that the settings name can be read. Opens files.
+    pub fn verify_resources(&self) -> Result<(), Mistakes> {
+        let mistakes = verify::resources(&self.config, &|path| self.origin(path));
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+/// Reads and verifies the configuration that the command line asks for.
+pub fn load(settings: &Settings) -> Result<Loaded, Mistakes> {
+    load_from(settings, &Process)
+}
+
+/// The same with surroundings of the caller's choice.
+pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result<Loaded, Mistakes> {
+    let keys = Config::keys();
+    let mut gathered = Gathered::default();
+    let Value { kind: ValueKind::Table(defaults), .. } = section_defaults(&keys, &"default".to_owned())
+    else {
+        return Err(Mistakes(Vec::new()));
+    };
+    gathered.layers.push(Layer::new(defaults));
+    gathered.files(&keys, settings, surroundings);
+    gathered.environment(&keys, surroundings);
+    gathered.flags(&keys, settings, surroundings);
+    let Gathered { layers, mut mistakes, mut ignored, files } = gathered;
+
+    let unexpected = |error: config::ConfigError| {
+        Mistakes(vec![Mistake::new("", "configuration", MistakeKind::Unreadable, error.to_string())])
+    };
+    let builder = layers.into_iter().fold(Layers::builder(), |builder, layer| builder.add_source(layer));
+    let mut tree = builder.build().map_err(unexpected)?.cache;
+    add_accounts(&mut tree, settings);
+    let config: Config = tree.clone().try_deserialize().map_err(unexpected)?;
+
+    let off = switched_off(&config, &keys, &tree);
+    mistakes.retain(|mistake| mistake.kind != MistakeKind::Value || !is_within(&off, &mistake.path));
+    let found = verify::settings(&config, &|path| origin(&tree, path));
+    mistakes.extend(found.mistakes);
+    let mut warnings = found.warnings;
+    if settings.skip_config_verification {
+        let (forgiven, left): (Vec<_>, Vec<_>) = mistakes
+            .into_iter()
+            .partition(|mistake| matches!(mistake.kind, MistakeKind::Unknown | MistakeKind::Sense));
+        warnings.extend(forgiven.iter().map(Mistake::to_string));
+        mistakes = left;
+    }
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes));
+    }
+    ignored.dedup();
+    Ok(Loaded { config, ignored, warnings, files, tree })
+}
+
+/// What the layers gave.
+#[derive(Default)]
+struct Gathered {
+    layers: Vec<Layer>,
+    mistakes: Vec<Mistake>,
+    ignored: Vec<String>,
+    files: Vec<String>,
+}
+
+impl Gathered {
+    fn take(&mut self, reader: Reader<'_>, table: Map<String, Value>) {
+        self.mistakes.append(&mut reader.mistakes.into_inner());
+        self.ignored.append(&mut reader.ignored.into_inner());
+        self.layers.push(Layer::new(table));
+    }
+
+    fn files(&mut self, keys: &[Key], settings: &Settings, surroundings: &dyn Surroundings) {
+        let mut named: Vec<PathBuf> = settings.config_files.clone();
+        if named.is_empty() && surroundings.exists(Path::new(SYSTEM_FILE)) {
+            named.push(PathBuf::from(SYSTEM_FILE));
+        }
+        if named.is_empty() {
+            let reader = Reader::new("built-in default.yaml", surroundings);
+            let table = reader.document(keys, BUILT_IN_FILE);
+            self.files.push("built-in default.yaml".into());
+            self.take(reader, table);
+        }
+        for path in named {
+            let name = path.display().to_string();
+            match surroundings.file(&path, yaml::FILE_BYTES_MAX as u64) {
+                Ok(text) => {
+                    let reader = Reader::new(&name, surroundings);
+                    let table = reader.document(keys, &text);
+                    self.take(reader, table);
+                }
+                Err(error) => {
+                    let words = format!("the file cannot be read: {error}");
+                    self.mistakes.push(Mistake::new("", &name, MistakeKind::Unreadable, words));
+                }
+            }
+            self.files.push(name);
+        }
+    }
+
+    fn environment(&mut self, keys: &[Key], surroundings: &dyn Surroundings) {
+        let mut variables: Vec<(String, String)> = surroundings
+            .variables()
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        variables.sort();
+        for (name, text) in variables {
+            let segments: Vec<&str> = name[ENVIRONMENT_PREFIX.len()..].split("__").collect();
+            let reader = Reader::new(format!("environment {name}"), surroundings);
+            let table = setting(&reader, keys, &segments, &text);
+            self.take(reader, table);
+        }
+    }
+
+    fn flags(&mut self, keys: &[Key], settings: &Settings, surroundings: &dyn Surroundings) {
+        if let Some(level) = settings.log_level {
+            let reader = Reader::new("flag --loglevel", surroundings);
+            let table = setting(&reader, keys, &["Butler-SOS", "logLevel"], level.name());
+            self.take(reader, table);
+        }
+        for (path, text) in &settings.set {
+            let segments: Vec<&str> = path.split('.').collect();
+            let reader = Reader::new("flag --set", surroundings);
+            let table = setting(&reader, keys, &segments, text);
+            self.take(reader, table);
+        }
+    }
+}
+
+/// Accounts from the command line: one of the same name is replaced, others are added.
+fn add_accounts(tree: &mut Value, settings: &Settings) {
+    let path = ["Butler-SOS", "thirdPartyToolsCredentials", "newRelic"];
+    let Some(Value { kind: ValueKind::Array(accounts), .. }) = path.iter().try_fold(tree, |node, key| {
+        let ValueKind::Table(table) = &mut node.kind else { return None };
+        table.get_mut(*key)
+    }) else {
+        return;
+    };
+    let origin = "flag --new-relic-account-name".to_owned();
+    let flags = settings
+        .new_relic_account_name
+        .iter()
+        .zip(&settings.new_relic_api_key)
+        .zip(&settings.new_relic_account_id);
+    for ((name, key), id) in flags {
+        let is_same = |account: &Value| {
+            let ValueKind::Table(table) = &account.kind else { return false };
+            matches!(table.get("accountName"), Some(Value { kind: ValueKind::String(known), .. }) if known == name)
+        };
+        accounts.retain(|account| !is_same(account));
+        let fields =
+            [("accountName", name.as_str()), ("insertApiKey", key.expose()), ("accountId", id.as_str())];
+        let table: Map<String, Value> =
+            fields.into_iter().map(|(key, text)| (key.to_owned(), Value::new(Some(&origin), text))).collect();
+        accounts.push(Value::new(Some(&origin), ValueKind::Table(table)));
+    }
+}
+
+/// Where the value at `path` came from; of the nearest thing above it when it has none of its own.
+fn origin(tree: &Value, path: &str) -> String {
+    let mut node = tree;
+    let mut known = None;
+    for segment in path.split(['.', '[']) {
+        let next = match (&node.kind, segment.strip_suffix(']').and_then(|index| index.parse::<usize>().ok()))
+        {
+            (ValueKind::Array(items), Some(index)) => items.get(index),
+            (ValueKind::Table(table), None) => table.get(segment),
+            _ => None,
+        };
+        let Some(next) = next else { break };
+        node = next;
+        known = node.origin().or(known);
+    }
+    known.unwrap_or("default").to_owned()
+}
+
+/// Paths of sections that are switched off: what stands there need not be right.
+fn switched_off(config: &Config, keys: &[Key], tree: &Value) -> Vec<String> {
+    fn walk(keys: &[Key], value: &Value, path: &str, off: &mut Vec<String>) {
+        let ValueKind::Table(table) = &value.kind else { return };
+        let is_off =
+            |name: &str| matches!(table.get(name), Some(Value { kind: ValueKind::Boolean(false), .. }));
+        if is_off("enable") || is_off("enableAppNameExtract") {
+            off.push(path.to_owned());
+        }
+        for key in keys {
+            if let (Shape::Section(inner), Some(value)) = (&key.shape, table.get(key.name)) {
+                walk(inner, value, &join(path, key.name), off);
+            }
+        }
+    }
+    let mut off = Vec::new();
+    walk(keys, tree, "", &mut off);
+
+    // Screenshots have a switch of their own and do not hang on that of the other destinations.
+    let audit = &config.butler_sos.audit_events;
+    let destination = "Butler-SOS.auditEvents.destination";
+    if audit.enable && !audit.destination.enable {
+        off.retain(|path| path != destination);
+        off.extend(["type", "influxdb", "json", "parquet", "qvd"].map(|name| join(destination, name)));
+    }
+    for kind in super::butler::audit_events::DestinationKind::NAMES {
+        let parsed = super::butler::audit_events::DestinationKind::parse(kind);
+        if parsed.is_some_and(|parsed| !audit.destination.has(parsed)) {
+            off.push(join(destination, kind));
+        }
+    }
+    if audit.destination.screenshots.auth.mode == super::butler::screenshots::AuthMode::None {
+        off.push(format!("{destination}.screenshots.auth.qps"));
+        off.push(format!("{destination}.screenshots.auth.sessionCache"));
+    }
+    let servers = [
+        ("Butler-SOS.influxdbConfig".to_owned(), config.butler_sos.influxdb.version),
+        (format!("{destination}.influxdb.metadata"), audit.destination.influxdb.metadata.version),
+    ];
+    for (path, version) in servers {
+        off.extend((1..=3).filter(|other| *other != version).map(|other| format!("{path}.v{other}Config")));
+    }
+    if config.qlik_certificates_needed_by().is_none() {
+        off.push("Butler-SOS.cert".into());
+    }
+    if !config.butler_sos.new_relic.enable {
+        off.push("Butler-SOS.thirdPartyToolsCredentials".into());
+    }
+    off
+}
+
+/// Whether the setting lies within one of these sections and is not the section's own switch.
+fn is_within(off: &[String], path: &str) -> bool {
+    off.iter().any(|section| {
+        path.strip_prefix(section.as_str()).is_some_and(|rest| {
+            rest.starts_with(['.', '[']) && rest != ".enable" && rest != ".enableAppNameExtract"
+        })
+    })
+}
+
+/// The real environment and file system.
+struct Process;
+
+impl Surroundings for Process {
+    fn variables(&self) -> Vec<(String, String)> {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        // A name with `=` or NUL in it makes no variable.
+        if name.is_empty() || name.contains(['=', '\0']) { None } else { std::env::var(name).ok() }
+    }
+
+    fn file(&self, path: &Path, bytes_max: u64) -> io::Result<String> {
+        let file = fs::File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::Error::other("it is a directory"));
+        }
+        let mut text = String::new();
+        let read = file.take(bytes_max + 1).read_to_string(&mut text)?;
+        if read as u64 > bytes_max {
+            return Err(io::Error::other(format!("it is larger than {bytes_max} bytes")));
+        }
+        Ok(text)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+/// Looks a secret up: `${NAME}` is that environment variable, `file:/path` the content of that file without the end
+/// of its last line, anything else is the secret itself.
+pub(super) fn secret(surroundings: &dyn Surroundings, text: &str) -> Result<String, String> {
+    if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+        return surroundings
+            .variable(name)
+            .ok_or_else(|| format!("the environment variable {} is not set", quoted(name)));
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+        let content = surroundings.file(path, SECRET_BYTES_MAX).map_err(|error| {
+            let shown = quoted(&path.display().to_string());
+            format!("the secret's file {shown} cannot be read: {error}")
+        })?;
+        return Ok(content.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    Ok(text.to_owned())
+}

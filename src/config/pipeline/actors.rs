@@ -1,0 +1,110 @@
+//! `Pipeline.actors` and `Pipeline.supervision`. Names are the actors' own in camelCase.
+
+use crate::config::schema::section;
+
+section! {
+    /// What happens when an actor panics: it is restarted, its mailbox is kept.
+    pub struct Supervision {
+        /// Restarts of one actor within the window. One more panic ends the process with status 70, so that the
+        /// service manager takes over.
+        "maxRestarts" => max_restarts: u32 = int(4, 0..=1_000);
+        /// The window.
+        "windowSeconds" => window_seconds: u64 = int(60, 1..=86_400);
+        /// Milliseconds before the first restart; each further one within the window doubles them.
+        "backoffMs" => backoff_ms: u64 = int(100, 0..=60_000);
+    }
+}
+
+section! {
+    /// Bounds and threads, one section an actor.
+    pub struct Actors {
+        /// Receives datagrams; it has a thread of its own.
+        "udpIngestor" => udp_ingestor: Mailbox = group::<Mailbox>();
+        /// Serves the audit API.
+        "auditHttpIngestor" => audit_http_ingestor: AuditHttpIngestor = group::<AuditHttpIngestor>();
+        /// Parses and enriches events.
+        "userParser" => user_parser: Mailbox = group::<Mailbox>();
+        /// Asks QRS for names of apps.
+        "appDirectory" => app_directory: Mailbox = group::<Mailbox>();
+        /// Keeps events on disk.
+        "journal" => journal: JournalActor = group::<JournalActor>();
+        /// Follows screenshots from host to host.
+        "redirectWalker" => redirect_walker: RedirectWalker = group::<RedirectWalker>();
+        /// Keeps sessions.
+        "sessionCacheActor" => session_cache_actor: Mailbox = group::<Mailbox>();
+        /// Asks QPS for tickets.
+        "ticketActor" => ticket_actor: TicketActor = group::<TicketActor>();
+        /// Writes images.
+        "imageWriter" => image_writer: ImageWriter = group::<ImageWriter>();
+        /// Writes to InfluxDB.
+        "influxSink" => influx_sink: Mailbox = group::<Mailbox>();
+        /// Publishes by MQTT.
+        "mqttSink" => mqtt_sink: Mailbox = group::<Mailbox>();
+        /// Writes CSV files.
+        "csvSink" => csv_sink: Mailbox = group::<Mailbox>();
+        /// Writes JSON files.
+        "jsonSink" => json_sink: Mailbox = group::<Mailbox>();
+        /// Writes Parquet files.
+        "parquetSink" => parquet_sink: Mailbox = group::<Mailbox>();
+        /// Writes QVD files.
+        "qvdSink" => qvd_sink: Mailbox = group::<Mailbox>();
+        /// Sends to New Relic.
+        "newRelicSink" => new_relic_sink: Mailbox = group::<Mailbox>();
+    }
+}
+
+section! {
+    /// An actor with a mailbox alone.
+    pub struct Mailbox {
+        /// Messages that may wait (a message is a batch of events or a question).
+        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+    }
+}
+
+section! {
+    /// The audit API.
+    pub struct AuditHttpIngestor {
+        /// Messages that may wait.
+        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+        /// Threads that serve connections.
+        "threads" => threads: usize = int(2, 1..=256);
+    }
+}
+
+section! {
+    /// The journal.
+    pub struct JournalActor {
+        /// Batches and questions that may wait.
+        "mailbox" => mailbox: usize = int(1_024, 1..=1_000_000);
+    }
+}
+
+section! {
+    /// The walk from host to host.
+    pub struct RedirectWalker {
+        /// Messages that may wait.
+        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+        /// Downloads at a time; nothing said: `Pipeline.screenshots.concurrency`.
+        "concurrency" => concurrency: Option<usize> = maybe_int(1..=1_024);
+    }
+}
+
+section! {
+    /// Tickets.
+    pub struct TicketActor {
+        /// Requests that may wait.
+        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+        /// Requests to QPS at a time.
+        "concurrency" => concurrency: usize = int(16, 1..=1_024);
+    }
+}
+
+section! {
+    /// Images.
+    pub struct ImageWriter {
+        /// Pieces of images that may wait.
+        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+        /// Threads that write and sync.
+        "threads" => threads: usize = int(2, 1..=64);
+    }
+}

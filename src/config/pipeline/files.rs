@@ -1,0 +1,61 @@
+//! `Pipeline.csv`, `Pipeline.deadLetters`, `Pipeline.quarantine`: files on this machine.
+
+use crate::config::schema::section;
+
+section! {
+    /// CSV files.
+    pub struct Csv {
+        /// User events.
+        "userEvents" => user_events: CsvUserEvents = group::<CsvUserEvents>();
+        /// Audit events.
+        "auditEvents" => audit_events: CsvAuditEvents = group::<CsvAuditEvents>();
+    }
+}
+
+section! {
+    /// User events as CSV files.
+    pub struct CsvUserEvents {
+        /// Whether they are written.
+        "enable" => enable: bool = no();
+        /// Directory of the files.
+        "exportDirectory" => export_directory: String = text("./data/csv/user-events");
+        /// A file of this size is followed by the next; so is the last one of a day (UTC).
+        "rotateBytes" => rotate_bytes: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
+        /// Whether a value that a spreadsheet would run as a formula gets a quote before it.
+        "neutraliseFormulas" => neutralise_formulas: bool = yes();
+    }
+}
+
+section! {
+    /// Audit events as CSV files.
+    pub struct CsvAuditEvents {
+        /// Whether they are written.
+        "enable" => enable: bool = no();
+        /// Directory of the files.
+        "exportDirectory" => export_directory: String = text("./data/csv/audit-events");
+        /// A file of this size is followed by the next; so is the last one of a day (UTC).
+        "rotateBytes" => rotate_bytes: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
+        /// Whether a value that a spreadsheet would run as a formula gets a quote before it.
+        "neutraliseFormulas" => neutralise_formulas: bool = yes();
+    }
+}
+
+section! {
+    /// Events that a destination refused, each with its reason.
+    pub struct DeadLetters {
+        /// Directory of the files.
+        "directory" => directory: String = text("./data/dead-letters");
+        /// Most bytes; the oldest make room, counted.
+        "bytesMax" => bytes_max: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
+    }
+}
+
+section! {
+    /// Datagrams that are no user events: their first bytes, source and time.
+    pub struct Quarantine {
+        /// Directory of the files.
+        "directory" => directory: String = text("./data/quarantine");
+        /// Most bytes; the oldest make room, counted.
+        "bytesMax" => bytes_max: u64 = bytes("16 MiB", 4_096..=1_099_511_627_776);
+    }
+}

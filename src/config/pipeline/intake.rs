@@ -1,0 +1,46 @@
+//! `Pipeline.udp`, `Pipeline.userParsing`, `Pipeline.audit`: limits of the two intakes.
+
+use crate::config::schema::section;
+
+section! {
+    /// The UDP socket.
+    pub struct Udp {
+        /// The kernel's receive buffer. When the kernel gives less, a warning names the sysctl.
+        "receiveBufferBytes" => receive_buffer_bytes: u64 = bytes("8 MiB", 4_096..=1_073_741_824);
+        /// Microseconds between a first datagram and the reading of all that came meanwhile: more saves
+        /// processor, less saves time.
+        "napMicros" => nap_micros: u64 = int(500, 0..=100_000);
+        /// Seconds between two resolutions of the names in `allowedSources`.
+        "sourceRefreshSeconds" => source_refresh_seconds: u64 = int(300, 1..=86_400);
+    }
+}
+
+section! {
+    /// Parsing of user events.
+    pub struct UserParsing {
+        /// User agents whose parts are remembered.
+        "userAgentCacheEntriesMax" => user_agent_cache_entries_max: usize = int(4_096, 1..=1_000_000);
+    }
+}
+
+section! {
+    /// The audit API.
+    pub struct AuditIntake {
+        /// Largest body taken; beyond it the answer is 413.
+        "bodyBytesMax" => body_bytes_max: u64 = bytes("1 MiB", 1_024..=67_108_864);
+        /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed.
+        "trustedProxies" => trusted_proxies: Vec<String> = list_of_text();
+        /// Recent events remembered, so that a client's retry is stored once; 0: none.
+        "deduplicateEntriesMax" => deduplicate_entries_max: usize = int(100_000, 0..=10_000_000);
+        /// Open connections.
+        "connectionsMax" => connections_max: usize = int(4_096, 1..=1_000_000);
+        /// Client addresses whose rate is remembered.
+        "rateLimitEntriesMax" => rate_limit_entries_max: usize = int(65_536, 1..=10_000_000);
+        /// Seconds that a client has for its request line and headers.
+        "headerTimeoutSeconds" => header_timeout_seconds: u64 = int(10, 1..=3_600);
+        /// Seconds that a client has for its body.
+        "bodyTimeoutSeconds" => body_timeout_seconds: u64 = int(30, 1..=3_600);
+        /// Seconds that an idle connection is kept.
+        "keepAliveSeconds" => keep_alive_seconds: u64 = int(75, 0..=3_600);
+    }
+}

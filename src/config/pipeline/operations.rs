@@ -1,0 +1,43 @@
+//! `Pipeline.log` and `Pipeline.operations`.
+
+use serde::Deserialize;
+
+use crate::config::{schema::section, secret::Secret};
+
+section! {
+    /// How log lines look and where they wait.
+    pub struct Log {
+        /// `human` (colour when it is a terminal) or `json`.
+        "format" => format: LogFormat = one_of("human", LogFormat::NAMES);
+        /// Lines that may wait to be written; more are dropped, counted and told.
+        "queueMax" => queue_max: usize = int(8_192, 16..=1_000_000);
+        /// Log files kept, the oldest deleted; 0: all.
+        "filesMax" => files_max: u32 = int(30, 0..=10_000);
+        /// Longest line, in characters; more is cut.
+        "lineCharactersMax" => line_characters_max: usize = int(16_384, 256..=1_048_576);
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+impl LogFormat {
+    pub const NAMES: &'static [&'static str] = &["human", "json"];
+}
+
+section! {
+    /// Metrics, health and dashboard.
+    pub struct Operations {
+        /// Address to listen on. Off this machine, without a token, only `/metrics` and `/health` answer.
+        "host" => host: String = text("127.0.0.1");
+        /// Port to listen on.
+        "port" => port: u16 = listen_port(9842);
+        /// The token that the dashboard and the commands send; empty: none is asked for.
+        "token" => token: Secret = secret();
+    }
+}

@@ -1,0 +1,139 @@
+//! The merged configuration for people: every value, and where it came from. Secrets are `***`.
+
+use config::{Value, ValueKind};
+
+use super::{
+    Config,
+    layer::join,
+    load::Loaded,
+    schema::{Key, Kind, Leaf, Section, Shape},
+};
+
+/// One value of the merged configuration, fit to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Such as `Pipeline.journal.directory`.
+    pub path: String,
+    /// As YAML would have it; `***` for a secret that is set.
+    pub value: String,
+    /// `file.yaml:12:5`, `environment NAME`, `flag --set` or `default`.
+    pub origin: String,
+}
+
+/// What hides a secret.
+const HIDDEN: &str = "***";
+/// The column in which origins stand.
+const ORIGIN_COLUMN: usize = 64;
+
+impl Loaded {
+    /// Every value in the order of the reference, for the dashboard.
+    pub fn shown(&self) -> Vec<Shown> {
+        let mut lines = Vec::new();
+        lines_of(&Config::keys(), &self.tree, "", 0, &mut lines);
+        lines
+            .into_iter()
+            .filter_map(|line| Some(Shown { path: line.path, value: line.value?, origin: line.origin }))
+            .collect()
+    }
+
+    /// The merged configuration as YAML, each value with a comment that tells its origin.
+    pub fn print(&self) -> String {
+        let mut lines = Vec::new();
+        lines_of(&Config::keys(), &self.tree, "", 0, &mut lines);
+        let mut text = String::new();
+        for line in lines {
+            let head = match line.value {
+                Some(value) => format!("{}{}: {value}", "  ".repeat(line.depth), line.label),
+                None => format!("{}{}:", "  ".repeat(line.depth), line.label),
+            };
+            match line.origin.as_str() {
+                "" => text.push_str(&head),
+                origin => text.push_str(&format!("{head:ORIGIN_COLUMN$} # {}", origin.escape_debug())),
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+struct Line {
+    path: String,
+    /// The key, with the dash of a list's item before it.
+    label: String,
+    depth: usize,
+    value: Option<String>,
+    origin: String,
+}
+
+fn lines_of(keys: &[Key], value: &Value, path: &str, depth: usize, lines: &mut Vec<Line>) {
+    let ValueKind::Table(table) = &value.kind else { return };
+    for key in keys {
+        if let Some(value) = table.get(key.name) {
+            lines_of_key(&key.shape, value, &join(path, key.name), key.name, depth, lines);
+        }
+    }
+}
+
+fn lines_of_key(shape: &Shape, value: &Value, path: &str, label: &str, depth: usize, lines: &mut Vec<Line>) {
+    let origin = value.origin().unwrap_or_default().to_owned();
+    let mut line = |value: Option<String>, origin: String| {
+        lines.push(Line { path: path.to_owned(), label: label.to_owned(), depth, value, origin });
+    };
+    match (shape, &value.kind) {
+        (Shape::Ignored, _) => {}
+        (Shape::Section(keys), _) => {
+            line(None, String::new());
+            lines_of(keys, value, path, depth + 1, lines);
+        }
+        (Shape::List(item), ValueKind::Array(items)) => match &**item {
+            Shape::Section(keys) if !items.is_empty() => {
+                line(None, origin);
+                for (index, item) in items.iter().enumerate() {
+                    let from = lines.len();
+                    lines_of(keys, item, &format!("{path}[{index}]"), depth + 1, lines);
+                    for (number, line) in lines[from..].iter_mut().enumerate() {
+                        line.label.insert_str(0, if number == 0 { "- " } else { "  " });
+                    }
+                }
+            }
+            _ => {
+                let items: Vec<String> = items.iter().map(|item| plain(&item.kind)).collect();
+                line(Some(format!("[{}]", items.join(", "))), origin);
+            }
+        },
+        (Shape::Map(_), ValueKind::Table(table)) if table.is_empty() => line(Some("{}".into()), origin),
+        (Shape::Map(leaf), ValueKind::Table(table)) => {
+            line(None, String::new());
+            let mut keys: Vec<&String> = table.keys().collect();
+            keys.sort();
+            for key in keys {
+                let shape = Shape::Scalar((**leaf).clone());
+                lines_of_key(&shape, &table[key], &join(path, key), &text(key), depth + 1, lines);
+            }
+        }
+        (Shape::Scalar(Leaf { kind: Kind::Secret, .. }), kind) => {
+            let is_set = matches!(kind, ValueKind::String(secret) if !secret.is_empty());
+            line(Some(if is_set { format!("'{HIDDEN}'") } else { "''".into() }), origin);
+        }
+        (_, kind) => line(Some(plain(kind)), origin),
+    }
+}
+
+/// A scalar as YAML.
+fn plain(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::Nil => "null".into(),
+        ValueKind::String(value) => text(value),
+        other => other.to_string(),
+    }
+}
+
+/// Text as YAML: bare where nothing can be mistaken, else in JSON's quotes, which YAML reads.
+fn text(value: &str) -> String {
+    let is_bare = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&&*value.to_lowercase())
+        && value.parse::<f64>().is_err()
+        && value.chars().any(|c| c.is_ascii_alphanumeric());
+    if is_bare { value.to_owned() } else { serde_json::Value::from(value).to_string() }
+}

@@ -1,0 +1,107 @@
+//! `conf/full.yaml`, written from the descriptions of the settings, so that it cannot say anything but what the code
+//! does.
+
+use super::{
+    Config, coerce,
+    schema::{Fallback, Key, Kind, Leaf, Section, Shape},
+};
+
+const HEAD: &str = "\
+# Every setting with its default, what it is for and what may stand there. Generated from the code; a test keeps the
+# two equal. Copy the lines that you want to change; what a file leaves out has the value shown here.
+#
+# * Relative files and directories count from the directory in which the server is started.
+# * Secrets may be given as ${NAME} (an environment variable) or file:/run/secrets/name (a file's content).
+# * Any setting can be given by the environment, BUTLER_SOS__Pipeline__journal__directory=/data, and on the command
+#   line, --set Pipeline.journal.directory=/data. The order is: default, file, environment, command line.
+# * The section Butler-SOS holds the keys of Butler SOS 15 and the few that are marked as not known there.
+#   Keys of Butler SOS 15 that have no meaning here are accepted and told at start.
+";
+/// Longest line of a comment.
+const WIDTH: usize = 118;
+
+/// The whole file.
+pub fn yaml() -> String {
+    let mut out = String::from(HEAD);
+    for key in Config::keys() {
+        out.push('\n');
+        write_key(&key, 0, &mut out);
+    }
+    out
+}
+
+fn write_key(key: &Key, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    let mut words: Vec<String> = key.about.iter().map(|line| line.trim().to_owned()).collect();
+    if let Some(range) = range(&key.shape) {
+        words.push(range);
+    }
+    comment(&words.join(" "), &indent, out);
+    match &key.shape {
+        Shape::Section(keys) => {
+            out.push_str(&format!("{indent}{}:\n", key.name));
+            for key in keys.iter().filter(|key| !matches!(key.shape, Shape::Ignored)) {
+                write_key(key, depth + 1, out);
+            }
+        }
+        Shape::List(item) => {
+            out.push_str(&format!("{indent}{}: []\n", key.name));
+            example(item, &indent, out);
+        }
+        Shape::Map(_) => out.push_str(&format!("{indent}{}: {{}}\n", key.name)),
+        Shape::Scalar(leaf) => out.push_str(&format!("{indent}{}: {}\n", key.name, value(leaf))),
+        Shape::Ignored => {}
+    }
+}
+
+/// What an item of a list looks like, as a comment.
+fn example(item: &Shape, indent: &str, out: &mut String) {
+    if let Shape::Section(keys) = item {
+        for (index, key) in keys.iter().enumerate() {
+            let dash = if index == 0 { "-" } else { " " };
+            let about = key.about.join(" ");
+            out.push_str(&format!("{indent}#  {dash} {}: … # {}\n", key.name, about.trim()));
+        }
+    }
+}
+
+fn value(leaf: &Leaf) -> String {
+    match &leaf.default {
+        Fallback::Nothing | Fallback::Required => "null".into(),
+        Fallback::Text(text) => match leaf.kind {
+            Kind::Text | Kind::Secret => format!("'{}'", text.replace('\'', "''")),
+            _ => text.clone(),
+        },
+    }
+}
+
+/// What may stand there, where the default does not show it.
+fn range(shape: &Shape) -> Option<String> {
+    match shape {
+        Shape::Scalar(leaf) => match &leaf.kind {
+            Kind::Text | Kind::Bool => None,
+            Kind::Secret => Some("(secret)".into()),
+            kind => Some(format!("({})", coerce::expected(kind))),
+        },
+        Shape::List(_) => Some("(list)".into()),
+        Shape::Map(_) => Some("(name: value)".into()),
+        Shape::Section(_) | Shape::Ignored => None,
+    }
+}
+
+fn comment(text: &str, indent: &str, out: &mut String) {
+    let mut line = format!("{indent}#");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            line = format!("{indent}#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    if line.trim() != "#" {
+        out.push_str(&line);
+        out.push('\n');
+    }
+}

@@ -1,0 +1,293 @@
+//! InfluxDB, MQTT, New Relic, files, screenshots.
+
+use super::{
+    Check,
+    words::{is_host, is_http_url, is_influx_duration, is_topic},
+};
+use crate::config::{
+    butler::{
+        audit_events::DestinationKind,
+        influxdb::{V1Config, V2Config, V3Config},
+        screenshots::AuthMode,
+    },
+    mistake::quoted,
+};
+
+const DESTINATION: &str = "Butler-SOS.auditEvents.destination";
+
+impl Check<'_> {
+    pub(super) fn audit_destinations(&mut self) {
+        let audit = &self.config.butler_sos.audit_events;
+        if !audit.enable {
+            return;
+        }
+        let destination = &audit.destination;
+        if destination.enable {
+            for name in destination.kinds.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                if DestinationKind::parse(name).is_none() {
+                    let nearest = DestinationKind::NAMES
+                        .iter()
+                        .min_by_key(|known| strsim::damerau_levenshtein(known, &name.to_lowercase()))
+                        .unwrap_or(&"influxdb");
+                    let words = format!(
+                        "{} is no destination; known are {}, the nearest is `{nearest}`",
+                        quoted(name),
+                        DestinationKind::NAMES.join(", ")
+                    );
+                    self.refuse(&format!("{DESTINATION}.type"), words);
+                }
+            }
+        }
+        let to_csv_or_mqtt =
+            self.config.pipeline.csv.audit_events.enable || self.config.audit_events_to_mqtt();
+        let known = |kind| self.config.audit_to(kind);
+        let nowhere = ![
+            DestinationKind::Influxdb,
+            DestinationKind::Json,
+            DestinationKind::Parquet,
+            DestinationKind::Qvd,
+        ]
+        .into_iter()
+        .any(known);
+        if nowhere && !to_csv_or_mqtt {
+            self.warn(&format!("{DESTINATION}.enable"), "audit events are accepted and go to no destination");
+        }
+        if self.config.audit_to(DestinationKind::Influxdb) {
+            let metadata = &destination.influxdb.metadata;
+            let path = format!("{DESTINATION}.influxdb.metadata");
+            self.measurement(&format!("{path}.measurementName"), &metadata.measurement_name);
+            self.influxdb_server(
+                &path,
+                &metadata.host,
+                metadata.version,
+                &metadata.v1,
+                &metadata.v2,
+                &metadata.v3,
+            );
+        }
+        if self.config.audit_to(DestinationKind::Json) {
+            let path = format!("{DESTINATION}.json.objectdata.exportDirectory");
+            self.directory(&path, &destination.json.objectdata.export_directory);
+        } else if destination.has(DestinationKind::Json) {
+            let path = format!("{DESTINATION}.json.objectdata.enable");
+            self.warn(&path, "nothing is written although destination.type names json");
+        }
+        if self.config.audit_to(DestinationKind::Parquet) {
+            let path = format!("{DESTINATION}.parquet.metadata.exportDirectory");
+            self.directory(&path, &destination.parquet.metadata.export_directory);
+        }
+        if self.config.audit_to(DestinationKind::Qvd) {
+            let path = format!("{DESTINATION}.qvd.metadata.exportDirectory");
+            self.directory(&path, &destination.qvd.metadata.export_directory);
+        }
+    }
+
+    pub(super) fn screenshots(&mut self) {
+        let audit = &self.config.butler_sos.audit_events;
+        let shots = &audit.destination.screenshots;
+        if !audit.enable || !shots.enable {
+            return;
+        }
+        let path = format!("{DESTINATION}.screenshots");
+        let hosts = format!("{path}.allowedImageDownloadHosts");
+        for (index, host) in shots.allowed_image_download_hosts.iter().enumerate() {
+            if !is_host(host) {
+                let words = format!("{} is no host name: no scheme, port or path", quoted(host));
+                self.refuse(&format!("{hosts}[{index}]"), words);
+            }
+        }
+        if shots.allowed_image_download_hosts.is_empty() {
+            self.warn(&hosts, "is empty: no screenshot will be downloaded");
+        }
+        for (index, target) in shots.storage_targets.iter().enumerate().filter(|(_, target)| target.enable) {
+            self.directory(&format!("{path}.storageTargets[{index}].directory"), &target.directory);
+        }
+        if !shots.storage_targets.iter().any(|target| target.enable) {
+            self.warn(&format!("{path}.storageTargets"), "none is enabled: no screenshot will be kept");
+        }
+        if shots.auth.mode == AuthMode::None {
+            return;
+        }
+        let qps = &shots.auth.qps;
+        self.host(&format!("{path}.auth.qps.host"), qps.host.as_deref().unwrap_or_default());
+        if shots.auth.mode == AuthMode::QpsTicket {
+            for (name, value) in [("userDirectory", &qps.user_directory), ("userId", &qps.user_id)] {
+                let path = format!("{path}.auth.qps.{name}");
+                let value = value.as_deref().unwrap_or_default();
+                self.needed(&path, value, "auth.mode is qpsTicket");
+                if value.contains('\\') {
+                    self.refuse(&path, "QPS takes no backslash here");
+                }
+            }
+            let prefix = qps.virtual_proxy.as_deref().unwrap_or_default().trim_matches('/');
+            let segment = |part: &str| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c))
+            };
+            if !prefix.is_empty() && !prefix.split('/').all(segment) {
+                self.refuse(&format!("{path}.auth.qps.virtualProxy"), "is no prefix of a virtual proxy");
+            }
+        }
+        let name = qps.session_cookie_name.as_deref().unwrap_or("X-Qlik-Session");
+        if !name.chars().all(|c| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c)) {
+            self.refuse(&format!("{path}.auth.qps.sessionCookieName"), "is no name of a cookie");
+        }
+    }
+
+    pub(super) fn influxdb(&mut self) {
+        let butler = &self.config.butler_sos;
+        let influxdb = &butler.influxdb;
+        let counts = &butler.qlik_sense_events;
+        if !influxdb.enable {
+            for (path, wanted) in [
+                ("Butler-SOS.qlikSenseEvents.influxdb.enable", counts.influxdb.enable),
+                (
+                    "Butler-SOS.userEvents.udpServerConfig.queueMetrics.influxdb.enable",
+                    butler.user_events.enable && butler.user_events.udp_server.queue_metrics.influxdb.enable,
+                ),
+                (
+                    "Butler-SOS.auditEvents.queue.queueMetrics.influxdb.enable",
+                    butler.audit_events.enable && butler.audit_events.queue.queue_metrics.influxdb.enable,
+                ),
+            ] {
+                if wanted {
+                    self.warn(path, "has no effect while influxdbConfig.enable is false");
+                }
+            }
+            return;
+        }
+        self.influxdb_server(
+            "Butler-SOS.influxdbConfig",
+            &influxdb.host,
+            influxdb.version,
+            &influxdb.v1,
+            &influxdb.v2,
+            &influxdb.v3,
+        );
+        if counts.influxdb.enable && counts.event_count.enable {
+            let path = "Butler-SOS.qlikSenseEvents.eventCount.influxdb.measurementName";
+            self.measurement(path, &counts.event_count.influxdb.measurement_name);
+        }
+        if counts.influxdb.enable && counts.rejected_event_count.enable {
+            let path = "Butler-SOS.qlikSenseEvents.rejectedEventCount.influxdb.measurementName";
+            self.measurement(path, &counts.rejected_event_count.influxdb.measurement_name);
+        }
+        if butler.error_tracking.enable && butler.error_tracking.influxdb.enable {
+            let path = "Butler-SOS.errorTracking.influxdb.measurementName";
+            self.measurement(path, &butler.error_tracking.influxdb.measurement_name);
+        }
+    }
+
+    fn influxdb_server(
+        &mut self,
+        path: &str,
+        host: &str,
+        version: u8,
+        v1: &V1Config,
+        v2: &V2Config,
+        v3: &V3Config,
+    ) {
+        self.host(&format!("{path}.host"), host);
+        let because = format!("version is {version}");
+        let (keeps_path, keeps) = match version {
+            1 => {
+                self.needed(&format!("{path}.v1Config.dbName"), &v1.db_name, &because);
+                self.needed(
+                    &format!("{path}.v1Config.retentionPolicy.name"),
+                    &v1.retention_policy.name,
+                    &because,
+                );
+                if v1.auth.enable {
+                    let username = v1.auth.username.as_deref().unwrap_or_default();
+                    self.needed(&format!("{path}.v1Config.auth.username"), username, "auth.enable is true");
+                }
+                ("v1Config.retentionPolicy.duration", &v1.retention_policy.duration)
+            }
+            2 => {
+                for (name, value) in [("org", &v2.org), ("bucket", &v2.bucket)] {
+                    let path = format!("{path}.v2Config.{name}");
+                    self.needed(&path, value.as_deref().unwrap_or_default(), &because);
+                }
+                self.needed(&format!("{path}.v2Config.token"), v2.token.expose(), &because);
+                ("v2Config.retentionDuration", &v2.retention_duration)
+            }
+            _ => {
+                let database = v3.database.as_deref().unwrap_or_default();
+                self.needed(&format!("{path}.v3Config.database"), database, &because);
+                ("v3Config.retentionDuration", &v3.retention_duration)
+            }
+        };
+        if !is_influx_duration(keeps) {
+            let words = format!("{} is no time such as 10d or 12h", quoted(keeps));
+            self.refuse(&format!("{path}.{keeps_path}"), words);
+        }
+    }
+
+    pub(super) fn mqtt(&mut self) {
+        let mqtt = &self.config.butler_sos.mqtt;
+        let audit_topic = self.config.pipeline.mqtt.audit_events.topic.as_deref();
+        if !mqtt.enable {
+            if audit_topic.is_some() {
+                self.warn(
+                    "Pipeline.mqtt.auditEvents.topic",
+                    "has no effect while mqttConfig.enable is false",
+                );
+            }
+            return;
+        }
+        self.host("Butler-SOS.mqttConfig.brokerHost", &mqtt.broker_host);
+        if mqtt.username.is_none() && !mqtt.password.is_empty() {
+            self.refuse("Butler-SOS.mqttConfig.username", "needed because a password is given");
+        }
+        if mqtt.tls.enable && mqtt.tls.cert.is_some() != mqtt.tls.key.is_some() {
+            self.refuse("Butler-SOS.mqttConfig.tls", "cert and key go together");
+        }
+        if mqtt.client_id.len() > 65_535 || mqtt.client_id.chars().any(char::is_control) {
+            self.refuse("Butler-SOS.mqttConfig.clientId", "is no name of a client");
+        }
+        if mqtt.qos == 0 {
+            self.warn(
+                "Butler-SOS.mqttConfig.qos",
+                "the broker acknowledges nothing with 0: messages can be lost",
+            );
+        }
+        if let Some(topic) = audit_topic.filter(|topic| !is_topic(topic)) {
+            let words = format!("{} is no topic: not empty, without + and #", quoted(topic));
+            self.refuse("Pipeline.mqtt.auditEvents.topic", words);
+        }
+    }
+
+    pub(super) fn new_relic(&mut self) {
+        let butler = &self.config.butler_sos;
+        if !butler.new_relic.enable {
+            return;
+        }
+        if !is_http_url(&butler.new_relic.event.url) {
+            let words = format!("{} is no http or https address", quoted(&butler.new_relic.event.url));
+            self.refuse("Butler-SOS.newRelic.event.url", words);
+        }
+        let accounts = &butler.third_party_tools_credentials.new_relic;
+        for (index, account) in accounts.iter().enumerate() {
+            let path = format!("Butler-SOS.thirdPartyToolsCredentials.newRelic[{index}]");
+            let because = "newRelic.enable is true";
+            self.needed(&format!("{path}.insertApiKey"), account.insert_api_key.expose(), because);
+            self.needed(&format!("{path}.accountId"), &account.account_id, because);
+        }
+        if self.config.user_events_to_new_relic() {
+            let chosen = &butler.user_events.send_to_new_relic.destination_account;
+            for (index, name) in chosen.iter().enumerate() {
+                if !accounts.iter().any(|account| account.account_name == *name) {
+                    let words =
+                        format!("{} is no account of thirdPartyToolsCredentials.newRelic", quoted(name));
+                    let path = format!("Butler-SOS.userEvents.sendToNewRelic.destinationAccount[{index}]");
+                    self.refuse(&path, words);
+                }
+            }
+            if chosen.is_empty() {
+                self.warn(
+                    "Butler-SOS.userEvents.sendToNewRelic.destinationAccount",
+                    "is empty: nothing is sent to New Relic",
+                );
+            }
+        }
+    }
+}

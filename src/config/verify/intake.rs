@@ -1,0 +1,125 @@
+//! User events and the audit API.
+
+use super::{
+    Check,
+    words::{is_network, is_source, is_topic},
+};
+use crate::config::mistake::quoted;
+
+impl Check<'_> {
+    pub(super) fn user_events(&mut self) {
+        let events = &self.config.butler_sos.user_events;
+        if !events.enable {
+            return;
+        }
+        let udp = &events.udp_server;
+        self.host("Butler-SOS.userEvents.udpServerConfig.serverHost", &udp.server_host);
+        let path = "Butler-SOS.userEvents.udpServerConfig.allowedSources";
+        if udp.enable_source_validation {
+            if udp.allowed_sources.is_empty() {
+                self.refuse(
+                    path,
+                    "enableSourceValidation is true and nobody is allowed: name the servers that may send, or \
+                     switch it off",
+                );
+            }
+            for (index, source) in udp.allowed_sources.iter().enumerate() {
+                if !is_source(source) {
+                    let words = format!("{} is no host name, address or network", quoted(source));
+                    self.refuse(&format!("{path}[{index}]"), words);
+                }
+            }
+        } else if !udp.allowed_sources.is_empty() {
+            self.warn(path, "has no effect while enableSourceValidation is false");
+        }
+        if udp.queue_metrics.influxdb.enable {
+            let path = "Butler-SOS.userEvents.udpServerConfig.queueMetrics.influxdb.measurementName";
+            self.measurement(path, &udp.queue_metrics.influxdb.measurement_name);
+        }
+        if self.config.user_events_to_mqtt() {
+            let post = &events.send_to_mqtt.post_to;
+            for (name, enable, topic) in [
+                ("everythingTopic", post.everything.enable, &post.everything.topic),
+                ("sessionStartTopic", post.session_start.enable, &post.session_start.topic),
+                ("sessionStopTopic", post.session_stop.enable, &post.session_stop.topic),
+                ("connectionOpenTopic", post.connection_open.enable, &post.connection_open.topic),
+                ("connectionCloseTopic", post.connection_close.enable, &post.connection_close.topic),
+            ] {
+                if enable && !is_topic(topic) {
+                    self.refuse(
+                        &format!("Butler-SOS.userEvents.sendToMQTT.postTo.{name}.topic"),
+                        format!("{} is no topic: not empty, without + and #", quoted(topic)),
+                    );
+                }
+            }
+        }
+        let switches = [
+            (
+                "sendToInfluxdb",
+                events.send_to_influxdb.enable,
+                "influxdbConfig",
+                self.config.butler_sos.influxdb.enable,
+            ),
+            ("sendToMQTT", events.send_to_mqtt.enable, "mqttConfig", self.config.butler_sos.mqtt.enable),
+            (
+                "sendToNewRelic",
+                events.send_to_new_relic.enable,
+                "newRelic",
+                self.config.butler_sos.new_relic.enable,
+            ),
+        ];
+        for (name, wanted, server, is_there) in switches {
+            if wanted && !is_there {
+                let path = format!("Butler-SOS.userEvents.{name}.enable");
+                self.warn(&path, format!("has no effect while {server}.enable is false"));
+            }
+        }
+        if switches.iter().all(|(_, wanted, _, is_there)| !(*wanted && *is_there))
+            && !self.config.pipeline.csv.user_events.enable
+        {
+            self.warn("Butler-SOS.userEvents.enable", "user events are received and go to no destination");
+        }
+    }
+
+    pub(super) fn audit_api(&mut self) {
+        let audit = &self.config.butler_sos.audit_events;
+        if !audit.enable {
+            return;
+        }
+        self.host("Butler-SOS.auditEvents.host", &audit.host);
+        if audit.tls.enable {
+            for (name, file) in [("cert", &audit.tls.cert), ("key", &audit.tls.key)] {
+                let path = format!("Butler-SOS.auditEvents.tls.{name}");
+                self.needed(&path, file.as_deref().unwrap_or_default(), "tls.enable is true");
+            }
+        }
+        for (index, origin) in audit.cors.allowed_origins.iter().enumerate() {
+            let authority = origin.split_once("://").map(|(_, rest)| rest);
+            if origin != "*" && authority.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
+                self.warn(
+                    &format!("Butler-SOS.auditEvents.cors.allowedOrigins[{index}]"),
+                    "matches no browser: an origin is scheme, host and port alone, such as https://qlik.example.com",
+                );
+            }
+        }
+        if audit.queue.queue_metrics.influxdb.enable {
+            let path = "Butler-SOS.auditEvents.queue.queueMetrics.influxdb.measurementName";
+            self.measurement(path, &audit.queue.queue_metrics.influxdb.measurement_name);
+        }
+        let loopback = matches!(audit.host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
+        if audit.api_token.is_empty() && !loopback {
+            self.warn(
+                "Butler-SOS.auditEvents.apiToken",
+                "is empty: anyone who reaches the port may post events",
+            );
+        }
+        for (index, proxy) in self.config.pipeline.audit.trusted_proxies.iter().enumerate() {
+            if !is_network(proxy) {
+                self.refuse(
+                    &format!("Pipeline.audit.trustedProxies[{index}]"),
+                    format!("{} is no address or network such as 10.1.0.0/16", quoted(proxy)),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The services around the pipeline and `Pipeline:` itself.
+
+use std::net::IpAddr;
+
+use super::{
+    Check,
+    words::{frequency_seconds, is_host, is_http_url},
+};
+use crate::config::mistake::quoted;
+
+impl Check<'_> {
+    pub(super) fn services(&mut self) {
+        let butler = &self.config.butler_sos;
+        if butler.heartbeat.enable {
+            let url = butler.heartbeat.remote_url.as_deref().unwrap_or_default();
+            if !is_http_url(url) {
+                self.refuse("Butler-SOS.heartbeat.remoteURL", "an http or https address is needed");
+            }
+            self.frequency("Butler-SOS.heartbeat.frequency", &butler.heartbeat.frequency);
+        }
+        if butler.uptime_monitor.enable {
+            self.frequency("Butler-SOS.uptimeMonitor.frequency", &butler.uptime_monitor.frequency);
+        }
+        if butler.prometheus.enable {
+            self.host("Butler-SOS.prometheus.host", &butler.prometheus.host);
+        }
+        if butler.config_visualisation.enable {
+            self.host("Butler-SOS.configVisualisation.host", &butler.config_visualisation.host);
+        }
+        if butler.file_logging {
+            self.directory("Butler-SOS.logDirectory", &butler.log_directory);
+        }
+        self.ports();
+    }
+
+    fn frequency(&mut self, path: &str, text: &str) {
+        if frequency_seconds(text).is_none() {
+            let words = format!("{} is no frequency such as `every 15 minutes`", quoted(text));
+            self.refuse(path, words);
+        }
+    }
+
+    /// Two servers cannot have one TCP port. Prometheus and the operations server may: they share it.
+    fn ports(&mut self) {
+        let listeners = self.config.listeners();
+        for (index, one) in listeners.iter().enumerate() {
+            for other in &listeners[..index] {
+                if one.port != 0 && one.port == other.port && same_address(&one.host, &other.host) {
+                    let words = format!("port {} is taken by {}", one.port, other.path);
+                    self.refuse(one.path, words);
+                }
+            }
+        }
+    }
+
+    pub(super) fn pipeline(&mut self) {
+        let pipeline = &self.config.pipeline;
+        self.host("Pipeline.operations.host", &pipeline.operations.host);
+        let csv = &pipeline.csv;
+        let mut directories = vec![
+            ("Pipeline.journal.directory", &pipeline.journal.directory),
+            ("Pipeline.deadLetters.directory", &pipeline.dead_letters.directory),
+            ("Pipeline.quarantine.directory", &pipeline.quarantine.directory),
+        ];
+        if csv.user_events.enable {
+            directories.push(("Pipeline.csv.userEvents.exportDirectory", &csv.user_events.export_directory));
+        }
+        if csv.audit_events.enable {
+            directories
+                .push(("Pipeline.csv.auditEvents.exportDirectory", &csv.audit_events.export_directory));
+        }
+        for (index, (path, directory)) in directories.iter().enumerate() {
+            self.directory(path, directory);
+            let plain = |text: &str| text.trim_start_matches("./").trim_end_matches('/').to_owned();
+            if let Some((other, _)) =
+                directories[..index].iter().find(|(_, it)| plain(it) == plain(directory))
+            {
+                self.refuse(path, format!("is the directory of {other} too; each needs its own"));
+            }
+        }
+        let journal = &pipeline.journal;
+        if journal.segment_bytes_max > journal.bytes_max / 4 {
+            self.refuse("Pipeline.journal.segmentBytesMax", "must be at most a quarter of bytesMax");
+        }
+        if pipeline.retry.first_ms > pipeline.retry.longest_ms {
+            self.refuse("Pipeline.retry.firstMs", "must not be more than longestMs");
+        }
+        let prefix = &pipeline.influxdb.user_agent_tag_prefix;
+        if prefix.chars().any(|c| c.is_control() || c.is_whitespace() || ",=\\\"".contains(c)) {
+            self.refuse("Pipeline.influxdb.userAgentTagPrefix", "must hold no blank, comma, quote, = or \\");
+        }
+        for (host, address) in &pipeline.screenshots.resolve {
+            let path = format!("Pipeline.screenshots.resolve.{host}");
+            if !is_host(host) {
+                self.refuse(&path, format!("{} is no host name", quoted(host)));
+            }
+            if address.parse::<IpAddr>().is_err() {
+                self.refuse(&path, format!("{} is no IP address", quoted(address)));
+            }
+        }
+        let (said, meant) = (pipeline.screenshots.concurrency, pipeline.actors.redirect_walker.concurrency);
+        let path = "Pipeline.screenshots.concurrency";
+        if (self.origin)(path) != "default" && meant.is_some_and(|meant| meant != said) {
+            self.refuse(path, "contradicts Pipeline.actors.redirectWalker.concurrency; name one of them");
+        }
+    }
+}
+
+/// Whether two addresses to listen on meet: the same one, or one of them is all addresses.
+pub fn same_address(one: &str, other: &str) -> bool {
+    let all = |host: &str| matches!(host, "0.0.0.0" | "::" | "[::]" | "*");
+    let plain = |host: &str| match host {
+        "localhost" => "127.0.0.1".to_owned(),
+        _ => host.trim_matches(['[', ']']).to_lowercase(),
+    };
+    all(one) || all(other) || plain(one) == plain(other)
+}

@@ -1,0 +1,154 @@
+//! `butler-sos send-sample`: believable events to a running server, so that one can see it work.
+
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use awc::Client;
+use butler_sos_domain::audit::sample as audit_sample;
+use butler_sos_domain::sample;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+
+use crate::cli::{Layout, SendSample};
+use crate::config::Config;
+
+/// Sends what the command line asks for; ends when all is sent or at Ctrl-C.
+pub async fn run(arguments: &SendSample, config: &Config) -> anyhow::Result<()> {
+    if arguments.audit || arguments.screenshots {
+        send_audit(arguments, config).await?;
+    }
+    if arguments.user_events || !(arguments.audit || arguments.screenshots) {
+        send_user(arguments, config).await?;
+    }
+    Ok(())
+}
+
+async fn send_user(arguments: &SendSample, config: &Config) -> anyhow::Result<()> {
+    let udp = &config.butler_sos.user_events.udp_server;
+    let to = arguments.to.clone().unwrap_or_else(|| format!("{}:{}", reachable(&udp.server_host), udp.port));
+    let to = resolve(&to)?;
+    let unspecified: SocketAddr = if to.is_ipv6() { ([0_u16; 8], 0).into() } else { ([0_u8; 4], 0).into() };
+    let socket = UdpSocket::bind(arguments.from.unwrap_or(unspecified)).context("no socket to send from")?;
+    socket.connect(to).with_context(|| format!("cannot send to {to}"))?;
+    let layout = match arguments.layout {
+        Layout::Mixed => sample::Layout::Mixed,
+        Layout::Eight => sample::Layout::Eight,
+        Layout::Five => sample::Layout::Five,
+    };
+    let mut pace = Pace::new(arguments.rate, arguments.count);
+    let mut refused = 0_u64;
+    while let Some(n) = pace.next().await {
+        // On loopback, a port where nobody listens answers; a lost datagram elsewhere does not.
+        refused += u64::from(socket.send(sample::datagram(n, layout).as_bytes()).is_err());
+    }
+    println!("{} user events sent to udp://{to}", pace.sent - refused);
+    if refused > 0 {
+        bail!("{refused} were refused: does the server listen on {to}?");
+    }
+    Ok(())
+}
+
+async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<()> {
+    let audit = &config.butler_sos.audit_events;
+    let scheme = if arguments.https || audit.tls.enable { "https" } else { "http" };
+    let to = arguments.to.clone().unwrap_or_else(|| format!("{}:{}", reachable(&audit.host), audit.port));
+    let url = format!("{scheme}://{to}/api/v1/audit-event");
+    let token = arguments.token.as_ref().unwrap_or(&audit.api_token);
+    let client = client(arguments.insecure)?;
+    let mut pace = Pace::new(arguments.rate, arguments.count);
+    let mut refused = 0_u64;
+    let base = arguments
+        .screenshots
+        .then(|| arguments.screenshot_url.clone().unwrap_or_else(|| "https://qlik.example.com".to_owned()));
+    // Every run has event ids of its own: the same event sent twice is stored once.
+    let mut events = (unix_ms()..).flat_map(|seed| {
+        let start_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+        audit_sample::session(seed, start_ms, base.as_deref())
+    });
+    while pace.next().await.is_some() {
+        let Some(event) = events.next() else { break };
+        let mut request = client
+            .post(&url)
+            .insert_header(("content-type", "application/json"))
+            .insert_header(("x-audit-qs-version", audit_sample::SAMPLE_VERSION));
+        if !token.is_empty() {
+            request = request.bearer_auth(token.expose());
+        }
+        let answer = request.send_body(event.body).await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => {}
+            Ok(mut answer) => {
+                refused += 1;
+                let words = answer.body().await.unwrap_or_default();
+                eprintln!("refused with {}: {}", answer.status(), String::from_utf8_lossy(&words));
+            }
+            Err(error) => bail!("cannot reach {url}: {error}"),
+        }
+    }
+    println!("{} audit events sent to {url}, {refused} refused", pace.sent);
+    if refused > 0 {
+        bail!("{refused} events were refused");
+    }
+    Ok(())
+}
+
+fn client(insecure: bool) -> anyhow::Result<Client> {
+    let mut tls = SslConnector::builder(SslMethod::tls())?;
+    if insecure {
+        tls.set_verify(SslVerifyMode::NONE);
+    }
+    // HTTP/1.1 alone: without the offer of another protocol there is no other.
+    tls.set_alpn_protos(b"\x08http/1.1")?;
+    let connector = awc::Connector::new().openssl(tls.build());
+    Ok(Client::builder().connector(connector).timeout(Duration::from_secs(30)).finish())
+}
+
+/// An address to listen on, as an address to send to.
+fn reachable(host: &str) -> &str {
+    match host {
+        "0.0.0.0" | "" => "127.0.0.1",
+        "::" => "[::1]",
+        host => host,
+    }
+}
+
+fn resolve(to: &str) -> anyhow::Result<SocketAddr> {
+    let mut addresses = to.to_socket_addrs().with_context(|| format!("not HOST:PORT, or not known: {to}"))?;
+    addresses.next().with_context(|| format!("no address for {to}"))
+}
+
+fn unix_ms() -> u64 {
+    butler_sos_actors::sink::unix_ms()
+}
+
+/// Numbers from 0 on, at a rate: no more than what should have been sent by now.
+struct Pace {
+    rate: f64,
+    count: Option<u64>,
+    begun: Instant,
+    sent: u64,
+}
+
+impl Pace {
+    fn new(rate: f64, count: Option<u64>) -> Self {
+        Self { rate, count, begun: Instant::now(), sent: 0 }
+    }
+
+    async fn next(&mut self) -> Option<u64> {
+        if self.count.is_some_and(|count| self.sent >= count) {
+            return None;
+        }
+        if self.rate > 0.0 {
+            let due = self.begun + Duration::from_secs_f64(self.sent as f64 / self.rate);
+            let early = due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(early) => {}
+                    _ = tokio::signal::ctrl_c() => return None,
+                }
+            }
+        }
+        self.sent += 1;
+        Some(self.sent - 1)
+    }
+}
