@@ -4,7 +4,7 @@
 //! a receiver can count what arrived. Every event passes [`check`](super::check); together they hold
 //! every recognised type. No clock and no chance: both come in as arguments.
 
-use super::json::write_string;
+use super::json::{Object, write_string};
 use super::time::rfc3339;
 
 /// One event of a session.
@@ -276,34 +276,6 @@ impl Session {
             .json("payload", &payload)
             .done();
         self.events.push(SampleEvent { after_ms: self.after_ms, event_id, event_type, body });
-    }
-}
-
-/// A JSON object in the making.
-struct Object(String);
-
-impl Object {
-    fn new() -> Self {
-        Self(String::new())
-    }
-
-    fn json(mut self, name: &str, value: &str) -> Self {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        write_string(name, &mut self.0);
-        self.0.push(':');
-        self.0.push_str(value);
-        self
-    }
-
-    fn text(self, name: &str, value: &str) -> Self {
-        let mut quoted = String::with_capacity(value.len() + 2);
-        write_string(value, &mut quoted);
-        self.json(name, &quoted)
-    }
-
-    fn done(mut self) -> String {
-        self.0.push('}');
-        self.0
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::audit::AuditEvent;
-use crate::audit::json::{Json, write_string};
+use crate::audit::json::{Json, Object};
 use crate::audit::time::compact_date;
 
 /// A static tag of the configuration: name and value.
@@ -104,15 +104,6 @@ fn owned<'r>(value: Option<String>) -> Cell<'r> {
 
 /// The static tags as a JSON object in the configuration's order; none when there are none.
 pub fn tags_json(tags: &[StaticTag]) -> Option<String> {
-    let mut out = String::from("{");
-    for (name, value) in tags {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        write_string(name, &mut out);
-        out.push(':');
-        write_string(value, &mut out);
-    }
-    out.push('}');
-    (!tags.is_empty()).then_some(out)
+    let object = tags.iter().fold(Object::new(), |object, (name, value)| object.text(name, value));
+    (!tags.is_empty()).then(|| object.done())
 }

@@ -1,68 +1,69 @@
-//! Audit events as CSV: RFC 4180, a header row, the columns of [`COLUMNS`], UTF-8, lines end in CR LF.
+//! Audit events as rows of a CSV file: the columns of [`COLUMNS`]. Contract: `destinations.md`, "CSV".
 //!
-//! A null is an empty field, a Boolean `true` or `false`. Contract: `destinations.md`, "CSV".
+//! A null is an empty value, a Boolean `true` or `false`. The file's own rules are those of
+//! [`super::csv`], whose [`writer`](super::csv::writer) writes both kinds of rows.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use super::audit_columns::{COLUMNS, Cell, Row, StaticTag, tags_json};
+use super::csv::neutralised;
 use crate::audit::AuditEvent;
 use crate::audit::json::write_number;
 
-/// Writes rows for one file after the other.
+/// How audit events become rows; made once from the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct AuditCsv {
     tags: Option<String>,
-    /// Put `'` before text that a spreadsheet would run as a formula.
     neutralise_formulas: bool,
 }
 
 impl AuditCsv {
+    /// `neutralise_formulas`: see [`neutralised`]; it is for text, a negative number stays one.
     pub fn new(tags: &[StaticTag], neutralise_formulas: bool) -> Self {
         Self { tags: tags_json(tags), neutralise_formulas }
     }
 
-    /// Appends the header row, with which each file begins.
-    pub fn write_header(&self, out: &mut Vec<u8>) {
-        write_record(out, COLUMNS.iter().map(|column| Cow::Borrowed(column.name)));
+    /// Writes the header row, with which each file begins.
+    pub fn write_header<W: Write>(&self, writer: &mut csv::Writer<W>) -> csv::Result<()> {
+        writer.write_record(COLUMNS.iter().map(|column| column.name))
     }
 
-    /// Appends the row of one event.
-    pub fn write_row(&self, event: &AuditEvent<'_>, out: &mut Vec<u8>) {
+    /// Writes the row of one event.
+    pub fn write_row<W: Write>(
+        &self,
+        writer: &mut csv::Writer<W>,
+        event: &AuditEvent<'_>,
+    ) -> csv::Result<()> {
         let row = Row { event, tags: self.tags.as_deref() };
-        write_record(out, COLUMNS.iter().map(|column| self.field((column.cell)(row))));
-    }
-
-    fn field<'r>(&self, cell: Cell<'r>) -> Cow<'r, str> {
-        match cell {
-            Cell::Null => Cow::Borrowed(""),
-            Cell::Integer(number) => Cow::Owned(number.to_string()),
-            Cell::Float(number) => {
-                let mut text = String::new();
-                write_number(number, &mut text);
-                Cow::Owned(text)
-            }
-            Cell::Boolean(true) => Cow::Borrowed("true"),
-            Cell::Boolean(false) => Cow::Borrowed("false"),
-            Cell::Text(text) => {
-                // Readers take a NUL for the end of the file or refuse the row.
-                let text =
-                    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text };
-                if self.neutralise_formulas && text.starts_with(['=', '+', '-', '@', '\t']) {
-                    Cow::Owned(format!("'{text}"))
-                } else {
-                    text
+        for column in &COLUMNS {
+            match (column.cell)(row) {
+                Cell::Null => writer.write_field("")?,
+                Cell::Integer(number) => writer.write_field(number.to_string())?,
+                Cell::Float(number) => {
+                    let mut text = String::new();
+                    write_number(number, &mut text);
+                    writer.write_field(text)?;
                 }
+                Cell::Boolean(value) => writer.write_field(if value { "true" } else { "false" })?,
+                Cell::Text(text) => writer.write_field(self.text(&text).as_bytes())?,
             }
         }
+        writer.write_record(None::<&[u8]>)
     }
-}
 
-fn write_record<'r>(out: &mut Vec<u8>, fields: impl Iterator<Item = Cow<'r, str>>) {
-    let mut writer =
-        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).buffer_capacity(4096).from_writer(out);
-    // Writing into memory does not fail, and every record has the same number of fields.
-    let _ = writer.write_record(fields.map(|field| field.into_owned().into_bytes()));
-    let _ = writer.flush();
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        // Readers take a NUL for the end of the file or refuse the row.
+        if text.contains('\0') {
+            let text = text.replace('\0', "\u{fffd}");
+            return if self.neutralise_formulas {
+                neutralised(&text).into_owned().into()
+            } else {
+                text.into()
+            };
+        }
+        if self.neutralise_formulas { neutralised(text) } else { text.into() }
+    }
 }
 
 #[cfg(test)]
@@ -71,9 +72,10 @@ mod tests {
 
     fn rows(event: &AuditEvent<'_>, neutralise_formulas: bool) -> Vec<csv::StringRecord> {
         let encoder = AuditCsv::new(&[("env".into(), "peer".into())], neutralise_formulas);
-        let mut out = Vec::new();
-        encoder.write_header(&mut out);
-        encoder.write_row(event, &mut out);
+        let mut writer = crate::encode::csv::writer(Vec::new());
+        encoder.write_header(&mut writer).expect("a header");
+        encoder.write_row(&mut writer, event).expect("a row");
+        let out = writer.into_inner().expect("in memory");
         assert_eq!(out.windows(2).filter(|pair| pair == b"\r\n").count(), 2);
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(out.as_slice());
         reader.records().map(|record| record.expect("a record")).collect()

@@ -596,12 +596,13 @@ proptest! {
             qvd_rows(&out)
         };
         let csv_encoder = AuditCsv::new(&tags, false);
-        let mut csv_file = Vec::new();
-        csv_encoder.write_header(&mut csv_file);
+        let mut csv_writer = super::csv::writer(Vec::new());
+        csv_encoder.write_header(&mut csv_writer).expect("a header");
         for event in &events {
-            csv_encoder.write_row(event, &mut csv_file);
+            csv_encoder.write_row(&mut csv_writer, event).expect("a row");
         }
-        let csv_rows: Vec<_> = csv::Reader::from_reader(csv_file.as_slice()).into_records().map(|row| row.expect("a row")).collect();
+        let csv_file = csv_writer.into_inner().expect("in memory");
+        let csv_rows: Vec<_> = ::csv::Reader::from_reader(csv_file.as_slice()).into_records().map(|row| row.expect("a row")).collect();
         prop_assert_eq!((parquet.len(), qvd.len(), csv_rows.len()), (events.len(), events.len(), events.len()));
         let tags = tags_json(&tags);
         for (at, event) in events.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! `objectData` stands in it as it was sent: key order and the spelling of numbers are kept, only the
 //! blanks differ. Contract: `destinations.md`, "JSON object data".
 
-use crate::audit::json::{Json, write_number, write_string};
+use crate::audit::json::{Json, Object, write_number};
 use crate::audit::{AuditEvent, DataStateId};
 use crate::file_name::file_name;
 
@@ -20,73 +20,49 @@ pub struct ObjectFile {
 /// The file for `event`, none when the event has no object data.
 pub fn object_file(event: &AuditEvent<'_>, tags: &[StaticTag]) -> Option<ObjectFile> {
     let object_data = event.object_data?;
-    let mut members = Members(String::with_capacity(1024 + object_data.text().len()));
-    members.text("eventId", Some(&event.event_id));
-    members.text("correlationId", event.correlation_id.as_deref());
-    members.text("timestamp", Some(&event.timestamp));
-    members.text("eventType", Some(&event.event_type));
-    members.text("user", event.user.as_deref());
-    members.text("userDirectory", event.user_directory.as_deref());
-    members.text("userId", event.user_id.as_deref());
-    members.text("appId", event.app_id.as_deref());
-    members.text("appName", event.app_name.as_deref());
-    members.text("sheetId", event.sheet_id.as_deref());
-    members.text("sheetName", event.sheet_name.as_deref());
-    members.text("objectId", event.object_id.as_deref());
-    members.text("objectType", event.object_type.as_deref());
-    members.text("selectionTxnId", event.selection_txn_id.as_deref());
-    let mut duration = String::new();
-    if let Some(ms) = event.duration_ms {
-        write_number(ms, &mut duration);
+    let duration = event.duration_ms.map(|ms| {
+        let mut text = String::new();
+        write_number(ms, &mut text);
+        text
+    });
+    let visible = event.visible.map(|visible| if visible { "true" } else { "false" });
+    let data_state_id = match event.data_state_id {
+        Some(DataStateId::Number(_, spelled)) => Some(spelled),
+        _ => None,
+    };
+    let mut object = Object::with_capacity(1024 + object_data.text().len())
+        .text("eventId", &event.event_id)
+        .text_or_null("correlationId", event.correlation_id.as_deref())
+        .text("timestamp", &event.timestamp)
+        .text("eventType", &event.event_type)
+        .text_or_null("user", event.user.as_deref())
+        .text_or_null("userDirectory", event.user_directory.as_deref())
+        .text_or_null("userId", event.user_id.as_deref())
+        .text_or_null("appId", event.app_id.as_deref())
+        .text_or_null("appName", event.app_name.as_deref())
+        .text_or_null("sheetId", event.sheet_id.as_deref())
+        .text_or_null("sheetName", event.sheet_name.as_deref())
+        .text_or_null("objectId", event.object_id.as_deref())
+        .text_or_null("objectType", event.object_type.as_deref())
+        .text_or_null("selectionTxnId", event.selection_txn_id.as_deref())
+        .json_or_null("durationMs", duration.as_deref())
+        .json_or_null("visible", visible)
+        .text_or_null("enteredAt", event.entered_at.as_deref())
+        .text_or_null("leftAt", event.left_at.as_deref())
+        .json_or_null("dataStateId", data_state_id)
+        .text_or_null("screenshotUrl", event.screenshot_url.as_deref())
+        .json_or_null("screenshotSavedPaths", event.saved_paths_json().as_deref())
+        .json_or_null("selectionDetails", event.selection_details.as_deref())
+        .json("objectData", object_data.text())
+        .json_or_null("tags", tags_json(tags).as_deref());
+    if let Some(sha256) = &event.screenshot.sha256 {
+        object = object.text("screenshotSha256", sha256);
     }
-    members.json("durationMs", event.duration_ms.is_some().then_some(&duration));
-    members.json("visible", event.visible.map(|visible| if visible { "true" } else { "false" }));
-    members.text("enteredAt", event.entered_at.as_deref());
-    members.text("leftAt", event.left_at.as_deref());
-    members.json(
-        "dataStateId",
-        match &event.data_state_id {
-            Some(DataStateId::Number(_, spelled)) => Some(spelled),
-            _ => None,
-        },
-    );
-    members.text("screenshotUrl", event.screenshot_url.as_deref());
-    members.json("screenshotSavedPaths", event.saved_paths_json().as_deref());
-    members.json("selectionDetails", event.selection_details.as_deref());
-    members.json("objectData", Some(object_data.text()));
-    members.json("tags", tags_json(tags).as_deref());
-    if event.screenshot.sha256.is_some() {
-        members.text("screenshotSha256", event.screenshot.sha256.as_deref());
-    }
-    if event.screenshot.error.is_some() {
-        members.text("screenshotError", event.screenshot.error.as_deref());
+    if let Some(error) = &event.screenshot.error {
+        object = object.text("screenshotError", error);
     }
     Some(ObjectFile {
         name: file_name(event.timestamp_ms, &event.event_id, event.correlation_id.as_deref(), "json"),
-        content: members.pretty(),
+        content: Json::assembled(&object.done()).pretty(),
     })
-}
-
-/// An object in the making, without its brackets.
-struct Members(String);
-
-impl Members {
-    fn json(&mut self, name: &str, value: Option<&str>) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        write_string(name, &mut self.0);
-        self.0.push(':');
-        self.0.push_str(value.unwrap_or("null"));
-    }
-
-    fn text(&mut self, name: &str, value: Option<&str>) {
-        self.json(name, value.map(|_| ""));
-        if let Some(value) = value {
-            write_string(value, &mut self.0);
-        }
-    }
-
-    fn pretty(mut self) -> String {
-        self.0.push('}');
-        Json::assembled(&self.0).pretty()
-    }
 }
