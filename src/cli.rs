@@ -29,10 +29,26 @@ impl Cli {
     pub fn read(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(arguments)?;
+        let cli = Self::try_parse_from(join_switch(arguments.into_iter().map(Into::into)))?;
         cli.settings.verify()?;
         Ok(cli)
     }
+}
+
+/// Butler SOS's documentation writes `--skip-config-verification true`; here a command may follow the bare switch.
+fn join_switch(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let switch = "--skip-config-verification";
+    let mut joined: Vec<OsString> = Vec::new();
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(last) if *last == *switch && (argument == "true" || argument == "false") => {
+                last.push("=");
+                last.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
 }
 
 /// Prints what clap has to say, help included, and gives the exit code for it.
@@ -58,7 +74,7 @@ pub struct Settings {
     #[arg(long = "set", value_name = "PATH=VALUE", global = true, value_parser = parse_set)]
     pub set: Vec<(String, String)>,
     /// Start in spite of unknown keys and of settings that do not fit together; they become warnings.
-    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
     pub skip_config_verification: bool,
     /// Name of a New Relic account; may be given several times, together with the next two.
     #[arg(long, value_name = "NAME", num_args = 1.., global = true)]
@@ -208,6 +224,9 @@ mod tests {
             read("butler-sos --skip-config-verification true -c a.yaml check --offline").expect("flags");
         assert!(cli.settings.skip_config_verification);
         assert!(matches!(cli.task(), Command::Check(Check { offline: true })));
+        let cli = read("butler-sos --skip-config-verification check").expect("flags");
+        assert!(cli.settings.skip_config_verification);
+        assert!(matches!(cli.task(), Command::Check(Check { offline: false })));
         let cli = read(
             "butler-sos --new-relic-account-name a b --new-relic-api-key k1 k2 --new-relic-account-id 1 2",
         )

@@ -128,12 +128,26 @@ fn plain(kind: &ValueKind) -> String {
     }
 }
 
-/// Text as YAML: bare where nothing can be mistaken, else in JSON's quotes, which YAML reads.
+/// Text as YAML: bare where nothing can be mistaken, else in double quotes with all escaped that a terminal or a
+/// parser may take amiss.
 fn text(value: &str) -> String {
     let is_bare = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
         && value.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
         && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&&*value.to_lowercase())
         && value.parse::<f64>().is_err()
         && value.chars().any(|c| c.is_ascii_alphanumeric());
-    if is_bare { value.to_owned() } else { serde_json::Value::from(value).to_string() }
+    if is_bare {
+        return value.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            c if c.is_alphanumeric() => quoted.push(c),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

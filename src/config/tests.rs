@@ -565,3 +565,30 @@ fn files_that_are_named_must_be_there() {
     );
     assert!(found[1].contains("Butler-SOS.auditEvents.tls.key: `/` is no file"), "{found:?}");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever a file holds, it is taken or refused, and a refusal names something.
+    #[test]
+    fn any_text_is_answered(text in "(?s).{0,200}", key in "[a-zA-Z-]{0,12}", value in "(?s).{0,40}") {
+        for text in [text, format!("Butler-SOS:\n  userEvents:\n    {key}: {value}\n"), format!("Pipeline: {{{key}: [{value}]}}")] {
+            if let Err(Mistakes(mistakes)) = load_text(&text) {
+                proptest::prop_assert!(!mistakes.is_empty());
+                proptest::prop_assert!(mistakes.iter().all(|mistake| !mistake.words.is_empty()));
+            }
+        }
+    }
+
+    /// What is set by a flag is printed so that YAML reads the same text again.
+    #[test]
+    fn any_text_survives_printing(text in "(?s)[^\\x00]{1,60}") {
+        let settings = Settings {
+            set: vec![("Butler-SOS.uptimeMonitor.storeInInfluxdb.instanceTag".into(), text.clone())],
+            ..named(&["a.yaml"])
+        };
+        let loaded = of_file("").load(&settings).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let again = load_text(&loaded.print()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        proptest::prop_assert_eq!(&again.config.butler_sos.uptime_monitor.store_in_influxdb.instance_tag, &text);
+    }
+}

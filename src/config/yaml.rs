@@ -275,6 +275,7 @@ mod tests {
         check_text("a: {b: 1e3 , c: 2}", "a.b", "1e3");
         check_text("é: ü\na: 017\n", "a", "017");
         check_text("a: !!str 5", "a", "5");
+        check_text("\u{feff}a: 007\r\nb: 010\r\n", "b", "010");
     }
 
     #[test]

@@ -13,11 +13,11 @@ section! {
         "commitIntervalMs" => commit_interval_ms: u64 = int(50, 1..=10_000);
         /// Hours that events are kept after every destination has them, for `replay`.
         "retentionHours" => retention_hours: u64 = int(24, 0..=87_600);
-        /// Most bytes of all its files.
-        "bytesMax" => bytes_max: u64 = bytes("4 GiB", 1_048_576..=1_125_899_906_842_624);
-        /// Bytes of one file.
+        /// Most bytes on disk of each stream (user events, audit events, screenshots).
+        "bytesMax" => bytes_max: u64 = bytes("4 GiB", 65_536..=1_125_899_906_842_624);
+        /// Bytes of one file; at most an eighth of `bytesMax` is used.
         "segmentBytesMax" => segment_bytes_max: u64 = bytes("64 MiB", 65_536..=4_294_967_296);
-        /// Bytes of the newest events kept in memory, so that destinations that keep up read nothing from disk.
+        /// Bytes of each stream's newest events kept in memory, so that destinations that keep up read nothing from disk.
         "tailBytesMax" => tail_bytes_max: u64 = bytes("32 MiB", 0..=4_294_967_296);
         /// What happens when `bytesMax` is reached.
         "onFull" => on_full: OnFull = group::<OnFull>();

@@ -78,10 +78,6 @@ impl Check<'_> {
                 self.refuse(path, format!("is the directory of {other} too; each needs its own"));
             }
         }
-        let journal = &pipeline.journal;
-        if journal.segment_bytes_max > journal.bytes_max / 4 {
-            self.refuse("Pipeline.journal.segmentBytesMax", "must be at most a quarter of bytesMax");
-        }
         if pipeline.retry.first_ms > pipeline.retry.longest_ms {
             self.refuse("Pipeline.retry.firstMs", "must not be more than longestMs");
         }
