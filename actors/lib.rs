@@ -15,3 +15,8 @@ pub mod testing;
 // --- between intake and destinations
 pub mod journal;
 pub mod sink;
+
+// --- intake
+pub mod allowed_sources;
+pub mod datagram_filter;
+pub mod udp_socket;
