@@ -19,4 +19,9 @@ pub mod sink;
 // --- intake
 pub mod allowed_sources;
 pub mod datagram_filter;
+mod rejection_log;
+pub mod tls;
+pub mod udp_ingestor;
+mod udp_receiver;
 pub mod udp_socket;
+pub mod user_parser;

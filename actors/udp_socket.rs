@@ -162,7 +162,11 @@ impl ReceiveArea {
     pub fn new(bytes_max: usize) -> Self {
         // The odd number of cache lines keeps the slots from sharing the same few cache sets.
         let slot_bytes = ((bytes_max.min(UDP_BYTES_MAX) + 1).div_ceil(64) | 1) * 64;
-        Self { headers: MultiHeaders::preallocate(SLOTS, None), memory: vec![0; slot_bytes * SLOTS], slot_bytes }
+        Self {
+            headers: MultiHeaders::preallocate(SLOTS, None),
+            memory: vec![0; slot_bytes * SLOTS],
+            slot_bytes,
+        }
     }
 
     /// Takes what is there, up to [`SLOTS`], and shows each datagram to `see`; says how many there were.

@@ -1,0 +1,173 @@
+//! TLS of clients: who the server must be, and who we say that we are.
+//!
+//! One description for everything that calls out by HTTPS: Qlik's repository and proxy services with a client
+//! certificate, InfluxDB with a CA of one's own. Only HTTP/1.1 is offered: nothing here needs more.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Certificates by file, PEM. The passphrase does not print.
+#[derive(Clone)]
+pub struct ClientTls {
+    /// Who may have signed the server's certificate; without it, whom the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, with the chain behind it. Sent only when the server asks.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Of the key. Empty: none.
+    pub passphrase: SecretString,
+    /// Whether the server must prove who it is.
+    pub verify: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is not a certificate in PEM format: {source}")]
+    Certificate { path: PathBuf, source: ErrorStack },
+    #[error("{path} holds no certificate")]
+    NoCertificate { path: PathBuf },
+    /// Also when the passphrase is wrong.
+    #[error("{path} is not a private key in PEM format, or its passphrase is another one")]
+    Key { path: PathBuf },
+    #[error("{path} is not the key of the certificate: {source}")]
+    KeyMismatch { path: PathBuf, source: ErrorStack },
+    #[error("a client certificate needs both its certificate file and its key file")]
+    Incomplete,
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] ErrorStack),
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls")
+            .field("ca", &self.ca)
+            .field("cert", &self.cert)
+            .field("key", &self.key)
+            .field("verify", &self.verify)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ClientTls {
+    fn default() -> Self {
+        Self { ca: None, cert: None, key: None, passphrase: SecretString::from(""), verify: true }
+    }
+}
+
+impl ClientTls {
+    /// Reads the files and makes a connector. Blocks.
+    pub fn connector(&self) -> Result<SslConnector, TlsError> {
+        // Begins with the system's trust, host names checked, and sound ciphers.
+        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+        builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+        if let Some(ca) = &self.ca {
+            let mut store = X509StoreBuilder::new()?;
+            for certificate in certificates(ca)? {
+                store.add_cert(certificate)?;
+            }
+            builder.set_cert_store(store.build());
+        }
+        match (&self.cert, &self.key) {
+            (None, None) => {}
+            (Some(cert), Some(key)) => {
+                let mut chain = certificates(cert)?.into_iter();
+                if let Some(own) = chain.next() {
+                    builder.set_certificate(&own)?;
+                }
+                for above in chain {
+                    builder.add_extra_chain_cert(above)?;
+                }
+                let read = PKey::private_key_from_pem_passphrase(
+                    &read(key)?,
+                    self.passphrase.expose_secret().as_bytes(),
+                )
+                .map_err(|_| TlsError::Key { path: key.clone() })?;
+                let mismatch = |source| TlsError::KeyMismatch { path: key.clone(), source };
+                builder.set_private_key(&read).map_err(mismatch)?;
+                builder.check_private_key().map_err(mismatch)?;
+            }
+            _ => return Err(TlsError::Incomplete),
+        }
+        if !self.verify {
+            builder.set_verify(SslVerifyMode::NONE);
+        }
+        Ok(builder.build())
+    }
+
+    /// Size and time of each file: what changes when a certificate is replaced.
+    fn stamps(&self) -> Vec<Option<(u64, SystemTime)>> {
+        let stamp = |path: &PathBuf| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.len(), found.modified().ok()?))
+        };
+        [&self.ca, &self.cert, &self.key].into_iter().flatten().map(stamp).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
+    let found = X509::stack_from_pem(&read(path)?)
+        .map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
+    if found.is_empty() { Err(TlsError::NoCertificate { path: path.to_owned() }) } else { Ok(found) }
+}
+
+/// A connector that follows its files: they are read again when the size or the time of one has changed.
+#[derive(Debug)]
+pub struct ReloadingTls {
+    tls: ClientTls,
+    stamps: Vec<Option<(u64, SystemTime)>>,
+    read_before: bool,
+}
+
+impl ReloadingTls {
+    #[must_use]
+    pub fn new(tls: ClientTls) -> Self {
+        Self { tls, stamps: Vec::new(), read_before: false }
+    }
+
+    /// A new connector when there is none yet or a file has changed; `None` when the last one is still right. Blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what it should be. The last connector may go on being used; the next
+    /// call tries again.
+    pub fn changed(&mut self) -> Result<Option<SslConnector>, TlsError> {
+        // Taken before the files are read: a change in between is seen by the next call.
+        let stamps = self.tls.stamps();
+        if self.read_before && stamps == self.stamps {
+            return Ok(None);
+        }
+        let connector = self.tls.connector()?;
+        self.stamps = stamps;
+        self.read_before = true;
+        Ok(Some(connector))
+    }
+}
+
+/// A client of HTTP/1.1 over this connector: redirects are not followed, every phase has a limit.
+pub fn http_client(connector: SslConnector, timeout: Duration) -> awc::Client {
+    let connector = awc::Connector::new().timeout(timeout).handshake_timeout(timeout).openssl(connector);
+    awc::Client::builder()
+        .connector(connector)
+        .timeout(timeout)
+        .disable_redirects()
+        .no_default_headers()
+        .finish()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
