@@ -25,3 +25,5 @@ pub mod udp_ingestor;
 mod udp_receiver;
 pub mod udp_socket;
 pub mod user_parser;
+pub mod keeper;
+mod segment_store;
