@@ -11,12 +11,12 @@
 //!
 //! One writer at a time; any number of readers, also from other processes.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::fmt;
 
 /// The writer.
 #[derive(Debug)]

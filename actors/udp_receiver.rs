@@ -110,8 +110,12 @@ impl UdpPort {
         *lock(&self.source_list) = Some(list);
     }
 
-    /// Adds to `kernel` what the kernel has dropped since the last call. Blocks for about a millisecond.
-    pub(crate) fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
+    /// Adds to `kernel` what the kernel has dropped since the last call; says how much. The actor calls this every
+    /// second, whoever shows the figures may call it just before. Blocks for about a millisecond.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
         let mut seen = lock(&self.drops_seen);
         let now = self.bound.kernel_drops()?;
         let new = u64::from(now.wrapping_sub(*seen));

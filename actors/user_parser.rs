@@ -2,8 +2,7 @@
 //!
 //! Receives: `DatagramsReceived`, `AppNamesLearned`.
 //! Sends: `Append` to the journal, with the passage that the datagrams came with; `Keep` to the quarantine.
-//! Keeps: the names of apps, a bounded cache of user agents. A restart forgets both; the names come again with the
-//! app directory's next poll, at the latest.
+//! Keeps: the names of apps, and a bounded cache of user agents, which a restart empties.
 //! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
 //! When it fails: a datagram that makes the parser panic is rejected like any other that cannot be read.
 

@@ -46,7 +46,8 @@ fn the_oldest_make_room_and_are_counted() {
     let mut evicted = 0;
     for n in 0..1_000 {
         evicted += append(&mut store, &[&format!("{n:09}")]).evicted;
-        let total: u64 = fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        let total: u64 =
+            fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
         assert!(total <= bytes_max, "{total}");
         if n % 100 == 7 {
             store = SegmentStore::open(dir.path(), bytes_max).unwrap();
