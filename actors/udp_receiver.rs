@@ -2,7 +2,7 @@
 //!
 //! A thread of its own, because the price of a datagram is the wake-up: it blocks for a first one, naps when more
 //! are to be expected, takes all there are with few system calls, and offers them to the parser as one message.
-//! It never waits for the parser: what finds no room is shed and counted. Every datagram that the socket gave is
+//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that the socket gave is
 //! counted as received and then as exactly one of rejected, shed or forwarded, also when this code panics.
 
 use std::io;
@@ -137,10 +137,11 @@ pub(crate) const BATCH_MAX: usize = 512;
 /// also bounds memory when somebody sends the largest datagrams that there are.
 const BYTES_PER_UNIT: usize = 4_096;
 
-/// The longest that closing goes on taking datagrams.
+/// The longest that closing goes on taking datagrams and waiting for room.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 
 /// How the thread ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -291,13 +292,19 @@ impl Receiver {
         }
     }
 
-    /// Offers as much of the batch as there is room for, sheds the rest.
+    /// Offers as much of the batch as there is room for, sheds the rest. Waits for room when the port is closing:
+    /// then little more is to come, and what was taken is worth a wait.
     fn forward(&self, mut batch: DatagramsReceived, tally: &mut Tally<'_>) {
+        let began = Instant::now();
         while !batch.datagrams.is_empty() {
             let bound = self.to_parser.bound();
             // Nobody else sends to this outlet, so the room can only grow from here.
             let (fitting, weight) = fitting(&batch.datagrams, bound - self.to_parser.depth(), bound);
             if fitting == 0 {
+                if self.port.closing.load(Ordering::Acquire) && began.elapsed() < DRAIN_MAX {
+                    std::thread::park_timeout(ROOM_PAUSE);
+                    continue;
+                }
                 break;
             }
             let rest = split_off(&mut batch, fitting);

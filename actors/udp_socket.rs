@@ -203,10 +203,13 @@ const UDP_BYTES_MAX: usize = 65_535;
 /// Stands for a source that the kernel did not tell; UDP over IP always tells it.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0));
 
+/// The source. An IPv4 address that reached an IPv6 socket is shown as the IPv4 address that it is.
 fn socket_addr(storage: &SockaddrStorage) -> SocketAddr {
     let v4 = storage.as_sockaddr_in().map(|addr| SocketAddr::V4(SocketAddrV4::from(*addr)));
     let v6 = || storage.as_sockaddr_in6().map(|addr| SocketAddr::V6(SocketAddrV6::from(*addr)));
-    v4.or_else(v6).unwrap_or(NOWHERE)
+    let mut address = v4.or_else(v6).unwrap_or(NOWHERE);
+    address.set_ip(address.ip().to_canonical());
+    address
 }
 
 #[cfg(test)]
@@ -248,7 +251,7 @@ mod tests {
             check_arrives("::1", "::1", "::1", "::1");
             check_arrives("[::1]", "::1", "::1", "::1");
             check_arrives("::", "::1", "::1", "::1");
-            check_arrives("::", "127.0.0.1", "127.0.0.1", "::ffff:127.0.0.1");
+            check_arrives("::", "127.0.0.1", "127.0.0.1", "127.0.0.1");
         }
         assert!(bound("localhost").address.ip().is_loopback());
     }
