@@ -226,6 +226,20 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn a_full_disk_is_an_answer_and_recovers() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = dir.path().join(format!("{:020}.jsonl", 1));
+        std::os::unix::fs::symlink("/dev/full", &segment).unwrap();
+        let (_addr, outlet, meter) = keeper(dir.path(), 100_000);
+        let refused = outlet.ask(keep(&["1"])).await.unwrap().unwrap_err();
+        assert!(refused.to_string().contains("No space left"), "{refused}");
+        fs::remove_file(&segment).unwrap();
+        outlet.ask(keep(&["2"])).await.unwrap().unwrap();
+        assert_eq!(kept(dir.path()), ["2"]);
+        assert_eq!(meter.restarts.get(), 0);
+    }
+
+    #[actix_rt::test]
     async fn what_had_to_go_is_counted() {
         let dir = tempfile::tempdir().unwrap();
         let (_addr, outlet, meter) = keeper(dir.path(), 80);

@@ -10,7 +10,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use slog::{Logger, error, warn};
@@ -145,20 +145,23 @@ impl UdpIngestor {
         let (port, kernel, log) = (Arc::clone(&self.port), self.counters.kernel.clone(), self.log.clone());
         let watch = async move {
             let mut said = false;
+            let (mut dropped, mut last) = (0, None::<Instant>);
             loop {
                 let (port, kernel) = (Arc::clone(&port), kernel.clone());
                 let counted = actix_rt::task::spawn_blocking(move || port.count_kernel_drops(&kernel)).await;
                 match counted {
                     Ok(Ok(0)) | Err(_) => {}
-                    Ok(Ok(new)) => {
-                        warn!(log, "the kernel dropped datagrams: the receive buffer was full";
-                            "datagrams" => new, "sysctl" => "net.core.rmem_max");
-                    }
+                    Ok(Ok(new)) => dropped += new,
                     Ok(Err(error)) if !said => {
                         warn!(log, "cannot read how many datagrams the kernel drops"; "error" => %error);
                         said = true;
                     }
                     Ok(Err(_)) => {}
+                }
+                if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+                    warn!(log, "the kernel dropped datagrams: the receive buffer was full";
+                        "datagrams" => dropped, "sysctl" => "net.core.rmem_max");
+                    (dropped, last) = (0, Some(Instant::now()));
                 }
                 tokio::time::sleep(KERNEL_DROPS_EVERY).await;
             }
@@ -185,6 +188,7 @@ impl UdpIngestor {
 
 const THREAD_RETRY: Duration = Duration::from_secs(1);
 const KERNEL_DROPS_EVERY: Duration = Duration::from_secs(1);
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 impl Actor for UdpIngestor {
     type Context = Context<Self>;
