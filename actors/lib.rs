@@ -26,6 +26,22 @@ pub mod ticket_actor;
 pub mod journal;
 pub mod sink;
 
+// --- intake
+pub mod allowed_sources;
+pub mod app_directory;
+pub mod datagram_filter;
+#[cfg(test)]
+mod intake_tests;
+mod rejection_log;
+pub mod udp_ingestor;
+mod udp_receiver;
+pub mod udp_socket;
+pub mod user_parser;
+
+// --- what is kept aside
+pub mod keeper;
+mod segment_store;
+
 // --- clients
 pub mod static_hosts;
 pub mod tls;

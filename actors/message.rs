@@ -82,6 +82,11 @@ impl fmt::Debug for DatagramsReceived {
     }
 }
 
+/// Take no more in; answered when everything that was taken before is on its way to the journal.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Close;
+
 /// The app directory has a new table of names.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]

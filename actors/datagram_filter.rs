@@ -1,0 +1,265 @@
+//! What is decided about a datagram before anyone parses it. Pure: addresses, sizes and times are arguments.
+//!
+//! The order is the contract's (user-events.md, "Before parsing"): source, size, rate limit; whether the queue has
+//! room is asked last, by whoever holds the queue. Also here: the time stamp that each datagram gets, and whether
+//! it is worth waiting for more.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Why a datagram is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Source,
+    Size,
+    RateLimit,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 3] = [Self::Source, Self::Size, Self::RateLimit];
+
+    /// The reason's one name: metric label and log value.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Size => "size",
+            Self::RateLimit => "rate_limit",
+        }
+    }
+}
+
+/// The checks that need no queue.
+#[derive(Debug)]
+pub struct Admission {
+    /// Largest datagram let in, in bytes.
+    pub bytes_max: usize,
+    pub rate: Option<RateWindow>,
+}
+
+impl Admission {
+    /// `since_start` is monotonic time since any fixed moment.
+    pub fn check(
+        &mut self,
+        sources: &AllowedSources,
+        source: IpAddr,
+        bytes: usize,
+        since_start: Duration,
+    ) -> Result<(), Refusal> {
+        if !sources.allow(source) {
+            return Err(Refusal::Source);
+        }
+        if bytes > self.bytes_max {
+            return Err(Refusal::Size);
+        }
+        let fits = self.rate.as_mut().is_none_or(|rate| rate.take(since_start));
+        if fits { Ok(()) } else { Err(Refusal::RateLimit) }
+    }
+}
+
+/// Who may send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedSources {
+    Everyone,
+    Only { addresses: HashSet<IpAddr>, networks: Vec<IpNet> },
+}
+
+impl AllowedSources {
+    /// Nobody but these. An IPv4 address inside of IPv6 (`::ffff:10.0.0.1`) is that IPv4 address.
+    pub fn only(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        let (single, wide): (Vec<IpNet>, Vec<IpNet>) =
+            networks.into_iter().map(unmapped).partition(|net| net.prefix_len() == net.max_prefix_len());
+        Self::Only { addresses: single.iter().map(IpNet::addr).collect(), networks: wide }
+    }
+
+    #[must_use]
+    pub fn allow(&self, source: IpAddr) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Only { addresses, networks } => {
+                let source = source.to_canonical();
+                addresses.contains(&source) || networks.iter().any(|net| net.contains(&source))
+            }
+        }
+    }
+}
+
+/// A network of mapped IPv4 addresses as the IPv4 network that it means.
+fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(MAPPED_BITS)) {
+        (Some(addr), Some(prefix)) => Ipv4Net::new(addr, prefix).map_or(net, IpNet::V4),
+        _ => net,
+    }
+}
+
+/// Bits of `::ffff:0:0` before the IPv4 address begins.
+const MAPPED_BITS: u8 = 96;
+
+/// At most so many datagrams in each window of one minute; a window begins with its first datagram.
+#[derive(Debug)]
+pub struct RateWindow {
+    per_minute_max: u64,
+    began: Option<Duration>,
+    taken: u64,
+}
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+impl RateWindow {
+    #[must_use]
+    pub fn new(per_minute_max: u64) -> Self {
+        Self { per_minute_max, began: None, taken: 0 }
+    }
+
+    /// Whether one more fits into the window that `now` lies in.
+    pub fn take(&mut self, now: Duration) -> bool {
+        if self.began.is_none_or(|began| now.saturating_sub(began) >= WINDOW) {
+            self.began = Some(now);
+            self.taken = 0;
+        }
+        let fits = self.taken < self.per_minute_max;
+        self.taken += u64::from(fits);
+        fits
+    }
+}
+
+/// Gives times of receipt that only grow, whatever the system's clock does.
+#[derive(Debug)]
+pub struct ReceiptClock {
+    last_ns: u64,
+}
+
+impl ReceiptClock {
+    /// Every stamp is above `floor_ns`: the last one that an earlier process gave.
+    #[must_use]
+    pub fn above(floor_ns: u64) -> Self {
+        Self { last_ns: floor_ns }
+    }
+
+    /// A stamp for something received at `now_ns`, above every earlier one.
+    pub fn stamp(&mut self, now_ns: u64) -> u64 {
+        self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
+        self.last_ns
+    }
+}
+
+/// Whether datagrams come so densely that a nap gathers more of them.
+///
+/// A wake-up costs more than five datagrams. Where they are far apart, a nap gathers nothing and only delays.
+#[derive(Debug, Default)]
+pub struct Density {
+    last_turn: Option<Duration>,
+    last_datagrams: u32,
+}
+
+impl Density {
+    /// `datagrams` were there when the receiver woke at `now`; true when a nap of this length would, at the rate of
+    /// the last turn, bring at least one more.
+    pub fn worth_a_nap(&mut self, now: Duration, datagrams: u32, nap: Duration) -> bool {
+        let gap = self.last_turn.map(|last| now.saturating_sub(last));
+        let expected = gap.is_some_and(|gap| gap <= nap.saturating_mul(self.last_datagrams));
+        self.last_turn = Some(now);
+        self.last_datagrams = datagrams;
+        expected && !nap.is_zero()
+    }
+
+    /// What the nap brought.
+    pub fn gathered(&mut self, datagrams: u32) {
+        self.last_datagrams = self.last_datagrams.saturating_add(datagrams);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> AllowedSources {
+        AllowedSources::only(texts.iter().map(|text| {
+            text.parse::<IpNet>().unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().unwrap()))
+        }))
+    }
+
+    #[test]
+    fn sources() {
+        let allowed = nets(&["10.1.0.0/16", "192.168.1.7", "fd00::/8", "::1", "::ffff:172.16.0.0/108"]);
+        let check = |source: &str, expect: bool| {
+            assert_eq!(allowed.allow(source.parse().unwrap()), expect, "{source}");
+        };
+        check("10.1.255.255", true);
+        check("10.2.0.0", false);
+        check("::ffff:10.1.2.3", true);
+        check("192.168.1.7", true);
+        check("::ffff:192.168.1.7", true);
+        check("192.168.1.8", false);
+        check("fd12::1", true);
+        check("fe80::1", false);
+        check("::1", true);
+        check("127.0.0.1", false);
+        check("172.31.255.255", true);
+        check("172.32.0.0", false);
+        assert!(!nets(&[]).allow("127.0.0.1".parse().unwrap()));
+        assert!(AllowedSources::Everyone.allow("fe80::1".parse().unwrap()));
+        assert!(nets(&["0.0.0.0/0"]).allow("::ffff:1.2.3.4".parse().unwrap()));
+        assert!(!nets(&["0.0.0.0/0"]).allow("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_order_is_source_size_rate() {
+        let sources = nets(&["10.0.0.1"]);
+        let mut admission = Admission { bytes_max: 10, rate: Some(RateWindow::new(1)) };
+        let mut check = |source: &str, bytes: usize, expect: Result<(), Refusal>| {
+            let got = admission.check(&sources, source.parse().unwrap(), bytes, Duration::ZERO);
+            assert_eq!(got, expect, "{source} {bytes}");
+        };
+        check("10.0.0.2", 11, Err(Refusal::Source));
+        check("10.0.0.1", 11, Err(Refusal::Size));
+        // What was refused before took nothing of the rate.
+        check("10.0.0.1", 10, Ok(()));
+        check("10.0.0.1", 10, Err(Refusal::RateLimit));
+        check("10.0.0.1", 11, Err(Refusal::Size));
+        check("10.0.0.2", 1, Err(Refusal::Source));
+    }
+
+    #[test]
+    fn a_window_lasts_a_minute() {
+        let mut window = RateWindow::new(2);
+        let mut check =
+            |ms: u64, expect: bool| assert_eq!(window.take(Duration::from_millis(ms)), expect, "{ms}");
+        check(50_000, true);
+        check(50_000, true);
+        check(109_999, false);
+        check(110_000, true);
+        check(110_000, true);
+        check(110_001, false);
+        check(400_000, true);
+        assert!(!RateWindow::new(0).take(Duration::ZERO));
+    }
+
+    #[test]
+    fn stamps_only_grow() {
+        let mut clock = ReceiptClock::above(100);
+        let stamps: Vec<u64> = [5, 5, 200, 199, 201, 300].into_iter().map(|now| clock.stamp(now)).collect();
+        assert_eq!(stamps, [101, 102, 200, 201, 202, 300]);
+    }
+
+    #[test]
+    fn naps_are_for_dense_traffic() {
+        let nap = Duration::from_micros(500);
+        let turns = |gap_us: u64, datagrams: u32| {
+            let mut density = Density::default();
+            (1..=5)
+                .map(|turn| density.worth_a_nap(Duration::from_micros(turn * gap_us), datagrams, nap))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(turns(10_000, 1), [false; 5], "100/s");
+        assert_eq!(turns(1_000, 1), [false; 5], "1 000/s");
+        assert_eq!(turns(500, 1), [false, true, true, true, true], "2 000/s");
+        assert_eq!(turns(10, 1), [false, true, true, true, true], "100 000/s");
+        assert_eq!(turns(2_000, 8), [false, true, true, true, true], "eight at a time");
+        assert!(!Density::default().worth_a_nap(Duration::ZERO, 64, nap));
+    }
+}

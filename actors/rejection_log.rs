@@ -1,0 +1,96 @@
+//! Says that datagrams are rejected, at most once a minute for each source and reason.
+//!
+//! Whoever can send datagrams can send bad ones without end and, by UDP, in anybody's name. So the table of
+//! sources has a bound, and so has the number of lines in a minute.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use slog::{Logger, warn};
+
+/// When each source and reason was last written about.
+pub(crate) struct RejectionLog {
+    last: LruCache<(IpAddr, &'static str), Said>,
+    window_began_ns: u64,
+    lines: u32,
+}
+
+struct Said {
+    at_ns: u64,
+    /// Rejections since then.
+    more: u64,
+}
+
+const MINUTE_NS: u64 = 60_000_000_000;
+const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
+const LINES_PER_MINUTE_MAX: u32 = 60;
+
+impl RejectionLog {
+    pub fn new() -> Self {
+        Self { last: LruCache::new(SOURCES_MAX), window_began_ns: 0, lines: 0 }
+    }
+
+    pub fn add(&mut self, source: IpAddr, reason: &'static str, now_ns: u64, log: &Logger) {
+        if let Some(rejections) = self.due(source, reason, now_ns) {
+            warn!(log, "datagram rejected, kept in quarantine";
+                "source" => %source, "reason" => reason, "rejections" => rejections);
+        }
+    }
+
+    /// The number of rejections to write about, when it is time to.
+    fn due(&mut self, source: IpAddr, reason: &'static str, now_ns: u64) -> Option<u64> {
+        if now_ns.saturating_sub(self.window_began_ns) >= MINUTE_NS {
+            self.window_began_ns = now_ns;
+            self.lines = 0;
+        }
+        let key = (source, reason);
+        let waiting = match self.last.get_mut(&key) {
+            Some(said) => {
+                said.more += 1;
+                if now_ns.saturating_sub(said.at_ns) < MINUTE_NS {
+                    return None;
+                }
+                said.more
+            }
+            None => 1,
+        };
+        if self.lines >= LINES_PER_MINUTE_MAX {
+            return None;
+        }
+        self.lines += 1;
+        self.last.put(key, Said { at_ns: now_ns, more: 0 });
+        Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_a_minute_for_each_source_and_reason() {
+        let mut log = RejectionLog::new();
+        let mut check = |source: u8, reason: &'static str, second: u64, expect: Option<u64>| {
+            let got = log.due(IpAddr::from([10, 0, 0, source]), reason, second * 1_000_000_000);
+            assert_eq!(got, expect, "{source} {reason} {second}");
+        };
+        check(1, "unknown-type", 100, Some(1));
+        check(1, "unknown-type", 101, None);
+        check(1, "empty-host", 102, Some(1));
+        check(2, "unknown-type", 103, Some(1));
+        check(1, "unknown-type", 159, None);
+        check(1, "unknown-type", 160, Some(3));
+        check(1, "unknown-type", 161, None);
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_is_bounded() {
+        let mut log = RejectionLog::new();
+        let said =
+            (0..100_000_u32).filter(|n| log.due(IpAddr::from(n.to_be_bytes()), "x", 1).is_some()).count();
+        assert_eq!(said, LINES_PER_MINUTE_MAX as usize);
+        assert!(log.last.len() <= SOURCES_MAX.get());
+        assert_eq!(log.due(IpAddr::from([255; 4]), "x", 1 + MINUTE_NS), Some(1));
+    }
+}

@@ -1,0 +1,504 @@
+//! The thread that empties the UDP socket, and what outlives it.
+//!
+//! A thread of its own, because the price of a datagram is the wake-up: it blocks for a first one, naps when more
+//! are to be expected, takes all there are with few system calls, and offers them to the parser as one message.
+//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that the socket gave is
+//! counted as received and then as exactly one of rejected, shed or forwarded, also when this code panics.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use prometheus_client::metrics::counter::Counter;
+use slog::{Logger, warn};
+use tokio::sync::watch;
+
+use crate::allowed_sources::SourceList;
+use crate::datagram_filter::{Admission, AllowedSources, Density, ReceiptClock, Refusal};
+use crate::message::{Datagram, DatagramsReceived};
+use crate::metric::{ActorMeter, IntakeMeter};
+use crate::outlet::{Outlet, Passage};
+use crate::udp_socket::{BoundSocket, ReceiveArea, Received, SLOTS, WhenEmpty};
+
+/// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
+pub struct UdpPort {
+    pub(crate) bound: BoundSocket,
+    pub(crate) bytes_max: usize,
+    pub(crate) nap: Duration,
+    pub(crate) sources_refresh: Duration,
+    /// `None` when everyone may send.
+    source_list: Mutex<Option<SourceList>>,
+    allowed: Mutex<Arc<AllowedSources>>,
+    /// Held by the one thread that receives.
+    seat: Mutex<Seat>,
+    drops_seen: Mutex<u32>,
+    began: Instant,
+    pub(crate) closing: AtomicBool,
+    drained: watch::Sender<bool>,
+    #[cfg(test)]
+    pub(crate) panic_at_next_datagram: AtomicBool,
+}
+
+/// What decides about datagrams and changes with each.
+struct Seat {
+    admission: Admission,
+    clock: ReceiptClock,
+}
+
+impl UdpPort {
+    pub(crate) fn new(
+        bound: BoundSocket,
+        admission: Admission,
+        clock: ReceiptClock,
+        sources: Option<SourceList>,
+        allowed: AllowedSources,
+        (nap, sources_refresh): (Duration, Duration),
+    ) -> Self {
+        Self {
+            bound,
+            bytes_max: admission.bytes_max,
+            nap,
+            sources_refresh,
+            source_list: Mutex::new(sources),
+            allowed: Mutex::new(Arc::new(allowed)),
+            seat: Mutex::new(Seat { admission, clock }),
+            drops_seen: Mutex::new(0),
+            began: Instant::now(),
+            closing: AtomicBool::new(false),
+            drained: watch::Sender::new(false),
+            #[cfg(test)]
+            panic_at_next_datagram: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the socket listens, with the port that the kernel chose when it was asked for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.bound.address
+    }
+
+    /// What the kernel gave as receive buffer.
+    #[must_use]
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.bound.receive_buffer_bytes
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        *self.drained.borrow()
+    }
+
+    /// Completes when the port was told to close and everything the kernel held was taken.
+    pub(crate) async fn until_drained(&self) {
+        // The sender is a field of this, so it cannot go away meanwhile.
+        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        lock(&self.source_list).as_ref().is_some_and(SourceList::has_names)
+    }
+
+    /// Resolves the allowed names again. Blocks.
+    pub(crate) fn resolve_sources(&self, log: &Logger) {
+        let Some(mut list) = lock(&self.source_list).clone() else { return };
+        list.resolve(log);
+        if let Ok(allowed) = list.allowed() {
+            *lock(&self.allowed) = Arc::new(allowed);
+        }
+        *lock(&self.source_list) = Some(list);
+    }
+
+    /// Adds to `kernel` what the kernel has dropped since the last call; says how much. The actor calls this every
+    /// second, whoever shows the figures may call it just before. Blocks for about a millisecond.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
+        let mut seen = lock(&self.drops_seen);
+        let now = self.bound.kernel_drops()?;
+        let new = u64::from(now.wrapping_sub(*seen));
+        *seen = now;
+        kernel.inc_by(new);
+        Ok(new)
+    }
+}
+
+/// All of what is locked here is whole at any time, so a panic while it was locked does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Most datagrams in one message.
+pub(crate) const BATCH_MAX: usize = 512;
+
+/// A datagram takes one unit of the queue's bound for each 4 KiB begun, so that the bound, which counts events,
+/// also bounds memory when somebody sends the largest datagrams that there are.
+const BYTES_PER_UNIT: usize = 4_096;
+
+/// The longest that closing goes on taking datagrams and waiting for room.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
+/// How the thread ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to, or another one takes its place.
+    Stopped,
+    /// The port is closing and everything is taken.
+    Drained,
+}
+
+/// The thread's own things.
+pub(crate) struct Receiver {
+    pub port: Arc<UdpPort>,
+    pub to_parser: Outlet<DatagramsReceived>,
+    pub actor: ActorMeter,
+    pub counters: IntakeCounters,
+    pub log: Logger,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The intake's counters, looked up once.
+#[derive(Clone)]
+pub(crate) struct IntakeCounters {
+    pub received: Counter,
+    pub rejected: [Counter; Refusal::ALL.len()],
+    pub queue_full: Counter,
+    pub lost: Counter,
+    pub kernel: Counter,
+}
+
+impl IntakeCounters {
+    pub fn new(intake: &IntakeMeter) -> Self {
+        Self {
+            received: intake.received.clone(),
+            rejected: Refusal::ALL.map(|refusal| intake.rejected(refusal.reason())),
+            queue_full: intake.shed("queue_full"),
+            lost: intake.shed("actor_panic"),
+            kernel: intake.kernel.clone(),
+        }
+    }
+}
+
+impl Receiver {
+    /// Receives until it is told to stop, or the port is drained.
+    pub fn run(self) -> Ended {
+        let port = Arc::clone(&self.port);
+        // Waits until an earlier thread has left.
+        let mut seat = lock(&port.seat);
+        let mut state = State {
+            area: ReceiveArea::new(port.bytes_max),
+            density: Density::default(),
+            drop_log: DropLog::default(),
+            last_bytes: 0,
+            last_datagrams: 0,
+        };
+        while !self.stop.load(Ordering::Acquire) {
+            if port.closing.load(Ordering::Acquire) {
+                self.drain(&mut seat, &mut state);
+                return Ended::Drained;
+            }
+            self.turn(&mut seat, &mut state, WhenEmpty::Wait);
+        }
+        Ended::Stopped
+    }
+
+    fn drain(&self, seat: &mut Seat, state: &mut State) {
+        let began = Instant::now();
+        while began.elapsed() < DRAIN_MAX && self.turn(seat, state, WhenEmpty::Return) > 0 {}
+        // Where /proc cannot be read, the actor has said so.
+        let _ = self.port.count_kernel_drops(&self.counters.kernel);
+        self.port.drained.send_replace(true);
+    }
+
+    /// Takes what there is, decides about each, forwards the rest; says how many there were.
+    fn turn(&self, seat: &mut Seat, state: &mut State, when_empty: WhenEmpty) -> usize {
+        let allowed = Arc::clone(&lock(&self.port.allowed));
+        let mut turn = Turn {
+            tally: Tally::new(&self.counters),
+            batch: DatagramsReceived {
+                arena: Vec::with_capacity(state.last_bytes),
+                datagrams: Vec::with_capacity(state.last_datagrams),
+            },
+        };
+        let first = self.receive(seat, state, &allowed, &mut turn, when_empty);
+        if first == 0 {
+            return 0;
+        }
+        let (mut count, mut last) = (first, first);
+        let nap = self.port.nap;
+        let woke = self.port.began.elapsed();
+        if when_empty == WhenEmpty::Wait
+            && state.density.worth_a_nap(woke, to_u32(first), nap)
+            && first < SLOTS
+        {
+            std::thread::park_timeout(nap);
+            last = SLOTS;
+        }
+        while last == SLOTS && turn.batch.datagrams.len() + SLOTS <= BATCH_MAX {
+            last = self.receive(seat, state, &allowed, &mut turn, WhenEmpty::Return);
+            count += last;
+        }
+        state.density.gathered(to_u32(count - first));
+        state.last_bytes = turn.batch.arena.len();
+        state.last_datagrams = turn.batch.datagrams.len();
+        turn.tally.count_received();
+        self.forward(turn.batch, &mut turn.tally);
+        state.drop_log.add(&turn.tally, self.port.began.elapsed(), &self.log);
+        count
+    }
+
+    /// One system call; what is let in goes to the turn's batch.
+    fn receive(
+        &self,
+        seat: &mut Seat,
+        state: &mut State,
+        allowed: &AllowedSources,
+        turn: &mut Turn<'_>,
+        when_empty: WhenEmpty,
+    ) -> usize {
+        let mut times = None;
+        let received =
+            state.area.receive(&self.port.bound.socket, when_empty, |Received { bytes, source }| {
+                turn.tally.open += 1;
+                turn.tally.received += 1;
+                #[cfg(test)]
+                assert!(!self.port.panic_at_next_datagram.swap(false, Ordering::SeqCst), "a test wants it");
+                // One look at the clocks serves all that the call brought.
+                let (since_start, unix_ns) =
+                    *times.get_or_insert_with(|| (self.port.began.elapsed(), unix_ns()));
+                match seat.admission.check(allowed, source.ip(), bytes.len(), since_start) {
+                    Ok(()) => {
+                        let start = turn.batch.arena.len();
+                        turn.batch.arena.extend_from_slice(bytes);
+                        let received_ns = seat.clock.stamp(unix_ns);
+                        turn.batch.datagrams.push(Datagram { start, len: bytes.len(), source, received_ns });
+                    }
+                    Err(refusal) => turn.tally.reject(refusal),
+                }
+            });
+        match received {
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(errno) => {
+                state.drop_log.error(errno, self.port.began.elapsed(), &self.log);
+                std::thread::park_timeout(ERROR_PAUSE);
+                0
+            }
+        }
+    }
+
+    /// Offers as much of the batch as there is room for, sheds the rest. Waits for room when the port is closing:
+    /// then little more is to come, and what was taken is worth a wait.
+    fn forward(&self, mut batch: DatagramsReceived, tally: &mut Tally<'_>) {
+        let began = Instant::now();
+        while !batch.datagrams.is_empty() {
+            let bound = self.to_parser.bound();
+            // Nobody else sends to this outlet, so the room can only grow from here.
+            let (fitting, weight) = fitting(&batch.datagrams, bound - self.to_parser.depth(), bound);
+            if fitting == 0 {
+                if self.port.closing.load(Ordering::Acquire) && began.elapsed() < DRAIN_MAX {
+                    std::thread::park_timeout(ROOM_PAUSE);
+                    continue;
+                }
+                break;
+            }
+            let rest = split_off(&mut batch, fitting);
+            give_back_slack(&mut batch.arena);
+            let events = fitting as u64;
+            let mut passage = Passage::default();
+            passage.answers_for(events, self.counters.lost.clone());
+            match self.to_parser.offer_with(batch, weight, passage) {
+                Ok(()) => {
+                    tally.open -= events;
+                    self.actor.sent.inc();
+                }
+                Err(refused) => tally.shed(refused.datagrams.len() as u64),
+            }
+            batch = rest;
+        }
+        tally.shed(batch.datagrams.len() as u64);
+    }
+}
+
+/// What the thread keeps between turns.
+struct State {
+    area: ReceiveArea,
+    density: Density,
+    drop_log: DropLog,
+    /// Sizes of the last batch, as a guess for the next.
+    last_bytes: usize,
+    last_datagrams: usize,
+}
+
+struct Turn<'a> {
+    tally: Tally<'a>,
+    batch: DatagramsReceived,
+}
+
+/// Where the datagrams of one turn went. Those that nobody accounted for when it is dropped were lost in a panic.
+struct Tally<'a> {
+    counters: &'a IntakeCounters,
+    received: u64,
+    open: u64,
+    rejected: [u64; Refusal::ALL.len()],
+    shed: u64,
+}
+
+impl<'a> Tally<'a> {
+    fn new(counters: &'a IntakeCounters) -> Self {
+        Self { counters, received: 0, open: 0, rejected: [0; Refusal::ALL.len()], shed: 0 }
+    }
+
+    fn reject(&mut self, refusal: Refusal) {
+        self.open -= 1;
+        self.rejected[refusal as usize] += 1;
+    }
+
+    fn shed(&mut self, datagrams: u64) {
+        self.open -= datagrams;
+        self.shed += datagrams;
+    }
+
+    /// Before the datagrams are sent on, so that nothing is ever seen stored that was not seen received.
+    fn count_received(&mut self) {
+        self.counters.received.inc_by(std::mem::take(&mut self.received));
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.count_received();
+        for (counter, rejected) in self.counters.rejected.iter().zip(self.rejected) {
+            counter.inc_by(rejected);
+        }
+        self.counters.queue_full.inc_by(self.shed);
+        self.counters.lost.inc_by(self.open);
+    }
+}
+
+/// Says at most once a minute that datagrams are dropped, and how many since it last said so.
+#[derive(Default)]
+struct DropLog {
+    rejected: [u64; Refusal::ALL.len()],
+    shed: u64,
+    last: Option<Duration>,
+    last_error: Option<Duration>,
+}
+
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+impl DropLog {
+    fn add(&mut self, tally: &Tally<'_>, now: Duration, log: &Logger) {
+        for (sum, new) in self.rejected.iter_mut().zip(tally.rejected) {
+            *sum += new;
+        }
+        self.shed += tally.shed;
+        let any = self.shed + self.rejected.iter().sum::<u64>() > 0;
+        if any && self.last.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+            let [source, size, rate_limit] = self.rejected;
+            warn!(log, "datagrams dropped";
+                "source" => source, "size" => size, "rate_limit" => rate_limit, "queue_full" => self.shed);
+            *self = Self { last: Some(now), last_error: self.last_error, ..Self::default() };
+        }
+    }
+
+    fn error(&mut self, errno: Errno, now: Duration, log: &Logger) {
+        if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %errno);
+            self.last_error = Some(now);
+        }
+    }
+}
+
+/// How many of the first datagrams fit into `free` units, and what they weigh. One that is heavier than the whole
+/// bound fits when nothing else is under way.
+fn fitting(datagrams: &[Datagram], free: u32, bound: u32) -> (usize, u32) {
+    let mut weight = 0;
+    for (at, datagram) in datagrams.iter().enumerate() {
+        let own = to_u32(datagram.len.div_ceil(BYTES_PER_UNIT).max(1)).min(bound);
+        if weight + own > free {
+            return (at, weight);
+        }
+        weight += own;
+    }
+    (datagrams.len(), weight)
+}
+
+/// Cuts the batch behind its first `at` datagrams and gives the rest.
+fn split_off(batch: &mut DatagramsReceived, at: usize) -> DatagramsReceived {
+    let Some(cut) = batch.datagrams.get(at).map(|datagram| datagram.start) else {
+        return DatagramsReceived::default();
+    };
+    let mut rest =
+        DatagramsReceived { arena: batch.arena.split_off(cut), datagrams: batch.datagrams.split_off(at) };
+    for datagram in &mut rest.datagrams {
+        datagram.start -= cut;
+    }
+    rest
+}
+
+/// What waits in the queue holds little more memory than it needs.
+fn give_back_slack(arena: &mut Vec<u8>) {
+    if arena.capacity() > 4_096 && arena.capacity() / 4 > arena.len() {
+        arena.shrink_to_fit();
+    }
+}
+
+fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(lengths: &[usize]) -> DatagramsReceived {
+        let mut batch = DatagramsReceived::default();
+        for (n, &len) in lengths.iter().enumerate() {
+            let start = batch.arena.len();
+            batch.arena.resize(start + len, n as u8);
+            let source = SocketAddr::from(([127, 0, 0, 1], 1));
+            batch.datagrams.push(Datagram { start, len, source, received_ns: n as u64 });
+        }
+        batch
+    }
+
+    #[test]
+    fn what_fits() {
+        let check = |lengths: &[usize], free: u32, bound: u32, expect: (usize, u32)| {
+            assert_eq!(fitting(&batch(lengths).datagrams, free, bound), expect, "{lengths:?} {free}/{bound}");
+        };
+        check(&[10, 10, 10], 10, 10, (3, 3));
+        check(&[10, 10, 10], 2, 10, (2, 2));
+        check(&[10, 10, 10], 0, 10, (0, 0));
+        check(&[0, 0], 1, 10, (1, 1));
+        check(&[4_096, 4_097, 1], 3, 10, (2, 3));
+        check(&[65_000, 1], 10, 10, (1, 10));
+        check(&[65_000, 1], 9, 10, (0, 0));
+        check(&[65_000, 1], 17, 100, (2, 17));
+        check(&[], 5, 10, (0, 0));
+    }
+
+    #[test]
+    fn a_split_batch_keeps_every_datagram() {
+        let mut first = batch(&[3, 0, 5, 2]);
+        let rest = split_off(&mut first, 2);
+        let shown = |batch: &DatagramsReceived| -> Vec<Vec<u8>> {
+            batch.datagrams.iter().map(|datagram| batch.bytes_of(datagram).to_vec()).collect()
+        };
+        assert_eq!(shown(&first), [vec![0, 0, 0], vec![]]);
+        assert_eq!(shown(&rest), [vec![2; 5], vec![3; 2]]);
+        let rest = split_off(&mut first, 2);
+        assert_eq!((first.datagrams.len(), rest.datagrams.len()), (2, 0));
+    }
+}
