@@ -12,6 +12,10 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
+// --- intake
+mod audit_http;
+pub mod audit_http_ingestor;
+
 // --- between intake and destinations
 pub mod journal;
 pub mod sink;

@@ -82,6 +82,11 @@ impl fmt::Debug for DatagramsReceived {
     }
 }
 
+/// The intake takes nothing from now on; answered when what it had taken is on disk or refused.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Close;
+
 /// The app directory has a new table of names.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
