@@ -237,9 +237,13 @@ impl AuditHttpIngestor {
             ctx.spawn(renewal.into_actor(self).map(|renewed, actor, _| match renewed {
                 Ok(Ok(true)) => info!(actor.log, "audit API: new certificate for new connections"),
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => warn!(actor.log, "audit API: the changed certificate cannot be used, the old one stays";
-                    "error" => %error),
-                Err(error) => warn!(actor.log, "audit API: cannot look at the certificate"; "error" => %error),
+                Ok(Err(error)) => {
+                    warn!(actor.log, "audit API: the changed certificate cannot be used, the old one stays";
+                    "error" => %error)
+                }
+                Err(error) => {
+                    warn!(actor.log, "audit API: cannot look at the certificate"; "error" => %error)
+                }
             }));
         }
     }

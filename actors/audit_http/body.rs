@@ -32,7 +32,9 @@ pub async fn read(
     if declared.is_some_and(|declared| declared > bytes_max as u64) {
         return Err(BodyError::TooLarge);
     }
-    tokio::time::timeout(patience, collect(payload, declared, bytes_max)).await.unwrap_or(Err(BodyError::Slow))
+    tokio::time::timeout(patience, collect(payload, declared, bytes_max))
+        .await
+        .unwrap_or(Err(BodyError::Slow))
 }
 
 async fn collect(payload: &mut Payload, declared: Option<u64>, bytes_max: usize) -> Result<Bytes, BodyError> {

@@ -41,7 +41,8 @@ impl Cors {
                 is_preflight.then_some("Access-Control-Request-Headers")
             }
             Self::Only(allowed) => {
-                let known = |origin: &&HeaderValue| allowed.iter().any(|one| one.as_bytes() == origin.as_bytes());
+                let known =
+                    |origin: &&HeaderValue| allowed.iter().any(|one| one.as_bytes() == origin.as_bytes());
                 if let Some(origin) = origin.filter(known) {
                     headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
                 }

@@ -152,7 +152,8 @@ impl Intake {
             announced.finish(Outcome::NoRoom);
             return Taken::NoRoom;
         };
-        let stream = if is_screenshot && self.screenshots { Stream::Screenshots } else { Stream::AuditEvents };
+        let stream =
+            if is_screenshot && self.screenshots { Stream::Screenshots } else { Stream::AuditEvents };
         let Some(append) = self.append(stream, body) else {
             account.shed("queue_full");
             announced.finish(Outcome::NoRoom);
@@ -209,7 +210,8 @@ impl Intake {
     fn now_ns(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let last = self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        let last =
+            self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
         now.max(last.unwrap_or_default() + 1)
     }
 }

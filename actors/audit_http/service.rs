@@ -51,7 +51,11 @@ pub struct Service {
 }
 
 /// Answers every request.
-pub async fn answer(request: HttpRequest, payload: web::Payload, service: web::Data<Service>) -> HttpResponse {
+pub async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    service: web::Data<Service>,
+) -> HttpResponse {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let received_at = rfc3339(i64::try_from(now.as_millis()).unwrap_or_default());
     let routed = AssertUnwindSafe(service.route(&request, payload.into_inner(), &received_at));
@@ -101,9 +105,7 @@ impl Service {
         } else {
             let read = body::read(payload, declared(request), self.body_bytes_max, self.body_timeout).await;
             match read {
-                Err(BodyError::TooLarge) => {
-                    (Warning::TooLarge, "too_large", Reply::too_large(received_at))
-                }
+                Err(BodyError::TooLarge) => (Warning::TooLarge, "too_large", Reply::too_large(received_at)),
                 Err(BodyError::Slow) => (Warning::Incomplete, "incomplete", Reply::body_slow(received_at)),
                 Err(BodyError::Cut) => (Warning::Incomplete, "incomplete", Reply::body_cut(received_at)),
                 Ok(_) if !is_plain_json(request) => {
@@ -170,8 +172,11 @@ impl Service {
         if self.trusted_proxies.is_empty() {
             return peer.to_canonical();
         }
-        let values: Vec<&str> =
-            request.headers().get_all(FORWARDED_FOR).map(|value| value.to_str().unwrap_or_default()).collect();
+        let values: Vec<&str> = request
+            .headers()
+            .get_all(FORWARDED_FOR)
+            .map(|value| value.to_str().unwrap_or_default())
+            .collect();
         client::address(peer, &self.trusted_proxies, values.into_iter())
     }
 

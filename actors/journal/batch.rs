@@ -47,6 +47,17 @@ impl RecordBatch {
         self.end.saturating_sub(HEADER_BYTES)
     }
 
+    /// The records in order, for the tests of whoever makes them.
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = HEADER_BYTES;
+        (0..self.records).map_while(move |_| {
+            let data = record_at(&self.buffer, at)?;
+            at += LENGTH_BYTES + data.len();
+            Some(data)
+        })
+    }
+
     /// Forgets the records, keeps the allocation.
     pub fn clear(&mut self) {
         self.end = self.end.min(HEADER_BYTES);
