@@ -4,7 +4,7 @@
 //! Sends: `Append`; a client gets its 202 when that is answered, which is when the event is on disk.
 //! Keeps: recent events (duplicates), counts per client address, the certificate in use; all bounded.
 //! When full: 503 with `retry-after`, counted as shed; per-address and queue limits answer 429.
-//! When it fails: a panic starts a new server on the same listener, while the old one ends what it has begun.
+//! When it fails: requests go on while the actor restarts; a server that ended gets a successor on the same listener.
 //!
 //! The server's own threads answer requests from what they share ([`Service`]); the actor starts and stops
 //! them, renews the certificate and says what was counted. Contract: `audit-api.md`.
@@ -21,6 +21,7 @@ use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use slog::{Logger, error, info, warn};
+use tokio::sync::watch;
 
 use crate::audit_http::cors::Cors;
 use crate::audit_http::intake::Intake;
@@ -100,8 +101,15 @@ pub struct AuditHttpIngestor {
     service: Arc<Service>,
     meter: ActorMeter,
     log: Logger,
-    server: Option<ServerHandle>,
+    server: Option<Running>,
     ticks: u64,
+}
+
+/// A server at work.
+struct Running {
+    handle: ServerHandle,
+    /// Why it ended, once it has.
+    ended: watch::Receiver<Option<String>>,
 }
 
 /// Warnings are said and gauges set this often.
@@ -109,7 +117,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The certificate's files are looked at every so many ticks.
 const TICKS_PER_RENEWAL: u64 = 10;
 /// A server that could not start is tried again after this.
-const START_PAUSE: Duration = Duration::from_secs(1);
+const START_PAUSE: Duration = Duration::from_millis(200);
 /// A server that stops gives its requests so long to end.
 const STOP_PATIENCE_SECONDS: u64 = 5;
 
@@ -183,15 +191,35 @@ impl AuditHttpIngestor {
                 return;
             }
         };
-        self.server = Some(server.handle());
-        // Not the actor's own future: when the actor panics, requests under way are to be answered still.
-        let running = actix_rt::spawn(server);
-        ctx.spawn(running.into_actor(self).map(|ended, actor, ctx| {
-            if actor.server.take().is_some() {
-                error!(actor.log, "audit API: the server ended, starting another"; "result" => ?ended);
-                ctx.run_later(START_PAUSE, Self::serve);
-            }
+        let handle = server.handle();
+        let (end, ended) = watch::channel(None);
+        // Not the actor's own future: its panic is no reason to cut off those who are being answered.
+        actix_rt::spawn(async move {
+            let result = server.await;
+            end.send_replace(Some(format!("{result:?}")));
+        });
+        self.server = Some(Running { handle, ended });
+        self.watch(ctx);
+    }
+
+    /// Starts another server when this one ends.
+    fn watch(&self, ctx: &mut Context<Self>) {
+        let Some(running) = &self.server else { return };
+        let mut ended = running.ended.clone();
+        let end = async move { ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) };
+        ctx.spawn(end.into_actor(self).map(|end, actor, ctx| {
+            error!(actor.log, "audit API: the server ended, starting another"; "result" => ?end);
+            actor.server = None;
+            ctx.run_later(START_PAUSE, Self::serve);
         }));
+    }
+
+    /// Ends the server behind the actor's back.
+    #[cfg(test)]
+    pub(crate) fn end_server(&self) {
+        if let Some(running) = &self.server {
+            actix_rt::spawn(running.handle.stop(true));
+        }
     }
 
     fn server(&self) -> Result<Server, String> {
@@ -216,13 +244,6 @@ impl AuditHttpIngestor {
             None => server.listen(listener),
         };
         Ok(server.map_err(|error| error.to_string())?.run())
-    }
-
-    /// Ends the server without waiting: it goes on with what it has begun.
-    fn stop_server(&mut self) {
-        if let Some(server) = self.server.take() {
-            actix_rt::spawn(server.stop(true));
-        }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -253,20 +274,23 @@ impl Actor for AuditHttpIngestor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.serve(ctx);
+        // After a panic the server is still there: it shares nothing with the actor that a panic could harm.
+        if self.server.is_some() {
+            self.watch(ctx);
+        } else {
+            self.serve(ctx);
+        }
         ctx.run_interval(TICK, Self::tick);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.stop_server();
+        if let Some(running) = self.server.take() {
+            actix_rt::spawn(running.handle.stop(true));
+        }
     }
 }
 
-impl Supervised for AuditHttpIngestor {
-    fn restarting(&mut self, _: &mut Self::Context) {
-        self.stop_server();
-    }
-}
+impl Supervised for AuditHttpIngestor {}
 
 impl Handler<Parcel<Close>> for AuditHttpIngestor {
     type Result = ResponseFuture<()>;

@@ -11,7 +11,7 @@ use butler_sos_domain::audit::AuditRecord;
 
 use crate::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
 use crate::message::{Append, AppendRefused, Close, Stream};
-use crate::metric::{ActorMeter, IntakeMeter, Metrics};
+use crate::metric::{ActorMeter, Metrics};
 use crate::outlet::{Outlet, Parcel};
 use crate::supervisor::{RestartPolicy, Supervision};
 use crate::testing::{Probe, discard_log};
@@ -23,7 +23,7 @@ pub fn event(n: u32) -> String {
 
 pub fn event_of_type(event_type: &str, n: u32) -> String {
     format!(
-        r#"{{"schemaVersion":1,"eventId":"00000000-0000-4000-8000-{n:012}","timestamp":"2026-11-20T10:11:12.345Z","type":"{event_type}","source":{{"kind":"qlik-sense-extension","name":"audit-qs","version":"0.4.0"}},"payload":{{"context":{{"user":"LAB\\goran"}},"event":{{"screenshotUrl":"https://qlik.test/a.png"}}}}}}"#
+        r#"{{"schemaVersion":1,"eventId":"00000000-0000-4000-8000-{n:012}","timestamp":"2026-11-20T10:11:12.345Z","type":"{event_type}","source":{{"kind":"qlik-sense-extension","name":"audit-qs","version":"0.4.0"}},"payload":{{"context":{{"user":"LAB\\goran"}},"event":{{"selectionTxnId":"11111111-2222-4333-8444-555555555555","screenshotUrl":"https://qlik.test/a.png"}}}}}}"#
     )
 }
 
@@ -35,7 +35,6 @@ pub struct Bench {
     pub close: Outlet<Close>,
     pub appended: Arc<Mutex<Vec<Append>>>,
     pub metrics: Metrics,
-    pub intake: IntakeMeter,
     pub actor: ActorMeter,
 }
 
@@ -72,19 +71,23 @@ impl Bench {
         appended: Arc<Mutex<Vec<Append>>>,
         metrics: Metrics,
     ) -> Self {
+        Self::start_logged(config, recent, to_journal, appended, metrics, discard_log())
+    }
+
+    pub fn start_logged(
+        config: AuditHttpConfig,
+        recent: &[String],
+        to_journal: Outlet<Append>,
+        appended: Arc<Mutex<Vec<Append>>>,
+        metrics: Metrics,
+        log: slog::Logger,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (intake, actor) = (metrics.intake("audit_events"), metrics.actor("audit_http_ingestor"));
-        let ingestor = AuditHttpIngestor::new(
-            config,
-            listener,
-            to_journal,
-            intake.clone(),
-            actor.clone(),
-            discard_log(),
-            recent,
-        )
-        .unwrap();
+        let ingestor =
+            AuditHttpIngestor::new(config, listener, to_journal, intake.clone(), actor.clone(), log, recent)
+                .unwrap();
         let supervision = Supervision {
             policy: RestartPolicy { backoff: Duration::from_millis(1), ..RestartPolicy::default() },
             log: discard_log(),
@@ -94,7 +97,7 @@ impl Bench {
         };
         let addr = supervision.start(&actix_rt::Arbiter::current(), actor.clone(), move || ingestor);
         let close = Outlet::new(addr.clone().recipient::<Parcel<Close>>(), 1);
-        Self { address, addr, close, appended, metrics, intake, actor }
+        Self { address, addr, close, appended, metrics, actor }
     }
 
     /// Sends a request as it is and reads the answer, on a thread of its own.
@@ -217,10 +220,6 @@ impl Client {
     pub fn ask(&mut self, request: &[u8]) -> Got {
         self.write(request);
         read_answer(&mut self.0, request.starts_with(b"HEAD"))
-    }
-
-    pub fn read(&mut self) -> Got {
-        read_answer(&mut self.0, false)
     }
 }
 

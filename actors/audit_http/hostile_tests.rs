@@ -174,9 +174,7 @@ async fn shapes_that_break_parsers() {
     ] {
         let got = bench.post_event(&body).await;
         check_shape(&got).unwrap_or_else(|error| panic!("{name}: {error}"));
-        if expect != got.status {
-            println!("{name}: {} {}", got.status, &got.body[..got.body.len().min(300)]);
-        }
+        assert_eq!(got.status, expect, "{name}: {}", &got.body[..got.body.len().min(300)]);
     }
     bench.assert_conserved();
 }

@@ -27,4 +27,8 @@ mod golden_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

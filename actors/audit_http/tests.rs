@@ -100,7 +100,7 @@ async fn every_answer_has_its_shape_and_headers() {
         (request("POST", "/api/v1/audit-event", &encoded, b"{}"), 415, "Unsupported media type"),
         (request("POST", "/api/v1/audit-event", &[TOKEN, JSON], b""), 400, "Schema validation failed"),
     ] {
-        let what = String::from_utf8_lossy(&request[..60]).into_owned();
+        let what = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
         let got = bench.send(request).await;
         let body = got.json();
         assert_eq!((got.status, body["reason"].as_str()), (status, Some(reason)), "{what} {got:?}");
@@ -336,13 +336,19 @@ async fn a_journal_that_panics_is_500_without_its_words() {
 
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-struct Break;
+enum Break {
+    Actor,
+    Server,
+}
 
 impl Handler<Break> for crate::audit_http_ingestor::AuditHttpIngestor {
     type Result = ();
 
-    fn handle(&mut self, _: Break, _: &mut Self::Context) {
-        panic!("a test wants it");
+    fn handle(&mut self, what: Break, _: &mut Self::Context) {
+        match what {
+            Break::Actor => panic!("a test wants it"),
+            Break::Server => self.end_server(),
+        }
     }
 }
 
@@ -352,13 +358,12 @@ async fn a_panic_of_the_actor_costs_no_event() {
     let body = event(1);
     let broken = async {
         until(|| bench.appended.lock().unwrap().len() == 1).await;
-        assert!(bench.addr.send(Break).await.is_err());
+        assert!(bench.addr.send(Break::Actor).await.is_err());
         until(|| bench.actor.restarts.get() == 1).await;
         gate.add_permits(10);
     };
     let (first, ()) = tokio::join!(bench.post_event(&body), broken);
     assert_eq!(first.status, 202);
-    // The same listener, a new server, and still the same memory of events.
     for _ in 0..20 {
         assert_eq!(bench.post_event(&event(1)).await.status, 202);
     }
@@ -381,4 +386,23 @@ async fn any_origin_and_repeated_versions() {
     let at = sent.iter().rposition(|byte| *byte == b'?').unwrap();
     sent[at] = 0xff;
     assert_eq!(bench.send(sent).await.json()["compatible"], false);
+}
+
+#[actix_rt::test]
+async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
+    let bench = Bench::start(unlimited());
+    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    // The actor that watches is not the one that started the server.
+    assert!(bench.addr.send(Break::Actor).await.is_err());
+    bench.addr.send(Break::Server).await.unwrap();
+    let address = bench.address;
+    let sent = request("POST", "/api/v1/audit-event", &PLAIN, event(2).as_bytes());
+    let attempt = move || {
+        // Connections that the ending server still took are closed without an answer.
+        while std::panic::catch_unwind(|| Client::connect(address).ask(&sent)).is_err() {}
+    };
+    actix_rt::task::spawn_blocking(attempt).await.unwrap();
+    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    assert_eq!(bench.stored().len(), 2);
+    bench.assert_conserved();
 }
