@@ -58,7 +58,6 @@ pub enum Taken {
 }
 
 impl Intake {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the actor's constructor")]
     pub fn new(
         to_journal: Outlet<Append>,
         recent: Recent,

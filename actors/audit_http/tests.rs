@@ -406,3 +406,39 @@ async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
     assert_eq!(bench.stored().len(), 2);
     bench.assert_conserved();
 }
+
+#[actix_rt::test]
+async fn a_slow_head_is_not_waited_for() {
+    let bench = Bench::start(AuditHttpConfig { header_timeout: Duration::from_millis(50), ..unlimited() });
+    let got = bench.send("POST /api/v1/audit-event HTTP/1.1\r\nHost: a").await;
+    assert_eq!(got.status, 408);
+    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    // It was no POST yet.
+    assert_eq!(bench.counts()["received"], 1);
+}
+
+#[actix_rt::test]
+async fn many_at_once_are_each_stored_once() {
+    let bench = Bench::start(unlimited());
+    let address = bench.address;
+    let clients = (0..16).map(|client| {
+        actix_rt::task::spawn_blocking(move || {
+            let mut connection = Client::connect(address);
+            // Every event is sent by two clients.
+            for n in 0..50 {
+                let sent = event(client / 2 * 1_000 + n);
+                let got = connection.ask(&request("POST", "/api/v1/audit-event", &PLAIN, sent.as_bytes()));
+                assert_eq!(got.status, 202);
+            }
+        })
+    });
+    for client in futures_util::future::join_all(clients).await {
+        client.unwrap();
+    }
+    let mut bodies: Vec<_> = bench.stored().into_iter().map(|(_, body)| body).collect();
+    assert_eq!(bodies.len(), 400);
+    bodies.sort_unstable();
+    bodies.dedup();
+    assert_eq!((bodies.len(), bench.counts()["rejected duplicate"]), (400, 400));
+    bench.assert_conserved();
+}
