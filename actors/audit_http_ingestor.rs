@@ -297,9 +297,9 @@ impl Handler<Parcel<Close>> for AuditHttpIngestor {
 
     /// The server goes on until the actor or the process ends, so that clients are told 503 and not refused.
     fn handle(&mut self, parcel: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
-        let intake = Arc::clone(&self.service.intake);
+        let answered = self.service.intake.close();
         Box::pin(async move {
-            intake.close().await;
+            answered.await;
             drop(parcel.passage);
         })
     }

@@ -101,14 +101,11 @@ impl Intake {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Takes nothing from now on; done when what was under way is answered.
-    pub async fn close(&self) {
-        if !self.closed.swap(true, Ordering::SeqCst)
-            && let Ok(all) = self.room.acquire_many(self.queue_max).await
-        {
-            // Whoever looked at `closed` a moment before finds no room either.
-            all.forget();
-        }
+    /// Takes nothing from this moment on; the future ends when what was under way is answered.
+    pub fn close(&self) -> impl Future<Output = ()> + 'static {
+        self.closed.store(true, Ordering::SeqCst);
+        let (room, all) = (Arc::clone(&self.room), self.queue_max);
+        async move { drop(room.acquire_many_owned(all).await) }
     }
 
     /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
@@ -146,7 +143,9 @@ impl Intake {
             account.rejected("queue_rate_limit");
             return Taken::RateLimited(exceeded);
         }
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+        // Closing waits for those who have room, so whoever gets it later must see that it is closed.
+        let room = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.is_closed());
+        let Some(room) = room else {
             account.shed(if self.is_closed() { "draining" } else { "queue_full" });
             announced.finish(Outcome::NoRoom);
             return Taken::NoRoom;
