@@ -29,6 +29,8 @@ pub mod sink;
 // --- intake
 pub mod allowed_sources;
 pub mod app_directory;
+mod audit_http;
+pub mod audit_http_ingestor;
 pub mod datagram_filter;
 #[cfg(test)]
 mod intake_tests;

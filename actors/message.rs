@@ -82,7 +82,8 @@ impl fmt::Debug for DatagramsReceived {
     }
 }
 
-/// Take no more in; answered when everything that was taken before is on its way to the journal.
+/// The intake takes nothing from now on; answered when what it had taken is on disk, refused,
+/// or on its way to the journal.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Close;

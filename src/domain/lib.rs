@@ -15,6 +15,8 @@ pub mod user_agent;
 
 // --- audit events
 pub mod audit;
+pub mod rate_window;
+pub mod throttle;
 
 // --- files of events
 pub mod file_name;

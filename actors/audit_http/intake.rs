@@ -1,0 +1,259 @@
+//! From a body to the journal: content, duplicates, limits, and the count of it all.
+//!
+//! Each POST is one event received, and ends as exactly one of these, whatever the client or a panic does:
+//!
+//! | counted as | when |
+//! |---|---|
+//! | stored | the journal has it (counted there) |
+//! | rejected | by reason: `rate_limit`, `unauthorized`, `too_large`, `media_type`, `incomplete`, `not_json`, `schema`, `constraints`, `version`, `payload`, `duplicate`, `queue_rate_limit`, `poison` |
+//! | shed | by reason: `queue_full`, `draining`, `actor_panic`; `journal_full`, `journal_disk` (counted by the journal) |
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope, payload, version};
+use butler_sos_domain::rate_window::{Exceeded, RateWindows};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::recent::{Announced, Fingerprint, Met, Outcome, Recent, outcome};
+use crate::guard::guard;
+use crate::journal::batch::RecordBatch;
+use crate::message::{Append, Stream};
+use crate::metric::{ActorMeter, IntakeMeter};
+use crate::outlet::{Outlet, Passage};
+
+/// Bytes of a record around the body.
+const RECORD_OVERHEAD: usize = 80;
+
+/// What all threads share.
+pub struct Intake {
+    to_journal: Outlet<Append>,
+    recent: Recent,
+    /// One permit for each event between here and the journal's answer.
+    room: Arc<Semaphore>,
+    queue_max: u32,
+    queue_rate: Option<Mutex<RateWindows<()>>>,
+    closed: AtomicBool,
+    screenshots: bool,
+    meter: IntakeMeter,
+    actor: ActorMeter,
+    panicked: Counter,
+    since: Instant,
+    last_ns: AtomicU64,
+}
+
+/// How an event with a complete body ended.
+#[derive(Debug, PartialEq)]
+pub enum Taken {
+    /// On disk. False: it came without an Audit.qs version.
+    Stored {
+        has_version: bool,
+    },
+    Refused(Refusal),
+    RateLimited(Exceeded),
+    NoRoom,
+    Failed,
+}
+
+impl Intake {
+    pub fn new(
+        to_journal: Outlet<Append>,
+        recent: Recent,
+        queue_max: u32,
+        queue_per_minute: Option<u32>,
+        screenshots: bool,
+        meter: IntakeMeter,
+        actor: ActorMeter,
+    ) -> Self {
+        let queue_max = queue_max.max(1);
+        Self {
+            to_journal,
+            recent,
+            room: Arc::new(Semaphore::new(queue_max as usize)),
+            queue_max,
+            queue_rate: queue_per_minute.map(|limit| Mutex::new(RateWindows::new(limit, 1))),
+            closed: AtomicBool::new(false),
+            screenshots,
+            panicked: meter.shed("actor_panic"),
+            meter,
+            actor,
+            since: Instant::now(),
+            last_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// One more POST; its account is settled by the reason that it ends with.
+    pub fn account(&self) -> Account {
+        self.meter.received.inc();
+        self.actor.received.inc();
+        Account { meter: self.meter.clone(), is_open: true }
+    }
+
+    /// Events between here and the journal's answer, and their bound.
+    pub fn depth(&self) -> (u32, u32) {
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(self.queue_max);
+        (self.queue_max.saturating_sub(free), self.queue_max)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Takes nothing from this moment on; the future ends when what was under way is answered.
+    pub fn close(&self) -> impl Future<Output = ()> + 'static {
+        self.closed.store(true, Ordering::SeqCst);
+        let (room, all) = (Arc::clone(&self.room), self.queue_max);
+        async move { drop(room.acquire_many_owned(all).await) }
+    }
+
+    /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
+    pub async fn take(self: &Arc<Self>, body: &[u8], version: Option<&str>, account: Account) -> Taken {
+        let checked = guard(|| {
+            audit::check(body, version)
+                .map(|accepted| (accepted.is_screenshot(), accepted.audit_qs_version.is_some()))
+        });
+        let (is_screenshot, has_version) = match checked {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(refusal)) => {
+                account.rejected(refusal_label(&refusal));
+                return Taken::Refused(refusal);
+            }
+            Err(_) => {
+                account.rejected("poison");
+                return Taken::Failed;
+            }
+        };
+        if self.is_closed() {
+            account.shed("draining");
+            return Taken::NoRoom;
+        }
+        let announced = match self.recent.announce(Fingerprint::of(body)) {
+            Ok(announced) => announced,
+            Err(met) => {
+                account.rejected("duplicate");
+                return match met {
+                    Met::Stored => Taken::Stored { has_version },
+                    Met::UnderWay(awaited) => self.taken(outcome(awaited).await, has_version),
+                };
+            }
+        };
+        if let Err(exceeded) = self.count_queue_rate() {
+            account.rejected("queue_rate_limit");
+            return Taken::RateLimited(exceeded);
+        }
+        // Closing waits for those who have room, so whoever gets it later must see that it is closed.
+        let room = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.is_closed());
+        let Some(room) = room else {
+            account.shed(if self.is_closed() { "draining" } else { "queue_full" });
+            announced.finish(Outcome::NoRoom);
+            return Taken::NoRoom;
+        };
+        let stream =
+            if is_screenshot && self.screenshots { Stream::Screenshots } else { Stream::AuditEvents };
+        let Some(append) = self.append(stream, body) else {
+            account.shed("queue_full");
+            announced.finish(Outcome::NoRoom);
+            return Taken::NoRoom;
+        };
+        let awaited = announced.awaited();
+        let passage = account.pass_on(self.panicked.clone());
+        actix_rt::spawn(Arc::clone(self).store(append, passage, announced, room));
+        self.taken(outcome(awaited).await, has_version)
+    }
+
+    /// On its own, so that an event on its way is stored and counted when its client has gone.
+    async fn store(
+        self: Arc<Self>,
+        append: Append,
+        passage: Passage,
+        announced: Announced,
+        room: OwnedSemaphorePermit,
+    ) {
+        self.actor.sent.inc();
+        let outcome = match self.to_journal.ask_with(append, passage).await {
+            Ok(Ok(_)) => Outcome::Stored,
+            Ok(Err(_)) => Outcome::NoRoom,
+            Err(_) => Outcome::Lost,
+        };
+        announced.finish(outcome);
+        drop(room);
+    }
+
+    fn append(&self, stream: Stream, body: &[u8]) -> Option<Append> {
+        let mut records = RecordBatch::with_capacity(body.len() + RECORD_OVERHEAD);
+        let record = AuditRecord::received(self.now_ns(), body);
+        records.push_with(|out| record.encode_into(out)).ok()?;
+        Some(Append { stream, records })
+    }
+
+    fn taken(&self, outcome: Outcome, has_version: bool) -> Taken {
+        match outcome {
+            Outcome::Stored => Taken::Stored { has_version },
+            Outcome::NoRoom => Taken::NoRoom,
+            // While the process stops, the journal may be gone before this.
+            Outcome::Lost if self.is_closed() => Taken::NoRoom,
+            Outcome::Lost => Taken::Failed,
+        }
+    }
+
+    fn count_queue_rate(&self) -> Result<(), Exceeded> {
+        let Some(rate) = &self.queue_rate else { return Ok(()) };
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        rate.lock().unwrap_or_else(PoisonError::into_inner).count((), now_ms)
+    }
+
+    /// Unix nanoseconds, strictly increasing within the process.
+    fn now_ns(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let last =
+            self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        now.max(last.unwrap_or_default() + 1)
+    }
+}
+
+fn refusal_label(refusal: &Refusal) -> &'static str {
+    match refusal.reason {
+        constraints::REASON => "constraints",
+        version::REASON => "version",
+        payload::REASON => "payload",
+        envelope::REASON if refusal.outcome == "dropped" => "schema",
+        _ => "not_json",
+    }
+}
+
+/// One event received whose end is not counted yet. Dropped open, its client went away in the middle.
+pub struct Account {
+    meter: IntakeMeter,
+    is_open: bool,
+}
+
+impl Account {
+    pub fn rejected(mut self, reason: &'static str) {
+        self.is_open = false;
+        self.meter.rejected(reason).inc();
+    }
+
+    pub fn shed(mut self, reason: &'static str) {
+        self.is_open = false;
+        self.meter.shed(reason).inc();
+    }
+
+    /// From here on the passage answers for the event.
+    fn pass_on(mut self, lost: Counter) -> Passage {
+        self.is_open = false;
+        let mut passage = Passage::default();
+        passage.answers_for(1, lost);
+        passage
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.meter.rejected("incomplete").inc();
+        }
+    }
+}

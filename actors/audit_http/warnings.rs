@@ -1,0 +1,86 @@
+//! What is said about clients: one line per source address and minute, with the count.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use butler_sos_domain::throttle::Throttle;
+use slog::{Logger, warn};
+
+/// Pairs of warning and source that are remembered.
+const SUBJECTS_MAX: usize = 4_096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Warning {
+    Unauthorized,
+    NoVersion,
+    RateLimited,
+    TooLarge,
+    MediaType,
+    Incomplete,
+    Content,
+    QueueRateLimited,
+    NoRoom,
+    /// The queue is filled above its threshold; not of one source.
+    QueueFilling,
+}
+
+impl Warning {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "audit API: missing or wrong token",
+            Self::NoVersion => "audit API: events without an Audit.qs version are accepted",
+            Self::RateLimited => "audit API: a client sends more than it may in a minute",
+            Self::TooLarge => "audit API: a body is larger than allowed",
+            Self::MediaType => "audit API: a body is not plain application/json",
+            Self::Incomplete => "audit API: a body was cut off or too slow",
+            Self::Content => "audit API: an event was refused",
+            Self::QueueRateLimited => "audit API: more events than the queue's limit in a minute",
+            Self::NoRoom => "audit API: no room for an event",
+            Self::QueueFilling => "audit API: the queue to the journal fills up",
+        }
+    }
+}
+
+/// The source that warnings of no one source are counted under.
+type Source = Option<IpAddr>;
+
+pub struct Warnings {
+    log: Logger,
+    since: Instant,
+    throttle: Mutex<Throttle<(Warning, Source)>>,
+}
+
+impl Warnings {
+    pub fn new(log: Logger) -> Self {
+        Self { log, since: Instant::now(), throttle: Mutex::new(Throttle::new(SUBJECTS_MAX)) }
+    }
+
+    pub fn note(&self, warning: Warning, source: Source, reason: &str) {
+        let now_ms = self.now_ms();
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = throttle.note((warning, source), now_ms);
+        drop(throttle);
+        if let Some(count) = count {
+            self.say(warning, source, count, reason);
+        }
+    }
+
+    /// Says what was counted and is a minute old.
+    pub fn flush(&self) {
+        let now_ms = self.now_ms();
+        let due = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).due(now_ms);
+        for ((warning, source), count) in due {
+            self.say(warning, source, count, "");
+        }
+    }
+
+    fn say(&self, warning: Warning, source: Source, count: u64, reason: &str) {
+        let source = source.map_or_else(|| "-".to_owned(), |source| source.to_string());
+        warn!(self.log, "{}", warning.words(); "source" => source, "count" => count, "reason" => reason);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

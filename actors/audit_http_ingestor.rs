@@ -1,0 +1,306 @@
+//! Audit events from HTTP to the journal.
+//!
+//! Receives: HTTP(S) requests on a listener that is already bound; `Close`.
+//! Sends: `Append`; a client gets its 202 when that is answered, which is when the event is on disk.
+//! Keeps: recent events (duplicates), counts per client address, the certificate in use; all bounded.
+//! When full: 503 with `retry-after`, counted as shed; per-address and queue limits answer 429.
+//! When it fails: requests go on while the actor restarts; a server that ended gets a successor on the same listener.
+//!
+//! The server's own threads answer requests from what they share ([`Service`]); the actor starts and stops
+//! them, renews the certificate and says what was counted. Contract: `audit-api.md`.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::KeepAlive;
+use actix_web::{App, HttpServer, web};
+use butler_sos_domain::rate_window::RateWindows;
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use slog::{Logger, error, info, warn};
+use tokio::sync::watch;
+
+use crate::audit_http::cors::Cors;
+use crate::audit_http::intake::Intake;
+use crate::audit_http::recent::Recent;
+use crate::audit_http::service::{Service, answer};
+use crate::audit_http::tls::Tls;
+use crate::audit_http::token::Token;
+use crate::audit_http::warnings::Warnings;
+use crate::message::{Append, Close};
+use crate::metric::{ActorMeter, IntakeMeter};
+use crate::outlet::{Outlet, Parcel};
+
+pub use crate::audit_http::tls::{TlsConfig, TlsError, TlsVersion};
+
+/// `Butler-SOS.auditEvents`, `Pipeline.audit`, `Pipeline.actors.auditHttpIngestor`.
+pub struct AuditHttpConfig {
+    pub tls: Option<TlsConfig>,
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// `apiToken`; empty or none asks for no token.
+    pub api_token: Option<SecretString>,
+    /// `cors.allowedOrigins`.
+    pub allowed_origins: Vec<String>,
+    /// `rateLimit.maxPerMinute`, when that limit is on.
+    pub client_per_minute: Option<u32>,
+    pub rate_limit_entries_max: usize,
+    pub trusted_proxies: Vec<IpNet>,
+    /// `queue.messageQueue.maxSize`: events between here and the journal's answer.
+    pub queue_max: u32,
+    /// `queue.messageQueue.backpressureThreshold`.
+    pub backpressure_percent: u8,
+    /// `queue.rateLimit.maxMessagesPerMinute`, when that limit is on.
+    pub queue_per_minute: Option<u32>,
+    pub body_bytes_max: usize,
+    pub connections_max: usize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    /// Zero: one request a connection.
+    pub keep_alive: Duration,
+    pub deduplicate_entries_max: usize,
+    /// Screenshot events go to the stream `screenshots`.
+    pub screenshots: bool,
+}
+
+impl Default for AuditHttpConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            threads: 2,
+            api_token: None,
+            allowed_origins: Vec::new(),
+            client_per_minute: Some(300),
+            rate_limit_entries_max: 65_536,
+            trusted_proxies: Vec::new(),
+            queue_max: 10_000,
+            backpressure_percent: 80,
+            queue_per_minute: None,
+            body_bytes_max: 1024 * 1024,
+            connections_max: 4_096,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            deduplicate_entries_max: 100_000,
+            screenshots: false,
+        }
+    }
+}
+
+/// The actor.
+pub struct AuditHttpIngestor {
+    threads: usize,
+    connections_max: usize,
+    header_timeout: Duration,
+    keep_alive: Duration,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    service: Arc<Service>,
+    meter: ActorMeter,
+    log: Logger,
+    server: Option<Running>,
+    ticks: u64,
+}
+
+/// A server at work.
+struct Running {
+    handle: ServerHandle,
+    /// Why it ended, once it has.
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// Warnings are said and gauges set this often.
+const TICK: Duration = Duration::from_secs(1);
+/// The certificate's files are looked at every so many ticks.
+const TICKS_PER_RENEWAL: u64 = 10;
+/// A server that could not start is tried again after this.
+const START_PAUSE: Duration = Duration::from_millis(200);
+/// A server that stops gives its requests so long to end.
+const STOP_PATIENCE_SECONDS: u64 = 5;
+
+impl AuditHttpIngestor {
+    /// An actor that will serve `listener`. `recent` are the bodies of events that are on disk, the newest
+    /// last: one of them that is sent again is not stored again.
+    ///
+    /// # Errors
+    /// When the certificate, the key or the client CA cannot be used.
+    pub fn new<B: AsRef<[u8]>>(
+        config: AuditHttpConfig,
+        listener: TcpListener,
+        to_journal: Outlet<Append>,
+        intake: IntakeMeter,
+        meter: ActorMeter,
+        log: Logger,
+        recent: impl IntoIterator<Item = B>,
+    ) -> Result<Self, TlsError> {
+        let tls = config.tls.map(Tls::new).transpose()?.map(Arc::new);
+        let intake = Intake::new(
+            to_journal,
+            Recent::new(config.deduplicate_entries_max, recent),
+            config.queue_max,
+            config.queue_per_minute,
+            config.screenshots,
+            intake,
+            meter.clone(),
+        );
+        let service = Service {
+            intake: Arc::new(intake),
+            warnings: Warnings::new(log.clone()),
+            token: config.api_token.and_then(|token| Token::new(token.expose_secret())),
+            cors: Cors::new(&config.allowed_origins),
+            trusted_proxies: config.trusted_proxies,
+            client_rate: config
+                .client_per_minute
+                .map(|limit| Mutex::new(RateWindows::new(limit, config.rate_limit_entries_max))),
+            body_bytes_max: config.body_bytes_max,
+            body_timeout: config.body_timeout,
+            backpressure_percent: config.backpressure_percent,
+            is_tls: tls.is_some(),
+            since: Instant::now(),
+            log: log.clone(),
+        };
+        Ok(Self {
+            threads: config.threads.max(1),
+            connections_max: config.connections_max,
+            header_timeout: config.header_timeout,
+            keep_alive: config.keep_alive,
+            listener,
+            tls,
+            service: Arc::new(service),
+            meter,
+            log,
+            server: None,
+            ticks: 0,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    fn serve(&mut self, ctx: &mut Context<Self>) {
+        let server = match self.server() {
+            Ok(server) => server,
+            Err(problem) => {
+                error!(self.log, "audit API: the server cannot start, trying again"; "error" => problem);
+                ctx.run_later(START_PAUSE, Self::serve);
+                return;
+            }
+        };
+        let handle = server.handle();
+        let (end, ended) = watch::channel(None);
+        // Not the actor's own future: its panic is no reason to cut off those who are being answered.
+        actix_rt::spawn(async move {
+            let result = server.await;
+            end.send_replace(Some(format!("{result:?}")));
+        });
+        self.server = Some(Running { handle, ended });
+        self.watch(ctx);
+    }
+
+    /// Starts another server when this one ends.
+    fn watch(&self, ctx: &mut Context<Self>) {
+        let Some(running) = &self.server else { return };
+        let mut ended = running.ended.clone();
+        let end = async move { ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) };
+        ctx.spawn(end.into_actor(self).map(|end, actor, ctx| {
+            error!(actor.log, "audit API: the server ended, starting another"; "result" => ?end);
+            actor.server = None;
+            ctx.run_later(START_PAUSE, Self::serve);
+        }));
+    }
+
+    /// Ends the server behind the actor's back.
+    #[cfg(test)]
+    pub(crate) fn end_server(&self) {
+        if let Some(running) = &self.server {
+            actix_rt::spawn(running.handle.stop(true));
+        }
+    }
+
+    fn server(&self) -> Result<Server, String> {
+        let service = web::Data::from(Arc::clone(&self.service));
+        let listener = self.listener.try_clone().map_err(|error| error.to_string())?;
+        let keep_alive =
+            if self.keep_alive.is_zero() { KeepAlive::Disabled } else { KeepAlive::Timeout(self.keep_alive) };
+        let server =
+            HttpServer::new(move || App::new().app_data(service.clone()).default_service(web::to(answer)))
+                .workers(self.threads)
+                .max_connections(self.connections_max.div_ceil(self.threads))
+                .keep_alive(keep_alive)
+                .client_request_timeout(self.header_timeout)
+                .tls_handshake_timeout(self.header_timeout)
+                .shutdown_timeout(STOP_PATIENCE_SECONDS)
+                .disable_signals();
+        let server = match &self.tls {
+            Some(tls) => {
+                let acceptor = tls.acceptor().map_err(|error| error.to_string())?;
+                server.listen_openssl(listener, acceptor)
+            }
+            None => server.listen(listener),
+        };
+        Ok(server.map_err(|error| error.to_string())?.run())
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let (depth, bound) = self.service.intake.depth();
+        self.meter.set_mailbox(depth, bound);
+        self.service.warnings.flush();
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_RENEWAL)
+            && let Some(tls) = self.tls.clone()
+        {
+            let renewal = actix_rt::task::spawn_blocking(move || tls.renew());
+            ctx.spawn(renewal.into_actor(self).map(|renewed, actor, _| match renewed {
+                Ok(Ok(true)) => info!(actor.log, "audit API: new certificate for new connections"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    warn!(actor.log, "audit API: the changed certificate cannot be used, the old one stays";
+                    "error" => %error)
+                }
+                Err(error) => {
+                    warn!(actor.log, "audit API: cannot look at the certificate"; "error" => %error)
+                }
+            }));
+        }
+    }
+}
+
+impl Actor for AuditHttpIngestor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After a panic the server is still there: it shares nothing with the actor that a panic could harm.
+        if self.server.is_some() {
+            self.watch(ctx);
+        } else {
+            self.serve(ctx);
+        }
+        ctx.run_interval(TICK, Self::tick);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Some(running) = self.server.take() {
+            actix_rt::spawn(running.handle.stop(true));
+        }
+    }
+}
+
+impl Supervised for AuditHttpIngestor {}
+
+impl Handler<Parcel<Close>> for AuditHttpIngestor {
+    type Result = ResponseFuture<()>;
+
+    /// The server goes on until the actor or the process ends, so that clients are told 503 and not refused.
+    fn handle(&mut self, parcel: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
+        let answered = self.service.intake.close();
+        Box::pin(async move {
+            answered.await;
+            drop(parcel.passage);
+        })
+    }
+}
