@@ -15,3 +15,9 @@ pub mod testing;
 // --- between intake and destinations
 pub mod journal;
 pub mod sink;
+
+// --- destinations
+pub mod influx_admin;
+pub mod influx_answer;
+pub mod influx_client;
+pub mod influx_sink;
