@@ -339,7 +339,7 @@ fn sensitive(text: &SecretString) -> Option<HeaderValue> {
 
 /// A path with its query.
 pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+    let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
     for (key, value) in pairs {
         query.append_pair(key, value);
     }

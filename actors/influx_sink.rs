@@ -162,6 +162,13 @@ impl Destination for Influx {
     }
 
     async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        self.write(batch).await
+    }
+}
+
+impl Influx {
+    /// Writes the batch, or a first part of it. After trouble, goes on where it was.
+    async fn write(&mut self, batch: &Batch) -> Result<Delivered, Trouble> {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| Job::encode(batch, &mut *self.encoder, self.body_bytes_max));
         match self.work_off(&mut job).await {
