@@ -24,9 +24,11 @@
 //!       why = field type conflict: input field "F" on measurement "M" is type T, already exists as type U
 //! ```
 //!
-//! `dropped=N` counts one shard: with points in several shards only one of them answers. A shard
-//! never holds less than an hour, so the number is believed when all lines are of one hour.
-//! What cannot be known is asked again in smaller groups: a point written twice is one point.
+//! `dropped=N` counts one shard: with points in several shards only one of them answers. A shard never
+//! holds less than an hour, so the number is believed when all lines are of one hour. It does not count
+//! lines that could not be parsed, and then these are not named either: so it is believed only when every
+//! line is one that can be. What cannot be known is asked again in smaller groups: a point written twice
+//! is one point.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -259,12 +261,15 @@ impl Complaint {
         let (field, rest) = rest.split_once("\" on measurement \"")?;
         let (_, rest) = rest.split_once("\" is type ")?;
         let (kind, _) = rest.split_once(',')?;
-        let holders: Vec<usize> =
-            (0..lines.len()).filter(|&index| holds_field(lines[index], field, kind)).collect();
+        let read: Vec<Option<Line<'_>>> = lines.iter().map(|line| Line::read(line)).collect();
+        let holds = |line: &Option<Line<'_>>| {
+            line.as_ref().is_some_and(|line| line.fields.contains(&(field.as_bytes(), kind)))
+        };
+        let holders: Vec<usize> = (0..lines.len()).filter(|&index| holds(&read[index])).collect();
         if holders.is_empty() {
             return None;
         }
-        if self.is_partial() && self.dropped() == Some(holders.len()) && one_hour(lines) {
+        if self.is_partial() && self.dropped() == Some(holders.len()) && are_of_one_hour(&read) {
             let words = shortened(&self.message);
             let bad = holders.into_iter().map(|index| (index, words.clone())).collect();
             return Some(Finding { bad, again: Vec::new() });
@@ -319,65 +324,97 @@ pub fn halves(lines: usize) -> Finding {
 
 // === reading lines ===
 
-/// Whether a line has this field with a value of this kind.
-fn holds_field(line: &[u8], field: &str, kind: &str) -> bool {
-    let Some(mut rest) = after_unescaped(line, b' ') else { return false };
-    while let Some(value) = after_unescaped(rest, b'=') {
-        let key = &rest[..rest.len() - value.len() - 1];
-        let (found, after) = match value.first() {
-            Some(b'"') => ("string", after_text(value)),
-            Some(_) => {
-                let end = value.iter().position(|byte| matches!(byte, b',' | b' ')).unwrap_or(value.len());
-                (kind_of(&value[..end]), &value[end..])
-            }
-            None => return false,
-        };
-        if key == field.as_bytes() && found == kind {
-            return true;
+/// What an answer may be about.
+struct Line<'l> {
+    /// Name and kind, as InfluxDB names kinds.
+    fields: Vec<(&'l [u8], &'static str)>,
+    time_ns: i64,
+}
+
+impl<'l> Line<'l> {
+    /// Reads a line that every version can read; anything doubtful is `None`.
+    fn read(line: &'l [u8]) -> Option<Self> {
+        let (series, mut rest) = split_unescaped(line, b' ')?;
+        if series.len() > SERIES_BYTES_MAX || !is_series(series) {
+            return None;
         }
-        match after.split_first() {
-            Some((b',', next)) => rest = next,
+        let mut fields = Vec::new();
+        loop {
+            let (key, value) = split_unescaped(rest, b'=')?;
+            let end = match value.first()? {
+                b'"' => text_end(value)?,
+                _ => value.iter().position(|byte| matches!(byte, b',' | b' '))?,
+            };
+            if key.is_empty() {
+                return None;
+            }
+            fields.push((key, kind_of(&value[..end])?));
+            match value[end..].split_first()? {
+                (b',', next) => rest = next,
+                (b' ', time) => {
+                    let time_ns = std::str::from_utf8(time).ok()?.parse().ok()?;
+                    return (TIMES_NS.contains(&time_ns)).then_some(Self { fields, time_ns });
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// InfluxDB takes 65 535 for series and field together.
+const SERIES_BYTES_MAX: usize = 64_000;
+
+/// Times that every version takes.
+const TIMES_NS: std::ops::Range<i64> = i64::MIN + 2..i64::MAX;
+
+fn is_series(series: &[u8]) -> bool {
+    let (measurement, mut rest) = split_unescaped(series, b',').unwrap_or((series, b""));
+    let mut keys = Vec::new();
+    while !rest.is_empty() {
+        let (tag, next) = split_unescaped(rest, b',').unwrap_or((rest, b""));
+        match split_unescaped(tag, b'=') {
+            Some((key, value)) if !key.is_empty() && !value.is_empty() && !keys.contains(&key) => {
+                keys.push(key)
+            }
             _ => return false,
         }
+        rest = next;
     }
-    false
+    !measurement.is_empty() && !series.ends_with(b",")
 }
 
-fn kind_of(value: &[u8]) -> &'static str {
-    match (value.first(), value.last()) {
-        (Some(b't' | b'T' | b'f' | b'F'), _) => "boolean",
-        (_, Some(b'i')) => "integer",
-        (_, Some(b'u')) => "unsigned",
-        _ => "float",
+fn kind_of(value: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(value).ok()?;
+    match (value.first()?, value.last()?) {
+        (b'"', _) => Some("string"),
+        (b't' | b'T' | b'f' | b'F', _) => matches!(text, "true" | "false").then_some("boolean"),
+        (_, b'i') => text[..text.len() - 1].parse::<i64>().ok().map(|_| "integer"),
+        (_, b'u') => text[..text.len() - 1].parse::<u64>().ok().map(|_| "unsigned"),
+        _ => text.parse::<f64>().ok().filter(|value| value.is_finite()).map(|_| "float"),
     }
 }
 
-fn after_unescaped(bytes: &[u8], wanted: u8) -> Option<&[u8]> {
+fn split_unescaped(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
     let at = (0..bytes.len()).find(|&at| bytes[at] == wanted && (at == 0 || bytes[at - 1] != b'\\'))?;
-    bytes.get(at + 1..)
+    Some((&bytes[..at], &bytes[at + 1..]))
 }
 
-/// What stands behind a quoted text.
-fn after_text(value: &[u8]) -> &[u8] {
+/// Where a quoted text ends.
+fn text_end(value: &[u8]) -> Option<usize> {
     let mut at = 1;
-    while let Some(byte) = value.get(at) {
-        match byte {
+    loop {
+        match value.get(at)? {
             b'\\' => at += 2,
-            b'"' => return &value[at + 1..],
+            b'"' => return Some(at + 1),
             _ => at += 1,
         }
     }
-    &[]
 }
 
 /// Whether all lines have times of one hour, and so lie in one shard.
-fn one_hour(lines: &[&[u8]]) -> bool {
+fn are_of_one_hour(lines: &[Option<Line<'_>>]) -> bool {
     const HOUR_NS: i64 = 3_600_000_000_000;
-    let hour = |line: &&[u8]| -> Option<i64> {
-        let at = line.iter().rposition(|byte| *byte == b' ')?;
-        let time: i64 = std::str::from_utf8(&line[at + 1..]).ok()?.parse().ok()?;
-        Some(time.div_euclid(HOUR_NS))
-    };
+    let hour = |line: &Option<Line<'_>>| Some(line.as_ref()?.time_ns.div_euclid(HOUR_NS));
     let first = lines.first().and_then(hour);
     first.is_some() && lines.iter().all(|line| hour(line) == first)
 }
@@ -491,6 +528,35 @@ mod tests {
         let lines: [&[u8]; 3] = [b"m f=1 1", b"m f=\"b\" 2", b"m f=\"c\" 3600000000001"];
         let finding = Complaint::read(body).about(&lines);
         assert_eq!(finding, Finding { bad: BTreeMap::new(), again: vec![vec![1, 2], vec![0]] });
+    }
+
+    #[test]
+    fn the_number_of_dropped_lines_is_not_believed_beside_a_line_that_cannot_be_parsed() {
+        let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
+                    already exists as type string dropped=1";
+        for bad in [
+            "m 2",
+            "m,t f=true 2",
+            "m,t= f=true 2",
+            "m,t=a,t=b f=true 2",
+            "m, f=true 2",
+            ",t=a f=true 2",
+            "m f=x 2",
+            "m f=\"x 2",
+            "m f= 2",
+            "m f=true",
+            "m f=true x",
+            "m f=1i,g=2.5i 2",
+            "m f=true,=1 2",
+            "m f=true 9223372036854775807",
+        ] {
+            let lines: [&[u8]; 3] = [b"m f=1 1", bad.as_bytes(), b"m f=\"c\" 3"];
+            let finding = Complaint::read(body).about(&lines);
+            assert_eq!(finding.again, [vec![1, 2], vec![0]], "{bad}");
+        }
+        let good = "m\\ 1,t\\,x=\\=\\ \\a f=\"\\\"\\\\\",g=-1.5e+21,h=2u,i=-3i 2";
+        let lines: [&[u8]; 3] = [b"m f=1 1", good.as_bytes(), b"m f=\"c\" 3"];
+        assert_eq!(Complaint::read(body).about(&lines).bad.len(), 1);
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! What the integration tests stand on: the server in a sandbox, real InfluxDB and mosquitto,
 //! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
+pub mod fake_influx;
+pub mod influxd;
 pub mod sandbox;
