@@ -214,7 +214,7 @@ async fn prepare_v3(client: &InfluxClient, database: &str, retention: &str) -> R
         _ if exists => Ok(Prepared::Present),
         // Hosted editions make databases elsewhere.
         404 | 405 => Ok(Prepared::NotAllowed(made.trouble().words)),
-        _ => not_fatal(granted(&made).map(|_| Prepared::Made).map_err(Into::into)),
+        _ => not_fatal(granted(&made).map(|_| Prepared::Made)),
     }
 }
 

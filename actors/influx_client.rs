@@ -5,7 +5,7 @@
 //! used: a token goes to the configured server or nowhere. HTTP/1.1 only.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -350,6 +350,8 @@ fn no_answer(error: &SendRequestError) -> Trouble {
     let class = match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
         SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
+        // A handshake that fails comes as an I/O error without a kind of its own.
+        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == ErrorKind::Other => "tls",
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
         SendRequestError::Connect(_) => "connect",
         _ => "connection",

@@ -9,6 +9,13 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use flate2::read::GzDecoder;
 use futures_util::StreamExt;
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Name};
 
 use super::*;
 use crate::influx_client::{InfluxTarget, RetentionPolicy, Scheme};
@@ -45,6 +52,13 @@ struct Server {
 
 impl Server {
     fn start(script: impl FnMut(&Seen) -> Says + Send + 'static) -> Self {
+        Self::start_with(script, None)
+    }
+
+    fn start_with(
+        script: impl FnMut(&Seen) -> Says + Send + 'static,
+        tls: Option<SslAcceptorBuilder>,
+    ) -> Self {
         let script: Script = Arc::new(Mutex::new(script));
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let shared = (script, Arc::clone(&seen));
@@ -52,9 +66,12 @@ impl Server {
             App::new().app_data(web::Data::new(shared.clone())).default_service(web::to(answer))
         })
         .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
+        .disable_signals();
+        let server = match tls {
+            Some(tls) => server.bind_openssl(("127.0.0.1", 0), tls),
+            None => server.bind(("127.0.0.1", 0)),
+        };
+        let server = server.unwrap();
         let address = server.addrs()[0];
         actix_rt::spawn(server.run());
         Self { address, seen }
@@ -480,6 +497,58 @@ async fn a_database_that_vanished_is_looked_for_again() {
     let paths: Vec<String> =
         server.seen.lock().unwrap().iter().map(|seen| seen.path[..6].to_owned()).collect();
     assert_eq!(paths, ["/query", "/write", "/query", "/write"]);
+}
+
+/// A certificate for 127.0.0.1 that vouches for itself.
+fn certificate() -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_text("CN", "a test").unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    let host =
+        SubjectAlternativeName::new().ip("127.0.0.1").build(&builder.x509v3_context(None, None)).unwrap();
+    builder.append_extension(host).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+#[actix_rt::test]
+async fn over_tls_the_server_is_verified() {
+    let (certificate, key) = certificate();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, certificate.to_pem().unwrap()).unwrap();
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    let server = Server::start_with(fine, Some(acceptor));
+    let over_tls = |host: &str, ca: Option<&std::path::Path>| {
+        let mut config = config(server.address, v1());
+        config.host = host.to_owned();
+        config.scheme = Scheme::Https { ca: ca.map(Into::into) };
+        Influx::new(config, Plain, discard_log())
+    };
+
+    over_tls("127.0.0.1", Some(&ca)).write(&batch(&SOME)).await.unwrap();
+    let paths: Vec<String> = server.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(paths, ["/query?q=SHOW+DATABASES", "/write?db=senseops&rp=10d&precision=ns"]);
+
+    let unknown = over_tls("127.0.0.1", None).write(&batch(&SOME)).await.unwrap_err();
+    assert_eq!(unknown.class, "tls", "{unknown}");
+    let another = over_tls("localhost", Some(&ca)).write(&batch(&SOME)).await.unwrap_err();
+    assert_eq!(another.class, "tls", "{another}");
+    let missing =
+        over_tls("127.0.0.1", Some(&directory.path().join("none"))).write(&batch(&SOME)).await.unwrap_err();
+    assert!(missing.class == "config" && missing.words.contains("none"), "{missing}");
+    assert_eq!(server.seen.lock().unwrap().len(), 2, "nobody else was told the password");
 }
 
 #[test]
