@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use butler_sos_actors::influx_sink::{AuditEventLines, UserEventLines};
 use butler_sos_actors::message::Stream;
+use butler_sos_domain::app_id::AppNames;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::user_line::UserPoint;
-use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
 use butler_sos_integration_tests::influxd::Influxd;
 use serde_json::Value;
 
@@ -46,44 +47,50 @@ async fn a_database_that_is_there_is_used() {
     assert!(bench.dead_letters().is_empty());
 }
 
-/// Lines as recorded, and what our encoder makes of users and hosts that are hard to write.
+fn datagram(row: &Value) -> Vec<u8> {
+    match (row["datagram"].as_str(), row["datagram_hex"].as_str()) {
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(hex)) => hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect(),
+        (None, None) => panic!("a row without a datagram: {row}"),
+    }
+}
+
 #[actix_rt::test]
 async fn every_user_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || UserEventLines(UserPoint::new(Version::V1, "qs_", &[("a tag".into(), "x,y=z\\".into())]));
     let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
+    let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
+    let names = AppNames::default();
     let start = now_ns();
-    let mut records = Vec::new();
-    let mut hosts = BTreeSet::new();
+    let (mut records, mut hosts, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (n, row) in golden("user-events.jsonl").iter().enumerate() {
-        let Some(datagram) = row["datagram"].as_str() else { continue };
-        let parts: Vec<&str> = datagram.split(';').collect();
-        let part = |at: usize| parts.get(at).copied().unwrap_or("x").to_owned();
-        if part(1).is_empty() {
+        let datagram = datagram(row);
+        let Ok(enriched) = enrichment.event(&datagram, start + n as u64, &names) else {
             continue;
-        }
-        let event = UserEvent {
-            received_ns: start + n as u64,
-            message_type: "qseow-proxy-session".into(),
-            host: format!("{} {n}", part(1)).into(),
-            command: part(2).into(),
-            user_directory: Some(part(3).into()),
-            user_id: Some(part(4).into()),
-            origin: Some(part(5).into()),
-            ..UserEvent::default()
         };
-        hosts.insert(n);
         let mut record = Vec::new();
-        event.encode_into(&mut record);
+        enriched.event.encode_into(&mut record);
         records.push(record);
+        hosts.insert(enriched.event.host.into_owned());
+        users.extend(enriched.event.user_id.map(|user| user.into_owned()).filter(|user| !user.is_empty()));
     }
-    assert!(records.len() > 50, "{}", records.len());
+    assert!(records.len() > 30, "{}", records.len());
     bench.append(&records).await;
     bench.settle().await;
     assert_eq!(bench.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
     assert_eq!(influxd.count("senseops", "user_events", "userId"), records.len() as u64);
-    assert_eq!(influxd.tag_values("senseops", "user_events", "host").len(), hosts.len());
-    assert_eq!(influxd.tag_values("senseops", "user_events", "a tag"), ["x,y=z\\ "]);
+    let stored =
+        |tag| influxd.tag_values("senseops", "user_events", tag).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(stored("host"), hosts);
+    // A tag that ends in a backslash gets a blank.
+    let as_tag = |user: String| if user.ends_with('\\') { user + " " } else { user };
+    assert_eq!(stored("userId"), users.into_iter().map(as_tag).collect());
+    assert_eq!(stored("a tag"), BTreeSet::from(["x,y=z\\ ".to_owned()]));
     let measurements = influxd.rows("senseops", "SHOW MEASUREMENTS");
     assert_eq!(measurements.len(), 1, "nothing breaks out of its line: {measurements:?}");
 }
