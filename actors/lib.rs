@@ -47,3 +47,8 @@ mod segment_store;
 // --- clients
 pub mod static_hosts;
 pub mod tls;
+// --- destinations
+pub mod influx_admin;
+pub mod influx_answer;
+pub mod influx_client;
+pub mod influx_sink;

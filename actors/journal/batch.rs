@@ -304,6 +304,22 @@ impl BatchBuilder {
 }
 
 #[cfg(test)]
+impl Batch {
+    /// What a read from offset `from` gives when these records are there.
+    pub(crate) fn of_records<'a>(from: u64, records: impl IntoIterator<Item = &'a [u8]>) -> Batch {
+        let mut batch = RecordBatch::new();
+        for record in records {
+            batch.push(record).expect("a test's records are small");
+        }
+        let (header, bytes) = batch.seal(from, 1, 1);
+        let frame = Frame::copy_checked(header, bytes).expect("just sealed");
+        let mut out = BatchBuilder::new(from, usize::MAX, usize::MAX);
+        out.take_from(&frame);
+        out.finish()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -3,4 +3,6 @@
 
 pub mod fake_qlik;
 pub mod plain_client;
+pub mod fake_influx;
+pub mod influxd;
 pub mod sandbox;

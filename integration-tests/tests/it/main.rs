@@ -1,3 +1,6 @@
-//! The whole server, and its larger parts, against real and fake far sides.
+//! The whole server, and its larger parts, against real servers and stand-ins.
 
+mod influx_bench;
+mod influx_versions;
+mod real_influx;
 mod screenshots;

@@ -1,0 +1,447 @@
+//! InfluxDB over HTTP: one server of version 1, 2 or 3, its writes and their addresses.
+//! Contract: destinations.md, "InfluxDB".
+//!
+//! Connections are kept and used again; redirects are not followed and proxies of the environment not
+//! used: a token goes to the configured server or nowhere. HTTP/1.1 only.
+
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use awc::http::{Method, Uri};
+use butler_sos_domain::encode::line_protocol::Version;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::StreamExt;
+use openssl::base64;
+use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use secrecy::{ExposeSecret, SecretString};
+use time::OffsetDateTime;
+use url::form_urlencoded;
+
+use crate::influx_answer::{Reply, retry_after};
+use crate::sink::Trouble;
+
+/// Name look-up, TCP and TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From sending a request to its answer, when nothing else is configured.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that idled longer is not used again.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// One is in use at a time; a second one helps while the first is being closed.
+const CONNECTIONS_MAX: usize = 2;
+/// Bodies from this size up are compressed.
+const GZIP_BYTES_MIN: usize = 4 * 1024;
+/// Bodies from this size up are compressed on another thread.
+const GZIP_ELSEWHERE_BYTES_MIN: usize = 256 * 1024;
+/// Of an answer's body so much is read.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where points go and with what right.
+#[derive(Debug, Clone)]
+pub struct InfluxConfig {
+    pub scheme: Scheme,
+    /// Name or address, IPv6 with or without brackets.
+    pub host: String,
+    pub port: u16,
+    pub write_timeout: Duration,
+    pub target: InfluxTarget,
+}
+
+#[derive(Debug, Clone)]
+pub enum Scheme {
+    Http,
+    /// `ca`: a PEM file of authorities that are trusted besides the system's.
+    Https {
+        ca: Option<PathBuf>,
+    },
+}
+
+/// The database of one version. Durations are written as `10d`, `12h`, `1w`; `0s` and `INF` mean for ever.
+#[derive(Debug, Clone)]
+pub enum InfluxTarget {
+    V1 { database: String, policy: RetentionPolicy, auth: Option<(String, SecretString)> },
+    V2 { org: String, bucket: String, description: String, token: SecretString, retention: String },
+    V3 { database: String, token: SecretString, retention: String },
+}
+
+/// The retention policy of a database of version 1.
+#[derive(Debug, Clone)]
+pub struct RetentionPolicy {
+    pub name: String,
+    pub duration: String,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("{0:?} is not an address")]
+    Address(String),
+    #[error("name, password or token hold characters that HTTP cannot carry")]
+    Credentials,
+    #[error("TLS with CA file {ca:?}: {source}")]
+    Tls { ca: Option<PathBuf>, source: openssl::error::ErrorStack },
+}
+
+/// A client of one server. Lives on the arbiter that made it.
+pub struct InfluxClient {
+    config: InfluxConfig,
+    http: awc::Client,
+    base: String,
+    authorization: Option<HeaderValue>,
+    /// Version 3 without `/api/v3/write_lp`: what speaks the older API only.
+    is_v3_without_v3_api: bool,
+    /// Version 1 without the configured policy: an older database, whose default one is used.
+    is_default_policy: bool,
+}
+
+// === impl InfluxTarget ===
+
+impl InfluxTarget {
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match self {
+            Self::V1 { .. } => Version::V1,
+            Self::V2 { .. } => Version::V2,
+            Self::V3 { .. } => Version::V3,
+        }
+    }
+
+    fn authorization(&self) -> Option<SecretString> {
+        let header = match self {
+            Self::V1 { auth, .. } => {
+                let (name, password) = auth.as_ref()?;
+                let both = format!("{name}:{}", password.expose_secret());
+                format!("Basic {}", base64::encode_block(both.as_bytes()))
+            }
+            Self::V2 { token, .. } => format!("Token {}", not_empty(token)?),
+            Self::V3 { token, .. } => format!("Bearer {}", not_empty(token)?),
+        };
+        Some(SecretString::from(header))
+    }
+
+    fn secret(&self) -> Option<&str> {
+        match self {
+            Self::V1 { auth, .. } => not_empty(&auth.as_ref()?.1),
+            Self::V2 { token, .. } | Self::V3 { token, .. } => not_empty(token),
+        }
+    }
+}
+
+fn not_empty(secret: &SecretString) -> Option<&str> {
+    Some(secret.expose_secret()).filter(|secret| !secret.is_empty())
+}
+
+// === impl InfluxClient ===
+
+impl InfluxClient {
+    /// Reads the CA file; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the address, the credentials or the CA file cannot be used.
+    pub fn new(config: InfluxConfig) -> Result<Self, ClientError> {
+        let scheme = match &config.scheme {
+            Scheme::Http => "http",
+            Scheme::Https { .. } => "https",
+        };
+        let host = match config.host.trim_matches(['[', ']']) {
+            host if host.contains(':') => format!("[{host}]"),
+            host => host.to_owned(),
+        };
+        let base = format!("{scheme}://{host}:{}", config.port);
+        let address: Option<Uri> = base.parse().ok();
+        if host.is_empty() || address.is_none_or(|uri| uri.path() != "/" || uri.query().is_some()) {
+            return Err(ClientError::Address(base));
+        }
+        let authorization = match config.target.authorization() {
+            Some(text) => Some(sensitive(&text).ok_or(ClientError::Credentials)?),
+            None => None,
+        };
+        let http = http_client(&config)?;
+        Ok(Self { config, http, base, authorization, is_v3_without_v3_api: false, is_default_policy: false })
+    }
+
+    #[must_use]
+    pub fn target(&self) -> &InfluxTarget {
+        &self.config.target
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        matches!(self.config.scheme, Scheme::Https { .. })
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.config.write_timeout
+    }
+
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// Sends lines, compressed when they are many.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn write(&mut self, lines: Bytes) -> Result<Reply, Trouble> {
+        let (body, encoding) = if lines.len() < GZIP_BYTES_MIN {
+            (lines, None)
+        } else {
+            (compressed(lines).await?, Some("gzip"))
+        };
+        let reply = self.write_to(&self.write_path(), body.clone(), encoding).await?;
+        match self.config.target {
+            InfluxTarget::V3 { .. } if matches!(reply.status, 404 | 405) && !self.is_v3_without_v3_api => {
+                self.is_v3_without_v3_api = true;
+                let older = self.write_to(&self.write_path(), body, encoding).await;
+                // Only an answer from that address shows that it is the right one.
+                let is_there = older.as_ref().is_ok_and(|older| !matches!(older.status, 404 | 405));
+                self.is_v3_without_v3_api = is_there;
+                older
+            }
+            InfluxTarget::V1 { .. }
+                if !self.is_default_policy
+                    && reply.status >= 400
+                    && reply.body.contains("retention policy not found") =>
+            {
+                self.is_default_policy = true;
+                self.write_to(&self.write_path(), body, encoding).await
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    fn write_path(&self) -> String {
+        match &self.config.target {
+            InfluxTarget::V1 { database, policy, .. } => {
+                let policy = if self.is_default_policy { "" } else { policy.name.as_str() };
+                with_query("/write", &[("db", database), ("rp", policy), ("precision", "ns")])
+            }
+            InfluxTarget::V2 { org, bucket, .. } => {
+                with_query("/api/v2/write", &[("org", org), ("bucket", bucket), ("precision", "ns")])
+            }
+            InfluxTarget::V3 { database, .. } if self.is_v3_without_v3_api => {
+                with_query("/api/v2/write", &[("bucket", database), ("precision", "ns")])
+            }
+            InfluxTarget::V3 { database, .. } => {
+                with_query("/api/v3/write_lp", &[("db", database), ("precision", "nanosecond")])
+            }
+        }
+    }
+
+    async fn write_to(
+        &self,
+        path: &str,
+        body: Bytes,
+        encoding: Option<&'static str>,
+    ) -> Result<Reply, Trouble> {
+        self.send(Method::POST, path, "text/plain; charset=utf-8", body, encoding).await
+    }
+
+    /// Sends a request and reads the answer, whatever its status.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+        encoding: Option<&'static str>,
+    ) -> Result<Reply, Trouble> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(authorization) = &self.authorization {
+            request = request.insert_header((AUTHORIZATION, authorization.clone()));
+        }
+        if !body.is_empty() {
+            request = request.insert_header((CONTENT_TYPE, content_type));
+        }
+        if let Some(encoding) = encoding {
+            request = request.insert_header((CONTENT_ENCODING, encoding));
+        }
+        let mut answer = request.send_body(body).await.map_err(|error| no_answer(&error))?;
+        let status = answer.status().as_u16();
+        let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let pause = pause.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
+        // The status decides; a body that breaks off only costs words.
+        let mut read = Vec::new();
+        let reading = async {
+            while let Some(Ok(chunk)) = answer.next().await {
+                read.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - read.len())]);
+                if read.len() == ANSWER_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        let _in_time = tokio::time::timeout(self.config.write_timeout, reading).await;
+        Ok(Reply { status, retry_after: pause, body: self.without_secret(&read) })
+    }
+
+    /// A server may repeat in its answer what it was sent.
+    fn without_secret(&self, answer: &[u8]) -> String {
+        let text = String::from_utf8_lossy(answer);
+        match self.config.target.secret() {
+            Some(secret) if secret.len() >= SECRET_BYTES_MIN && text.contains(secret) => {
+                text.replace(secret, "***")
+            }
+            _ => text.into_owned(),
+        }
+    }
+}
+
+/// Shorter secrets stand in ordinary words, too.
+const SECRET_BYTES_MIN: usize = 4;
+
+impl fmt::Debug for InfluxClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InfluxClient({}, {:?})", self.base, self.config.target.version())
+    }
+}
+
+// === helpers ===
+
+fn http_client(config: &InfluxConfig) -> Result<awc::Client, ClientError> {
+    let mut connector = awc::Connector::new()
+        .timeout(CONNECT_TIMEOUT)
+        .handshake_timeout(CONNECT_TIMEOUT)
+        .conn_keep_alive(KEEP_ALIVE)
+        .limit(CONNECTIONS_MAX);
+    if let Scheme::Https { ca } = &config.scheme {
+        let tls = tls_connector(ca.as_deref());
+        connector = connector.openssl(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?);
+    }
+    let client =
+        awc::Client::builder().connector(connector).timeout(config.write_timeout).disable_redirects();
+    Ok(client.finish())
+}
+
+/// TLS 1.2 and up, verified, HTTP/1.1.
+fn tls_connector(ca: Option<&Path>) -> Result<SslConnector, openssl::error::ErrorStack> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_alpn_protos(b"\x08http/1.1")?;
+    if let Some(ca) = ca {
+        builder.set_ca_file(ca)?;
+    }
+    Ok(builder.build())
+}
+
+fn sensitive(text: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A path with its query.
+pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+    for (key, value) in pairs {
+        query.append_pair(key, value);
+    }
+    query.finish()
+}
+
+fn no_answer(error: &SendRequestError) -> Trouble {
+    let class = match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
+        SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
+        // A handshake that fails comes as an I/O error without a kind of its own.
+        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == ErrorKind::Other => "tls",
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
+        SendRequestError::Connect(_) => "connect",
+        _ => "connection",
+    };
+    Trouble::new(class, format!("no answer from InfluxDB: {error}"))
+}
+
+async fn compressed(body: Bytes) -> Result<Bytes, Trouble> {
+    let done = if body.len() < GZIP_ELSEWHERE_BYTES_MIN {
+        gzip(&body)
+    } else {
+        let work = actix_rt::task::spawn_blocking(move || gzip(&body));
+        work.await.map_err(|error| Trouble::new("compress", error.to_string()))?
+    };
+    done.map_err(|error| Trouble::new("compress", error.to_string()))
+}
+
+fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(host: &str, target: InfluxTarget) -> Result<InfluxClient, ClientError> {
+        let config = InfluxConfig {
+            scheme: Scheme::Http,
+            host: host.to_owned(),
+            port: 8086,
+            write_timeout: WRITE_TIMEOUT,
+            target,
+        };
+        InfluxClient::new(config)
+    }
+
+    fn v1() -> InfluxTarget {
+        InfluxTarget::V1 {
+            database: "sense ops&x".into(),
+            policy: RetentionPolicy { name: "10d".into(), duration: "10d".into() },
+            auth: Some(("user".into(), "p:w".into())),
+        }
+    }
+
+    fn v2() -> InfluxTarget {
+        InfluxTarget::V2 {
+            org: "o".into(),
+            bucket: "b".into(),
+            description: String::new(),
+            token: "sekrit".into(),
+            retention: "10d".into(),
+        }
+    }
+
+    fn v3(token: &str) -> InfluxTarget {
+        InfluxTarget::V3 { database: "d".into(), token: token.into(), retention: "10d".into() }
+    }
+
+    #[actix_rt::test]
+    async fn addresses_of_writes() {
+        let check = |target, expect_path: &str, expect_auth: Option<&str>| {
+            let client = client("influx.test", target).unwrap();
+            assert_eq!(client.write_path(), expect_path);
+            let auth = client.authorization().map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(auth.as_deref(), expect_auth);
+        };
+        check(v1(), "/write?db=sense+ops%26x&rp=10d&precision=ns", Some("Basic dXNlcjpwOnc="));
+        check(v2(), "/api/v2/write?org=o&bucket=b&precision=ns", Some("Token sekrit"));
+        check(v3("t"), "/api/v3/write_lp?db=d&precision=nanosecond", Some("Bearer t"));
+        check(v3(""), "/api/v3/write_lp?db=d&precision=nanosecond", None);
+    }
+
+    #[actix_rt::test]
+    async fn hosts() {
+        let base = |host| client(host, v2()).map(|client| client.base);
+        assert_eq!(base("::1").unwrap(), "http://[::1]:8086");
+        assert_eq!(base("[::1]").unwrap(), "http://[::1]:8086");
+        for bad in ["", "a b", "a/b", "a?b"] {
+            assert!(matches!(base(bad), Err(ClientError::Address(_))), "{bad:?}");
+        }
+        assert!(matches!(client("h", v3("a\nb")), Err(ClientError::Credentials)));
+    }
+
+    #[actix_rt::test]
+    async fn secrets_do_not_print() {
+        let client = client("h", v2()).unwrap();
+        let shown = format!("{client:?} {:?}", client.config);
+        assert!(!shown.contains("sekrit"), "{shown}");
+        assert_eq!(client.without_secret(b"token sekrit is bad"), "token *** is bad");
+    }
+}

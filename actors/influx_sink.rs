@@ -1,0 +1,299 @@
+//! The destination InfluxDB, versions 1, 2 and 3, for user events and for audit events.
+//!
+//! Receives: nothing; it pulls (see the loop that every destination shares).
+//! Sends: as every destination.
+//! Keeps: one batch as lines while it is under way, so that what was taken is not sent again.
+//! When full: the journal keeps what is not taken yet.
+//! When it fails: pauses; after a panic the batch is sent again, and points that are there already are the same points.
+//!
+//! A refused line costs itself alone: [`crate::influx_answer`] finds it, it becomes a dead letter with
+//! InfluxDB's words, and its neighbours are written. Contract: destinations.md, "InfluxDB".
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use butler_sos_domain::audit::AuditEvent;
+use butler_sos_domain::encode::audit_line::AuditPoint;
+use butler_sos_domain::encode::user_line::UserPoint;
+use butler_sos_domain::event::UserEvent;
+use bytes::{Bytes, BytesMut};
+use slog::{Logger, info, warn};
+
+use crate::guard::guard;
+use crate::influx_admin::{Prepared, prepare};
+use crate::influx_answer::{Finding, Verdict, halves};
+use crate::influx_client::{InfluxClient, InfluxConfig};
+use crate::journal::batch::{Batch, Record};
+use crate::message::Position;
+use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
+
+/// The actor.
+pub type InfluxSink = Sink<Influx>;
+
+/// Bytes of lines in one request, uncompressed. A longer single line is sent alone.
+pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
+
+/// A server that takes less than this per request is not made for batches; requests do not shrink further.
+const BODY_BYTES_MIN: usize = 64 * 1024;
+
+/// From a record to its line.
+pub trait LineEncoder {
+    /// Appends the record's line, newline included, or nothing when there is no point to write.
+    ///
+    /// # Errors
+    /// What is wrong with the record, for its dead letter. What was appended is taken back then.
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String>;
+}
+
+/// Records of the stream `user-events`.
+#[derive(Debug, Clone)]
+pub struct UserEventLines(pub UserPoint);
+
+/// Records of the stream `audit-events`.
+#[derive(Debug, Clone)]
+pub struct AuditEventLines(pub AuditPoint);
+
+impl LineEncoder for UserEventLines {
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
+        self.0.write(&event, out);
+        Ok(())
+    }
+}
+
+impl LineEncoder for AuditEventLines {
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        let event = AuditEvent::from_bytes(record.data).map_err(|error| error.to_string())?;
+        self.0.write(&event, out);
+        Ok(())
+    }
+}
+
+/// One InfluxDB.
+pub struct Influx {
+    config: InfluxConfig,
+    encoder: Box<dyn LineEncoder>,
+    log: Logger,
+    client: Option<InfluxClient>,
+    /// The database was found or made since the server last said that it is not there.
+    is_prepared: bool,
+    /// Shrinks when the server says that a request is too large.
+    body_bytes_max: usize,
+    job: Option<Job>,
+}
+
+impl Influx {
+    #[must_use]
+    pub fn new(config: InfluxConfig, encoder: impl LineEncoder + 'static, log: Logger) -> Self {
+        Self {
+            config,
+            encoder: Box::new(encoder),
+            log,
+            client: None,
+            is_prepared: false,
+            body_bytes_max: BODY_BYTES_MAX,
+            job: None,
+        }
+    }
+
+    /// A client, with the database in place.
+    async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
+        if self.client.is_none() {
+            let client = InfluxClient::new(self.config.clone());
+            self.client = Some(client.map_err(|error| Trouble::new("config", error.to_string()))?);
+        }
+        let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
+        if !self.is_prepared {
+            match prepare(client).await? {
+                Prepared::Present => {}
+                Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
+                Prepared::NotAllowed(words) => {
+                    warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
+                        "at" => ?client, "error" => words);
+                }
+            }
+            self.is_prepared = true;
+        }
+        Ok(client)
+    }
+
+    /// Sends what the job still has to send.
+    async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
+        while let Some(group) = job.todo.pop() {
+            let body = job.body_of(&group);
+            let bytes = body.len();
+            let answer = match self.ready().await {
+                Ok(client) => client.write(body).await,
+                Err(trouble) => Err(trouble),
+            };
+            let verdict = match answer {
+                Ok(reply) => reply.verdict(),
+                Err(trouble) => Verdict::Trouble(trouble),
+            };
+            match verdict {
+                Verdict::Taken => {}
+                Verdict::Refused(complaint) => {
+                    let lines: Vec<&[u8]> = group.iter().map(|&line| job.line(line)).collect();
+                    let finding = complaint.about(&lines);
+                    job.settle(&group, finding);
+                }
+                Verdict::TooLarge(words) if group.len() == 1 => {
+                    job.settle(&group, Finding { bad: BTreeMap::from([(0, words)]), again: Vec::new() });
+                }
+                Verdict::TooLarge(_) => {
+                    self.body_bytes_max = (bytes / 2).max(BODY_BYTES_MIN).min(self.body_bytes_max);
+                    job.settle(&group, halves(group.len()));
+                }
+                Verdict::Trouble(trouble) => {
+                    job.todo.push(group);
+                    self.is_prepared &= trouble.class != "http-404";
+                    return Err(trouble);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Destination for Influx {
+    async fn resume(&mut self, _: &Position) -> Result<(), Trouble> {
+        self.job = None;
+        self.ready().await.map(|_| ())
+    }
+
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        self.write(batch).await
+    }
+}
+
+impl Influx {
+    /// Writes the batch, or a first part of it. After trouble, goes on where it was.
+    async fn write(&mut self, batch: &Batch) -> Result<Delivered, Trouble> {
+        let job = self.job.take().filter(|job| job.is_of(batch));
+        let mut job = job.unwrap_or_else(|| Job::encode(batch, &mut *self.encoder, self.body_bytes_max));
+        match self.work_off(&mut job).await {
+            Ok(()) => Ok(job.delivered(batch)),
+            Err(trouble) => {
+                self.job = Some(job);
+                Err(trouble)
+            }
+        }
+    }
+}
+
+/// A batch, or its first part, on its way: the lines, and those of them that are still to be sent.
+struct Job {
+    batch: Range<u64>,
+    next_offset: u64,
+    records: u64,
+    body: Bytes,
+    lines: Vec<Line>,
+    /// Groups of lines by index, in order; the last is sent next.
+    todo: Vec<Vec<usize>>,
+    /// Reasons by offset.
+    refused: BTreeMap<u64, String>,
+}
+
+struct Line {
+    offset: u64,
+    /// Where in the body, newline included.
+    bytes: Range<usize>,
+}
+
+// === impl Job ===
+
+impl Job {
+    /// Encodes records until the body is full.
+    fn encode(batch: &Batch, encoder: &mut dyn LineEncoder, body_bytes_max: usize) -> Self {
+        let mut body = Vec::with_capacity(body_bytes_max.min(batch.bytes() * 2 + 64 * batch.len()));
+        let mut lines: Vec<Line> = Vec::with_capacity(batch.len());
+        let mut refused = BTreeMap::new();
+        let mut next_offset = batch.next_offset();
+        let mut records = 0;
+        for record in batch.iter() {
+            let start = body.len();
+            let encoded = guard(|| encoder.encode(&record, &mut body));
+            let reason = match encoded {
+                Ok(Ok(())) => None,
+                Ok(Err(reason)) => Some(reason),
+                Err(panic) => Some(format!("cannot be encoded: {panic}")),
+            };
+            if let Some(reason) = reason {
+                body.truncate(start);
+                refused.insert(record.offset, reason);
+            } else if start > 0 && body.len() > body_bytes_max {
+                // The next delivery begins with this one.
+                body.truncate(start);
+                next_offset = record.offset;
+                break;
+            } else if body.len() > start {
+                lines.push(Line { offset: record.offset, bytes: start..body.len() });
+            }
+            records += 1;
+        }
+        let all: Vec<usize> = (0..lines.len()).collect();
+        Self {
+            batch: batch.from_offset()..batch.next_offset(),
+            next_offset,
+            records,
+            body: body.into(),
+            todo: if all.is_empty() { Vec::new() } else { vec![all] },
+            lines,
+            refused,
+        }
+    }
+
+    fn is_of(&self, batch: &Batch) -> bool {
+        self.batch == (batch.from_offset()..batch.next_offset())
+    }
+
+    /// A line without its newline.
+    fn line(&self, index: usize) -> &[u8] {
+        let line = &self.body[self.lines[index].bytes.clone()];
+        line.strip_suffix(b"\n").unwrap_or(line)
+    }
+
+    /// The lines of a group one behind the other; a copy only when there are gaps.
+    fn body_of(&self, group: &[usize]) -> Bytes {
+        let (Some(&first), Some(&last)) = (group.first(), group.last()) else { return Bytes::new() };
+        let bytes = self.lines[first].bytes.start..self.lines[last].bytes.end;
+        if last - first + 1 == group.len() {
+            return self.body.slice(bytes);
+        }
+        let mut copy = BytesMut::with_capacity(bytes.len());
+        for &line in group {
+            copy.extend_from_slice(&self.body[self.lines[line].bytes.clone()]);
+        }
+        copy.freeze()
+    }
+
+    /// Notes what became of a group.
+    fn settle(&mut self, group: &[usize], finding: Finding) {
+        for (at, words) in finding.bad {
+            self.refused.insert(self.lines[group[at]].offset, words);
+        }
+        for part in finding.again.into_iter().rev() {
+            self.todo.push(part.into_iter().map(|at| group[at]).collect());
+        }
+    }
+
+    fn delivered(mut self, batch: &Batch) -> Delivered {
+        let bad = |line: &&Line| self.refused.contains_key(&line.offset);
+        let refused_bytes: usize = self.lines.iter().filter(bad).map(|line| line.bytes.len()).sum();
+        let events = self.records - self.refused.len() as u64;
+        let mut refused = Vec::with_capacity(self.refused.len());
+        if !self.refused.is_empty() {
+            for record in batch.iter() {
+                if let Some(reason) = self.refused.remove(&record.offset) {
+                    refused.push(Refused { offset: record.offset, reason, record: record.data.to_vec() });
+                }
+            }
+        }
+        let bytes = (self.body.len() - refused_bytes) as u64;
+        Delivered { next_offset: self.next_offset, events, bytes, refused, note: None }
+    }
+}
+
+#[cfg(test)]
+#[path = "influx_sink_tests.rs"]
+mod tests;

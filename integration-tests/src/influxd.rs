@@ -1,0 +1,164 @@
+//! A real InfluxDB 1 (Debian's `influxdb`), in a directory of its own.
+//!
+//! Data and port stay the same over stops and starts, as a real server's would.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use influxdb::{Client, ReadQuery};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::sandbox::{get, wait_for};
+
+/// The server, running or not. Killed and thrown away at the end.
+pub struct Influxd {
+    directory: TempDir,
+    address: SocketAddr,
+    admin: Option<(String, String)>,
+    server: Option<Child>,
+}
+
+impl Influxd {
+    /// A new, empty server that lets everyone in, running.
+    pub fn start_new() -> Self {
+        let mut influxd = Self::new(false);
+        influxd.start();
+        influxd
+    }
+
+    /// A new, empty server with this administrator, running.
+    pub fn start_new_with_admin(name: &str, password: &str) -> Self {
+        let mut influxd = Self::new(true);
+        influxd.start();
+        let create = format!("CREATE USER \"{name}\" WITH PASSWORD '{password}' WITH ALL PRIVILEGES");
+        influxd.query("", &create);
+        influxd.admin = Some((name.to_owned(), password.to_owned()));
+        influxd
+    }
+
+    fn new(needs_password: bool) -> Self {
+        let directory = TempDir::with_prefix("influxd-").expect("a temporary directory");
+        let (http, rpc) = (free_port(), free_port());
+        let config = config(directory.path(), http, rpc, needs_password);
+        std::fs::write(directory.path().join("influxdb.conf"), config).expect("a temporary directory");
+        Self { directory, address: http, admin: None, server: None }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Starts it again after [`Influxd::stop`] or [`Influxd::kill`], and waits until it answers.
+    pub fn start(&mut self) {
+        assert!(self.server.is_none(), "influxd runs already");
+        let mut command = Command::new("influxd");
+        command.arg("-config").arg(self.directory.path().join("influxdb.conf"));
+        command.env("HOME", self.directory.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = command.spawn().expect("influxd is installed (Debian: `apt-get install influxdb`)");
+        self.server = Some(server);
+        wait_for("influxd to answer", || {
+            let ended = self.server.as_mut()?.try_wait().expect("influxd is a child");
+            assert!(ended.is_none(), "influxd ended at its start: {ended:?}");
+            (get(self.address, "/ping")?.0 == 204).then_some(())
+        });
+    }
+
+    /// Stops it as a service manager would.
+    pub fn stop(&mut self) {
+        let mut server = self.server.take().expect("influxd runs");
+        let pid = server.id().to_string();
+        let status = Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill is there");
+        assert!(status.success(), "influxd cannot be signalled");
+        wait_for("influxd to end", || server.try_wait().expect("influxd is a child"));
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut server = self.server.take().expect("influxd runs");
+        server.kill().expect("influxd can be killed");
+        server.wait().expect("influxd is a child");
+    }
+
+    /// Runs an InfluxQL statement by the `influxdb` package; its first result.
+    ///
+    /// Blocks; may be called inside of an arbiter, too.
+    pub fn query(&self, database: &str, statement: &str) -> Value {
+        let answer = self.try_query(database, statement);
+        let answer = answer.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let mut answer: Value = serde_json::from_str(&answer).expect("InfluxDB answers in JSON");
+        answer["results"][0].take()
+    }
+
+    /// [`Influxd::query`] that may fail; the whole answer.
+    pub fn try_query(&self, database: &str, statement: &str) -> Result<String, influxdb::Error> {
+        let mut client = Client::new(format!("http://{}", self.address), database);
+        if let Some((name, password)) = &self.admin {
+            client = client.with_auth(name, password);
+        }
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(client.query(ReadQuery::new(statement)))
+        };
+        thread::scope(|scope| scope.spawn(ask).join().expect("a query does not panic"))
+    }
+
+    /// The rows of the first series: `SHOW …`, `SELECT …`.
+    pub fn rows(&self, database: &str, statement: &str) -> Vec<Vec<Value>> {
+        let rows = self.query(database, statement)["series"][0]["values"].take();
+        serde_json::from_value(rows).unwrap_or_default()
+    }
+
+    /// How many points have this field.
+    pub fn count(&self, database: &str, measurement: &str, field: &str) -> u64 {
+        let rows = self.rows(database, &format!("SELECT COUNT(\"{field}\") FROM \"{measurement}\""));
+        rows.first().and_then(|row| row.get(1)?.as_u64()).unwrap_or(0)
+    }
+
+    /// The different values of a tag.
+    pub fn tag_values(&self, database: &str, measurement: &str, tag: &str) -> Vec<String> {
+        let statement = format!("SHOW TAG VALUES FROM \"{measurement}\" WITH KEY = \"{tag}\"");
+        let values = self.rows(database, &statement).into_iter();
+        values.filter_map(|row| Some(row.get(1)?.as_str()?.to_owned())).collect()
+    }
+
+    /// Writes lines with times in ns; the status and the server's words.
+    pub fn write(&self, database: &str, lines: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://{}/write?db={database}&precision=ns", self.address);
+        let mut answer = agent.post(url).send(lines).expect("influxd answers");
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
+    }
+}
+
+impl Drop for Influxd {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+fn config(directory: &Path, http: SocketAddr, rpc: SocketAddr, needs_password: bool) -> String {
+    let at = directory.display();
+    format!(
+        "reporting-disabled = true\n\
+         bind-address = \"{rpc}\"\n\
+         [meta]\n  dir = \"{at}/meta\"\n\
+         [data]\n  dir = \"{at}/data\"\n  wal-dir = \"{at}/wal\"\n  query-log-enabled = false\n\
+         [http]\n  bind-address = \"{http}\"\n  auth-enabled = {needs_password}\n  log-enabled = false\n\
+         [monitor]\n  store-enabled = false\n"
+    )
+}

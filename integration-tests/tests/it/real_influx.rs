@@ -1,0 +1,198 @@
+//! The InfluxDB destination against a real InfluxDB 1.
+
+use std::collections::BTreeSet;
+
+use butler_sos_actors::influx_sink::{AuditEventLines, UserEventLines};
+use butler_sos_actors::message::Stream;
+use butler_sos_domain::app_id::AppNames;
+use butler_sos_domain::audit::AuditRecord;
+use butler_sos_domain::encode::audit_line::AuditPoint;
+use butler_sos_domain::encode::line_protocol::Version;
+use butler_sos_domain::encode::user_line::UserPoint;
+use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
+use butler_sos_integration_tests::influxd::Influxd;
+use serde_json::Value;
+
+use crate::influx_bench::{Bench, Plain, config, now_ns, v1};
+
+fn golden(name: &str) -> Vec<Value> {
+    let path = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[actix_rt::test]
+async fn the_database_is_made_with_its_retention() {
+    let influxd = Influxd::start_new();
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=1 {}", now_ns())]).await;
+    bench.settle().await;
+    let policies = influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"");
+    assert_eq!(policies.len(), 1);
+    assert_eq!((policies[0][0].as_str(), policies[0][1].as_str()), (Some("ten days"), Some("240h0m0s")));
+    assert_eq!(policies[0][4], true, "the default");
+    assert_eq!(influxd.count("senseops", "m", "f"), 1);
+}
+
+/// A database of an older installation is left as it is, and written to.
+#[actix_rt::test]
+async fn a_database_that_is_there_is_used() {
+    let influxd = Influxd::start_new();
+    influxd.query("", "CREATE DATABASE \"senseops\"");
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=1 {}", now_ns())]).await;
+    bench.settle().await;
+    assert_eq!(influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"").len(), 1);
+    assert_eq!(influxd.count("senseops", "m", "f"), 1);
+    assert!(bench.dead_letters().is_empty());
+}
+
+fn datagram(row: &Value) -> Vec<u8> {
+    match (row["datagram"].as_str(), row["datagram_hex"].as_str()) {
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(hex)) => hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect(),
+        (None, None) => panic!("a row without a datagram: {row}"),
+    }
+}
+
+#[actix_rt::test]
+async fn every_user_event_is_a_point() {
+    let influxd = Influxd::start_new();
+    let lines = || UserEventLines(UserPoint::new(Version::V1, "qs_", &[("a tag".into(), "x,y=z\\".into())]));
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
+    let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
+    let names = AppNames::default();
+    let start = now_ns();
+    let (mut records, mut hosts, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (n, row) in golden("user-events.jsonl").iter().enumerate() {
+        let datagram = datagram(row);
+        let Ok(enriched) = enrichment.event(&datagram, start + n as u64, &names) else {
+            continue;
+        };
+        let mut record = Vec::new();
+        enriched.event.encode_into(&mut record);
+        records.push(record);
+        hosts.insert(enriched.event.host.into_owned());
+        users.extend(enriched.event.user_id.map(|user| user.into_owned()).filter(|user| !user.is_empty()));
+    }
+    assert!(records.len() > 30, "{}", records.len());
+    bench.append(&records).await;
+    bench.settle().await;
+    assert_eq!(bench.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(influxd.count("senseops", "user_events", "userId"), records.len() as u64);
+    let stored =
+        |tag| influxd.tag_values("senseops", "user_events", tag).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(stored("host"), hosts);
+    // A tag that ends in a backslash gets a blank.
+    let as_tag = |user: String| if user.ends_with('\\') { user + " " } else { user };
+    assert_eq!(stored("userId"), users.into_iter().map(as_tag).collect());
+    assert_eq!(stored("a tag"), BTreeSet::from(["x,y=z\\ ".to_owned()]));
+    let measurements = influxd.rows("senseops", "SHOW MEASUREMENTS");
+    assert_eq!(measurements.len(), 1, "nothing breaks out of its line: {measurements:?}");
+}
+
+#[actix_rt::test]
+async fn every_audit_event_is_a_point() {
+    let influxd = Influxd::start_new();
+    let lines = || AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
+    let now = now_ns();
+    let mut records = Vec::new();
+    let mut ids = BTreeSet::new();
+    for row in golden("audit-events.jsonl") {
+        let mut body = match &row["body"] {
+            Value::String(text) => serde_json::from_str(text).unwrap(),
+            body => body.clone(),
+        };
+        // Recorded days are older than the retention.
+        body["timestamp"] = "now".into();
+        ids.insert(body["eventId"].as_str().unwrap_or_default().to_owned());
+        let body = body.to_string();
+        let record = AuditRecord::received(now + records.len() as u64 * 1_000_000, body.as_bytes());
+        let mut bytes = Vec::new();
+        record.encode_into(&mut bytes);
+        records.push(bytes);
+    }
+    assert!(records.len() > 5, "{}", records.len());
+    bench.append(&records).await;
+    bench.settle().await;
+    assert_eq!(bench.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
+    let stored: BTreeSet<String> =
+        influxd.tag_values("senseops", "audit_event", "eventId").into_iter().collect();
+    assert_eq!(stored, ids);
+}
+
+#[actix_rt::test]
+async fn poison_costs_itself_alone() {
+    let influxd = Influxd::start_new();
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let start = now_ns();
+    bench.append([format!("m f=1 {start}")]).await;
+    bench.settle().await;
+    let mut lines: Vec<String> = (1..1_000).map(|n| format!("m,t=x f={n} {}", start + n)).collect();
+    lines[500] = format!("m,t=x f=\"a text\" {}", start + 501);
+    lines[700] = format!("m,t=x {}", start + 701);
+    bench.append(&lines).await;
+    bench.settle().await;
+    let mut letters = bench.dead_letters();
+    letters.sort_by_key(|letter| letter.offset);
+    assert_eq!(letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [501, 701]);
+    assert!(letters[0].reason.contains("field type conflict: input field \"f\""), "{}", letters[0].reason);
+    assert!(letters[1].reason.contains("unable to parse"), "{}", letters[1].reason);
+    assert_eq!(influxd.count("senseops", "m", "f"), 1_000 - 2);
+
+    // Beyond the retention: known by its number.
+    bench
+        .append([format!("m f=1 {}", start - 20 * 86_400_000_000_000), format!("m f=2 {}", start + 5_000)])
+        .await;
+    bench.settle().await;
+    let letters = bench.dead_letters();
+    assert_eq!(letters.len(), 3);
+    assert!(letters[2].reason.contains("retention policy"), "{}", letters[2].reason);
+    assert_eq!(influxd.count("senseops", "m", "f"), 999);
+}
+
+#[actix_rt::test]
+async fn it_goes_on_after_the_server_was_away() {
+    let mut influxd = Influxd::start_new();
+    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let start = now_ns();
+    bench.append([format!("m f=1 {start}")]).await;
+    bench.settle().await;
+    influxd.kill();
+    bench.append((1..500).map(|n| format!("m f={n} {}", start + n))).await;
+    bench.wait_for_error("no answer").await;
+    influxd.start();
+    bench.settle().await;
+    assert_eq!(influxd.count("senseops", "m", "f"), 500);
+    assert!(bench.dead_letters().is_empty());
+}
+
+#[actix_rt::test]
+async fn users_with_and_without_rights() {
+    let influxd = Influxd::start_new_with_admin("root", "correct horse");
+    // The administrator makes the database …
+    let admin = v1(Some(("root", "correct horse")));
+    let bench = Bench::start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
+    let start = now_ns();
+    bench.append([format!("m f=1 {start}")]).await;
+    bench.settle().await;
+    // … and somebody who may only write to it writes.
+    influxd.query("", "CREATE USER \"writer\" WITH PASSWORD 'pass:word'");
+    influxd.query("", "GRANT WRITE ON \"senseops\" TO \"writer\"");
+    let writer = v1(Some(("writer", "pass:word")));
+    let bench = Bench::start(config(influxd.port(), writer), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=2 {}", start + 1)]).await;
+    bench.settle().await;
+    assert_eq!(influxd.count("senseops", "m", "f"), 2);
+    // A wrong password is told without repeating it.
+    let wrong = v1(Some(("writer", "swordfish")));
+    let bench = Bench::start(config(influxd.port(), wrong), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=3 {}", start + 2)]).await;
+    bench.wait_for_error("401").await;
+    assert!(!bench.state().last_error.unwrap().contains("swordfish"));
+}
