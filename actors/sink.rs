@@ -23,9 +23,12 @@ use crate::outlet::Outlet;
 /// A far side that takes batches. All state of delivery that must survive is in the journal.
 pub trait Destination: 'static {
     /// Puts the far side in line with the last commit, before the first batch and after a restart.
-    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<(), Trouble>> {
+    ///
+    /// Answers what the far side turns out to have taken beyond that commit, when it can tell: the
+    /// process died between the two. It is then committed, and not delivered again.
+    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<Option<Delivered>, Trouble>> {
         let _ = position;
-        async { Ok(()) }
+        async { Ok(None) }
     }
 
     /// Takes the batch, or a first part of it, or says why not now.
@@ -86,6 +89,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    #[cfg(test)]
+    pub(crate) fn for_test(consumer: Consumer, commit: Outlet<Commit>, offset: u64) -> Self {
+        Self { consumer, commit, offset }
+    }
+
     /// Notes `note` at the offset where the batch began.
     pub async fn note(&self, note: Vec<u8>) -> Result<(), Trouble> {
         let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
@@ -187,14 +195,19 @@ impl<D: Destination> Run<D> {
             }
             self.config.actor.received.inc();
             let delivered = self.deliver(&batch, from).await;
-            self.bury(&delivered.refused).await;
-            self.commit(delivered.next_offset, delivered.note).await;
-            from = delivered.next_offset;
-            self.config.actor.sent.inc();
-            self.config.meter.batches.inc();
-            self.config.meter.delivered.inc_by(delivered.events);
-            self.config.meter.bytes.inc_by(delivered.bytes);
+            from = self.settle(delivered).await;
         }
+    }
+
+    /// Makes a delivery final; answers the offset to go on from.
+    async fn settle(&self, delivered: Delivered) -> u64 {
+        self.bury(&delivered.refused).await;
+        self.commit(delivered.next_offset, delivered.note).await;
+        self.config.actor.sent.inc();
+        self.config.meter.batches.inc();
+        self.config.meter.delivered.inc_by(delivered.events);
+        self.config.meter.bytes.inc_by(delivered.bytes);
+        delivered.next_offset
     }
 
     /// The offset to go on from, once the far side is in line with the last commit.
@@ -203,9 +216,12 @@ impl<D: Destination> Run<D> {
         loop {
             let position = self.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
             match self.destination.resume(&position).await {
-                Ok(()) => {
+                Ok(taken) => {
                     self.config.meter.set_up();
-                    return position.offset;
+                    return match taken {
+                        Some(taken) => self.settle(taken).await,
+                        None => position.offset,
+                    };
                 }
                 Err(trouble) => self.pause(&trouble, &mut pauses).await,
             }
