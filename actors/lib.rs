@@ -15,3 +15,15 @@ pub mod testing;
 // --- between intake and destinations
 pub mod journal;
 pub mod sink;
+
+// --- destinations
+pub mod columnar;
+pub mod csv_sink;
+#[cfg(test)]
+mod file_crash_tests;
+mod file_target;
+pub mod json_sink;
+mod mqtt_client;
+pub mod mqtt_sink;
+pub mod parquet_sink;
+pub mod qvd_sink;
