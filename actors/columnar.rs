@@ -150,8 +150,7 @@ impl<E: Encoder> Destination for Columnar<E> {
         }
         let now_ms = i64::try_from((self.clock)()).unwrap_or(i64::MAX);
         let records = batch.clone();
-        let prepared =
-            self.at_disk(move |disk, config| prepare::<E>(disk, config, &records, now_ms)).await?;
+        let prepared = self.at_disk(move |disk, config| prepare::<E>(disk, config, &records, now_ms)).await?;
         match prepared {
             Prepared::File(pending) => {
                 progress.note(pending.to_note()).await?;
@@ -166,9 +165,7 @@ impl<E: Encoder> Destination for Columnar<E> {
                 let next_offset = refused.last().map_or(batch.from_offset(), |last| last.offset + 1);
                 Ok(Delivered { next_offset, refused, ..Delivered::default() })
             }
-            Prepared::Nothing => {
-                Ok(Delivered { next_offset: batch.next_offset(), ..Delivered::default() })
-            }
+            Prepared::Nothing => Ok(Delivered { next_offset: batch.next_offset(), ..Delivered::default() }),
         }
     }
 }

@@ -191,11 +191,8 @@ fn csv_rows_are_written_once_wherever_it_dies() {
 #[test]
 fn a_new_day_begins_a_new_file() {
     let directory = tempfile::tempdir().unwrap();
-    let config = CsvConfig {
-        directory: directory.path().into(),
-        rotate_bytes: 1 << 20,
-        neutralise_formulas: true,
-    };
+    let config =
+        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
     let mut journal = Journal::new(user_records(5));
     survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, noon), &[], 10);
     journal.records.extend(user_records(5));
@@ -208,11 +205,8 @@ fn a_new_day_begins_a_new_file() {
 #[test]
 fn a_file_that_somebody_touched_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let config = CsvConfig {
-        directory: directory.path().into(),
-        rotate_bytes: 1 << 20,
-        neutralise_formulas: true,
-    };
+    let config =
+        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
     let path = directory.path().join("user-events_20261121_part1.csv");
     let make = |disk| CsvFile::user_events(config.clone()).on(disk, noon);
     let mut journal = Journal::new(user_records(5));
@@ -227,11 +221,8 @@ fn a_file_that_somebody_touched_is_left_alone() {
 #[test]
 fn a_record_that_cannot_be_read_is_refused_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let config = CsvConfig {
-        directory: directory.path().into(),
-        rotate_bytes: 1 << 20,
-        neutralise_formulas: true,
-    };
+    let config =
+        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
     let mut records = user_records(8);
     records[3] = b"\x07poison".to_vec();
     let mut journal = Journal::new(records);

@@ -237,7 +237,9 @@ fn trouble(error: &PahoError) -> Trouble {
             ReasonCode::NotAuthorized
             | ReasonCode::BadUserNameOrPassword
             | ReasonCode::Banned
-            | ReasonCode::ClientIdentifierNotValid => Trouble::new("auth", format!("the broker says: {code}")),
+            | ReasonCode::ClientIdentifierNotValid => {
+                Trouble::new("auth", format!("the broker says: {code}"))
+            }
             _ => Trouble::new("broker", format!("the broker says: {code}")),
         },
         PahoError::ConnectReturn(code) => match code {

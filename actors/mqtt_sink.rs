@@ -20,8 +20,8 @@ use paho_mqtt::DeliveryToken;
 
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
-pub use crate::mqtt_client::{MqttConfig, MqttTls, MqttVersion};
 use crate::mqtt_client::{Client, NotTaken};
+pub use crate::mqtt_client::{MqttConfig, MqttTls, MqttVersion};
 use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
 
 pub type MqttSink = Sink<Mqtt>;
