@@ -77,10 +77,14 @@ impl Bench {
     }
 
     fn start_sink(&self, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
+        self.start_hasty_sink(Duration::from_millis(20), make);
+    }
+
+    fn start_hasty_sink(&self, pause: Duration, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
         let config = SinkConfig {
             consumer: CONSUMER,
             appetite: Appetite { records_max: 500, bytes_max: 4 << 20, linger: Duration::ZERO },
-            pauses: Pauses { min: Duration::from_millis(20), max: Duration::from_millis(200) },
+            pauses: Pauses { min: pause, max: 10 * pause },
             outlets: self.outlets.clone(),
             actor: self.metrics.actor("mqtt_sink"),
             meter: self.metrics.destination("mqtt_sink"),
@@ -420,4 +424,35 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
         let dead = "events_dead_lettered_total{destination=\"mqtt_sink\"} 2";
         assert!(bench.metrics.expose().contains(dead), "{version:?}");
     }
+}
+
+#[actix_rt::test]
+async fn many_connections_leave_nothing_behind() {
+    let mut broker = Mosquitto::start(&Options::default());
+    broker.stop();
+    let bench = Bench::new();
+    let config = config(&broker);
+    bench.start_hasty_sink(Duration::from_millis(1), move || {
+        Mqtt::user_events(config.clone(), topics(), &tags())
+    });
+    let files_and_threads = || {
+        let count = |of: &str| std::fs::read_dir(format!("/proc/self/{of}")).unwrap().count();
+        (count("fd"), count("task"))
+    };
+    let mut before = (0, 0);
+    for round in 0..20 {
+        bench.append(&events(round * 100..round * 100 + 100)).await;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        broker.start_again();
+        bench.caught_up().await;
+        broker.stop();
+        if round == 4 {
+            before = files_and_threads();
+        }
+    }
+    let (files, threads) = files_and_threads();
+    eprintln!("{before:?} {:?}", (files, threads));
+    assert!(files <= before.0 + 10 && threads <= before.1 + 10, "{before:?}, then {files}, {threads}");
 }
