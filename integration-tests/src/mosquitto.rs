@@ -40,11 +40,6 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Whether Debian's `mosquitto` is installed; its path is not on every user's PATH.
-    pub fn is_installed() -> bool {
-        Path::new(BINARY).exists()
-    }
-
     /// A broker that answers.
     pub fn start(options: &Options) -> Self {
         let directory = TempDir::with_prefix("mosquitto-").expect("a temporary directory");
@@ -152,6 +147,7 @@ impl Drop for Mosquitto {
     }
 }
 
+/// Where Debian puts it; not on every user's PATH.
 const BINARY: &str = "/usr/sbin/mosquitto";
 
 /// A port that nobody listens on just now.
