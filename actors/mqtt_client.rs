@@ -4,18 +4,29 @@
 //! behind our back and no queue that outlives a connection, because the journal is the queue. What
 //! the library calls back runs inside C, where a panic would end the process, so nothing of ours
 //! that could panic runs there. Contract: destinations.md, "MQTT".
+//!
+//! # A defect of the library, and how it is kept away
+//!
+//! When the network refuses a publish of QoS 1 or 2 in the middle of a delivery, the C library frees the
+//! message, and frees it again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the
+//! process would abort. So the library is never let clean up: sessions are not "clean" in its eyes (the
+//! broker is told to begin anew all the same), and a handle with messages that were not acknowledged
+//! is abandoned instead of closed. That costs memory for what was in flight, once for each
+//! connection that breaks in the middle of a delivery.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use paho_mqtt::{
     AsyncClient, ConnectOptions, ConnectOptionsBuilder, ConnectReturnCode, CreateOptionsBuilder,
-    DeliveryToken, DisconnectOptionsBuilder, Error as PahoError, Message, PersistenceType, PropertyCode,
-    ReasonCode, ServerResponse, SslOptions, SslOptionsBuilder,
+    DeliveryToken, DisconnectOptionsBuilder, Error as PahoError, Message, PersistenceType, Properties,
+    PropertyCode, ReasonCode, ServerResponse, SslOptions, SslOptionsBuilder,
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 
 use crate::sink::Trouble;
 
@@ -84,8 +95,13 @@ pub(crate) struct Client {
     qos: i32,
     /// The largest packet that the broker takes, when it said so.
     packet_bytes_max: Option<usize>,
+    /// How many messages may wait for their acknowledgement: what the broker and we both allow.
+    window: usize,
+    unacknowledged: Cell<usize>,
     /// Why the broker closed the connection, when it said so; 0 when not.
     closed_with: Arc<AtomicU32>,
+    /// Told when the connection has ended: what is in flight then is never answered.
+    lost: Arc<Notify>,
 }
 
 /// Why a message was not acknowledged.
@@ -101,19 +117,38 @@ pub(crate) enum NotTaken {
 
 impl Client {
     pub async fn connect(config: &MqttConfig, client_id: &str) -> Result<Self, Trouble> {
-        let options = connect_options(config)?;
+        if config.version == MqttVersion::V3 && config.qos == 2 {
+            // The broker may remember the first half of deliveries under numbers that come again.
+            Self::open(config, client_id, true).await?.goodbye().await;
+        }
+        Self::open(config, client_id, false).await
+    }
+
+    async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+        let options = connect_options(config, forget_session)?;
         let in_flight_max = i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX));
         let create = CreateOptionsBuilder::new()
             .server_uri(server_uri(config))
             .client_id(without_nul(client_id, "clientId")?)
             .persistence(PersistenceType::None)
             .max_buffered_messages(in_flight_max.saturating_add(SPARE_BUFFERS));
+        keep_library();
         let inner = AsyncClient::new(create.finalize()).map_err(|error| trouble(&error))?;
         let closed_with = Arc::<AtomicU32>::default();
         let heard = Arc::clone(&closed_with);
         inner.set_disconnected_callback(move |_, _, reason| heard.store(reason as u32, Ordering::Relaxed));
-        let mut client =
-            Self { inner: Some(inner), qos: i32::from(config.qos), packet_bytes_max: None, closed_with };
+        let lost = Arc::<Notify>::default();
+        let ended = Arc::clone(&lost);
+        inner.set_connection_lost_callback(move |_| ended.notify_one());
+        let mut client = Self {
+            inner: Some(inner),
+            qos: i32::from(config.qos),
+            packet_bytes_max: None,
+            window: config.in_flight_max.max(1),
+            unacknowledged: Cell::new(0),
+            closed_with,
+            lost,
+        };
         let Some(inner) = &client.inner else { return Err(Trouble::new("connect", "no client")) };
         let response = match tokio::time::timeout(config.timeout, inner.connect(options)).await {
             Ok(Ok(response)) => response,
@@ -121,6 +156,9 @@ impl Client {
             Err(_) => return Err(Trouble::new("timeout", "the broker does not answer the connection")),
         };
         client.packet_bytes_max = int_property(&response, PropertyCode::MaximumPacketSize);
+        // What is beyond the broker's window would wait inside the library.
+        let receive_max = int_property(&response, PropertyCode::ReceiveMaximum).unwrap_or(usize::MAX);
+        client.window = client.window.min(receive_max.max(1));
         let qos_max = int_property(&response, PropertyCode::MaximumQos).unwrap_or(2);
         if usize::from(config.qos) > qos_max {
             let words = format!("the broker takes QoS {qos_max} at most, {} is configured", config.qos);
@@ -131,6 +169,17 @@ impl Client {
 
     pub fn is_connected(&self) -> bool {
         self.inner.as_ref().is_some_and(AsyncClient::is_connected)
+    }
+
+    /// How many messages may wait for their acknowledgement.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    async fn goodbye(self) {
+        if let Some(inner) = &self.inner {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, inner.disconnect(None)).await;
+        }
     }
 
     /// Sends; the answer is when the broker has acknowledged.
@@ -144,17 +193,34 @@ impl Client {
         let Some(inner) = &self.inner else {
             return Err(NotTaken::ConnectionLost(Trouble::new("disconnected", "no connection")));
         };
-        inner.try_publish(Message::new(topic, payload, self.qos)).map_err(|error| match error {
-            PahoError::Publish(code, _) => self.not_taken(&PahoError::from_return_code(code)),
-            other => self.not_taken(&other),
-        })
+        match inner.try_publish(Message::new(topic, payload, self.qos)) {
+            Ok(token) => {
+                self.unacknowledged.set(self.unacknowledged.get() + 1);
+                Ok(token)
+            }
+            Err(PahoError::Publish(code, _)) => Err(self.not_taken(&PahoError::from_return_code(code))),
+            Err(other) => Err(self.not_taken(&other)),
+        }
     }
 
     /// Waits for the acknowledgement of one message.
     pub async fn acknowledged(&self, token: DeliveryToken, timeout: Duration) -> Result<(), NotTaken> {
-        match tokio::time::timeout(timeout, token).await {
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(timeout, token) => answer,
+            () = self.lost.notified() => {
+                // For those that wait after this one.
+                self.lost.notify_one();
+                return Err(self.not_taken(&PahoError::Disconnected));
+            }
+        };
+        if let Ok(Ok(()) | Err(PahoError::ReasonCode(..))) = answer {
+            self.unacknowledged.set(self.unacknowledged.get().saturating_sub(1));
+        }
+        match answer {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.not_taken(&error)),
+            Err(_) if !self.is_connected() => Err(self.not_taken(&PahoError::Disconnected)),
             Err(_) => Err(NotTaken::Trouble(Trouble::new("timeout", "the broker does not acknowledge"))),
         }
     }
@@ -200,15 +266,32 @@ impl Drop for Client {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
         inner.remove_disconnected_callback();
+        inner.remove_connection_lost_callback();
+        let abandon = self.unacknowledged.get() > 0;
         // Says goodbye, then closes; both may wait for the library's threads.
         let close = move || {
             if inner.is_connected() {
                 let goodbye = DisconnectOptionsBuilder::new().timeout(Duration::from_millis(100)).finalize();
                 let _ = inner.disconnect(goodbye).wait_for(CLOSE_TIMEOUT);
             }
+            if abandon {
+                std::mem::forget(inner);
+            }
         };
         let _ = std::thread::Builder::new().name("mqtt-close".to_owned()).spawn(close);
     }
+}
+
+/// Holds one handle that is never connected and never closed.
+///
+/// Closing the last handle of the process makes the library free what all handles share, and that is
+/// not safe while another handle is being made or closed (seen as a double free).
+fn keep_library() {
+    static KEPT: OnceLock<Option<AsyncClient>> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let create = CreateOptionsBuilder::new().client_id("kept").persistence(PersistenceType::None);
+        AsyncClient::new(create.server_uri("mqtt://localhost:1883").finalize()).ok()
+    });
 }
 
 /// Fixed header (5), length of the topic (2), packet id (2), no properties (1), and some.
@@ -217,6 +300,8 @@ const PACKET_OVERHEAD_BYTES_MAX: usize = 16;
 const PACKET_BYTES_MAX: usize = 268_435_455;
 /// The library counts what it has not yet handed to the network, which is less than what is in flight.
 const SPARE_BUFFERS: i32 = 64;
+/// Not zero, see the head of this file; the next connection begins a new session anyway.
+const SESSION_SECONDS: u32 = 1;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the broker says about the message itself, for good; `None` when it may take it another time.
@@ -269,16 +354,20 @@ fn server_uri(config: &MqttConfig) -> String {
     format!("{scheme}://{open}{}{close}:{}", config.host.replace('\0', ""), config.port)
 }
 
-fn connect_options(config: &MqttConfig) -> Result<ConnectOptions, Trouble> {
+fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectOptions, Trouble> {
     let mut options = match config.version {
         MqttVersion::V3 => {
             let mut options = ConnectOptionsBuilder::with_mqtt_version(paho_mqtt::MQTT_VERSION_3_1_1);
-            options.clean_session(true);
+            options.clean_session(forget_session);
             options
         }
         MqttVersion::V5 => {
             let mut options = ConnectOptionsBuilder::new_v5();
-            options.clean_start(true);
+            let mut properties = Properties::new();
+            properties
+                .push_u32(PropertyCode::SessionExpiryInterval, SESSION_SECONDS)
+                .map_err(|error| trouble(&error))?;
+            options.clean_start(true).properties(properties);
             options
         }
     };

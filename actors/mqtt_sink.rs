@@ -79,7 +79,7 @@ impl Mqtt {
 
     /// Sends the batch through the window, or its first record `alone`; stops at the first trouble.
     async fn pipeline(&self, client: &Client, batch: &Batch, alone: bool) -> Pipelined {
-        let window = self.config.in_flight_max.max(1);
+        let window = client.window();
         let mut done = Pipelined::at(batch.from_offset());
         let mut flight: VecDeque<InFlight> = VecDeque::with_capacity(window.min(batch.len()));
         let mut messages = Vec::new();
