@@ -12,20 +12,6 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
-// --- screenshots
-pub mod image_client;
-pub mod image_fetch;
-pub mod image_writer;
-pub mod offset_window;
-pub mod redirect_walker;
-pub mod screenshot_message;
-pub mod session_cache_actor;
-pub mod ticket_actor;
-
-// --- between intake and destinations
-pub mod journal;
-pub mod sink;
-
 // --- intake
 pub mod allowed_sources;
 pub mod app_directory;
@@ -40,6 +26,36 @@ mod udp_receiver;
 pub mod udp_socket;
 pub mod user_parser;
 
+// --- between intake and destinations
+pub mod journal;
+pub mod sink;
+
+// --- screenshots
+pub mod image_client;
+pub mod image_fetch;
+pub mod image_writer;
+pub mod offset_window;
+pub mod redirect_walker;
+pub mod screenshot_message;
+pub mod session_cache_actor;
+pub mod ticket_actor;
+
+// --- destinations
+pub mod columnar;
+pub mod csv_sink;
+#[cfg(test)]
+mod file_crash_tests;
+mod file_target;
+pub mod influx_admin;
+pub mod influx_answer;
+pub mod influx_client;
+pub mod influx_sink;
+pub mod json_sink;
+mod mqtt_client;
+pub mod mqtt_sink;
+pub mod parquet_sink;
+pub mod qvd_sink;
+
 // --- what is kept aside
 pub mod keeper;
 mod segment_store;
@@ -47,8 +63,3 @@ mod segment_store;
 // --- clients
 pub mod static_hosts;
 pub mod tls;
-// --- destinations
-pub mod influx_admin;
-pub mod influx_answer;
-pub mod influx_client;
-pub mod influx_sink;

@@ -23,9 +23,12 @@ use crate::outlet::Outlet;
 /// A far side that takes batches. All state of delivery that must survive is in the journal.
 pub trait Destination: 'static {
     /// Puts the far side in line with the last commit, before the first batch and after a restart.
-    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<(), Trouble>> {
+    ///
+    /// Answers what the far side turns out to have taken beyond that commit, when it can tell: the
+    /// process died between the two. It is then committed, and not delivered again.
+    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<Option<Delivered>, Trouble>> {
         let _ = position;
-        async { Ok(()) }
+        async { Ok(None) }
     }
 
     /// Takes the batch, or a first part of it, or says why not now.
@@ -86,6 +89,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    #[cfg(test)]
+    pub(crate) fn for_test(consumer: Consumer, commit: Outlet<Commit>, offset: u64) -> Self {
+        Self { consumer, commit, offset }
+    }
+
     /// Notes `note` at the offset where the batch began.
     pub async fn note(&self, note: Vec<u8>) -> Result<(), Trouble> {
         let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
@@ -187,14 +195,19 @@ impl<D: Destination> Run<D> {
             }
             self.config.actor.received.inc();
             let delivered = self.deliver(&batch, from).await;
-            self.bury(&delivered.refused).await;
-            self.commit(delivered.next_offset, delivered.note).await;
-            from = delivered.next_offset;
-            self.config.actor.sent.inc();
-            self.config.meter.batches.inc();
-            self.config.meter.delivered.inc_by(delivered.events);
-            self.config.meter.bytes.inc_by(delivered.bytes);
+            from = self.settle(delivered).await;
         }
+    }
+
+    /// Makes a delivery final; answers the offset to go on from.
+    async fn settle(&self, delivered: Delivered) -> u64 {
+        self.bury(&delivered.refused).await;
+        self.commit(delivered.next_offset, delivered.note).await;
+        self.config.actor.sent.inc();
+        self.config.meter.batches.inc();
+        self.config.meter.delivered.inc_by(delivered.events);
+        self.config.meter.bytes.inc_by(delivered.bytes);
+        delivered.next_offset
     }
 
     /// The offset to go on from, once the far side is in line with the last commit.
@@ -203,9 +216,12 @@ impl<D: Destination> Run<D> {
         loop {
             let position = self.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
             match self.destination.resume(&position).await {
-                Ok(()) => {
+                Ok(taken) => {
                     self.config.meter.set_up();
-                    return position.offset;
+                    return match taken {
+                        Some(taken) => self.settle(taken).await,
+                        None => position.offset,
+                    };
                 }
                 Err(trouble) => self.pause(&trouble, &mut pauses).await,
             }
@@ -360,4 +376,58 @@ const REASON_CHARS_MAX: usize = 1_000;
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::batch_of;
+    use crate::message::{JournalError, Stream};
+    use crate::metric::Metrics;
+    use crate::testing::{Probe, discard_log, until};
+
+    /// Has taken everything below 5 when it resumes, and takes three records at a time.
+    struct Ahead;
+
+    impl Destination for Ahead {
+        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+            assert_eq!((position.offset, position.note.as_slice()), (2, b"noted".as_slice()));
+            Ok(Some(Delivered { next_offset: 5, events: 3, note: Some(Vec::new()), ..Delivered::default() }))
+        }
+
+        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+            let next_offset = batch.next_offset().min(batch.from_offset() + 3);
+            let events = next_offset - batch.from_offset();
+            Ok(Delivered { next_offset, events, ..Delivered::default() })
+        }
+    }
+
+    #[actix_rt::test]
+    async fn what_was_taken_before_is_committed_and_not_delivered_again() {
+        let metrics = Metrics::new();
+        let position = Position { offset: 2, note: b"noted".to_vec() };
+        let (to_position, _) = Probe::<PositionOf>::outlet(4, move |_| Ok(position.clone()));
+        // Records 5 to 9, then a journal that does not answer.
+        let (to_next, _) = Probe::<NextBatch>::outlet(4, |next| match next.from {
+            10 => Err(JournalError::Disk("no more".to_owned())),
+            from => Ok(batch_of(from, &vec![b"x"; (10 - from) as usize])),
+        });
+        let (to_commit, commits) = Probe::<Commit>::outlet(4, |_| Ok(()));
+        let (to_dead_letters, _) = Probe::<Keep>::outlet(4, |_| Ok(()));
+        let config = SinkConfig {
+            consumer: Consumer { stream: Stream::UserEvents, name: "ahead" },
+            appetite: Appetite { records_max: 100, bytes_max: 100, linger: Duration::ZERO },
+            pauses: Pauses::default(),
+            outlets: SinkOutlets { to_position, to_next, to_commit, to_dead_letters },
+            actor: metrics.actor("ahead"),
+            meter: metrics.destination("ahead"),
+            log: discard_log(),
+        };
+        Sink::new(config, || Ahead).start();
+        until(|| commits.lock().unwrap().len() == 3).await;
+        let commits: Vec<_> =
+            commits.lock().unwrap().iter().map(|commit| (commit.offset, commit.note.clone())).collect();
+        assert_eq!(commits, [(5, Some(Vec::new())), (8, None), (10, None)]);
+        assert_eq!(metrics.destination("ahead").delivered.get(), 8);
+    }
 }

@@ -83,3 +83,5 @@ pub mod store;
 mod store_test;
 pub mod stream;
 pub mod tail;
+#[cfg(test)]
+pub(crate) mod testing;

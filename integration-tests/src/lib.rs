@@ -1,8 +1,9 @@
 //! What the integration tests stand on: the server in a sandbox, real InfluxDB and mosquitto,
 //! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
-pub mod fake_qlik;
-pub mod plain_client;
 pub mod fake_influx;
+pub mod fake_qlik;
 pub mod influxd;
+pub mod mosquitto;
+pub mod plain_client;
 pub mod sandbox;

@@ -3,4 +3,5 @@
 mod influx_bench;
 mod influx_versions;
 mod real_influx;
+mod real_mosquitto;
 mod screenshots;

@@ -3,6 +3,7 @@
 pub mod audit_columns;
 pub mod audit_csv;
 pub mod audit_line;
+pub mod audit_mqtt;
 pub mod covered;
 pub mod csv;
 #[cfg(test)]

@@ -1,0 +1,318 @@
+//! Files of a table's columns, each written whole: what Parquet and QVD have in common.
+//! Contract: destinations.md, "Parquet and QVD".
+//!
+//! Receives: nothing; it pulls audit events from the journal.
+//! Sends: one file a batch, `{YYYYMMDD}_part{N}.{extension}`, the UTC date of writing, N from 1.
+//! Keeps: nothing but what the commit note says.
+//! When full: a disk without room is trouble; the temporary file is removed, the journal keeps the rest.
+//! When it fails: the step that the note speaks of is finished or undone.
+//!
+//! # Once
+//!
+//! ```text
+//! 1  write `.{name}.tmp`, sync it, sync the directory
+//! 2  note {"file","from","to",…} at the offset where the batch began
+//! 3  rename to `{name}`, never over another file; sync the directory
+//! 4  commit `to` and an empty note
+//! ```
+//!
+//! A process that finds a note with `to` beyond its committed offset died in between. The file says in itself
+//! which records it holds. Under its final name: step 3 is done, 4 follows. Under its temporary
+//! name: 3 and 4 follow. Neither: 1 begins again. Temporary files of ours that no note speaks of are
+//! from a death in step 1, and are removed.
+//!
+//! An event that cannot be read or written is refused alone: the file ends before it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use butler_sos_domain::audit::AuditEvent;
+use butler_sos_domain::audit::time::compact_date;
+use butler_sos_domain::encode::audit_columns::StaticTag;
+use butler_sos_domain::encode::covered::Covered;
+use serde::{Deserialize, Serialize};
+
+use crate::file_target::{Disk, blocking, is_plain_name, temporary_name, trouble};
+use crate::guard::guard;
+use crate::journal::batch::{Batch, Record};
+use crate::message::{Position, Stream};
+use crate::sink::{Delivered, Destination, Progress, Refused, Trouble, unix_ms};
+
+#[derive(Debug, Clone)]
+pub struct ColumnarConfig {
+    pub directory: PathBuf,
+    /// They fill the column `tags`.
+    pub static_tags: Vec<StaticTag>,
+}
+
+/// One format.
+pub trait Encoder: Send + Sync + 'static {
+    /// With its dot.
+    const EXTENSION: &'static str;
+
+    /// The bytes of a file that holds `events`.
+    fn encode(
+        events: &[AuditEvent<'_>],
+        tags: &[StaticTag],
+        covered: &Covered,
+        now_ms: i64,
+    ) -> Result<Vec<u8>, String>;
+
+    /// Which records a file says it holds; `None` for any other file.
+    fn covered(file: File) -> io::Result<Option<Covered>>;
+}
+
+/// A directory of such files, as a destination of audit events.
+pub struct Columnar<E> {
+    config: Arc<ColumnarConfig>,
+    disk: Disk,
+    clock: fn() -> u64,
+    /// What was noted and is not known to be finished.
+    pending: Option<Pending>,
+    format: std::marker::PhantomData<E>,
+}
+
+/// The note: a file that stands complete under its temporary name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pending {
+    file: String,
+    from: u64,
+    to: u64,
+    events: u64,
+    bytes: u64,
+}
+
+/// A batch's first step, done.
+enum Prepared {
+    /// A file is whole under its temporary name.
+    File(Pending),
+    /// The batch begins with what cannot be written.
+    Refused(Vec<Refused>),
+    /// Nothing but records that are gone.
+    Nothing,
+}
+
+impl<E: Encoder> Columnar<E> {
+    pub fn new(config: ColumnarConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            disk: Disk::default(),
+            clock: unix_ms,
+            pending: None,
+            format: std::marker::PhantomData,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn on(mut self, disk: Disk, clock: fn() -> u64) -> Self {
+        (self.disk, self.clock) = (disk, clock);
+        self
+    }
+
+    /// Runs work on this directory off the arbiter.
+    async fn at_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk, &ColumnarConfig) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let (disk, config) = (self.disk.clone(), Arc::clone(&self.config));
+        blocking(move || work(&disk, &config)).await
+    }
+
+    /// Finishes what an earlier attempt noted; `None` when there is nothing of it.
+    async fn finish(&mut self) -> Result<Option<Delivered>, Trouble> {
+        let Some(pending) = self.pending.clone() else { return Ok(None) };
+        let found = pending.clone();
+        let finished = self.at_disk(move |disk, config| finish::<E>(disk, config, &found)).await?;
+        self.pending = None;
+        Ok(finished.then(|| pending.delivered()))
+    }
+}
+
+impl<E: Encoder> Destination for Columnar<E> {
+    async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+        self.pending = Pending::from_note(&position.note).filter(|pending| {
+            // Anything else is from before: that file is committed.
+            pending.from == position.offset && pending.to > pending.from
+        });
+        let taken = self.finish().await?;
+        self.at_disk(|disk, config| {
+            remove_leftovers::<E>(disk, &config.directory).map_err(trouble("clearing", &config.directory))
+        })
+        .await?;
+        Ok(taken)
+    }
+
+    async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, Trouble> {
+        if let Some(delivered) = self.finish().await? {
+            return Ok(delivered);
+        }
+        let now_ms = i64::try_from((self.clock)()).unwrap_or(i64::MAX);
+        let records = batch.clone();
+        let prepared = self.at_disk(move |disk, config| prepare::<E>(disk, config, &records, now_ms)).await?;
+        match prepared {
+            Prepared::File(pending) => {
+                progress.note(pending.to_note()).await?;
+                self.pending = Some(pending);
+                match self.finish().await? {
+                    Some(delivered) => Ok(delivered),
+                    // Somebody took the name meanwhile: the next attempt takes another one.
+                    None => Err(Trouble::new("disk", "the name of the next file is taken")),
+                }
+            }
+            Prepared::Refused(refused) => {
+                let next_offset = refused.last().map_or(batch.from_offset(), |last| last.offset + 1);
+                Ok(Delivered { next_offset, refused, ..Delivered::default() })
+            }
+            Prepared::Nothing => Ok(Delivered { next_offset: batch.next_offset(), ..Delivered::default() }),
+        }
+    }
+}
+
+/// Step 1: a whole file under its temporary name, for as much of the batch as can be written together.
+fn prepare<E: Encoder>(
+    disk: &Disk,
+    config: &ColumnarConfig,
+    batch: &Batch,
+    now_ms: i64,
+) -> Result<Prepared, Trouble> {
+    let (mut events, mut to) = (Vec::with_capacity(batch.len()), batch.next_offset());
+    let mut refused = Vec::new();
+    for record in batch.iter() {
+        match read(record) {
+            Ok(event) if refused.is_empty() => events.push((record, event)),
+            Err(reason) if events.is_empty() => refused.push(refusal(record, reason)),
+            // The file ends here; or the refused ones do.
+            _ => {
+                to = record.offset;
+                break;
+            }
+        }
+    }
+    if !refused.is_empty() {
+        return Ok(Prepared::Refused(refused));
+    }
+    if events.is_empty() {
+        return Ok(Prepared::Nothing);
+    }
+    let (mut records, mut events): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+    let bytes = loop {
+        let covered = covered(batch.from_offset(), to);
+        match guard(|| E::encode(&events, &config.static_tags, &covered, now_ms)) {
+            Ok(Ok(bytes)) => break bytes,
+            // One of them is poison: half as many, until it is alone.
+            Ok(Err(reason)) | Err(reason) => {
+                if let [record] = records[..] {
+                    return Ok(Prepared::Refused(vec![refusal(record, reason)]));
+                }
+                let half = events.len() / 2;
+                to = records[half].offset;
+                records.truncate(half);
+                events.truncate(half);
+            }
+        }
+    };
+    let directory = &config.directory;
+    disk.create_directory(directory).map_err(trouble("creating directory", directory))?;
+    let stem = format!("{}_part", compact_date(now_ms));
+    let part = disk.next_part(directory, &stem, E::EXTENSION).map_err(trouble("reading", directory))?;
+    let pending = Pending {
+        file: format!("{stem}{part}{}", E::EXTENSION),
+        from: batch.from_offset(),
+        to,
+        events: events.len() as u64,
+        bytes: bytes.len() as u64,
+    };
+    let temporary = directory.join(temporary_name(&pending.file));
+    let written = disk
+        .create_over(&temporary)
+        .and_then(|file| disk.write_at(&file, &bytes, 0).and_then(|()| disk.sync(&file)))
+        .and_then(|()| disk.sync_directory(directory));
+    if let Err(error) = written {
+        // Gives the room back.
+        let _ = disk.remove(&temporary);
+        return Err(trouble("writing", &temporary)(error));
+    }
+    Ok(Prepared::File(pending))
+}
+
+/// Step 3, or what is left of it; false when the file is under neither name.
+fn finish<E: Encoder>(disk: &Disk, config: &ColumnarConfig, pending: &Pending) -> Result<bool, Trouble> {
+    let covered = covered(pending.from, pending.to);
+    let directory = &config.directory;
+    let path = directory.join(&pending.file);
+    let temporary = directory.join(temporary_name(&pending.file));
+    let holds = |path: &Path| holds::<E>(disk, path, &covered).map_err(trouble("reading", path));
+    if holds(&path)? {
+        disk.remove(&temporary).map_err(trouble("removing", &temporary))?;
+    } else if holds(&temporary)? {
+        match disk.rename_new(&temporary, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.remove(&temporary).map_err(trouble("removing", &temporary))?;
+                return Ok(false);
+            }
+            Err(error) => return Err(trouble("renaming to", &path)(error)),
+        }
+    } else {
+        return Ok(false);
+    }
+    disk.sync_directory(directory).map_err(trouble("syncing directory", directory))?;
+    Ok(true)
+}
+
+/// Whether this file holds these records.
+fn holds<E: Encoder>(disk: &Disk, path: &Path, covered: &Covered) -> io::Result<bool> {
+    let Some(file) = disk.open_existing(path)? else { return Ok(false) };
+    Ok(E::covered(file)?.as_ref() == Some(covered))
+}
+
+/// Removes what a death in step 1 left behind.
+fn remove_leftovers<E: Encoder>(disk: &Disk, directory: &Path) -> io::Result<()> {
+    for name in disk.names(directory)?.iter().filter(|name| is_leftover(name, E::EXTENSION)) {
+        disk.remove(&directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// Exactly the names that are ours: `.20261121_part3.qvd.tmp`.
+fn is_leftover(name: &str, extension: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")?.strip_suffix(extension));
+    stem.and_then(|stem| stem.split_once("_part")).is_some_and(|(day, part)| digits(day) && digits(part))
+}
+
+fn read(record: Record<'_>) -> Result<AuditEvent<'_>, String> {
+    guard(|| AuditEvent::from_bytes(record.data).map_err(|error| error.to_string()))?
+}
+
+fn refusal(record: Record<'_>, reason: String) -> Refused {
+    Refused { offset: record.offset, reason, record: record.data.to_vec() }
+}
+
+/// The range as a file says it. `to` is above `from`: a file holds at least one record.
+fn covered(from: u64, to: u64) -> Covered {
+    Covered { stream: Stream::AuditEvents.name().to_owned(), first: from, last: to.saturating_sub(1) }
+}
+
+impl Pending {
+    fn delivered(&self) -> Delivered {
+        Delivered {
+            next_offset: self.to,
+            events: self.events,
+            bytes: self.bytes,
+            refused: Vec::new(),
+            note: Some(Vec::new()),
+        }
+    }
+
+    fn to_note(&self) -> Vec<u8> {
+        // A name and numbers always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    fn from_note(note: &[u8]) -> Option<Self> {
+        serde_json::from_slice(note).ok().filter(|pending: &Self| is_plain_name(&pending.file))
+    }
+}

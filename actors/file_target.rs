@@ -1,0 +1,264 @@
+//! What the destinations that write files share: every operation on the file system, in one place.
+//!
+//! All of it blocks, so it runs in [`blocking`]. In tests a [`Disk`] can "lose power" before any
+//! operation: from then on nothing succeeds, as if the process had died there.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use crate::guard::guard;
+use crate::sink::Trouble;
+
+/// The file system, as the file destinations use it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    #[cfg(test)]
+    power: crash::Power,
+}
+
+/// Group may read: exports are for others.
+const FILE_MODE: u32 = 0o640;
+
+impl Disk {
+    pub fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        self.step()?;
+        std::fs::create_dir_all(directory)
+    }
+
+    /// A new file; `AlreadyExists` when the name is taken.
+    pub fn create_new(&self, path: &Path) -> io::Result<File> {
+        self.step()?;
+        OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+    }
+
+    /// A file whose former content, if any, is of no use.
+    pub fn create_over(&self, path: &Path) -> io::Result<File> {
+        self.step()?;
+        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
+    }
+
+    /// An existing file for reading and writing; `None` when there is no regular file of that name.
+    pub fn open_existing(&self, path: &Path) -> io::Result<Option<File>> {
+        self.step()?;
+        match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Err(error) = self.step() {
+            // Dying in the middle of a write leaves a part of it.
+            let _ = file.write_all_at(&bytes[..self.power.torn(bytes.len())], at);
+            return Err(error);
+        }
+        file.write_all_at(bytes, at)
+    }
+
+    pub fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
+        self.step()?;
+        file.set_len(length)
+    }
+
+    /// Content and length are on disk after this.
+    pub fn sync(&self, file: &File) -> io::Result<()> {
+        self.step()?;
+        file.sync_data()
+    }
+
+    /// Names in the directory are on disk after this.
+    pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.step()?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Renames, never over another file: `AlreadyExists` then.
+    pub fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => Ok(()),
+            // File systems that cannot do both in one step.
+            Err(nix::Error::EINVAL | nix::Error::ENOSYS) => match to.symlink_metadata() {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(_) => std::fs::rename(from, to),
+            },
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    pub fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        std::fs::rename(from, to)
+    }
+
+    /// It is no error when the file is not there.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names in a directory that are text; none when there is no directory.
+    pub fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.step()?;
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.collect())
+    }
+
+    /// The next free number N of `{stem}{N}{extension}`: one above the highest there is, from 1 on.
+    pub fn next_part(&self, directory: &Path, stem: &str, extension: &str) -> io::Result<u64> {
+        let names = self.names(directory)?;
+        let parts = names.iter().filter_map(|name| part_number(name, stem, extension));
+        Ok(parts.max().map_or(1, |highest| highest.saturating_add(1)))
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the same shape as in tests")]
+    fn step(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn part_number(name: &str, stem: &str, extension: &str) -> Option<u64> {
+    let digits = name.strip_prefix(stem)?.strip_suffix(extension)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// Whether a name in a note is a plain file name, so that no note leads out of the directory.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+/// The name under which a file is written until it is whole.
+pub(crate) fn temporary_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+/// Runs work that blocks off the arbiter. A panic in it is trouble, not the end of the actor's state.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(move || guard(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(panic)) => Err(Trouble::new("panic", panic)),
+        Err(ended) => Err(Trouble::new("stopping", ended.to_string())),
+    }
+}
+
+/// A file system error as trouble: what was tried, with which file, and the system's words.
+pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Trouble {
+    move |error| {
+        let class = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
+            io::ErrorKind::ReadOnlyFilesystem => "disk-read-only",
+            io::ErrorKind::PermissionDenied => "disk-permission",
+            _ => "disk",
+        };
+        Trouble::new(class, format!("{doing} {}: {error}", path.display()))
+    }
+}
+
+#[cfg(test)]
+impl Disk {
+    /// A disk whose process dies at operation number `steps`, counted from 0.
+    pub fn dying_after(steps: u64) -> Self {
+        Self { power: crash::Power::for_steps(steps) }
+    }
+
+    /// One operation; also for what happens between those of the file system.
+    pub fn step(&self) -> io::Result<()> {
+        self.power.step()
+    }
+}
+
+#[cfg(test)]
+mod crash {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// How many operations are left; `None` is for ever.
+    #[derive(Debug, Clone, Default)]
+    pub struct Power(Option<Arc<(AtomicU64, u64)>>);
+
+    impl Power {
+        pub fn for_steps(steps: u64) -> Self {
+            Self(Some(Arc::new((AtomicU64::new(steps), steps))))
+        }
+
+        pub fn step(&self) -> io::Result<()> {
+            let Some(left) = &self.0 else { return Ok(()) };
+            let took = left.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            took.map(|_| ()).map_err(|_| io::Error::other("the process is dead"))
+        }
+
+        /// How much of a write gets through, some of it chosen by where the end came.
+        pub fn torn(&self, bytes: usize) -> usize {
+            let seed = self.0.as_ref().map_or(0, |left| left.1);
+            bytes * (seed as usize % 5) / 4
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_counted_from_the_highest() {
+        let directory = tempfile::tempdir().unwrap();
+        let next = || Disk::default().next_part(directory.path(), "20261121_part", ".qvd").unwrap();
+        assert_eq!(next(), 1);
+        for name in [
+            "20261121_part1.qvd",
+            "20261121_part9.qvd",
+            "20261121_part10.qvd",
+            "20261121_part77.parquet",
+            "20261120_part99.qvd",
+            "20261121_part+98.qvd",
+            "20261121_partx.qvd",
+            "20261121_part.qvd",
+        ] {
+            File::create(directory.path().join(name)).unwrap();
+        }
+        assert_eq!(next(), 11);
+    }
+
+    #[test]
+    fn a_rename_never_overwrites() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("a"), directory.path().join("b"));
+        std::fs::write(&from, "mine").unwrap();
+        std::fs::write(&to, "theirs").unwrap();
+        let error = Disk::default().rename_new(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "theirs");
+        std::fs::remove_file(&to).unwrap();
+        Disk::default().rename_new(&from, &to).unwrap();
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "mine");
+    }
+
+    #[test]
+    fn names_in_notes() {
+        for name in ["a.csv", ".a.tmp", "å"] {
+            assert!(is_plain_name(name));
+        }
+        for name in ["", ".", "..", "a/b", "/etc/passwd", "a\0"] {
+            assert!(!is_plain_name(name));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Audit events as MQTT messages. Contract: destinations.md, "MQTT".
+//!
+//! ```json
+//! {"receivedAt":"2026-11-20T10:11:12.345Z","event":{…the body, byte for byte as it was sent…}}
+//! ```
+//!
+//! The event of a screenshot has before `event` what is known of its download, each only when set:
+//! `screenshotSavedPaths` (array), `screenshotSha256`, `screenshotError`.
+
+use super::json_text::ObjectWriter;
+use crate::audit::AuditRecord;
+use crate::audit::json::write_string;
+use crate::audit::time::rfc3339;
+
+/// Appends the payload of one event.
+pub fn write(record: &AuditRecord<'_>, out: &mut Vec<u8>) {
+    let received_ms = i64::try_from(record.received_ns / 1_000_000).unwrap_or(i64::MAX);
+    let mut object = ObjectWriter::new(out);
+    object.text("receivedAt", &rfc3339(received_ms));
+    let screenshot = &record.screenshot;
+    if !screenshot.saved_paths.is_empty() {
+        let mut paths = String::from("[");
+        for path in &screenshot.saved_paths {
+            if paths.len() > 1 {
+                paths.push(',');
+            }
+            write_string(path, &mut paths);
+        }
+        paths.push(']');
+        object.json("screenshotSavedPaths", paths.as_bytes());
+    }
+    object
+        .text_if_some("screenshotSha256", screenshot.sha256.as_deref())
+        .text_if_some("screenshotError", screenshot.error.as_deref())
+        .json("event", record.body);
+    object.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::ScreenshotOutcome;
+
+    #[test]
+    fn payloads() {
+        let check = |screenshot: ScreenshotOutcome<'_>, expect: &str| {
+            let body = br#"{ "n": 1.50 }"#;
+            let received_ns = 1_795_169_472_345_999_999;
+            let record = AuditRecord { received_ns, screenshot, source_offset: None, body };
+            let mut out = Vec::new();
+            write(&record, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expect);
+        };
+        check(
+            ScreenshotOutcome::default(),
+            r#"{"receivedAt":"2026-11-20T10:11:12.345Z","event":{ "n": 1.50 }}"#,
+        );
+        check(
+            ScreenshotOutcome {
+                saved_paths: vec!["/a".into(), "/\"".into()],
+                sha256: Some("00".into()),
+                error: None,
+            },
+            concat!(
+                r#"{"receivedAt":"2026-11-20T10:11:12.345Z","screenshotSavedPaths":["/a","/\""],"#,
+                r#""screenshotSha256":"00","event":{ "n": 1.50 }}"#
+            ),
+        );
+    }
+}
