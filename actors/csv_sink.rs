@@ -24,7 +24,7 @@ use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::audit::time::compact_date;
 use butler_sos_domain::encode::audit_columns::StaticTag;
 use butler_sos_domain::encode::audit_csv::AuditCsv;
-use butler_sos_domain::encode::csv as user_csv;
+use butler_sos_domain::encode::csv;
 use butler_sos_domain::event::UserEvent;
 use serde::{Deserialize, Serialize};
 
@@ -333,32 +333,30 @@ impl Rows {
 
     fn header(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        match self {
-            Self::User { .. } => {
-                let mut writer = user_csv::writer(&mut out);
-                // Writing into memory does not fail.
-                let _ = user_csv::write_user_header(&mut writer);
-            }
-            Self::Audit(rows) => rows.write_header(&mut out),
-        }
+        let mut writer = csv::writer(&mut out);
+        // Writing into memory does not fail.
+        let _ = match self {
+            Self::User { .. } => csv::write_user_header(&mut writer),
+            Self::Audit(rows) => rows.write_header(&mut writer),
+        };
+        drop(writer);
         out
     }
 
     /// Appends one row; on error what is behind the former end is of no use.
     fn write(&self, record: Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        let mut writer = csv::writer(out);
         match self {
             Self::User { neutralise_formulas } => {
                 let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
-                let mut writer = user_csv::writer(out);
-                user_csv::write_user_row(&mut writer, &event, *neutralise_formulas)
-                    .and_then(|()| writer.flush().map_err(Into::into))
-                    .map_err(|error| error.to_string())
+                csv::write_user_row(&mut writer, &event, *neutralise_formulas)
             }
             Self::Audit(rows) => {
                 let event = AuditEvent::from_bytes(record.data).map_err(|error| error.to_string())?;
-                rows.write_row(&event, out);
-                Ok(())
+                rows.write_row(&mut writer, &event)
             }
         }
+        .and_then(|()| writer.flush().map_err(Into::into))
+        .map_err(|error| error.to_string())
     }
 }

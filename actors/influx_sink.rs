@@ -156,9 +156,10 @@ impl Influx {
 }
 
 impl Destination for Influx {
-    async fn resume(&mut self, _: &Position) -> Result<(), Trouble> {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
         self.job = None;
-        self.ready().await.map(|_| ())
+        self.ready().await?;
+        Ok(None)
     }
 
     async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {

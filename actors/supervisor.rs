@@ -291,9 +291,9 @@ mod tests {
     #[derive(Message)]
     #[rtype(result = "()")]
     enum Break {
-        InHandler,
-        InFuture,
-        InTimer,
+        Handler,
+        Future,
+        Timer,
     }
 
     impl Handler<Break> for Fragile {
@@ -302,11 +302,11 @@ mod tests {
         fn handle(&mut self, how: Break, ctx: &mut Self::Context) {
             self.half_done = true;
             match how {
-                Break::InHandler => panic!("in a handler"),
-                Break::InFuture => {
+                Break::Handler => panic!("in a handler"),
+                Break::Future => {
                     ctx.spawn(async { panic!("in a spawned future") }.into_actor(self));
                 }
-                Break::InTimer => {
+                Break::Timer => {
                     ctx.run_later(Duration::from_millis(1), |_, _| panic!("in a timer"));
                 }
             }
@@ -362,33 +362,33 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_panic_in_a_handler_loses_only_its_message() {
-        check_survives(|| Break::InHandler).await;
+        check_survives(|| Break::Handler).await;
     }
 
     #[actix_rt::test]
     async fn a_panic_in_a_spawned_future_loses_no_message() {
-        check_survives(|| Break::InFuture).await;
+        check_survives(|| Break::Future).await;
     }
 
     #[actix_rt::test]
     async fn a_panic_in_a_timer_loses_no_message() {
-        check_survives(|| Break::InTimer).await;
+        check_survives(|| Break::Timer).await;
     }
 
     #[actix_rt::test]
     async fn the_one_who_asked_is_told() {
         let bench = bench(10);
-        assert!(bench.addr.send(Break::InHandler).await.is_err());
+        assert!(bench.addr.send(Break::Handler).await.is_err());
     }
 
     #[actix_rt::test]
     async fn too_many_panics_in_the_window_are_given_up() {
         let bench = bench(3);
         for _ in 0..3 {
-            assert!(bench.addr.send(Break::InHandler).await.is_err());
+            assert!(bench.addr.send(Break::Handler).await.is_err());
         }
         assert_eq!(bench.given_up.load(Ordering::SeqCst), 0);
-        assert!(bench.addr.send(Break::InHandler).await.is_err());
+        assert!(bench.addr.send(Break::Handler).await.is_err());
         until(|| bench.given_up.load(Ordering::SeqCst) == 1).await;
         assert_eq!(bench.meter.restarts.get(), 3);
     }

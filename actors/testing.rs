@@ -22,9 +22,12 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What a [`Probe`] has seen.
+pub type Seen<M> = Arc<Mutex<Vec<M>>>;
+
 /// An actor that records every message of one type and answers each with `answer`.
 pub struct Probe<M: Message> {
-    seen: Arc<Mutex<Vec<M>>>,
+    seen: Seen<M>,
     answer: Box<dyn FnMut(&M) -> M::Result>,
 }
 
@@ -34,10 +37,7 @@ where
     M::Result: Send + actix::dev::MessageResponse<Self, Parcel<M>>,
 {
     /// An outlet into a new probe, and what the probe has seen.
-    pub fn outlet(
-        bound: u32,
-        answer: impl FnMut(&M) -> M::Result + 'static,
-    ) -> (Outlet<M>, Arc<Mutex<Vec<M>>>) {
+    pub fn outlet(bound: u32, answer: impl FnMut(&M) -> M::Result + 'static) -> (Outlet<M>, Seen<M>) {
         let seen = Arc::<Mutex<Vec<M>>>::default();
         let probe = Self { seen: Arc::clone(&seen), answer: Box::new(answer) };
         (Outlet::new(probe.start(), bound), seen)
