@@ -25,10 +25,12 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
 /// What a [`Probe`] has seen.
 pub type Seen<M> = Arc<Mutex<Vec<M>>>;
 
+type Answer<M> = Box<dyn FnMut(&M) -> <M as Message>::Result>;
+
 /// An actor that records every message of one type and answers each with `answer`.
 pub struct Probe<M: Message> {
     seen: Seen<M>,
-    answer: Box<dyn FnMut(&M) -> M::Result>,
+    answer: Answer<M>,
 }
 
 impl<M> Probe<M>
