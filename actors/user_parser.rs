@@ -1,6 +1,6 @@
 //! Makes events out of datagrams.
 //!
-//! Receives: `DatagramsReceived`, `AppNamesLearned`.
+//! Receives: `DatagramsReceived`, `AppNamesLearned`, and `Close`, which is answered when all before it is done.
 //! Sends: `Append` to the journal, with the passage that the datagrams came with; `Keep` to the quarantine.
 //! Keeps: the names of apps, and a bounded cache of user agents, which a restart empties.
 //! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
@@ -15,7 +15,7 @@ use slog::Logger;
 
 use crate::guard::guard;
 use crate::journal::batch::RecordBatch;
-use crate::message::{AppNamesLearned, Append, Datagram, DatagramsReceived, Keep, Stream};
+use crate::message::{AppNamesLearned, Append, Close, Datagram, DatagramsReceived, Keep, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
 use crate::rejection_log::RejectionLog;
@@ -248,6 +248,13 @@ impl Handler<Parcel<AppNamesLearned>> for UserParser {
         self.actor.received.inc();
         self.app_names = AppNames::clone(&parcel.body.0);
     }
+}
+
+impl Handler<Parcel<Close>> for UserParser {
+    type Result = ();
+
+    /// Whatever came before this has gone on to the journal by now.
+    fn handle(&mut self, _: Parcel<Close>, _: &mut Self::Context) {}
 }
 
 #[cfg(test)]

@@ -4,3 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod logging;
+pub mod operations;
+pub mod run;
+pub mod send_sample;
+pub mod topology;

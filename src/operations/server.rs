@@ -18,19 +18,27 @@ pub struct Access {
     pub token: Option<SecretString>,
     /// Reachable from other machines.
     pub exposed: bool,
-    /// Only this path (Butler SOS's own `prometheus` and `dockerHealthCheck` listeners).
+    /// Only this path (Butler SOS's own `prometheus`, `dockerHealthCheck` and `configVisualisation` listeners).
     pub only: Option<&'static str>,
+    /// `/` is the effective configuration.
+    pub configuration_first: bool,
 }
 
 impl Access {
     #[must_use]
     pub fn operations(address: SocketAddr, token: Option<SecretString>) -> Self {
-        Self { token, exposed: !address.ip().is_loopback(), only: None }
+        Self { token, exposed: !address.ip().is_loopback(), only: None, configuration_first: false }
     }
 
     #[must_use]
     pub fn only(path: &'static str) -> Self {
-        Self { token: None, exposed: true, only: Some(path) }
+        Self { token: None, exposed: true, only: Some(path), configuration_first: false }
+    }
+
+    /// The configuration alone, to those who may see the rest.
+    #[must_use]
+    pub fn configuration(address: SocketAddr, token: Option<SecretString>) -> Self {
+        Self { only: Some("/"), configuration_first: true, ..Self::operations(address, token) }
     }
 
     fn allows(&self, path: &str, authorization: Option<&str>) -> Result<(), StatusCode> {
@@ -97,7 +105,9 @@ async fn answer(request: HttpRequest, view: web::Data<View>, access: web::Data<A
                 if readiness.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             HttpResponse::build(status).json(readiness)
         }
-        ("GET" | "HEAD", "/") => HttpResponse::Ok().content_type(ContentType::plaintext()).body(INDEX),
+        ("GET" | "HEAD", "/configuration") => plain(&view.configuration),
+        ("GET" | "HEAD", "/") if access.configuration_first => plain(&view.configuration),
+        ("GET" | "HEAD", "/") => plain(INDEX),
         #[cfg(feature = "test-panics")]
         ("POST", path) if path.starts_with("/test/panic/") => {
             let actor = path.trim_start_matches("/test/panic/");
@@ -109,14 +119,19 @@ async fn answer(request: HttpRequest, view: web::Data<View>, access: web::Data<A
     }
 }
 
-const INDEX: &str = "butler-sos\n\n/metrics  figures for Prometheus\n/health   is the process alive\n/ready    can it take events, and where do events wait\n";
+fn plain(text: &str) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body(text.to_owned())
+}
+
+const INDEX: &str = "butler-sos\n\n/metrics  figures for Prometheus\n/health   is the process alive\n/ready    can it take events, and where do events wait\n/configuration  the effective configuration, without its secrets\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(token: Option<&str>, exposed: bool, path: &str, authorization: Option<&str>, expect: u16) {
-        let access = Access { token: token.map(SecretString::from), exposed, only: None };
+        let access =
+            Access { token: token.map(SecretString::from), exposed, only: None, configuration_first: false };
         let status = access.allows(path, authorization).map_or_else(|status| status.as_u16(), |()| 200);
         assert_eq!(status, expect, "{token:?} {exposed} {path} {authorization:?}");
     }

@@ -38,6 +38,8 @@ pub struct View {
     /// Intake has stopped, destinations catch up.
     pub draining: Arc<AtomicBool>,
     pub process: ProcessView,
+    /// The effective configuration, without its secrets.
+    pub configuration: Arc<str>,
     #[cfg(feature = "test-panics")]
     pub switches: butler_sos_actors::supervisor::PanicSwitches,
 }
@@ -93,14 +95,16 @@ impl View {
             }
             Some(_) => {}
         }
-        let lag: BTreeMap<_, _> = journal.iter().flat_map(|j| &j.consumers).map(|c| (c.consumer.name, c)).collect();
+        let lag: BTreeMap<_, _> =
+            journal.iter().flat_map(|j| &j.consumers).map(|c| (c.consumer.name, c)).collect();
         let mut destinations = BTreeMap::new();
         for (name, state) in self.metrics.destination_states() {
             let (lag_events, lag_seconds) =
                 lag.get(name).map_or((0, 0.0), |consumer| (consumer.lag_records, consumer.lag_seconds));
             if !state.up {
                 let words = state.last_error.as_deref().unwrap_or("no answer yet");
-                warnings.push(format!("{name} does not take events ({words}); {lag_events} wait in the journal"));
+                warnings
+                    .push(format!("{name} does not take events ({words}); {lag_events} wait in the journal"));
             }
             destinations.insert(
                 name,

@@ -1,0 +1,104 @@
+//! `butler-sos run`: from a configuration to an exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::System;
+use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::supervisor::Supervision;
+use slog::{Logger, error, info, warn};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Loaded};
+use crate::exit;
+use crate::logging::{self, LogConfig};
+use crate::topology::{Surroundings, Topology};
+
+/// Runs the server until it is told to stop, or cannot go on.
+pub fn run(loaded: &Loaded) -> ExitCode {
+    if let Err(mistakes) = loaded.verify_resources() {
+        eprintln!("{mistakes}");
+        return exit::CONFIG.into();
+    }
+    let (log, guard) = match logging::init(&LogConfig::from(&loaded.config)) {
+        Ok(open) => open,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return exit::UNAVAILABLE.into();
+        }
+    };
+    say_hello(loaded, &log);
+    let code = System::new().block_on(serve(loaded, log.clone()));
+    drop(log);
+    // What waits is written before the process goes.
+    drop(guard);
+    code.into()
+}
+
+fn say_hello(loaded: &Loaded, log: &Logger) {
+    info!(log, "butler-sos starts"; "version" => env!("CARGO_PKG_VERSION"),
+        "files" => loaded.files.join(", "), "pid" => std::process::id());
+    if !loaded.ignored.is_empty() {
+        info!(log, "settings of Butler SOS that this server has no use for"; "settings" => loaded.ignored.join(", "));
+    }
+    for warning in &loaded.warnings {
+        warn!(log, "configuration"; "warning" => warning);
+    }
+}
+
+async fn serve(loaded: &Loaded, log: Logger) -> u8 {
+    let (give_up, mut given_up) = mpsc::unbounded_channel();
+    let supervision = Supervision {
+        policy: crate::topology::restart_policy(&loaded.config),
+        log: log.clone(),
+        give_up: Arc::new(move |actor| {
+            // Nobody listens any more only when the process ends anyway.
+            let _ = give_up.send(actor);
+        }),
+        #[cfg(feature = "test-panics")]
+        switches: butler_sos_actors::supervisor::PanicSwitches::default(),
+    };
+    let surroundings = Surroundings { supervision, metrics: Metrics::new(), log: log.clone() };
+    let topology = match Topology::start(loaded, surroundings) {
+        Ok(topology) => topology,
+        Err(error) => {
+            error!(log, "cannot start"; "error" => %error);
+            return error.exit;
+        }
+    };
+    info!(log, "butler-sos runs");
+    tokio::select! {
+        signal = told_to_stop() => info!(log, "stopping"; "signal" => signal),
+        Some(actor) = given_up.recv() => return end_for(&log, actor),
+    }
+    tokio::select! {
+        () = topology.stop(drain(&loaded.config)) => info!(log, "stopped"),
+        signal = told_to_stop() => warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal),
+        Some(actor) = given_up.recv() => return end_for(&log, actor),
+    }
+    exit::OK
+}
+
+fn end_for(log: &Logger, actor: &'static str) -> u8 {
+    error!(log, "supervision gave up, the process ends so that it is started anew"; "actor" => actor);
+    exit::SUPERVISION
+}
+
+fn drain(config: &Config) -> Duration {
+    Duration::from_secs(config.pipeline.drain_seconds)
+}
+
+/// Waits for SIGTERM or SIGINT, and says which.
+async fn told_to_stop() -> &'static str {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
+        // Without handlers the signals end the process as they always do.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

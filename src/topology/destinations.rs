@@ -1,0 +1,192 @@
+//! Which destinations there are: one sink, one consumer, one arbiter each.
+//!
+//! The consumer's name is the actor's name, the destination's metric label and the name of its place in the journal;
+//! a destination of audit events has the prefix `audit_` where user events have one of the same kind.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_rt::ArbiterHandle;
+use butler_sos_actors::csv_sink::CsvFile;
+use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget};
+use butler_sos_actors::influx_sink::{AuditEventLines, Influx, UserEventLines};
+use butler_sos_actors::json_sink::{JsonConfig, JsonFiles};
+use butler_sos_actors::message::{Appetite, Consumer, Stream};
+use butler_sos_actors::metric::ActorMeter;
+use butler_sos_actors::mqtt_sink::Mqtt;
+use butler_sos_actors::parquet_sink::{ParquetConfig, ParquetFiles};
+use butler_sos_actors::qvd_sink::{QvdConfig, QvdFiles};
+use butler_sos_actors::sink::{Destination, Sink, SinkConfig};
+use butler_sos_actors::supervisor::Supervision;
+use butler_sos_domain::encode::audit_line::AuditPoint;
+use butler_sos_domain::encode::line_protocol::Version;
+use butler_sos_domain::encode::user_line::UserPoint;
+use slog::Logger;
+
+use super::settings::{self, pairs, size};
+use crate::config::Config;
+use crate::config::butler::audit_events::DestinationKind;
+
+/// A sink that is to be started.
+pub struct Planned {
+    pub consumer: Consumer,
+    pub appetite: Appetite,
+    start: Start,
+}
+
+type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig)>;
+
+impl Planned {
+    fn new<D: Destination>(
+        stream: Stream,
+        name: &'static str,
+        appetite: Appetite,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Self {
+        let start: Start = Box::new(move |supervision, arbiter, meter, config| {
+            supervision.start(arbiter, meter, move || Sink::new(config, make));
+        });
+        Self { consumer: Consumer { stream, name }, appetite, start }
+    }
+
+    pub fn start(self, supervision: &Supervision, arbiter: &ArbiterHandle, config: SinkConfig) {
+        (self.start)(supervision, arbiter, config.actor.clone(), config);
+    }
+}
+
+/// Most bytes of records in one batch of a destination that has no limit of its own.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Of a destination that writes files as large as its batch.
+const FILE_BYTES_MAX: usize = 32 << 20;
+const BATCH_RECORDS_MAX: usize = 1_000;
+
+/// Everything that the configuration sends events to.
+pub fn planned(config: &Config, log: &Logger) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    if config.butler_sos.user_events.enable {
+        planned.extend(user_destinations(config, log));
+    }
+    if config.butler_sos.audit_events.enable {
+        planned.extend(audit_destinations(config, log));
+    }
+    planned
+}
+
+fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
+    let stream = Stream::UserEvents;
+    let events = &config.butler_sos.user_events;
+    let mut planned = Vec::new();
+    if config.user_events_to_influxdb() {
+        let influx = settings::influx(config);
+        let prefix = &config.pipeline.influxdb.user_agent_tag_prefix;
+        let tags = pairs(&events.tags);
+        let (version, prefix, log) = (version_of(&influx), prefix.clone(), log.clone());
+        let appetite = Appetite {
+            records_max: size(config.butler_sos.influxdb.max_batch_size),
+            bytes_max: BATCH_BYTES_MAX,
+            linger: Duration::from_millis(config.pipeline.influxdb.batch_linger_ms),
+        };
+        planned.push(Planned::new(stream, "influx_sink", appetite, move || {
+            let lines = UserEventLines(UserPoint::new(version, &prefix, &tags));
+            Influx::new(influx.clone(), lines, log.clone())
+        }));
+    }
+    if config.user_events_to_mqtt() {
+        let (mqtt, topics) = (settings::mqtt(config), settings::user_topics(config));
+        let tags = pairs(&events.tags);
+        planned.push(Planned::new(stream, "mqtt_sink", at_once(), move || {
+            Mqtt::user_events(mqtt.clone(), topics.clone(), &tags)
+        }));
+    }
+    if config.pipeline.csv.user_events.enable {
+        let csv = settings::user_csv(config);
+        planned.push(Planned::new(stream, "csv_sink", at_once(), move || CsvFile::user_events(csv.clone())));
+    }
+    planned
+}
+
+fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
+    let stream = Stream::AuditEvents;
+    let to = &config.butler_sos.audit_events.destination;
+    let mut planned = Vec::new();
+    if config.audit_to(DestinationKind::Influxdb) {
+        let section = &to.influxdb.metadata;
+        let influx = settings::audit_influx(config);
+        let tags = pairs(&section.static_tags);
+        let (version, measurement) = (version_of(&influx), section.measurement_name.clone());
+        let log = log.clone();
+        let appetite = Appetite {
+            records_max: size(section.max_batch_size),
+            bytes_max: BATCH_BYTES_MAX,
+            linger: Duration::from_millis(section.write_frequency),
+        };
+        planned.push(Planned::new(stream, "audit_influx_sink", appetite, move || {
+            let lines = AuditEventLines(AuditPoint::new(version, &measurement, &tags));
+            Influx::new(influx.clone(), lines, log.clone())
+        }));
+    }
+    if let Some(topic) = &config.pipeline.mqtt.audit_events.topic
+        && config.audit_events_to_mqtt()
+    {
+        let (mqtt, topic) = (settings::mqtt(config), topic.clone());
+        planned.push(Planned::new(stream, "audit_mqtt_sink", at_once(), move || {
+            Mqtt::audit_events(mqtt.clone(), topic.clone())
+        }));
+    }
+    if config.audit_to(DestinationKind::Json) {
+        let section = &to.json.objectdata;
+        let json = JsonConfig {
+            directory: PathBuf::from(&section.export_directory),
+            static_tags: pairs(&section.static_tags),
+        };
+        planned.push(Planned::new(stream, "json_sink", at_once(), move || JsonFiles::new(json.clone())));
+    }
+    if config.audit_to(DestinationKind::Parquet) {
+        let section = &to.parquet.metadata;
+        let parquet = ParquetConfig {
+            directory: PathBuf::from(&section.export_directory),
+            static_tags: pairs(&section.static_tags),
+        };
+        let appetite = a_file(section.max_batch_size, section.write_frequency);
+        planned
+            .push(Planned::new(stream, "parquet_sink", appetite, move || ParquetFiles::new(parquet.clone())));
+    }
+    if config.audit_to(DestinationKind::Qvd) {
+        let section = &to.qvd.metadata;
+        let qvd = QvdConfig {
+            directory: PathBuf::from(&section.export_directory),
+            static_tags: pairs(&section.static_tags),
+        };
+        let appetite = a_file(section.max_batch_size, section.write_frequency);
+        planned.push(Planned::new(stream, "qvd_sink", appetite, move || QvdFiles::new(qvd.clone())));
+    }
+    if config.pipeline.csv.audit_events.enable {
+        let csv = settings::audit_csv(config);
+        planned.push(Planned::new(stream, "audit_csv_sink", at_once(), move || {
+            CsvFile::audit_events(csv.clone(), &[])
+        }));
+    }
+    planned
+}
+
+/// What is there is taken; while it is delivered, the next batch gathers.
+fn at_once() -> Appetite {
+    Appetite { records_max: BATCH_RECORDS_MAX, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO }
+}
+
+/// As much as belongs into one file.
+fn a_file(records_max: u32, write_frequency_ms: u64) -> Appetite {
+    Appetite {
+        records_max: size(records_max),
+        bytes_max: FILE_BYTES_MAX,
+        linger: Duration::from_millis(write_frequency_ms),
+    }
+}
+
+fn version_of(influx: &InfluxConfig) -> Version {
+    match influx.target {
+        InfluxTarget::V1 { .. } => Version::V1,
+        InfluxTarget::V2 { .. } => Version::V2,
+        InfluxTarget::V3 { .. } => Version::V3,
+    }
+}

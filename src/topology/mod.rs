@@ -1,0 +1,402 @@
+//! The map: who is connected to whom, in which order they start and stop.
+//!
+//! ```text
+//! UdpIngestor ─DatagramsReceived─► UserParser ─Append─► Journal ◄─NextBatch, Commit─ every sink
+//! AuditHttpIngestor ──────────────────────────Append─►    ▲                            │ Keep
+//! AppDirectory ─AppNamesLearned─► UserParser ─Keep─► Keeper (quarantine)   Keeper (dead letters)
+//!                                                          └─NextBatch, Append─ RedirectWalker (see `screenshots`)
+//! ```
+//!
+//! Start: everything outside that can be missing first (journal, ports, certificates), then the destinations, the
+//! intake last. Stop: the intake, the parser, the downloads, the sessions at Qlik Sense; then the destinations may
+//! catch up for a while, and what they have not got waits in the journal.
+
+mod destinations;
+mod recent;
+mod screenshots;
+mod settings;
+
+pub use self::settings::restart_policy;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::Addr;
+use actix_rt::{Arbiter, ArbiterHandle};
+use butler_sos_actors::app_directory::AppDirectory;
+use butler_sos_actors::audit_http_ingestor::AuditHttpIngestor;
+use butler_sos_actors::journal::actor::{Journal, JournalConfig};
+use butler_sos_actors::journal::store::{Store, StoreError};
+use butler_sos_actors::keeper::{Keeper, KeeperConfig};
+use butler_sos_actors::message::{CatchUp, Close, Consumer, Keep, Stream};
+use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::redirect_walker::{CONSUMER as WALKER, WalkerOutlets};
+use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
+use butler_sos_actors::sink::{SinkConfig, SinkOutlets};
+use butler_sos_actors::supervisor::Supervision;
+use butler_sos_actors::udp_ingestor::{self, UdpIngestor};
+use butler_sos_actors::user_parser::{UserParser, UserParserOutlets};
+use slog::{Logger, info, warn};
+
+use self::destinations::Planned;
+use self::screenshots::Downloads;
+use self::settings::bound;
+use crate::config::{Config, Listener, Loaded, Service};
+use crate::exit;
+use crate::operations::process::ProcessView;
+use crate::operations::server::{Access, serve};
+use crate::operations::view::{MailboxGauge, View};
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct StartError {
+    pub what: String,
+    pub why: String,
+    pub exit: u8,
+}
+
+impl StartError {
+    /// Something outside is not there.
+    fn unavailable(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { what: what.into(), why: why.to_string(), exit: exit::UNAVAILABLE }
+    }
+
+    /// What a setting names cannot be used.
+    fn config(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { what: what.into(), why: why.to_string(), exit: exit::CONFIG }
+    }
+}
+
+/// The running pipeline.
+pub struct Topology {
+    intakes: Vec<Outlet<Close>>,
+    /// Answers when everything that was sent to it before has gone on to the journal.
+    to_parser: Option<Outlet<Close>>,
+    downloads: Option<Downloads>,
+    to_catch_up: Outlet<CatchUp>,
+    draining: Arc<AtomicBool>,
+    log: Logger,
+    /// They live as long as this.
+    _arbiters: Vec<Arbiter>,
+}
+
+/// What the whole server shares.
+pub struct Surroundings {
+    pub supervision: Supervision,
+    pub metrics: Metrics,
+    pub log: Logger,
+}
+
+/// Everything that is opened before the first actor starts.
+struct Opened {
+    store: Store,
+    udp: Option<Arc<udp_ingestor::UdpPort>>,
+    listeners: Vec<(Listener, TcpListener, SocketAddr)>,
+    recent_audits: Vec<Vec<u8>>,
+    has_unfinished_downloads: bool,
+}
+
+/// What stops one actor's thread from being another's.
+#[derive(Default)]
+struct Threads(Vec<Arbiter>);
+
+impl Threads {
+    fn add(&mut self) -> ArbiterHandle {
+        let arbiter = Arbiter::new();
+        let handle = arbiter.handle();
+        self.0.push(arbiter);
+        handle
+    }
+}
+
+impl Topology {
+    /// Opens and starts everything; must be called in the actor system's own arbiter, which serves the operations
+    /// endpoints.
+    ///
+    /// # Errors
+    /// When something that is needed is not there: nothing keeps running then.
+    pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
+        let config = &loaded.config;
+        let Surroundings { supervision, metrics, log } = surroundings;
+        let planned = destinations::planned(config, &log);
+        let (journal_config, opened) = open(config, &planned, &metrics, &log)?;
+        let Opened { store, udp, listeners, recent_audits, has_unfinished_downloads } = opened;
+
+        let mut threads = Threads::default();
+        let mut mailboxes = Vec::new();
+        let mut meters = BTreeMap::new();
+        let actors = &config.pipeline.actors;
+
+        // The journal, and what is kept aside.
+        let journal_meter = journal_config.actor.clone();
+        let journal = supervision
+            .start(&threads.add(), journal_meter.clone(), move || Journal::new(journal_config, store));
+        let room = bound(actors.journal.mailbox);
+        let keepers = threads.add();
+        let start_keeper = |name: &'static str, config: KeeperConfig| -> Outlet<Keep> {
+            let meter = metrics.actor(name);
+            let keeper = Keeper::new(config, meter.clone(), log.clone());
+            Outlet::new(supervision.start(&keepers, meter, move || keeper), room)
+        };
+        let to_dead_letters = start_keeper("dead_letter_keeper", settings::dead_letters(config));
+
+        // The destinations.
+        let outlets = SinkOutlets {
+            to_position: Outlet::new(journal.clone(), room),
+            to_next: Outlet::new(journal.clone(), room),
+            to_commit: Outlet::new(journal.clone(), room),
+            to_dead_letters,
+        };
+        for planned in planned {
+            let consumer = planned.consumer;
+            let meter = metrics.destination(consumer.name);
+            meters.insert(consumer.name, meter.clone());
+            let sink = SinkConfig {
+                consumer,
+                appetite: planned.appetite,
+                pauses: settings::pauses(config),
+                outlets: outlets.clone(),
+                actor: metrics.actor(consumer.name),
+                meter,
+                log: log.clone(),
+            };
+            planned.start(&supervision, &threads.add(), sink);
+            info!(log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());
+        }
+
+        // Downloads of screenshots.
+        let mut downloads = None;
+        if wants_downloads(config) || has_unfinished_downloads {
+            let outlets = WalkerOutlets {
+                to_position: outlets.to_position.clone(),
+                to_next: outlets.to_next.clone(),
+                to_commit: outlets.to_commit.clone(),
+                to_append: Outlet::new(journal.clone(), room.max(bound(4 * config.screenshot_concurrency()))),
+                to_offset_at: Outlet::new(journal.clone(), room),
+            };
+            let mut started =
+                screenshots::start(config, &supervision, &threads.add(), &metrics, outlets, &log)?;
+            meters.insert(WALKER.name, started.meter.clone());
+            mailboxes.append(&mut started.mailboxes);
+            downloads = Some(started);
+        }
+
+        // What people and their monitoring see; before the intake, so that its first event is seen too.
+        let to_journal = Outlet::new(journal.clone(), room);
+        mailboxes.push(MailboxGauge::new(journal_meter, to_journal.clone()));
+        let draining = Arc::new(AtomicBool::new(false));
+
+        // The intake.
+        let mut intakes = Vec::new();
+        let mut to_parser = None;
+        if let Some(port) = udp {
+            let parser_meter = metrics.actor("user_parser");
+            let intake = metrics.intake("user_events");
+            let parser = UserParser::new(
+                settings::user_parser(config),
+                UserParserOutlets {
+                    to_journal,
+                    to_quarantine: start_keeper("quarantine_keeper", settings::quarantine(config)),
+                },
+                intake.clone(),
+                parser_meter.clone(),
+                log.clone(),
+            );
+            let parser = supervision.start(&threads.add(), parser_meter.clone(), move || parser);
+            to_parser = Some(Outlet::new(parser.clone(), bound(actors.user_parser.mailbox)));
+            let intake_thread = threads.add();
+            if let Some(directory) = settings::app_directory(config) {
+                let meter = metrics.actor("app_directory");
+                let names = Outlet::new(parser.clone(), bound(actors.app_directory.mailbox));
+                let directory = AppDirectory::new(directory, names, meter.clone(), log.clone());
+                supervision.start(&intake_thread, meter, move || directory);
+            }
+            let queue_max = bound(config.butler_sos.user_events.udp_server.message_queue.max_size);
+            let datagrams = Outlet::new(parser, queue_max);
+            mailboxes.push(MailboxGauge::new(parser_meter, datagrams.clone()));
+            let address = port.address();
+            let meter = metrics.actor("udp_ingestor");
+            let ingestor = UdpIngestor::new(port, datagrams, &intake, meter.clone(), log.clone());
+            let ingestor = supervision.start(&intake_thread, meter, move || ingestor);
+            intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
+            listening(&log, "user-events", address);
+        }
+        let mut to_show = Vec::new();
+        for (listener, socket, address) in listeners {
+            if listener.serves.contains(&Service::AuditApi) {
+                let api = AuditApi { config, metrics: &metrics, journal: &journal, log: &log };
+                let to_audit =
+                    api.start(&supervision, &threads.add(), socket, &recent_audits, &mut mailboxes)?;
+                intakes.push(to_audit);
+                listening(&log, "audit-events", address);
+            } else {
+                to_show.push((listener, socket, address));
+            }
+        }
+
+        let view = View {
+            metrics: metrics.clone(),
+            to_journal_state: Outlet::new(journal.clone(), room),
+            mailboxes: Arc::new(mailboxes),
+            destinations: Arc::new(meters),
+            draining: Arc::clone(&draining),
+            process: ProcessView::default(),
+            configuration: loaded.print().into(),
+            #[cfg(feature = "test-panics")]
+            switches: supervision.switches.clone(),
+        };
+        for (listener, socket, address) in to_show {
+            let (name, access) = access(config, &listener, address);
+            let server = serve(socket, view.clone(), access)
+                .map_err(|error| StartError::unavailable(listener.path, error))?;
+            actix_rt::spawn(server);
+            listening(&log, name, address);
+        }
+        let to_catch_up = Outlet::new(journal, 1);
+        Ok(Self { intakes, to_parser, downloads, to_catch_up, draining, log, _arbiters: threads.0 })
+    }
+
+    /// Takes no more in, sees through what is in flight, and lets destinations catch up for `drain` at most.
+    pub async fn stop(self, drain: Duration) {
+        let deadline = tokio::time::Instant::now() + drain;
+        let log = &self.log;
+        self.draining.store(true, Ordering::Relaxed);
+        for intake in &self.intakes {
+            within(log, "the intake has not come to rest", INTAKE_LIMIT, intake.ask(Close)).await;
+        }
+        if let Some(parser) = &self.to_parser {
+            within(log, "the parser has not come to rest", INTAKE_LIMIT, parser.ask(Close)).await;
+        }
+        if let Some(downloads) = &self.downloads {
+            let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let finished = downloads.to_finish.ask(FinishDownloads);
+            within(log, "downloads are still under way, they begin again at the next start", rest, finished)
+                .await;
+            let ended = downloads.to_end_sessions.ask(EndAllSessions);
+            within(log, "not all sessions at Qlik Sense could be ended", SESSIONS_LIMIT, ended).await;
+        }
+        let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let caught_up = self.to_catch_up.ask(CatchUp);
+        let behind = "a destination has not caught up, its events wait in the journal for the next start";
+        within(log, behind, rest.max(CATCH_UP_MIN), caught_up).await;
+    }
+}
+
+const INTAKE_LIMIT: Duration = Duration::from_secs(5);
+const SESSIONS_LIMIT: Duration = Duration::from_secs(5);
+/// What is in flight must reach the disk even when destinations get no time.
+const CATCH_UP_MIN: Duration = Duration::from_millis(200);
+
+async fn within(log: &Logger, otherwise: &str, limit: Duration, done: impl Future) {
+    if tokio::time::timeout(limit, done).await.is_err() {
+        warn!(log, "{}", otherwise; "after_ms" => u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+fn wants_downloads(config: &Config) -> bool {
+    let audit = &config.butler_sos.audit_events;
+    audit.enable && audit.destination.screenshots.enable
+}
+
+/// Opens the journal, all ports, and reads what the intake must remember.
+fn open(
+    config: &Config,
+    planned: &[Planned],
+    metrics: &Metrics,
+    log: &Logger,
+) -> Result<(JournalConfig, Opened), StartError> {
+    let mut consumers: Vec<Consumer> = planned.iter().map(|planned| planned.consumer).collect();
+    consumers.push(WALKER);
+    let audit_intake = metrics.intake("audit_events");
+    let journal = JournalConfig {
+        store: settings::store(config),
+        consumers,
+        commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
+        meter: metrics.journal(),
+        actor: metrics.actor("journal"),
+        intakes: BTreeMap::from([
+            (Stream::UserEvents, metrics.intake("user_events")),
+            (Stream::AuditEvents, audit_intake.clone()),
+            (Stream::Screenshots, audit_intake),
+        ]),
+        log: log.clone(),
+    };
+    let mut store = journal.open().map_err(|error: StoreError| {
+        StartError::unavailable(format!("the journal in {}", config.pipeline.journal.directory), error)
+    })?;
+    let events = &config.butler_sos.user_events;
+    let udp = if events.enable {
+        let floor = recent::last_user_event_ns(&mut store);
+        let port = udp_ingestor::open(&settings::udp(config), floor, log);
+        Some(port.map_err(|error| StartError::unavailable("the port of user events", error))?)
+    } else {
+        None
+    };
+    let mut listeners = Vec::new();
+    for listener in config.listeners() {
+        let unavailable = |error: std::io::Error| {
+            StartError::unavailable(format!("{} ({}:{})", listener.path, listener.host, listener.port), error)
+        };
+        let host = listener.host.trim_matches(['[', ']']);
+        let socket = TcpListener::bind((host, listener.port)).map_err(unavailable)?;
+        let address = socket.local_addr().map_err(unavailable)?;
+        listeners.push((listener, socket, address));
+    }
+    let recent_audits =
+        if config.butler_sos.audit_events.enable { recent::audit_bodies(&mut store) } else { Vec::new() };
+    let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
+    Ok((journal, Opened { store, udp, listeners, recent_audits, has_unfinished_downloads }))
+}
+
+/// The audit API's part of the map.
+struct AuditApi<'a> {
+    config: &'a Config,
+    metrics: &'a Metrics,
+    journal: &'a Addr<Journal>,
+    log: &'a Logger,
+}
+
+impl AuditApi<'_> {
+    fn start(
+        &self,
+        supervision: &Supervision,
+        thread: &ArbiterHandle,
+        socket: TcpListener,
+        recent: &[Vec<u8>],
+        mailboxes: &mut Vec<MailboxGauge>,
+    ) -> Result<Outlet<Close>, StartError> {
+        let meter = self.metrics.actor("audit_http_ingestor");
+        let actors = &self.config.pipeline.actors;
+        let http = settings::audit_http(self.config);
+        let to_journal = Outlet::new(self.journal.clone(), http.queue_max.max(bound(actors.journal.mailbox)));
+        mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
+        let intake = self.metrics.intake("audit_events");
+        let log = self.log.clone();
+        let api = AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log, recent)
+            .map_err(|error| StartError::config("Butler-SOS.auditEvents.tls", error))?;
+        let address = supervision.start(thread, meter, move || api);
+        Ok(Outlet::new(address, bound(actors.audit_http_ingestor.mailbox)))
+    }
+}
+
+/// What a listener of the operator's side is called in the log, and what it serves.
+fn access(config: &Config, listener: &Listener, address: SocketAddr) -> (&'static str, Access) {
+    let token = &config.pipeline.operations.token;
+    let token = (!token.is_empty()).then(|| token.to_secret_string());
+    match listener.serves.as_slice() {
+        [Service::Metrics] => ("metrics", Access::only("/metrics")),
+        [Service::Health] => ("health", Access::only("/health")),
+        [Service::Configuration] => ("configuration", Access::configuration(address, token)),
+        _ => ("operations", Access::operations(address, token)),
+    }
+}
+
+fn listening(log: &Logger, service: &'static str, address: SocketAddr) {
+    info!(log, "listening"; "service" => service, "address" => %address);
+}

@@ -1,0 +1,183 @@
+//! The actors that turn accepted screenshot events into files, and who talks to whom among them.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::ArbiterHandle;
+use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
+use butler_sos_actors::metric::{DestinationMeter, Metrics};
+use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::redirect_walker::{CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets};
+use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
+use butler_sos_actors::session_cache_actor::{CacheLimits, SessionCacheActor, SessionCacheConfig};
+use butler_sos_actors::supervisor::Supervision;
+use butler_sos_actors::ticket_actor::{TicketActor, TicketConfig};
+use butler_sos_domain::allowed_hosts::AllowedHosts;
+use butler_sos_domain::redirect::WalkRules;
+use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_domain::session_cookie::SessionCookieNames;
+use butler_sos_domain::virtual_proxy::VirtualProxy;
+use slog::Logger;
+
+use super::settings::{bound, qlik_tls, size, static_hosts};
+use super::{MailboxGauge, StartError};
+use crate::config::Config;
+use crate::config::butler::screenshots::{AuthMode, Screenshots};
+
+/// How long a download may hold the lead for its user while others wait for its session.
+const LEAD_MAX: Duration = Duration::from_secs(60);
+
+/// What is needed to stop them in order.
+pub struct Downloads {
+    pub to_finish: Outlet<FinishDownloads>,
+    pub to_end_sessions: Outlet<EndAllSessions>,
+    pub meter: DestinationMeter,
+    pub mailboxes: Vec<MailboxGauge>,
+}
+
+/// Starts them. When downloads are switched off, no host is allowed and nobody logs in: what was accepted before
+/// ends at once with a recorded reason.
+pub fn start(
+    config: &Config,
+    supervision: &Supervision,
+    arbiter: &ArbiterHandle,
+    metrics: &Metrics,
+    outlets: WalkerOutlets,
+    log: &Logger,
+) -> Result<Downloads, StartError> {
+    let section = &config.butler_sos.audit_events.destination.screenshots;
+    let pipeline = &config.pipeline;
+    let actors = &pipeline.actors;
+    let concurrency = config.screenshot_concurrency();
+    // Every download may ask at once, and say how it went while the next one asks.
+    let room = |mailbox: usize| bound(mailbox.max(2 * concurrency));
+
+    let meter = metrics.actor("ticket_actor");
+    let tickets = TicketConfig {
+        host: section.auth.qps.host.clone().unwrap_or_default(),
+        port: section.auth.qps.port,
+        tls: qlik_tls(config),
+        hosts: static_hosts(config),
+        ticket_timeout: Duration::from_millis(section.auth.qps.ticket_timeout_ms),
+        actor: meter.clone(),
+        log: log.clone(),
+    };
+    let tickets_to = {
+        let address = supervision.start(arbiter, meter.clone(), move || TicketActor::new(tickets));
+        (Outlet::new(address.clone(), room(actors.ticket_actor.mailbox)), Outlet::new(address, room(0)))
+    };
+    let mut mailboxes = vec![MailboxGauge::new(meter, tickets_to.0.clone())];
+
+    let cache = &section.auth.session_cache;
+    let meter = metrics.actor("session_cache_actor");
+    let session_cache = SessionCacheConfig {
+        cache: NonZeroUsize::new(size(cache.max_entries))
+            .filter(|_| cache.enable)
+            .map(|entries_max| CacheLimits { ttl: Duration::from_secs_f64(cache.ttl_seconds), entries_max }),
+        lead_max: LEAD_MAX,
+        to_tickets: tickets_to.0,
+        to_endings: tickets_to.1,
+        actor: meter.clone(),
+        log: log.clone(),
+    };
+    let cache_address =
+        supervision.start(arbiter, meter.clone(), move || SessionCacheActor::new(session_cache));
+    let to_sessions = Outlet::new(cache_address.clone(), room(actors.session_cache_actor.mailbox));
+    mailboxes.push(MailboxGauge::new(meter, to_sessions.clone()));
+
+    let meter = metrics.actor("image_writer");
+    let writer = ImageWriter::new(ImageWriterConfig {
+        directories: directories(section),
+        bytes_max: pipeline.screenshots.bytes_max,
+        actor: meter.clone(),
+        log: log.clone(),
+    })
+    .map_err(|error| StartError::unavailable("the screenshots' directory", error))?;
+    let writer_address = supervision.start(arbiter, meter.clone(), move || writer);
+    let to_images = Outlet::new(writer_address, room(actors.image_writer.mailbox));
+    mailboxes.push(MailboxGauge::new(meter, to_images.clone()));
+
+    let fetch = FetchConfig {
+        rules: Arc::new(rules(config)?),
+        login: login(section)?,
+        are_sessions_kept: cache.enable,
+        attempt_timeout: Duration::from_millis(section.download_timeout_ms),
+        per_host_max: pipeline.screenshots.per_host_concurrency,
+        hosts: static_hosts(config),
+        ca: qlik_tls(config).ca,
+        verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
+        to_sessions,
+        to_session_news: Outlet::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
+        to_images,
+        log: log.clone(),
+    };
+    let image_tls = image_tls(&fetch).map_err(|error| StartError::config("Butler-SOS.cert", error))?;
+    let actor = metrics.actor("redirect_walker");
+    let meter = metrics.destination(CONSUMER.name);
+    let walker = WalkerConfig {
+        fetch,
+        image_tls,
+        concurrency,
+        later: LaterPolicy {
+            give_up_after: Duration::from_secs(pipeline.screenshots.give_up_after_seconds),
+            ..LaterPolicy::default()
+        },
+        retries_max: pipeline.screenshots.retry_entries_max,
+        outlets,
+        actor: actor.clone(),
+        meter: meter.clone(),
+        log: log.clone(),
+    };
+    let walker_address = supervision.start(arbiter, actor.clone(), move || RedirectWalker::new(walker));
+    let to_finish = Outlet::new(walker_address, bound(actors.redirect_walker.mailbox));
+    mailboxes.push(MailboxGauge::new(actor, to_finish.clone()));
+
+    Ok(Downloads { to_finish, to_end_sessions: Outlet::new(cache_address, 1), meter, mailboxes })
+}
+
+fn directories(section: &Screenshots) -> Vec<PathBuf> {
+    let targets = section.storage_targets.iter().filter(|target| section.enable && target.enable);
+    targets.map(|target| PathBuf::from(&target.directory)).collect()
+}
+
+fn rules(config: &Config) -> Result<WalkRules, StartError> {
+    let section = &config.butler_sos.audit_events.destination.screenshots;
+    let limits = &config.pipeline.screenshots;
+    let names: &[String] = if section.enable { &section.allowed_image_download_hosts } else { &[] };
+    let hosts = AllowedHosts::new(names).map_err(|errors| {
+        let words: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
+        let path = "Butler-SOS.auditEvents.destination.screenshots.allowedImageDownloadHosts";
+        StartError::config(path, words.join("; "))
+    })?;
+    Ok(WalkRules {
+        cookie_names: SessionCookieNames { configured: section.auth.qps.session_cookie_name.clone() },
+        redirects_max: limits.redirects_max,
+        bytes_max: limits.bytes_max,
+        ..WalkRules::for_hosts(hosts)
+    })
+}
+
+fn login(section: &Screenshots) -> Result<Login, StartError> {
+    let qps = &section.auth.qps;
+    let address = QpsAddress { host: qps.host.clone().unwrap_or_default(), port: qps.port };
+    Ok(match section.auth.mode {
+        _ if !section.enable => Login::None,
+        AuthMode::None => Login::None,
+        AuthMode::UserTicket => Login::UserTicket { qps: address },
+        AuthMode::QpsTicket => Login::QpsTicket {
+            qps: address,
+            virtual_proxy: VirtualProxy::of_setting(qps.virtual_proxy.as_deref().unwrap_or_default())
+                .map_err(|error| {
+                    StartError::config(
+                        "Butler-SOS.auditEvents.destination.screenshots.auth.qps.virtualProxy",
+                        error,
+                    )
+                })?,
+            user_directory: qps.user_directory.clone().unwrap_or_default(),
+            user_id: qps.user_id.clone().unwrap_or_default(),
+        },
+    })
+}

@@ -1,0 +1,366 @@
+//! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use butler_sos_actors::app_directory::AppDirectoryConfig;
+use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig};
+use butler_sos_actors::csv_sink::CsvConfig;
+use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
+use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
+use butler_sos_actors::keeper::KeeperConfig;
+use butler_sos_actors::message::Stream;
+use butler_sos_actors::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
+use butler_sos_actors::sink::Pauses;
+use butler_sos_actors::static_hosts::StaticHosts;
+use butler_sos_actors::supervisor::RestartPolicy;
+use butler_sos_actors::tls::ClientTls;
+use butler_sos_actors::udp_ingestor::UdpConfig;
+use butler_sos_actors::udp_socket::SocketConfig;
+use butler_sos_actors::user_parser::UserParserConfig;
+use butler_sos_domain::encode::mqtt::UserTopics;
+use secrecy::SecretString;
+
+use crate::config::Config;
+use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
+use crate::config::butler::influxdb::{self as influxdb, V1Config, V2Config, V3Config};
+use crate::config::butler::{NameValue, mqtt};
+use crate::config::pipeline::journal::FullPolicy;
+use crate::config::secret::Secret;
+
+pub fn restart_policy(config: &Config) -> RestartPolicy {
+    let supervision = &config.pipeline.supervision;
+    RestartPolicy {
+        restarts_max: size(supervision.max_restarts),
+        window: Duration::from_secs(supervision.window_seconds),
+        backoff: Duration::from_millis(supervision.backoff_ms),
+    }
+}
+
+// === journal
+
+pub fn store(config: &Config) -> StoreConfig {
+    let journal = &config.pipeline.journal;
+    let stream = |stream: Stream| StreamConfig {
+        name: stream.name().to_owned(),
+        bytes_max: journal.bytes_max,
+        on_full: match full_policy(config, stream) {
+            FullPolicy::Block => OnFull::Block,
+            FullPolicy::DropOldest => OnFull::DropOldest,
+        },
+    };
+    StoreConfig {
+        directory: PathBuf::from(&journal.directory),
+        streams: Stream::ALL.into_iter().map(stream).collect(),
+        segment_bytes_max: journal.segment_bytes_max,
+        retention: Duration::from_secs(journal.retention_hours * 3600),
+        tail_bytes_max: size(journal.tail_bytes_max),
+    }
+}
+
+fn full_policy(config: &Config, stream: Stream) -> FullPolicy {
+    let on_full = &config.pipeline.journal.on_full;
+    match stream {
+        Stream::UserEvents => on_full.user_events,
+        Stream::AuditEvents => on_full.audit_events,
+        Stream::Screenshots => on_full.screenshots,
+    }
+}
+
+pub fn dead_letters(config: &Config) -> KeeperConfig {
+    let section = &config.pipeline.dead_letters;
+    KeeperConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
+}
+
+pub fn quarantine(config: &Config) -> KeeperConfig {
+    let section = &config.pipeline.quarantine;
+    KeeperConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
+}
+
+// === intake
+
+pub fn udp(config: &Config) -> UdpConfig {
+    let server = &config.butler_sos.user_events.udp_server;
+    let udp = &config.pipeline.udp;
+    UdpConfig {
+        socket: SocketConfig {
+            host: server.server_host.clone(),
+            port: server.port,
+            receive_buffer_bytes: size(udp.receive_buffer_bytes),
+        },
+        datagram_bytes_max: size(server.max_message_size),
+        per_minute_max: server
+            .rate_limit
+            .enable
+            .then(|| u64::from(server.rate_limit.max_messages_per_minute)),
+        allowed_sources: server.enable_source_validation.then(|| server.allowed_sources.clone()),
+        sources_refresh: Duration::from_secs(udp.source_refresh_seconds),
+        nap: Duration::from_micros(udp.nap_micros),
+    }
+}
+
+pub fn user_parser(config: &Config) -> UserParserConfig {
+    let excluded = &config.butler_sos.user_events.exclude_user;
+    UserParserConfig {
+        excluded_users: excluded.iter().map(|user| (user.directory.clone(), user.user_id.clone())).collect(),
+        user_agents_max: config.pipeline.user_parsing.user_agent_cache_entries_max,
+        app_names_expected: config.butler_sos.app_names.enable,
+    }
+}
+
+pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
+    let names = &config.butler_sos.app_names;
+    let limits = &config.pipeline.app_directory;
+    names.enable.then(|| AppDirectoryConfig {
+        host: names.host_ip.clone().unwrap_or_default(),
+        port: limits.port,
+        interval: Duration::from_millis(names.extract_interval),
+        timeout: Duration::from_millis(limits.timeout_ms),
+        body_bytes_max: size(limits.body_bytes_max),
+        tls: qlik_tls(config),
+    })
+}
+
+pub fn audit_http(config: &Config) -> AuditHttpConfig {
+    let audit = &config.butler_sos.audit_events;
+    let limits = &config.pipeline.audit;
+    let queue = &audit.queue;
+    AuditHttpConfig {
+        tls: audit.tls.enable.then(|| audit_http_ingestor::TlsConfig {
+            cert: path(audit.tls.cert.as_ref()).unwrap_or_default(),
+            key: path(audit.tls.key.as_ref()).unwrap_or_default(),
+            ca: path(audit.tls.ca.as_ref()),
+            passphrase: given(&audit.tls.passphrase),
+            min_version: match audit.tls.min_version {
+                audit_events::TlsVersion::V1_2 => audit_http_ingestor::TlsVersion::V1_2,
+                audit_events::TlsVersion::V1_3 => audit_http_ingestor::TlsVersion::V1_3,
+            },
+        }),
+        threads: config.pipeline.actors.audit_http_ingestor.threads,
+        api_token: given(&audit.api_token),
+        allowed_origins: audit.cors.allowed_origins.clone(),
+        client_per_minute: audit.rate_limit.enable.then_some(audit.rate_limit.max_per_minute),
+        rate_limit_entries_max: limits.rate_limit_entries_max,
+        // What is no network was told of when the configuration was read, and trusts nobody.
+        trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
+        queue_max: queue.message_queue.max_size,
+        backpressure_percent: queue.message_queue.backpressure_threshold,
+        queue_per_minute: queue.rate_limit.enable.then_some(queue.rate_limit.max_messages_per_minute),
+        body_bytes_max: size(limits.body_bytes_max),
+        connections_max: limits.connections_max,
+        header_timeout: Duration::from_secs(limits.header_timeout_seconds),
+        body_timeout: Duration::from_secs(limits.body_timeout_seconds),
+        keep_alive: Duration::from_secs(limits.keep_alive_seconds),
+        deduplicate_entries_max: limits.deduplicate_entries_max,
+        screenshots: audit.destination.screenshots.enable,
+    }
+}
+
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
+}
+
+// === Qlik Sense
+
+/// The certificates that Qlik Sense exported for us.
+pub fn qlik_tls(config: &Config) -> ClientTls {
+    let cert = &config.butler_sos.cert;
+    ClientTls {
+        ca: path(cert.client_cert_ca.as_ref()),
+        cert: path(cert.client_cert.as_ref()),
+        key: path(cert.client_cert_key.as_ref()),
+        passphrase: cert.client_cert_passphrase.to_secret_string(),
+        verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
+    }
+}
+
+pub fn static_hosts(config: &Config) -> StaticHosts {
+    let resolve = &config.pipeline.screenshots.resolve;
+    StaticHosts::new(resolve.iter().filter_map(|(host, address)| Some((host.clone(), address.parse().ok()?))))
+}
+
+// === destinations
+
+pub fn pauses(config: &Config) -> Pauses {
+    let retry = &config.pipeline.retry;
+    Pauses { min: Duration::from_millis(retry.first_ms), max: Duration::from_millis(retry.longest_ms) }
+}
+
+/// Where user events go, and everything that this server measures of itself.
+pub fn influx(config: &Config) -> InfluxConfig {
+    let section = &config.butler_sos.influxdb;
+    let connection = Connection {
+        scheme: section.scheme,
+        host: &section.host,
+        port: section.port,
+        ca: section.ca.as_ref(),
+        version: section.version,
+        v1: &section.v1,
+        v2: &section.v2,
+        v3: &section.v3,
+    };
+    connection.influx(config)
+}
+
+/// Where audit events go: a connection of their own.
+pub fn audit_influx(config: &Config) -> InfluxConfig {
+    let section: &AuditInfluxdbMetadata = &config.butler_sos.audit_events.destination.influxdb.metadata;
+    let connection = Connection {
+        scheme: section.scheme,
+        host: &section.host,
+        port: section.port,
+        ca: section.ca.as_ref(),
+        version: section.version,
+        v1: &section.v1,
+        v2: &section.v2,
+        v3: &section.v3,
+    };
+    connection.influx(config)
+}
+
+/// What the two sections with InfluxDB connections have in common.
+struct Connection<'a> {
+    scheme: influxdb::Scheme,
+    host: &'a str,
+    port: u16,
+    ca: Option<&'a String>,
+    version: u8,
+    v1: &'a V1Config,
+    v2: &'a V2Config,
+    v3: &'a V3Config,
+}
+
+impl Connection<'_> {
+    fn influx(&self, config: &Config) -> InfluxConfig {
+        let limits = &config.pipeline.influxdb;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (target, timeout_ms) = match self.version {
+            2 => {
+                let V2Config { org, bucket, description, token, retention_duration } = self.v2;
+                let target = InfluxTarget::V2 {
+                    org: text(org),
+                    bucket: text(bucket),
+                    description: text(description),
+                    token: token.to_secret_string(),
+                    retention: retention_duration.clone(),
+                };
+                (target, limits.timeout_ms)
+            }
+            3 => {
+                let target = InfluxTarget::V3 {
+                    database: text(&self.v3.database),
+                    token: self.v3.token.to_secret_string(),
+                    retention: self.v3.retention_duration.clone(),
+                };
+                (target, self.v3.write_timeout)
+            }
+            _ => {
+                let auth = &self.v1.auth;
+                let target = InfluxTarget::V1 {
+                    database: self.v1.db_name.clone(),
+                    policy: RetentionPolicy {
+                        name: self.v1.retention_policy.name.clone(),
+                        duration: self.v1.retention_policy.duration.clone(),
+                    },
+                    auth: auth.enable.then(|| (text(&auth.username), auth.password.to_secret_string())),
+                };
+                (target, limits.timeout_ms)
+            }
+        };
+        InfluxConfig {
+            scheme: match self.scheme {
+                influxdb::Scheme::Http => Scheme::Http,
+                influxdb::Scheme::Https => Scheme::Https { ca: path(self.ca) },
+            },
+            host: self.host.to_owned(),
+            port: self.port,
+            write_timeout: Duration::from_millis(timeout_ms),
+            target,
+        }
+    }
+}
+
+pub fn mqtt(config: &Config) -> MqttConfig {
+    let section = &config.butler_sos.mqtt;
+    MqttConfig {
+        host: section.broker_host.clone(),
+        port: section.broker_port,
+        tls: section.tls.enable.then(|| MqttTls {
+            ca: path(section.tls.ca.as_ref()),
+            cert: path(section.tls.cert.as_ref()),
+            key: path(section.tls.key.as_ref()),
+            passphrase: given(&section.tls.passphrase),
+        }),
+        username: section.username.clone(),
+        password: given(&section.password),
+        client_id: Some(section.client_id.clone()).filter(|id| !id.is_empty()),
+        qos: section.qos,
+        version: match section.version {
+            mqtt::MqttVersion::V3 => MqttVersion::V3,
+            mqtt::MqttVersion::V5 => MqttVersion::V5,
+        },
+        keep_alive: Duration::from_secs(u64::from(section.keep_alive_seconds)),
+        in_flight_max: config.pipeline.mqtt.in_flight_max,
+        timeout: MQTT_TIMEOUT,
+    }
+}
+
+/// For connecting, and for the broker's word on what was published.
+const MQTT_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub fn user_topics(config: &Config) -> UserTopics {
+    let to = &config.butler_sos.user_events.send_to_mqtt.post_to;
+    let topic = |enable: bool, topic: &str| enable.then(|| topic.to_owned());
+    UserTopics {
+        everything: topic(to.everything.enable, &to.everything.topic),
+        session_start: topic(to.session_start.enable, &to.session_start.topic),
+        session_stop: topic(to.session_stop.enable, &to.session_stop.topic),
+        connection_open: topic(to.connection_open.enable, &to.connection_open.topic),
+        connection_close: topic(to.connection_close.enable, &to.connection_close.topic),
+    }
+}
+
+pub fn user_csv(config: &Config) -> CsvConfig {
+    let section = &config.pipeline.csv.user_events;
+    CsvConfig {
+        directory: PathBuf::from(&section.export_directory),
+        rotate_bytes: section.rotate_bytes,
+        neutralise_formulas: section.neutralise_formulas,
+    }
+}
+
+pub fn audit_csv(config: &Config) -> CsvConfig {
+    let section = &config.pipeline.csv.audit_events;
+    CsvConfig {
+        directory: PathBuf::from(&section.export_directory),
+        rotate_bytes: section.rotate_bytes,
+        neutralise_formulas: section.neutralise_formulas,
+    }
+}
+
+// === small things
+
+/// Names and values, as encoders take them.
+pub fn pairs(values: &[NameValue]) -> Vec<(String, String)> {
+    values.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect()
+}
+
+pub fn path(text: Option<&String>) -> Option<PathBuf> {
+    text.filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+fn given(secret: &Secret) -> Option<SecretString> {
+    (!secret.is_empty()).then(|| secret.to_secret_string())
+}
+
+/// A size from the configuration; on a machine where it does not fit, the largest there is.
+pub fn size(number: impl TryInto<usize>) -> usize {
+    number.try_into().unwrap_or(usize::MAX)
+}
+
+/// A bound of an outlet.
+pub fn bound(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
