@@ -100,7 +100,7 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
     }
     if config.pipeline.csv.user_events.enable {
         let csv = settings::user_csv(config);
-        planned.push(Planned::new(stream, "csv_sink", at_once(), move || CsvFile::user_events(csv.clone())));
+        planned.push(Planned::new(stream, "csv_sink", rows(), move || CsvFile::user_events(csv.clone())));
     }
     planned
 }
@@ -162,7 +162,7 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
     }
     if config.pipeline.csv.audit_events.enable {
         let csv = settings::audit_csv(config);
-        planned.push(Planned::new(stream, "audit_csv_sink", at_once(), move || {
+        planned.push(Planned::new(stream, "audit_csv_sink", rows(), move || {
             CsvFile::audit_events(csv.clone(), &[])
         }));
     }
@@ -172,6 +172,11 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
 /// What is there is taken; while it is delivered, the next batch gathers.
 fn at_once() -> Appetite {
     Appetite { records_max: BATCH_RECORDS_MAX, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO }
+}
+
+/// The same for rows of a file, where each batch costs syncs whatever its size.
+fn rows() -> Appetite {
+    Appetite { records_max: 10_000, ..at_once() }
 }
 
 /// As much as belongs into one file.
