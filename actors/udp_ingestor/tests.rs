@@ -318,3 +318,14 @@ async fn a_lone_datagram_goes_on_at_once() {
     // The machine may be busy; a rule that delays would show in all of them.
     assert!(waits[waits.len() / 4] < Duration::from_millis(2), "{waits:?}");
 }
+
+/// Validation that is on with a list that names nobody never lets everybody in.
+#[test]
+fn a_list_of_nobody_is_not_everybody() {
+    for nobody in [vec![], vec![""], vec!["  "], vec!["no.such.name.invalid"]] {
+        let allowed_sources = Some(nobody.iter().map(|&text| text.to_owned()).collect());
+        let config = UdpConfig { allowed_sources, ..config() };
+        let opened = open(&config, 0, &discard_log());
+        assert!(matches!(opened, Err(OpenError::Sources(SourceError::NothingResolves))), "{nobody:?}");
+    }
+}

@@ -40,7 +40,7 @@ pub use self::{
     load::{Loaded, SYSTEM_FILE, load, load_from},
     mistake::{Mistake, MistakeKind, Mistakes},
     print::Shown,
-    verify::{frequency_seconds, is_host},
+    verify::{frequency_seconds, is_host, network},
 };
 
 section! {

@@ -202,6 +202,22 @@ fn single_mistakes() {
             "Butler-SOS: {auditEvents: {enable: true}}\nPipeline:\n  audit: {trustedProxies: [proxy]}\n",
             "Pipeline.audit.trustedProxies[0]: `proxy` is no address or network",
         ),
+        (
+            "Butler-SOS:\n  mqttConfig: {enable: true}\n  userEvents: {enable: true, sendToMQTT: {enable: true, postTo: {everythingTopic: {topic: a/#}}}}\n",
+            "a.yaml:3:91: Butler-SOS.userEvents.sendToMQTT.postTo.everythingTopic.topic: `a/#` holds a wildcard",
+        ),
+        (
+            "Butler-SOS:\n  mqttConfig: {enable: true}\n  auditEvents: {enable: true}\nPipeline:\n  mqtt: {auditEvents: {topic: \"a\\x07b\"}}\n",
+            "a.yaml:5:31: Pipeline.mqtt.auditEvents.topic: `a\\u{7}b` holds a control character",
+        ),
+        (
+            "Butler-SOS:\n  auditEvents: {enable: true, destination: {enable: true, influxdb: {metadata: {staticTags: [{name: env, value: x}, {name: sheetId, value: x}]}}}}\n",
+            "a.yaml:2:124: Butler-SOS.auditEvents.destination.influxdb.metadata.staticTags[1].name: `sheetId` is the name of a tag or field of every event",
+        ),
+        (
+            "Butler-SOS:\n  auditEvents: {enable: true, destination: {screenshots: {enable: true, auth: {mode: userTicket, qps: {host: q}, sessionCache: {enable: true, ttlSeconds: 0}}}}}\n  cert: {clientCert: c, clientCertKey: k, clientCertCA: a}\n",
+            "Butler-SOS.auditEvents.destination.screenshots.auth.sessionCache.ttlSeconds: `0` is not a number from 0.001 to 2147483",
+        ),
     ] {
         check_mistakes(text, &[expect]);
     }
@@ -221,14 +237,19 @@ fn screenshot_hosts_are_names_alone() {
           - qlik.example.com:443
           - qlik.example.com/path
           - 10.1.2.3
+          - '*.example.com'
+          - 999.1.1.1
+          - ::1
 ";
     let path = "Butler-SOS.auditEvents.destination.screenshots.allowedImageDownloadHosts";
     check_mistakes(
         text,
         &[
-            &format!("a.yaml:9:13: {path}[1]: `https://qlik.example.com` is no host name"),
+            &format!("a.yaml:9:13: {path}[1]: \"https://qlik.example.com\" is not a host name"),
             &format!("a.yaml:10:13: {path}[2]"),
             &format!("a.yaml:11:13: {path}[3]"),
+            &format!("a.yaml:13:13: {path}[5]: \"*.example.com\" holds a wildcard"),
+            &format!("a.yaml:14:13: {path}[6]"),
         ],
     );
 }
@@ -443,6 +464,9 @@ fn verification_can_be_skipped_but_not_reading() {
     let settings = Settings { skip_config_verification: true, ..named(&["a.yaml"]) };
     let loaded = of_file(text).load(&settings).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(loaded.warnings.iter().filter(|line| line.contains("enabel")).count(), 1);
+    // Validation stays on, and the intake then refuses to start: nobody's list does not become everybody's.
+    let server = &loaded.config.butler_sos.user_events.udp_server;
+    assert!(server.enable_source_validation && server.allowed_sources.is_empty());
     assert!(of_file("Pipeline: {drainSeconds: soon}").load(&settings).is_err());
     assert!(of_file("Pipeline: [").load(&settings).is_err());
 }

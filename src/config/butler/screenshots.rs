@@ -75,8 +75,8 @@ section! {
     pub struct SessionCache {
         /// Whether they are kept.
         "enable" => enable: bool = no();
-        /// Age at which a session is deleted, in seconds, counted from when it was made.
-        "ttlSeconds" => ttl_seconds: f64 = float(120.0, 1.0..=2_147_483.0);
+        /// Age at which a session is deleted, in seconds, counted from when it was made. Fractions are legal.
+        "ttlSeconds" => ttl_seconds: f64 = float(120.0, 0.001..=2_147_483.0);
         /// Most sessions kept; the one used longest ago makes room.
         "maxEntries" => max_entries: u32 = int(100, 1..=1_000_000);
     }

@@ -1,8 +1,11 @@
 //! InfluxDB, MQTT, New Relic, files, screenshots.
 
+use butler_sos_actors::mqtt_sink::topic_mistake;
+use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line};
+
 use super::{
     Check,
-    words::{is_host, is_http_url, is_influx_duration, is_topic},
+    words::{is_http_url, is_influx_duration},
 };
 use crate::config::{
     butler::{
@@ -56,6 +59,15 @@ impl Check<'_> {
             let metadata = &destination.influxdb.metadata;
             let path = format!("{DESTINATION}.influxdb.metadata");
             self.measurement(&format!("{path}.measurementName"), &metadata.measurement_name);
+            for (index, tag) in metadata.static_tags.iter().enumerate() {
+                if audit_line::is_taken(&tag.name) {
+                    let words = match tag.name.as_str() {
+                        "" => "a tag needs a name".to_owned(),
+                        name => format!("{} is the name of a tag or field of every event", quoted(name)),
+                    };
+                    self.refuse(&format!("{path}.staticTags[{index}].name"), words);
+                }
+            }
             self.influxdb_server(
                 &path,
                 &metadata.host,
@@ -90,10 +102,9 @@ impl Check<'_> {
         }
         let path = format!("{DESTINATION}.screenshots");
         let hosts = format!("{path}.allowedImageDownloadHosts");
-        for (index, host) in shots.allowed_image_download_hosts.iter().enumerate() {
-            if !is_host(host) {
-                let words = format!("{} is no host name: no scheme, port or path", quoted(host));
-                self.refuse(&format!("{hosts}[{index}]"), words);
+        if let Err(mistakes) = AllowedHosts::new(&shots.allowed_image_download_hosts) {
+            for (index, mistake) in mistakes {
+                self.refuse(&format!("{hosts}[{index}]"), mistake.to_string());
             }
         }
         if shots.allowed_image_download_hosts.is_empty() {
@@ -250,9 +261,15 @@ impl Check<'_> {
                 "the broker acknowledges nothing with 0: messages can be lost",
             );
         }
-        if let Some(topic) = audit_topic.filter(|topic| !is_topic(topic)) {
-            let words = format!("{} is no topic: not empty, without + and #", quoted(topic));
-            self.refuse("Pipeline.mqtt.auditEvents.topic", words);
+        if let Some(topic) = audit_topic.filter(|_| self.config.audit_events_to_mqtt()) {
+            self.topic("Pipeline.mqtt.auditEvents.topic", topic);
+        }
+    }
+
+    /// A topic that is published to.
+    pub(super) fn topic(&mut self, path: &str, topic: &str) {
+        if let Some(mistake) = topic_mistake(topic) {
+            self.refuse(path, format!("{} {mistake}: no topic to publish to", quoted(topic)));
         }
     }
 

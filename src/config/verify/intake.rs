@@ -2,7 +2,7 @@
 
 use super::{
     Check,
-    words::{is_network, is_source, is_topic},
+    words::{is_source, network},
 };
 use crate::config::mistake::quoted;
 
@@ -45,11 +45,8 @@ impl Check<'_> {
                 ("connectionOpenTopic", post.connection_open.enable, &post.connection_open.topic),
                 ("connectionCloseTopic", post.connection_close.enable, &post.connection_close.topic),
             ] {
-                if enable && !is_topic(topic) {
-                    self.refuse(
-                        &format!("Butler-SOS.userEvents.sendToMQTT.postTo.{name}.topic"),
-                        format!("{} is no topic: not empty, without + and #", quoted(topic)),
-                    );
+                if enable {
+                    self.topic(&format!("Butler-SOS.userEvents.sendToMQTT.postTo.{name}.topic"), topic);
                 }
             }
         }
@@ -114,7 +111,7 @@ impl Check<'_> {
             );
         }
         for (index, proxy) in self.config.pipeline.audit.trusted_proxies.iter().enumerate() {
-            if !is_network(proxy) {
+            if network(proxy).is_none() {
                 self.refuse(
                     &format!("Pipeline.audit.trustedProxies[{index}]"),
                     format!("{} is no address or network such as 10.1.0.0/16", quoted(proxy)),

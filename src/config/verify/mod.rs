@@ -15,7 +15,7 @@ use super::{
     mistake::{Mistake, MistakeKind, quoted},
 };
 pub use pipeline::same_address;
-pub use words::{frequency_seconds, is_host};
+pub use words::{frequency_seconds, is_host, network};
 
 /// What was found.
 pub struct Findings {

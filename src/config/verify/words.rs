@@ -1,6 +1,8 @@
-//! What a host, a topic, a retention time, a frequency look like.
+//! What a host, a network, a retention time, a frequency look like.
 
 use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
 
 /// A host name, an IPv4 address, or an IPv6 address with or without brackets. No scheme, port or path.
 pub fn is_host(text: &str) -> bool {
@@ -24,19 +26,14 @@ pub fn is_host(text: &str) -> bool {
 /// An address, a network or a host name.
 pub fn is_source(text: &str) -> bool {
     match text.contains('/') {
-        true => is_network(text),
+        true => text.parse::<IpNet>().is_ok(),
         false => is_host(text),
     }
 }
 
-/// An address or a network in CIDR notation.
-pub fn is_network(text: &str) -> bool {
-    text.parse::<ipnet::IpNet>().is_ok() || text.parse::<IpAddr>().is_ok()
-}
-
-/// A topic that can be published to: no wildcards, no NUL, at most what MQTT's length field holds.
-pub fn is_topic(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= 65_535 && !text.contains(['+', '#', '\0'])
+/// An address or a network in CIDR notation, as the network that it is.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// InfluxDB's notation of a time: `10d`, `1h30m`, `INF`.
@@ -133,7 +130,8 @@ mod tests {
     fn sources_and_networks() {
         assert!(is_source("10.1.0.0/16") && is_source("fe80::/10") && is_source("sense.example.com"));
         assert!(!is_source("10.1.0.0/33") && !is_source("sense/24"));
-        assert!(is_network("10.0.0.1") && !is_network("proxy.example.com"));
+        assert!(network("fe80::/10").is_some() && network("proxy.example.com").is_none());
+        assert_eq!(network("10.0.0.1"), "10.0.0.1/32".parse().ok());
     }
 
     #[test]
@@ -153,10 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn urls_and_topics() {
+    fn urls() {
         assert!(is_http_url("http://my.server/some/path/") && is_http_url("https://[::1]:8443"));
         assert!(!is_http_url("my.server") && !is_http_url("ftp://x") && !is_http_url("http://x:0/"));
-        assert!(is_topic("qliksense/userevent"));
-        assert!(!is_topic("") && !is_topic("a/#") && !is_topic("a/+/b"));
     }
 }
