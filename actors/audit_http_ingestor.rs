@@ -27,14 +27,13 @@ use crate::audit_http::cors::Cors;
 use crate::audit_http::intake::Intake;
 use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
-use crate::audit_http::tls::Tls;
 use crate::audit_http::token::Token;
 use crate::audit_http::warnings::Warnings;
 use crate::message::{Append, Close};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
 
-pub use crate::audit_http::tls::{TlsConfig, TlsError, TlsVersion};
+pub use crate::audit_http::tls::{Tls, TlsConfig, TlsError, TlsVersion};
 
 /// `Butler-SOS.auditEvents`, `Pipeline.audit`, `Pipeline.actors.auditHttpIngestor`.
 pub struct AuditHttpConfig {

@@ -186,6 +186,34 @@ impl InfluxClient {
         self.authorization.as_ref()
     }
 
+    /// Whether the server answers and takes our name and password or token. Changes nothing there.
+    ///
+    /// # Errors
+    /// When there is no answer, one that is not InfluxDB's, or a refusal.
+    pub async fn reachable(&self) -> Result<(), Trouble> {
+        let get = |path: String| async move { self.send(Method::GET, &path, "", Bytes::new(), None).await };
+        let (health, who) = match &self.config.target {
+            InfluxTarget::V1 { .. } => ("/ping", Some(with_query("/query", &[("q", "SHOW DATABASES")]))),
+            InfluxTarget::V2 { org, bucket, .. } => {
+                ("/health", Some(with_query("/api/v2/buckets", &[("org", org), ("name", bucket)])))
+            }
+            // Version 3 asks for the token here already.
+            InfluxTarget::V3 { .. } => ("/health", None),
+        };
+        let mut reply = get(health.to_owned()).await?;
+        if matches!(reply.status, 404 | 405) {
+            // Hosted editions know this address alone.
+            reply = get("/ping".to_owned()).await?;
+        }
+        if !(200..300).contains(&reply.status) {
+            return Err(reply.trouble());
+        }
+        let Some(who) = who else { return Ok(()) };
+        // Who may only write gets no list; only who is not known at all cannot write either.
+        let reply = get(who).await?;
+        if reply.status == 401 { Err(reply.trouble()) } else { Ok(()) }
+    }
+
     /// Sends lines, compressed when they are many.
     ///
     /// # Errors

@@ -278,6 +278,15 @@ pub fn topic_mistake(topic: &str) -> Option<&'static str> {
     (topic.len() > usize::from(u16::MAX)).then_some("is longer than 65535 bytes")
 }
 
+/// Whether the broker lets us in: connects once, as a client of its own, and leaves.
+///
+/// # Errors
+/// When the broker does not answer or refuses us.
+pub async fn reachable(config: &MqttConfig) -> Result<(), Trouble> {
+    let client_id = client_id(config.client_id.as_deref(), "check");
+    Client::connect(config, &client_id).await.map(drop)
+}
+
 /// Each connection needs an id of its own: a broker ends the older of two with the same.
 fn client_id(configured: Option<&str>, role: &str) -> String {
     match configured.filter(|id| !id.is_empty()) {

@@ -587,6 +587,12 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Whether a process has the store in this directory open, as far as we may see it.
+pub fn is_held(directory: &Path) -> bool {
+    let file = File::open(directory.join(STORE_FILE));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// Reads the store id, or makes one, or takes it from the frames when the file is not what it was.
 fn identity(
     file: &File,

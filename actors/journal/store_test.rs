@@ -109,7 +109,10 @@ fn a_second_holder_is_refused_and_the_lock_goes_with_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let (store, ..) = open(directory.path());
     assert!(matches!(Store::open(config(directory.path())), Err(StoreError::Locked { .. })));
+    let journal = config(directory.path()).directory;
+    assert!(is_held(&journal) && !is_held(&journal.join("nowhere")));
     drop(store);
+    assert!(!is_held(&journal));
     open(directory.path());
 }
 
