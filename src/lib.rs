@@ -1,5 +1,6 @@
 //! Command line, configuration and wiring of butler-sos.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod exit;

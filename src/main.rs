@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
 use butler_sos::cli::{self, Cli, Command};
-use butler_sos::config::{self, Config, Loaded};
-use butler_sos::{exit, run, send_sample};
+use butler_sos::config::{self, Config};
+use butler_sos::{check, exit, run, send_sample};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -18,22 +18,12 @@ fn main() -> ExitCode {
     };
     match cli.task() {
         Command::Run => run::run(&loaded),
-        Command::Check(_) => check(&loaded),
+        Command::Check(arguments) => check::run(&loaded, arguments.offline).into(),
         Command::PrintConfig => {
             print!("{}", loaded.print());
             ExitCode::SUCCESS
         }
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
-    }
-}
-
-fn check(loaded: &Loaded) -> ExitCode {
-    match loaded.verify_resources() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            exit::CONFIG.into()
-        }
     }
 }
 

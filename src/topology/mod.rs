@@ -14,7 +14,7 @@
 mod destinations;
 mod recent;
 mod screenshots;
-mod settings;
+pub(crate) mod settings;
 
 pub use self::settings::restart_policy;
 

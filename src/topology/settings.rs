@@ -1,6 +1,5 @@
 //! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,12 +21,12 @@ use butler_sos_actors::user_parser::UserParserConfig;
 use butler_sos_domain::encode::mqtt::UserTopics;
 use secrecy::SecretString;
 
-use crate::config::Config;
 use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
 use crate::config::butler::influxdb::{self as influxdb, V1Config, V2Config, V3Config};
 use crate::config::butler::{NameValue, mqtt};
 use crate::config::pipeline::journal::FullPolicy;
 use crate::config::secret::Secret;
+use crate::config::{Config, network};
 
 pub fn restart_policy(config: &Config) -> RestartPolicy {
     let supervision = &config.pipeline.supervision;
@@ -155,11 +154,6 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         deduplicate_entries_max: limits.deduplicate_entries_max,
         screenshots: audit.destination.screenshots.enable,
     }
-}
-
-fn network(text: &str) -> Option<ipnet::IpNet> {
-    let text = text.trim();
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(ipnet::IpNet::from))
 }
 
 // === Qlik Sense
@@ -305,6 +299,12 @@ pub fn mqtt(config: &Config) -> MqttConfig {
         in_flight_max: config.pipeline.mqtt.in_flight_max,
         timeout: MQTT_TIMEOUT,
     }
+}
+
+/// The files of the connection to the broker, for whoever looks at them without the MQTT library.
+pub fn mqtt_client_tls(tls: MqttTls) -> ClientTls {
+    let passphrase = tls.passphrase.unwrap_or_else(|| SecretString::from(""));
+    ClientTls { ca: tls.ca, cert: tls.cert, key: tls.key, passphrase, verify: true }
 }
 
 /// For connecting, and for the broker's word on what was published.

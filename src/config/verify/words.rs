@@ -33,6 +33,7 @@ pub fn is_source(text: &str) -> bool {
 
 /// An address or a network in CIDR notation, as the network that it is.
 pub fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 

@@ -1,0 +1,109 @@
+//! `butler-sos check`: whether a configuration would work on this machine, now.
+//!
+//! The settings themselves have been verified when they were loaded. Here follows what only the machine and the
+//! network can tell: files, certificates, ports, directories, destinations. Probing and judging are apart: a probe
+//! gives findings, the report knows how they look and what exit code they make.
+//!
+//! | file | what is tried |
+//! |---|---|
+//! | `certificates` | certificates and keys: content, fit, end |
+//! | `ports` | addresses to listen at, names of allowed sources |
+//! | `directories` | what is written to |
+//! | `destinations` | InfluxDB, MQTT, QRS, QPS |
+//! | `report` | what it all means |
+
+mod certificates;
+mod destinations;
+mod directories;
+mod ports;
+pub mod report;
+#[cfg(test)]
+mod test_files;
+
+use std::{io::Write, thread, time::Duration};
+
+use tokio::sync::oneshot;
+
+use self::report::{Report, Verdict};
+use crate::config::{Loaded, Mistakes};
+
+/// How long anything far away may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long files, ports and directories may take; a network file system that hangs does not hang the check.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Checks, prints what was found to standard output, and gives the exit code (config contract): 0, 78 for mistakes
+/// in the configuration, 69 for something that it names and that is not there. With `offline` the settings alone are
+/// looked at. Not to be called from within a runtime.
+pub fn run(loaded: &Loaded, offline: bool) -> u8 {
+    let mut report = settings(loaded);
+    if !offline {
+        actix_rt::System::new().block_on(online(loaded, &mut report));
+    }
+    // Nothing can be done when standard output is gone.
+    let _ = write!(std::io::stdout().lock(), "{report}");
+    report.exit_code()
+}
+
+/// What was found when the configuration was loaded.
+fn settings(loaded: &Loaded) -> Report {
+    let mut report = Report::default();
+    report.add_line(Verdict::Fine, format!("{}: the settings are right", loaded.files.join(", ")));
+    if !loaded.ignored.is_empty() {
+        let ignored = format!("without effect in this server: {}", loaded.ignored.join(", "));
+        report.add_line(Verdict::Fine, ignored);
+    }
+    for warning in &loaded.warnings {
+        report.add_line(Verdict::Warning, warning);
+    }
+    report
+}
+
+/// Adds what this machine and the network say.
+pub async fn online(loaded: &Loaded, report: &mut Report) {
+    let config = &loaded.config;
+    let origin = |path: &str| loaded.origin(path);
+    if let Err(Mistakes(mistakes)) = loaded.verify_resources() {
+        for mistake in mistakes {
+            report.add_line(Verdict::Mistake, mistake.to_string());
+        }
+    }
+    // Names are resolved while destinations are asked.
+    let sources = {
+        let config = config.clone();
+        actix_rt::spawn(blocking(LOCAL_PATIENCE, move || ports::sources(&config)))
+    };
+    let local = config.clone();
+    let local = actix_rt::spawn(blocking(LOCAL_PATIENCE, move || {
+        let mut found = certificates::findings(&local);
+        found.extend(ports::findings(&local));
+        found.extend(directories::findings(&local));
+        found
+    }));
+    let far = destinations::findings(config).await;
+    for task in [local, sources] {
+        match task.await.ok().flatten() {
+            Some(findings) => report.add(findings, &origin),
+            None => {
+                let words = "files or names did not answer in time".to_owned();
+                report.add_line(Verdict::Unavailable, words);
+            }
+        }
+    }
+    report.add(far, &origin);
+}
+
+/// The result of work that blocks, done on a thread of its own; none when it takes longer. The thread is then left
+/// behind: nobody waits for it.
+async fn blocking<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let thread = thread::Builder::new().name("check".into()).spawn(move || {
+        // Whoever asked may have stopped waiting.
+        let _ = done.send(work());
+    });
+    thread.ok()?;
+    tokio::time::timeout(patience, result).await.ok()?.ok()
+}

@@ -1,0 +1,204 @@
+//! Directories: whether the server can make them and write there.
+//!
+//! Nothing is left behind. A directory that is not there yet is not made, for whoever checks may be somebody else
+//! than the server will be, and would then own it: its nearest parent is tried instead.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use butler_sos_actors::journal::store;
+
+use super::report::{Finding, Verdict};
+use crate::config::{Config, butler::audit_events::DestinationKind};
+
+/// Writes a file to each directory in use, and removes it. Blocks.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let mut found: Vec<Finding> = in_use(config)
+        .into_iter()
+        .map(|(path, directory)| match try_directory(Path::new(directory)) {
+            Ok(Tried::There) => Finding::new(Verdict::Fine, path, format!("{directory} can be written")),
+            Ok(Tried::ToBeMade) => Finding::new(Verdict::Fine, path, format!("{directory} can be made")),
+            Err(Refused { at, source }) => {
+                let words = format!("{directory} cannot be written ({}): {source}", at.display());
+                Finding::new(Verdict::Unavailable, path, words)
+            }
+        })
+        .collect();
+    let journal = &config.pipeline.journal.directory;
+    if store::is_held(journal.as_ref()) {
+        let words = format!("a running server has the journal in {journal} open");
+        found.push(Finding::new(Verdict::Warning, "Pipeline.journal.directory", words));
+    }
+    found
+}
+
+/// Every directory that is written to, with its setting.
+fn in_use(config: &Config) -> Vec<(String, &str)> {
+    let pipeline = &config.pipeline;
+    let csv = &pipeline.csv;
+    let butler = &config.butler_sos;
+    let audit = &butler.audit_events;
+    let destination = &audit.destination;
+    let section = "Butler-SOS.auditEvents.destination";
+    let shots = audit.enable && destination.screenshots.enable;
+    let to = |kind| config.audit_to(kind);
+    let always = [
+        (true, "Pipeline.journal.directory".to_owned(), &pipeline.journal.directory),
+        (true, "Pipeline.deadLetters.directory".to_owned(), &pipeline.dead_letters.directory),
+        (true, "Pipeline.quarantine.directory".to_owned(), &pipeline.quarantine.directory),
+        (
+            csv.user_events.enable,
+            "Pipeline.csv.userEvents.exportDirectory".to_owned(),
+            &csv.user_events.export_directory,
+        ),
+        (
+            csv.audit_events.enable,
+            "Pipeline.csv.auditEvents.exportDirectory".to_owned(),
+            &csv.audit_events.export_directory,
+        ),
+        (butler.file_logging, "Butler-SOS.logDirectory".to_owned(), &butler.log_directory),
+        (
+            to(DestinationKind::Json),
+            format!("{section}.json.objectdata.exportDirectory"),
+            &destination.json.objectdata.export_directory,
+        ),
+        (
+            to(DestinationKind::Parquet),
+            format!("{section}.parquet.metadata.exportDirectory"),
+            &destination.parquet.metadata.export_directory,
+        ),
+        (
+            to(DestinationKind::Qvd),
+            format!("{section}.qvd.metadata.exportDirectory"),
+            &destination.qvd.metadata.export_directory,
+        ),
+    ];
+    let targets = destination.screenshots.storage_targets.iter().enumerate().map(|(index, target)| {
+        let path = format!("{section}.screenshots.storageTargets[{index}].directory");
+        (shots && target.enable, path, &target.directory)
+    });
+    let all = always.into_iter().chain(targets);
+    all.filter(|(is_used, ..)| *is_used).map(|(_, path, directory)| (path, directory.as_str())).collect()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Tried {
+    There,
+    ToBeMade,
+}
+
+/// What stands in the way.
+#[derive(Debug)]
+struct Refused {
+    at: PathBuf,
+    source: io::Error,
+}
+
+fn try_directory(directory: &Path) -> Result<Tried, Refused> {
+    let here = Path::new(".");
+    let mut at = directory;
+    let there = loop {
+        // The nearest parent of a plain name is where we are.
+        at = if at.as_os_str().is_empty() { here } else { at };
+        match fs::metadata(at) {
+            Ok(_) => break at,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match at.parent() {
+                Some(parent) => at = parent,
+                None => return Err(Refused { at: at.to_owned(), source: error }),
+            },
+            Err(source) => return Err(Refused { at: at.to_owned(), source }),
+        }
+    };
+    try_write(there).map_err(|source| Refused { at: there.to_owned(), source })?;
+    Ok(if there == directory { Tried::There } else { Tried::ToBeMade })
+}
+
+/// Writes a page: a full disk takes the name of a file, but not its content.
+fn try_write(directory: &Path) -> io::Result<()> {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let path = directory.join(format!(".butler-sos-check-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let written = file.write_all(&PAGE).and_then(|()| file.sync_all());
+    let removed = fs::remove_file(&path);
+    written.and(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn directories() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("file"), "").expect("a file");
+        let tried = |name: &str| try_directory(&path(name)).map_err(|refused| refused.at);
+        assert_eq!(tried(""), Ok(Tried::There));
+        assert_eq!(tried("a/b/c"), Ok(Tried::ToBeMade));
+        assert!(!path("a").exists());
+        assert_eq!(tried("file"), Err(path("file")));
+        assert!(tried("file/below").is_err());
+        assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 1, "nothing is left behind");
+        assert!(matches!(try_directory(Path::new("no-such-directory/x")), Ok(Tried::ToBeMade)));
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o500)).expect("permissions");
+        // Root may write everywhere but where the kernel itself says no.
+        let is_root = fs::write(root.path().join("file"), "").is_ok();
+        let closed = if is_root { Path::new("/proc") } else { root.path() };
+        assert!(try_directory(closed).is_err());
+        assert!(try_directory(&closed.join("below")).is_err());
+
+        let mut config = Config::default();
+        for directory in
+            [&mut config.pipeline.dead_letters.directory, &mut config.pipeline.quarantine.directory]
+        {
+            *directory = std::env::temp_dir().display().to_string();
+        }
+        config.pipeline.journal.directory = closed.join("journal").display().to_string();
+        let found = findings(&config);
+        let wrong: Vec<_> =
+            found.iter().filter(|found| found.verdict != Verdict::Fine).map(|found| &*found.path).collect();
+        assert_eq!(wrong, ["Pipeline.journal.directory"], "{found:?}");
+    }
+
+    #[test]
+    fn only_what_is_used() {
+        let paths = |config: &Config| -> Vec<String> {
+            in_use(config)
+                .into_iter()
+                .map(|(path, _)| path.replace("Butler-SOS.auditEvents.destination.", ""))
+                .collect()
+        };
+        let mut config = Config::default();
+        assert_eq!(
+            paths(&config),
+            ["Pipeline.journal.directory", "Pipeline.deadLetters.directory", "Pipeline.quarantine.directory"]
+        );
+        config.butler_sos.file_logging = true;
+        config.pipeline.csv.user_events.enable = true;
+        let audit = &mut config.butler_sos.audit_events;
+        audit.enable = true;
+        audit.destination.enable = true;
+        audit.destination.kinds = "json,parquet,qvd".into();
+        audit.destination.json.objectdata.enable = true;
+        assert_eq!(
+            paths(&config)[3..],
+            [
+                "Pipeline.csv.userEvents.exportDirectory",
+                "Butler-SOS.logDirectory",
+                "json.objectdata.exportDirectory",
+                "parquet.metadata.exportDirectory",
+                "qvd.metadata.exportDirectory"
+            ]
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! Ports: whether each can be listened at, and if not, who is there already.
+//!
+//! A server that runs by this configuration holds its ports itself. Whoever checks a file beside a running server is
+//! told so, and not that the file is wrong.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    net::TcpListener,
+};
+
+use butler_sos_actors::{
+    allowed_sources::SourceList,
+    journal::store,
+    udp_socket::{self, SocketError},
+};
+use slog::{Discard, Logger, o};
+
+use super::report::{Finding, Verdict};
+use crate::{config::Config, topology::settings};
+
+const UDP_PORT: &str = "Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents";
+const UDP_HOST: &str = "Butler-SOS.userEvents.udpServerConfig.serverHost";
+const SOURCES: &str = "Butler-SOS.userEvents.udpServerConfig.allowedSources";
+
+/// What this program is called in the list of processes.
+const OUR_NAME: &str = "butler-sos";
+
+/// Listens at every address for a moment. Blocks.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let is_running = store::is_held(config.pipeline.journal.directory.as_ref());
+    let mut found: Vec<Finding> = config
+        .listeners()
+        .into_iter()
+        .map(|listener| {
+            let host = listener.host.trim_matches(['[', ']']);
+            let outcome = TcpListener::bind((host, listener.port)).map(drop);
+            let attempt = Attempt { protocol: Protocol::Tcp, host, port: listener.port, is_running };
+            attempt.judge(listener.path, outcome, holder)
+        })
+        .collect();
+    if config.butler_sos.user_events.enable {
+        found.extend(udp(config, is_running));
+    }
+    found
+}
+
+fn udp(config: &Config, is_running: bool) -> Vec<Finding> {
+    let socket = settings::udp(config).socket;
+    let host = socket.host.trim_matches(['[', ']']);
+    let attempt = Attempt { protocol: Protocol::Udp, host, port: socket.port, is_running };
+    let silent = Logger::root(Discard, o!());
+    match udp_socket::open(&socket, &silent) {
+        Ok(bound) => {
+            let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder)];
+            let (wanted, got) = (socket.receive_buffer_bytes, bound.receive_buffer_bytes);
+            if got < wanted {
+                let words = format!("the kernel gives {got} bytes only; raise the sysctl net.core.rmem_max");
+                found.push(Finding::new(Verdict::Warning, "Pipeline.udp.receiveBufferBytes", words));
+            }
+            found
+        }
+        Err(SocketError::Bind { source, .. }) => vec![attempt.judge(UDP_PORT, Err(source), holder)],
+        Err(error) => vec![Finding::new(Verdict::Unavailable, UDP_HOST, error.to_string())],
+    }
+}
+
+/// Whether the names among the allowed sources resolve. When none does, the server does not start. Blocks.
+pub fn sources(config: &Config) -> Vec<Finding> {
+    let server = &config.butler_sos.user_events.udp_server;
+    if !config.butler_sos.user_events.enable || !server.enable_source_validation {
+        return Vec::new();
+    }
+    let silent = Logger::root(Discard, o!());
+    let mut found: Vec<Finding> = Vec::new();
+    for (index, source) in server.allowed_sources.iter().enumerate() {
+        let mut list = SourceList::new([source.as_str()]);
+        list.resolve(&silent);
+        if list.allowed().is_err() {
+            let words = "has no address now: nothing is taken from there";
+            found.push(Finding::new(Verdict::Warning, format!("{SOURCES}[{index}]"), words));
+        }
+    }
+    if found.len() == server.allowed_sources.len() {
+        let words = "nothing resolves to an address: nobody may send, and the server does not start";
+        found.push(Finding::new(Verdict::Unavailable, SOURCES, words));
+    }
+    found
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// A process that holds a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holder {
+    process: u32,
+    name: String,
+}
+
+/// An address that was tried.
+struct Attempt<'a> {
+    protocol: Protocol,
+    host: &'a str,
+    port: u16,
+    /// Somebody has the journal open.
+    is_running: bool,
+}
+
+impl Attempt<'_> {
+    fn judge(
+        &self,
+        path: &str,
+        outcome: io::Result<()>,
+        holder: impl Fn(Protocol, u16) -> Option<Holder>,
+    ) -> Finding {
+        let Self { protocol, host, port, is_running } = self;
+        let at = match host.contains(':') {
+            true => format!("{} [{host}]:{port}", protocol.name()),
+            false => format!("{} {host}:{port}", protocol.name()),
+        };
+        let Err(error) = outcome else {
+            let words = match port {
+                0 => format!("{at} works; the system chooses the port"),
+                _ => format!("{at} is free"),
+            };
+            return Finding::new(Verdict::Fine, path, words);
+        };
+        let (verdict, words) = match error.kind() {
+            ErrorKind::AddrInUse => match holder(*protocol, *port) {
+                Some(Holder { process, name }) if name == OUR_NAME => {
+                    (Verdict::Warning, format!("a running {OUR_NAME} (process {process}) listens at {at}"))
+                }
+                Some(Holder { process, name }) => {
+                    (Verdict::Unavailable, format!("{at} is taken by {name} (process {process})"))
+                }
+                None if *is_running => {
+                    let words =
+                        format!("{at} is taken, by the server that has the journal open, as it seems");
+                    (Verdict::Warning, words)
+                }
+                None => (Verdict::Unavailable, format!("{at} is taken by a process of another user")),
+            },
+            ErrorKind::PermissionDenied => {
+                let hint = "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+                (Verdict::Unavailable, format!("{at} is not allowed to this user: {hint}"))
+            }
+            ErrorKind::AddrNotAvailable => {
+                (Verdict::Unavailable, format!("{at} is no address of this machine"))
+            }
+            _ => (Verdict::Unavailable, format!("cannot listen at {at}: {error}")),
+        };
+        Finding::new(verdict, path, words)
+    }
+}
+
+/// Who holds a port, as far as `/proc` shows it to this user.
+fn holder(protocol: Protocol, port: u16) -> Option<Holder> {
+    let tables = match protocol {
+        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let inodes: Vec<u64> = tables
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|text| sockets_at(&text, protocol, port))
+        .collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let process: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let is_it = |link: &std::path::Path| links.iter().any(|known| link.as_os_str() == known.as_str());
+        let mut open = fs::read_dir(entry.path().join("fd")).ok()?.flatten();
+        open.any(|file| fs::read_link(file.path()).is_ok_and(|link| is_it(&link))).then(|| {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            Holder { process, name: name.trim_end().to_owned() }
+        })
+    })
+}
+
+/// Inodes of the sockets that listen at a port: `/proc/net/tcp` and `udp` have one socket a line, the local address
+/// with its port in hexadecimal in column 2, the state in column 4, the inode in column 10.
+fn sockets_at(table: &str, protocol: Protocol, port: u16) -> Vec<u64> {
+    const TCP_LISTEN: &str = "0A";
+    let socket = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local) = columns.get(1)?.rsplit_once(':')?;
+        let listens = matches!(protocol, Protocol::Udp) || *columns.get(3)? == TCP_LISTEN;
+        (listens && u16::from_str_radix(local, 16).ok()? == port)
+            .then(|| columns.get(9)?.parse().ok())
+            .flatten()
+    };
+    table.lines().skip(1).filter_map(socket).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let other = |name: &str| Some(Holder { process: 7, name: name.into() });
+        let taken = ErrorKind::AddrInUse;
+        let check =
+            |host: &str, port, error: Option<ErrorKind>, is_running, holder: Option<Holder>, expect| {
+                let attempt = Attempt { protocol: Protocol::Tcp, host, port, is_running };
+                let outcome = error.map_or(Ok(()), |kind| Err(kind.into()));
+                let finding = attempt.judge("x.port", outcome, |_, _| holder.clone());
+                let found = (finding.verdict, finding.words.as_str());
+                assert_eq!(found, expect);
+            };
+        use Verdict::{Fine, Unavailable, Warning};
+        check("::1", 80, None, false, None, (Fine, "TCP [::1]:80 is free"));
+        check("a", 0, None, false, None, (Fine, "TCP a:0 works; the system chooses the port"));
+        let expect = "a running butler-sos (process 7) listens at TCP a:80";
+        check("a", 80, Some(taken), false, other("butler-sos"), (Warning, expect));
+        let expect = "TCP a:80 is taken by nginx (process 7)";
+        check("a", 80, Some(taken), true, other("nginx"), (Unavailable, expect));
+        let expect = "TCP a:80 is taken, by the server that has the journal open, as it seems";
+        check("a", 80, Some(taken), true, None, (Warning, expect));
+        let expect = "TCP a:80 is taken by a process of another user";
+        check("a", 80, Some(taken), false, None, (Unavailable, expect));
+        let expect = "TCP a:80 is no address of this machine";
+        check("a", 80, Some(ErrorKind::AddrNotAvailable), false, None, (Unavailable, expect));
+        let expect = "TCP a:80 is not allowed to this user: ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+        check("a", 80, Some(ErrorKind::PermissionDenied), false, None, (Unavailable, expect));
+    }
+
+    #[test]
+    fn the_holder_of_a_port_is_found() {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        for (protocol, address) in [(Protocol::Tcp, tcp.local_addr()), (Protocol::Udp, udp.local_addr())] {
+            let found = holder(protocol, address.expect("an address").port());
+            assert_eq!(found.map(|holder| holder.process), Some(std::process::id()), "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn tables_of_sockets() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:2672 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0\n\
+            1: 0100007F:2672 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 112 1 0 100 0 0 10 0\n\
+            2: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 113 1 0 100 0 0 10 0\n\
+            short line\n";
+        assert_eq!(sockets_at(table, Protocol::Tcp, 9842), [111]);
+        assert_eq!(sockets_at(table, Protocol::Udp, 9842), [111, 112]);
+        assert!(sockets_at(table, Protocol::Tcp, 81).is_empty());
+        assert!(sockets_at("", Protocol::Tcp, 81).is_empty());
+    }
+
+    #[test]
+    fn taken_ports_and_sources_of_a_configuration() {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::default();
+        config.pipeline.journal.directory = directory.path().display().to_string();
+        config.pipeline.operations.port = tcp.local_addr().expect("an address").port();
+        config.butler_sos.user_events.enable = true;
+        let server = &mut config.butler_sos.user_events.udp_server;
+        server.server_host = "127.0.0.1".into();
+        server.port = udp.local_addr().expect("an address").port();
+        server.enable_source_validation = true;
+        server.allowed_sources = vec!["no.such.name.invalid".into()];
+
+        let found = findings(&config);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|finding| finding.verdict == Verdict::Unavailable), "{found:?}");
+        assert_eq!(found[0].path, "Pipeline.operations.port");
+        assert!(found[0].words.contains(&format!("(process {})", std::process::id())), "{found:?}");
+        assert_eq!(found[1].path, UDP_PORT);
+
+        let verdicts = |config: &Config| -> Vec<Verdict> {
+            sources(config).iter().map(|finding| finding.verdict).collect()
+        };
+        assert_eq!(verdicts(&config), [Verdict::Warning, Verdict::Unavailable]);
+        config.butler_sos.user_events.udp_server.allowed_sources.push("10.0.0.0/8".into());
+        assert_eq!(verdicts(&config), [Verdict::Warning]);
+
+        drop((tcp, udp));
+        let found = findings(&config);
+        assert!(found.iter().all(|finding| finding.verdict != Verdict::Unavailable), "{found:?}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What a check found, and what it means for whoever asked: one line a finding, one exit code for all.
+
+use std::fmt;
+
+use crate::exit;
+
+/// How it stands with one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Fine,
+    /// The server starts, and somebody should look.
+    Warning,
+    /// The configuration is wrong.
+    Mistake,
+    /// The configuration may be right; what it names is not there.
+    Unavailable,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Warning => "warning",
+            Self::Mistake | Self::Unavailable => "error",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// The setting that it is about, such as `Pipeline.operations.port`.
+    pub path: String,
+    /// How it stands, without secrets.
+    pub words: String,
+}
+
+impl Finding {
+    pub fn new(verdict: Verdict, path: impl Into<String>, words: impl Into<String>) -> Self {
+        Self { verdict, path: path.into(), words: words.into() }
+    }
+}
+
+/// All findings, each with where its setting was said. Prints one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    verdict: Verdict,
+    text: String,
+}
+
+impl Report {
+    /// Adds findings; `origin` tells where the setting at a path was said.
+    pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>, origin: &dyn Fn(&str) -> String) {
+        for finding in findings {
+            let text = format!("{}: {}: {}", origin(&finding.path), finding.path, finding.words);
+            self.lines.push(Line { verdict: finding.verdict, text });
+        }
+    }
+
+    /// Adds something that already says where it is.
+    pub fn add_line(&mut self, verdict: Verdict, text: impl Into<String>) {
+        self.lines.push(Line { verdict, text: text.into() });
+    }
+
+    /// A mistake in the configuration outweighs a resource that is not there; warnings harm nobody.
+    pub fn exit_code(&self) -> u8 {
+        if self.count(Verdict::Mistake) > 0 {
+            exit::CONFIG
+        } else if self.count(Verdict::Unavailable) > 0 {
+            exit::UNAVAILABLE
+        } else {
+            exit::OK
+        }
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.lines.iter().filter(|line| line.verdict == verdict).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(f, "{:<8} {}", line.verdict.word(), OneLine(&line.text))?;
+        }
+        let counted = |count: usize, noun: &str| match count {
+            1 => format!("1 {noun}"),
+            count => format!("{count} {noun}s"),
+        };
+        let errors = self.count(Verdict::Mistake) + self.count(Verdict::Unavailable);
+        let warnings = self.count(Verdict::Warning);
+        writeln!(f, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+    }
+}
+
+/// Text of others with its control characters escaped: it stays on its line and cannot steer a terminal.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                character if character.is_control() => write!(f, "{}", character.escape_default())?,
+                character => write!(f, "{character}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Fine, Mistake, Unavailable, Warning};
+
+    fn report(verdicts: &[Verdict]) -> Report {
+        let mut report = Report::default();
+        let findings = verdicts.iter().map(|verdict| Finding::new(*verdict, "a.b", "so it is"));
+        report.add(findings, &|_| "a.yaml:1:2".to_owned());
+        report
+    }
+
+    #[test]
+    fn exit_codes() {
+        for (verdicts, expect) in [
+            (&[][..], exit::OK),
+            (&[Fine, Warning], exit::OK),
+            (&[Fine, Unavailable, Warning], exit::UNAVAILABLE),
+            (&[Unavailable, Mistake, Fine], exit::CONFIG),
+        ] {
+            assert_eq!(report(verdicts).exit_code(), expect, "{verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn one_line_a_finding() {
+        assert_eq!(report(&[]).to_string(), "0 errors, 0 warnings\n");
+        let mut report = report(&[Fine, Warning, Mistake, Unavailable]);
+        report.add_line(Warning, "\x1b[2Jtwo\nlines, ü");
+        let expect = "\
+ok       a.yaml:1:2: a.b: so it is
+warning  a.yaml:1:2: a.b: so it is
+error    a.yaml:1:2: a.b: so it is
+error    a.yaml:1:2: a.b: so it is
+warning  \\u{1b}[2Jtwo\\nlines, ü
+2 errors, 2 warnings
+";
+        assert_eq!(report.to_string(), expect);
+    }
+}
