@@ -196,7 +196,7 @@ impl Sandbox {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            let is_it = line.get("msg")? == "listening" && line.get("service")? == service;
+            let is_it = line.get("message")? == "listening" && line.get("service")? == service;
             is_it.then(|| line.get("address")?.as_str()?.parse().ok()).flatten()
         })
     }

@@ -1,5 +1,6 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
+mod check;
 mod influx_bench;
 mod influx_versions;
 mod real_influx;
