@@ -34,8 +34,10 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// One is in use at a time; a second one helps while the first is being closed.
 const CONNECTIONS_MAX: usize = 2;
-/// Bodies from this size up are compressed.
-const GZIP_BYTES_MIN: usize = 4 * 1024;
+/// Bodies from this size up are compressed, when nothing else is configured.
+pub const GZIP_BYTES_MIN: usize = 4 * 1024;
+/// Bytes of lines in one request, uncompressed, when nothing else is configured.
+pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Bodies from this size up are compressed on another thread.
 const GZIP_ELSEWHERE_BYTES_MIN: usize = 256 * 1024;
 /// Of an answer's body so much is read.
@@ -49,6 +51,13 @@ pub struct InfluxConfig {
     pub host: String,
     pub port: u16,
     pub write_timeout: Duration,
+    /// `Pipeline.influxdb.batchBytesMax`: lines in one request, uncompressed. A longer single line is sent alone.
+    pub body_bytes_max: usize,
+    /// `Pipeline.influxdb.gzipBytesMin`: bodies from this size up are compressed; 0: all.
+    pub gzip_bytes_min: usize,
+    /// `Pipeline.influxdb.createDatabase`: whether a missing database, policy or bucket is made. If not, writes are
+    /// tried until somebody else has made it.
+    pub create_database: bool,
     pub target: InfluxTarget,
 }
 
@@ -191,7 +200,7 @@ impl InfluxClient {
     /// # Errors
     /// When there was no answer.
     pub async fn write(&mut self, lines: Bytes) -> Result<Reply, Trouble> {
-        let (body, encoding) = if lines.len() < GZIP_BYTES_MIN {
+        let (body, encoding) = if lines.len() < self.config.gzip_bytes_min {
             (lines, None)
         } else {
             (compressed(lines).await?, Some("gzip"))
@@ -385,6 +394,9 @@ mod tests {
             host: host.to_owned(),
             port: 8086,
             write_timeout: WRITE_TIMEOUT,
+            body_bytes_max: BODY_BYTES_MAX,
+            gzip_bytes_min: GZIP_BYTES_MIN,
+            create_database: true,
             target,
         };
         InfluxClient::new(config)

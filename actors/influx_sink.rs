@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use slog::{Logger, info, warn};
 
 use crate::guard::guard;
-use crate::influx_admin::{Prepared, prepare};
+use crate::influx_admin::{Prepared, look, prepare};
 use crate::influx_answer::{Finding, Verdict, halves};
 use crate::influx_client::{InfluxClient, InfluxConfig};
 use crate::journal::batch::{Batch, Record};
@@ -29,9 +29,6 @@ use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
 
 /// The actor.
 pub type InfluxSink = Sink<Influx>;
-
-/// Bytes of lines in one request, uncompressed. A longer single line is sent alone.
-pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// A server that takes less than this per request is not made for batches; requests do not shrink further.
 const BODY_BYTES_MIN: usize = 64 * 1024;
@@ -86,12 +83,12 @@ impl Influx {
     #[must_use]
     pub fn new(config: InfluxConfig, encoder: impl LineEncoder + 'static, log: Logger) -> Self {
         Self {
+            body_bytes_max: config.body_bytes_max,
             config,
             encoder: Box::new(encoder),
             log,
             client: None,
             is_prepared: false,
-            body_bytes_max: BODY_BYTES_MAX,
             job: None,
         }
     }
@@ -104,7 +101,11 @@ impl Influx {
         }
         let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
         if !self.is_prepared {
-            match prepare(client).await? {
+            let prepared = match self.config.create_database {
+                true => prepare(client).await?,
+                false => look(client).await?,
+            };
+            match prepared {
                 Prepared::Present => {}
                 Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
                 Prepared::NotAllowed(words) => {

@@ -277,6 +277,9 @@ impl Connection<'_> {
             host: self.host.to_owned(),
             port: self.port,
             write_timeout: Duration::from_millis(timeout_ms),
+            body_bytes_max: size(limits.batch_bytes_max),
+            gzip_bytes_min: size(limits.gzip_bytes_min),
+            create_database: limits.create_database,
             target,
         }
     }

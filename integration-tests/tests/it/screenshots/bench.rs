@@ -278,6 +278,7 @@ fn journal(dir: &Path, metrics: &Metrics, log: &Logger) -> Addr<Journal> {
             tail_bytes_max: 1 << 20,
         },
         consumers: vec![CONSUMER, READER],
+        not_awaited: vec![CONSUMER],
         commit_interval: Duration::from_millis(5),
         meter: metrics.journal(),
         actor: metrics.actor("journal"),
