@@ -108,6 +108,7 @@ impl Bench {
             },
             hosts: hosts.clone(),
             ticket_timeout: Duration::from_secs(2),
+            concurrency: 16,
             actor: metrics.actor("ticket_actor"),
             log: log.clone(),
         })
