@@ -118,6 +118,7 @@ pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
         interval: Duration::from_millis(names.extract_interval),
         timeout: Duration::from_millis(limits.timeout_ms),
         body_bytes_max: size(limits.body_bytes_max),
+        entries_max: limits.entries_max,
         tls: qlik_tls(config),
     })
 }
