@@ -17,6 +17,7 @@ pub mod allowed_sources;
 pub mod app_directory;
 mod audit_http;
 pub mod audit_http_ingestor;
+pub mod backpressure;
 pub mod datagram_filter;
 #[cfg(test)]
 mod intake_tests;

@@ -97,6 +97,7 @@ pub fn udp(config: &Config) -> UdpConfig {
         allowed_sources: server.enable_source_validation.then(|| server.allowed_sources.clone()),
         sources_refresh: Duration::from_secs(udp.source_refresh_seconds),
         nap: Duration::from_micros(udp.nap_micros),
+        backpressure_percent: server.message_queue.backpressure_threshold,
     }
 }
 
