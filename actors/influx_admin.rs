@@ -9,8 +9,9 @@ use bytes::Bytes;
 use influxdb::{Client, ReadQuery};
 use serde_json::{Value, json};
 
+use crate::http_delivery::CONNECT_TIMEOUT;
 use crate::influx_answer::Reply;
-use crate::influx_client::{CONNECT_TIMEOUT, InfluxClient, InfluxTarget, RetentionPolicy, with_query};
+use crate::influx_client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
 use crate::sink::Trouble;
 
 /// How the database was found.

@@ -44,9 +44,11 @@ pub mod ticket_actor;
 // --- destinations
 pub mod columnar;
 pub mod csv_sink;
+mod delivery_job;
 #[cfg(test)]
 mod file_crash_tests;
 mod file_target;
+mod http_delivery;
 pub mod influx_admin;
 pub mod influx_answer;
 pub mod influx_client;
