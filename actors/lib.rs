@@ -56,6 +56,8 @@ pub mod influx_sink;
 pub mod json_sink;
 mod mqtt_client;
 pub mod mqtt_sink;
+pub mod new_relic_client;
+pub mod new_relic_sink;
 pub mod parquet_sink;
 pub mod qvd_sink;
 
