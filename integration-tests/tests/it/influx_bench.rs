@@ -130,7 +130,7 @@ impl Bench {
 }
 
 /// Keeps dead letters in memory.
-struct Keeper(Arc<Mutex<Vec<DeadLetter>>>);
+pub struct Keeper(pub Arc<Mutex<Vec<DeadLetter>>>);
 
 impl Actor for Keeper {
     type Context = Context<Self>;

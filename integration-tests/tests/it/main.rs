@@ -2,6 +2,7 @@
 
 mod influx_bench;
 mod influx_versions;
+mod new_relic;
 mod real_influx;
 mod real_mosquitto;
 mod screenshots;
