@@ -86,12 +86,14 @@ impl Job {
             if let Some(reason) = reason {
                 body.truncate(start);
                 refused.insert(record.offset, reason);
-            } else if start > 0 && (body.len() > limits.bytes_max || items.len() == limits.items_max) {
-                // The next delivery begins with this one.
-                body.truncate(start);
-                next_offset = record.offset;
-                break;
             } else if body.len() > start {
+                let is_full = body.len() > limits.bytes_max || items.len() == limits.items_max;
+                if is_full && !items.is_empty() {
+                    // The next delivery begins with this one.
+                    body.truncate(start);
+                    next_offset = record.offset;
+                    break;
+                }
                 items.push(Item { offset: record.offset, bytes: start..body.len() });
             }
             records += 1;
@@ -166,5 +168,63 @@ impl Job {
         }
         let bytes = (self.body.len() - refused_bytes) as u64;
         Delivered { next_offset: self.next_offset, events, bytes, refused, note: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(batch: &Batch, bytes_max: usize, items_max: usize) -> Job {
+        Job::encode(batch, JobLimits { bytes_max, items_max }, &mut |record, out| {
+            out.extend_from_slice(record.data);
+            match record.data {
+                b"bad" => Err("why".to_owned()),
+                b"panic" => panic!("why"),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    #[test]
+    fn a_job_holds_what_one_request_may() {
+        let batch = Batch::of_records(10, [&b"aa"[..], b"bad", b"", b"bb", b"panic", b"cc", b"dd"]);
+        let check = |bytes_max, items_max, body: &str, next_offset: u64, events: u64, refused: &[u64]| {
+            let mut job = job(&batch, bytes_max, items_max);
+            let group = job.next_group().unwrap();
+            assert_eq!(job.body_of(&group), body);
+            let delivered = job.delivered(&batch);
+            let offsets: Vec<u64> = delivered.refused.iter().map(|refused| refused.offset).collect();
+            assert_eq!((delivered.next_offset, delivered.events), (next_offset, events), "{body}");
+            assert_eq!(offsets, refused, "{body}");
+        };
+        check(100, 100, "aabbccdd", 17, 5, &[11, 14]);
+        check(100, 4, "aabbccdd", 17, 5, &[11, 14]);
+        check(100, 3, "aabbcc", 16, 4, &[11, 14]);
+        check(100, 1, "aa", 13, 2, &[11]);
+        check(5, 100, "aabb", 15, 3, &[11, 14]);
+        check(1, 100, "aa", 13, 2, &[11]);
+    }
+
+    #[test]
+    fn a_refused_group_comes_back_in_halves_and_in_order() {
+        let records: Vec<Vec<u8>> = (0..7_u8).map(|n| vec![b'0' + n]).collect();
+        let batch = Batch::of_records(0, records.iter().map(Vec::as_slice));
+        let mut job = job(&batch, 100, 100);
+        let mut sent = Vec::new();
+        while let Some(group) = job.next_group() {
+            let body = String::from_utf8(job.body_of(&group).to_vec()).unwrap();
+            let finding = match (body.contains(['2', '5']), group.len()) {
+                (false, _) => Finding::default(),
+                (true, 1) => Finding { bad: [(0, "why".to_owned())].into(), again: Vec::new() },
+                (true, items) => halves(items),
+            };
+            job.settle(&group, finding);
+            sent.push(body);
+        }
+        assert_eq!(sent, ["0123456", "012", "0", "12", "1", "2", "3456", "34", "56", "5", "6"]);
+        let delivered = job.delivered(&batch);
+        assert_eq!(delivered.refused.iter().map(|refused| refused.offset).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!((delivered.events, delivered.bytes), (5, 5));
     }
 }

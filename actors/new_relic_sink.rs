@@ -154,7 +154,11 @@ fn encode(attributes: &UserAttributes, record: &Record<'_>, out: &mut Vec<u8>) -
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{App, HttpResponse, HttpServer, web};
+
     use super::*;
+    use crate::new_relic_client::POST_TIMEOUT;
+    use crate::tls::tests::Pki;
 
     #[test]
     fn each_account_is_a_consumer() {
@@ -173,6 +177,24 @@ mod tests {
             &[("new_relic_sink", "1"), ("new_relic_sink_a_b", "a b"), ("new_relic_sink_a_b_", "a/b")],
         );
         check(&["1", ""], &[("new_relic_sink", "1"), ("new_relic_sink_", "")]);
+    }
+
+    #[actix_rt::test]
+    async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
+        let server = HttpServer::new(|| App::new().default_service(web::to(HttpResponse::Ok)))
+            .workers(1)
+            .disable_signals()
+            .bind_openssl("127.0.0.1:0", Pki::new().acceptor())
+            .unwrap();
+        let config = NewRelicConfig {
+            url: format!("https://localhost:{}", server.addrs()[0].port()),
+            account: NewRelicAccount { id: "17".to_owned(), api_key: "k".into() },
+            headers: Vec::new(),
+            timeout: POST_TIMEOUT,
+        };
+        actix_rt::spawn(server.run());
+        let client = NewRelicClient::new(config).unwrap();
+        assert_eq!(client.post(b"{},").await.unwrap_err().class, "tls");
     }
 
     #[test]
