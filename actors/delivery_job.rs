@@ -68,7 +68,7 @@ impl Job {
     pub fn encode(
         batch: &Batch,
         limits: JobLimits,
-        encode: &mut dyn FnMut(&Record<'_>, &mut Vec<u8>) -> Result<(), String>,
+        mut encode: impl FnMut(&Record<'_>, &mut Vec<u8>) -> Result<(), String>,
     ) -> Self {
         let mut body = Vec::with_capacity(limits.bytes_max.min(batch.bytes() * 2 + 64 * batch.len()));
         let mut items: Vec<Item> = Vec::with_capacity(batch.len().min(limits.items_max));
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn job(batch: &Batch, bytes_max: usize, items_max: usize) -> Job {
-        Job::encode(batch, JobLimits { bytes_max, items_max }, &mut |record, out| {
+        Job::encode(batch, JobLimits { bytes_max, items_max }, |record, out| {
             out.extend_from_slice(record.data);
             match record.data {
                 b"bad" => Err("why".to_owned()),

@@ -173,7 +173,7 @@ impl Influx {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
             let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: usize::MAX };
-            Job::encode(batch, limits, &mut |record, out| self.encoder.encode(record, out))
+            Job::encode(batch, limits, |record, out| self.encoder.encode(record, out))
         });
         match self.work_off(&mut job).await {
             Ok(()) => Ok(job.delivered(batch)),

@@ -132,7 +132,7 @@ impl Destination for NewRelic {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
             let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: EVENTS_MAX };
-            Job::encode(batch, limits, &mut |record, out| encode(&self.attributes, record, out))
+            Job::encode(batch, limits, |record, out| encode(&self.attributes, record, out))
         });
         match self.work_off(&mut job).await {
             Ok(()) => Ok(job.delivered(batch)),
@@ -205,7 +205,7 @@ mod tests {
         event.encode_into(&mut data);
         let batch = Batch::of_records(7, [data.as_slice(), b"no event", data.as_slice()]);
         let limits = JobLimits { bytes_max: BODY_BYTES_MAX, items_max: EVENTS_MAX };
-        let mut job = Job::encode(&batch, limits, &mut |record, out| encode(&attributes, record, out));
+        let mut job = Job::encode(&batch, limits, |record, out| encode(&attributes, record, out));
         let group = job.next_group().unwrap();
         let object = r#"{"timestamp":0,"qs_host":"h","qs_event_action":"c","eventType":"qs_userEvent"},"#;
         assert_eq!(job.body_of(&group), object.repeat(2));
