@@ -37,6 +37,9 @@ pub struct AppDirectoryConfig {
     pub timeout: Duration,
     /// Largest answer that is read, in bytes.
     pub body_bytes_max: usize,
+    /// `Pipeline.appDirectory.entriesMax`: names kept. Of more apps, those published last are kept: they are the ones
+    /// that people open, and QRS tells no other time in its short form of an app.
+    pub entries_max: usize,
     pub tls: ClientTls,
 }
 
@@ -120,15 +123,25 @@ async fn poll_for_ever(
 ) {
     let interval = poller.config.interval;
     let mut failures = 0_u64;
+    let mut is_over = false;
     loop {
         let polled = tokio::time::timeout(poller.config.timeout, poller.poll()).await;
         match polled.unwrap_or(Err(PollError::TimedOut)) {
-            Ok(names) => {
+            Ok(Apps { names, left_out }) => {
                 if failures > 0 {
                     info!(log, "names of apps are learned again"; "failures" => failures);
                     failures = 0;
                 }
                 debug!(log, "names of apps learned"; "apps" => names.len());
+                if left_out > 0 {
+                    actor.rejected("over_limit", left_out);
+                    if !is_over {
+                        warn!(log, "there are more apps than names are kept, the others are unknown";
+                            "kept" => names.len(), "left_out" => left_out,
+                            "setting" => "Pipeline.appDirectory.entriesMax");
+                    }
+                }
+                is_over = left_out > 0;
                 if to_parser.deliver(AppNamesLearned(Arc::new(names)), 1).await.is_ok() {
                     actor.sent.inc();
                 }
@@ -154,7 +167,7 @@ struct Poller {
 }
 
 impl Poller {
-    async fn poll(&mut self) -> Result<AppNames, PollError> {
+    async fn poll(&mut self) -> Result<Apps, PollError> {
         let client = self.client().await?;
         let key = xrfkey();
         let mut answer = client
@@ -170,7 +183,8 @@ impl Poller {
         }
         let body = answer.body().limit(self.config.body_bytes_max).await;
         let body = body.map_err(|error| PollError::Body(error.to_string()))?;
-        actix_rt::task::spawn_blocking(move || names_in(&body).map_err(PollError::NotAnArray))
+        let entries_max = self.config.entries_max;
+        actix_rt::task::spawn_blocking(move || names_in(&body, entries_max).map_err(PollError::NotAnArray))
             .await
             .unwrap_or(Err(PollError::Blocking))
     }
@@ -220,14 +234,32 @@ struct App<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     name: Cow<'a, str>,
+    /// A time in ISO 8601, in quotes; `"1753-01-01T00:00:00.000Z"` when the app is not published.
+    #[serde(borrow, default, rename = "publishTime")]
+    publish_time: Option<&'a RawValue>,
+}
+
+/// What one poll brought.
+struct Apps {
+    names: AppNames,
+    /// Apps beyond the limit.
+    left_out: u64,
 }
 
 /// The names in QRS's answer. What is no app in the array is passed over.
-fn names_in(body: &[u8]) -> Result<AppNames, serde_json::Error> {
+fn names_in(body: &[u8], entries_max: usize) -> Result<Apps, serde_json::Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let items: Vec<&RawValue> = serde_json::from_slice(body)?;
-    let apps: Vec<App<'_>> = items.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect();
-    Ok(AppNames::new(apps.iter().map(|app| (&*app.id, &*app.name))))
+    let mut apps: Vec<App<'_>> =
+        items.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect();
+    let left_out = apps.len().saturating_sub(entries_max) as u64;
+    if left_out > 0 {
+        // Times of one format are in the order of their text. Those with the same time stay in QRS's order, so that
+        // each poll leaves out the same.
+        apps.sort_by_key(|app| std::cmp::Reverse(app.publish_time.map(RawValue::get)));
+        apps.truncate(entries_max);
+    }
+    Ok(Apps { names: AppNames::new(apps.iter().map(|app| (&*app.id, &*app.name))), left_out })
 }
 
 #[cfg(test)]
@@ -246,8 +278,8 @@ mod tests {
     #[test]
     fn answers_are_read_with_tolerance() {
         let check = |body: &str, expect: Option<Option<&str>>| {
-            let got = names_in(body.as_bytes()).ok();
-            assert_eq!(got.as_ref().map(|names| names.get(ID)), expect, "{body}");
+            let got = names_in(body.as_bytes(), 100).ok();
+            assert_eq!(got.as_ref().map(|apps| apps.names.get(ID)), expect, "{body}");
         };
         check(&format!(r#"[{{"id":"{ID}","name":"Sales","published":true}}]"#), Some(Some("Sales")));
         check(&format!("\u{feff}[{{\"id\":\"{ID}\",\"name\":\"S\\u00e5\"}}]"), Some(Some("Så")));
@@ -261,6 +293,32 @@ mod tests {
         check("<html>", None);
         check("", None);
         check("[{", None);
+    }
+
+    #[test]
+    fn of_too_many_apps_those_published_last_are_known() {
+        let id = |n: u32| format!("a421f4a2-c311-4ef4-ba41-{n:012}");
+        let app = |n: u32, time: &str| format!(r#"{{"id":"{}","name":"{n}"{time}}}"#, id(n));
+        let times = [
+            r#","publishTime":"2024-05-01T00:00:00.000Z""#,
+            r#","publishTime":"1753-01-01T00:00:00.000Z""#,
+            "",
+            r#","publishTime":"2026-01-01T00:00:00.000Z""#,
+            r#","publishTime":7"#,
+            r#","publishTime":"1753-01-01T00:00:00.000Z""#,
+        ];
+        let apps: Vec<String> = (0..).zip(times).map(|(n, time)| app(n, time)).collect();
+        let body = format!("[{}]", apps.join(","));
+        let check = |entries_max: usize, expect: &[u32], left_out: u64| {
+            let apps = names_in(body.as_bytes(), entries_max).unwrap();
+            let known: Vec<u32> = (0..6).filter(|n| apps.names.get(&id(*n)).is_some()).collect();
+            assert_eq!((known.as_slice(), apps.left_out), (expect, left_out), "{entries_max}");
+        };
+        check(7, &[0, 1, 2, 3, 4, 5], 0);
+        check(6, &[0, 1, 2, 3, 4, 5], 0);
+        check(4, &[0, 1, 3, 4], 2);
+        check(2, &[3, 4], 4);
+        check(0, &[], 6);
     }
 
     #[test]
@@ -311,6 +369,7 @@ mod tests {
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(5),
             body_bytes_max: 1_000,
+            entries_max: 2,
             tls: pki.tls(),
         };
         let metrics = Metrics::new();
@@ -336,6 +395,12 @@ mod tests {
         }
         answers(200, body("two"));
         until(|| last().as_deref() == Some("two")).await;
+
+        // More than are kept are counted.
+        let other = |n: u32| format!(r#"{{"id":"a421f4a2-c311-4ef4-ba41-{n:012}","name":"x"}}"#);
+        answers(200, format!("[{},{},{}]", other(1), other(2), other(3)));
+        until(|| metrics.expose().contains("actor=\"app_directory\",reason=\"over_limit\"")).await;
+        until(|| learned.lock().unwrap().last().is_some_and(|learned| learned.0.len() == 2)).await;
 
         // While a certificate is not what it should be, nothing is asked; when it is again, it is read again.
         let ca = pki.dir.path().join("ca.pem");

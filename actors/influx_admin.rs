@@ -9,8 +9,9 @@ use bytes::Bytes;
 use influxdb::{Client, ReadQuery};
 use serde_json::{Value, json};
 
+use crate::http_delivery::CONNECT_TIMEOUT;
 use crate::influx_answer::Reply;
-use crate::influx_client::{CONNECT_TIMEOUT, InfluxClient, InfluxTarget, RetentionPolicy, with_query};
+use crate::influx_client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
 use crate::sink::Trouble;
 
 /// How the database was found.
@@ -34,6 +35,18 @@ pub async fn prepare(client: &InfluxClient) -> Result<Prepared, Trouble> {
             prepare_v2(client, &wanted).await
         }
         InfluxTarget::V3 { database, retention, .. } => prepare_v3(client, database, retention).await,
+    }
+}
+
+/// Makes nothing, and sees to it that no write makes anything either: version 3 makes a database that is written to.
+/// The others answer such a write with 404.
+///
+/// # Errors
+/// As [`prepare`], and `http-404` when the database is not there.
+pub async fn look(client: &InfluxClient) -> Result<Prepared, Trouble> {
+    match client.target() {
+        InfluxTarget::V1 { .. } | InfluxTarget::V2 { .. } => Ok(Prepared::Present),
+        InfluxTarget::V3 { database, .. } => look_v3(client, database).await,
     }
 }
 
@@ -218,6 +231,29 @@ async fn prepare_v3(client: &InfluxClient, database: &str, retention: &str) -> R
     }
 }
 
+/// Whoever may not list databases, or has no such list to ask for, finds out by writing.
+async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Trouble> {
+    let listed = get(client, &with_query("/api/v3/configure/database", &[("format", "json")])).await?;
+    if matches!(listed.status, 404 | 405) {
+        return Ok(Prepared::NotAllowed(listed.trouble().words));
+    }
+    let listed = granted(&listed).map(|answer| match names_v3(&answer) {
+        Some(names) if names.contains(&database) => Ok(Prepared::Present),
+        Some(_) => {
+            let words = format!("InfluxDB has no database {database:?}, and none is to be made");
+            Err(Refusal::Trouble(Trouble::new("http-404", words)))
+        }
+        None => Ok(Prepared::NotAllowed("the list of databases cannot be understood".to_owned())),
+    });
+    not_fatal(listed.and_then(|found| found))
+}
+
+/// The names in a list of databases: `[{"iox::database":"events"}, …]`, with `"deleted":true` where one is gone.
+fn names_v3(answer: &Value) -> Option<Vec<&str>> {
+    let is_there = |row: &&Value| row.get("deleted") != Some(&Value::Bool(true));
+    answer.as_array()?.iter().filter(is_there).map(|row| row.get("iox::database")?.as_str()).collect()
+}
+
 // === helpers ===
 
 async fn get(client: &InfluxClient, path: &str) -> Result<Reply, Trouble> {
@@ -303,5 +339,12 @@ mod tests {
         let answer = json!({"results":[{"series":[{"columns":["name"],"values":[["_internal"],["a b"]]}]}]});
         assert_eq!(names(&answer), ["_internal", "a b"]);
         assert!(names(&Value::Null).is_empty());
+
+        let answer = json!([{"iox::database":"a"},{"iox::database":"b","deleted":true},{"iox::database":"c","deleted":false}]);
+        assert_eq!(names_v3(&answer), Some(vec!["a", "c"]));
+        assert_eq!(names_v3(&json!([])), Some(vec![]));
+        for strange in [json!({}), json!(["a"]), Value::Null] {
+            assert_eq!(names_v3(&strange), None, "{strange}");
+        }
     }
 }

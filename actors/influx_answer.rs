@@ -35,19 +35,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
+use crate::delivery_job::{Finding, halves};
+use crate::http_delivery::{Answer, shortened, status_class};
 use crate::sink::Trouble;
 
 /// A server that lists this many lines may have left out others.
 const LISTED_BELIEVED_MAX: usize = 99;
-
-/// Characters that are kept of a server's words.
-const WORDS_CHARS_MAX: usize = 900;
-
-/// A longer pause than this is not granted.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// An HTTP answer, as far as it was read.
 #[derive(Debug, Clone)]
@@ -55,6 +49,12 @@ pub struct Reply {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub body: String,
+}
+
+impl From<Answer> for Reply {
+    fn from(Answer { status, retry_after, body }: Answer) -> Self {
+        Self { status, retry_after, body }
+    }
 }
 
 /// What a write's answer means for the lines that were sent.
@@ -81,15 +81,6 @@ struct NamedLine {
     error_message: String,
 }
 
-/// What is known about a group of lines after a complaint. Lines that are in neither part were taken.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Finding {
-    /// Lines that are refused, by their index, with the server's words.
-    pub bad: BTreeMap<usize, String>,
-    /// Lines to send again, in these groups, each smaller than what was sent.
-    pub again: Vec<Vec<usize>>,
-}
-
 // === impl Reply ===
 
 impl Reply {
@@ -107,7 +98,7 @@ impl Reply {
     /// This answer as a reason to try again later.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
-        let class = class(self.status);
+        let class = status_class(self.status);
         let hint = match self.status {
             401 => " (check name, password or token)",
             403 => " (the user or token may not do this)",
@@ -125,42 +116,6 @@ impl Reply {
         let words = Complaint::read(&self.body).message;
         if words.is_empty() { format!("status {} without words", self.status) } else { shortened(&words) }
     }
-}
-
-/// The metric label of an HTTP status.
-fn class(status: u16) -> &'static str {
-    match status {
-        300..=399 => "http-3xx",
-        400 => "http-400",
-        401 => "http-401",
-        403 => "http-403",
-        404 => "http-404",
-        405 => "http-405",
-        408 => "http-408",
-        409 => "http-409",
-        413 => "http-413",
-        422 => "http-422",
-        429 => "http-429",
-        402..=499 => "http-4xx",
-        500 => "http-500",
-        502 => "http-502",
-        503 => "http-503",
-        504 => "http-504",
-        _ => "http-5xx",
-    }
-}
-
-/// Reads `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
-#[must_use]
-pub fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
-    let value = value.trim();
-    let pause = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
-        value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
-    } else {
-        let until = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-        (until - now).try_into().unwrap_or(Duration::ZERO)
-    };
-    Some(pause.min(RETRY_AFTER_MAX))
 }
 
 // === impl Complaint ===
@@ -311,17 +266,6 @@ fn suspects(lines: usize, likely: &[usize]) -> Finding {
     Finding { bad: BTreeMap::new(), again: vec![others, likely.to_vec()] }
 }
 
-/// Nothing is known but that something is wrong in there.
-#[must_use]
-pub fn halves(lines: usize) -> Finding {
-    let middle = lines / 2;
-    let again = [(0..middle).collect(), (middle..lines).collect()];
-    Finding {
-        bad: BTreeMap::new(),
-        again: again.into_iter().filter(|half: &Vec<usize>| !half.is_empty()).collect(),
-    }
-}
-
 // === reading lines ===
 
 /// What an answer may be about.
@@ -420,17 +364,6 @@ fn are_of_one_hour(lines: &[Option<Line<'_>>]) -> bool {
 }
 
 /// The beginning and the end of long words: the reason often comes last.
-fn shortened(words: &str) -> String {
-    let count = words.chars().count();
-    if count <= WORDS_CHARS_MAX {
-        return words.to_owned();
-    }
-    let part = WORDS_CHARS_MAX / 2;
-    let head = words.chars().take(part);
-    let tail = words.chars().skip(count - part);
-    head.chain(" … ".chars()).chain(tail).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -596,22 +529,6 @@ mod tests {
             assert_eq!(trouble.class, class);
             assert!(trouble.words.contains("words"), "{trouble}");
         }
-    }
-
-    #[test]
-    fn pauses_that_are_asked_for() {
-        let now = time::macros::datetime!(2026-11-21 03:00:00 UTC);
-        let check = |value: &str, expect: Option<u64>| {
-            assert_eq!(retry_after(value, now), expect.map(Duration::from_secs), "{value:?}");
-        };
-        check("7", Some(7));
-        check(" 120 ", Some(120));
-        check("Sat, 21 Nov 2026 03:00:30 GMT", Some(30));
-        check("Sat, 21 Nov 2026 02:00:30 GMT", Some(0));
-        check("99999999999999999999999", Some(3600));
-        check("soon", None);
-        check("", None);
-        check("-3", None);
     }
 
     proptest! {

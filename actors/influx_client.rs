@@ -1,46 +1,28 @@
 //! InfluxDB over HTTP: one server of version 1, 2 or 3, its writes and their addresses.
 //! Contract: destinations.md, "InfluxDB".
-//!
-//! Connections are kept and used again; redirects are not followed and proxies of the environment not
-//! used: a token goes to the configured server or nowhere. HTTP/1.1 only.
 
 use std::fmt;
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use awc::error::{ConnectError, SendRequestError};
-use awc::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use awc::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use awc::http::{Method, Uri};
 use butler_sos_domain::encode::line_protocol::Version;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use futures_util::StreamExt;
 use openssl::base64;
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
 use secrecy::{ExposeSecret, SecretString};
-use time::OffsetDateTime;
 use url::form_urlencoded;
 
-use crate::influx_answer::{Reply, retry_after};
+use crate::http_delivery::{self, compressed, sensitive, tls_connector};
+use crate::influx_answer::Reply;
 use crate::sink::Trouble;
 
-/// Name look-up, TCP and TLS.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From sending a request to its answer, when nothing else is configured.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that idled longer is not used again.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// One is in use at a time; a second one helps while the first is being closed.
-const CONNECTIONS_MAX: usize = 2;
-/// Bodies from this size up are compressed.
-const GZIP_BYTES_MIN: usize = 4 * 1024;
-/// Bodies from this size up are compressed on another thread.
-const GZIP_ELSEWHERE_BYTES_MIN: usize = 256 * 1024;
-/// Of an answer's body so much is read.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
+/// Bodies from this size up are compressed, when nothing else is configured.
+pub const GZIP_BYTES_MIN: usize = 4 * 1024;
+/// Bytes of lines in one request, uncompressed, when nothing else is configured.
+pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Where points go and with what right.
 #[derive(Debug, Clone)]
 pub struct InfluxConfig {
@@ -49,6 +31,13 @@ pub struct InfluxConfig {
     pub host: String,
     pub port: u16,
     pub write_timeout: Duration,
+    /// `Pipeline.influxdb.batchBytesMax`: lines in one request, uncompressed. A longer single line is sent alone.
+    pub body_bytes_max: usize,
+    /// `Pipeline.influxdb.gzipBytesMin`: bodies from this size up are compressed; 0: all.
+    pub gzip_bytes_min: usize,
+    /// `Pipeline.influxdb.createDatabase`: whether a missing database, policy or bucket is made. If not, writes are
+    /// tried until somebody else has made it.
+    pub create_database: bool,
     pub target: InfluxTarget,
 }
 
@@ -219,7 +208,7 @@ impl InfluxClient {
     /// # Errors
     /// When there was no answer.
     pub async fn write(&mut self, lines: Bytes) -> Result<Reply, Trouble> {
-        let (body, encoding) = if lines.len() < GZIP_BYTES_MIN {
+        let (body, encoding) = if lines.len() < self.config.gzip_bytes_min {
             (lines, None)
         } else {
             (compressed(lines).await?, Some("gzip"))
@@ -292,38 +281,17 @@ impl InfluxClient {
         if let Some(encoding) = encoding {
             request = request.insert_header((CONTENT_ENCODING, encoding));
         }
-        let mut answer = request.send_body(body).await.map_err(|error| no_answer(&error))?;
-        let status = answer.status().as_u16();
-        let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let pause = pause.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
-        // The status decides; a body that breaks off only costs words.
-        let mut read = Vec::new();
-        let reading = async {
-            while let Some(Ok(chunk)) = answer.next().await {
-                read.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - read.len())]);
-                if read.len() == ANSWER_BYTES_MAX {
-                    break;
-                }
-            }
-        };
-        let _in_time = tokio::time::timeout(self.config.write_timeout, reading).await;
-        Ok(Reply { status, retry_after: pause, body: self.without_secret(&read) })
-    }
-
-    /// A server may repeat in its answer what it was sent.
-    fn without_secret(&self, answer: &[u8]) -> String {
-        let text = String::from_utf8_lossy(answer);
-        match self.config.target.secret() {
-            Some(secret) if secret.len() >= SECRET_BYTES_MIN && text.contains(secret) => {
-                text.replace(secret, "***")
-            }
-            _ => text.into_owned(),
-        }
+        http_delivery::exchange(
+            request,
+            body,
+            self.config.write_timeout,
+            "InfluxDB",
+            self.config.target.secret(),
+        )
+        .await
+        .map(Reply::from)
     }
 }
-
-/// Shorter secrets stand in ordinary words, too.
-const SECRET_BYTES_MIN: usize = 4;
 
 impl fmt::Debug for InfluxClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -334,35 +302,14 @@ impl fmt::Debug for InfluxClient {
 // === helpers ===
 
 fn http_client(config: &InfluxConfig) -> Result<awc::Client, ClientError> {
-    let mut connector = awc::Connector::new()
-        .timeout(CONNECT_TIMEOUT)
-        .handshake_timeout(CONNECT_TIMEOUT)
-        .conn_keep_alive(KEEP_ALIVE)
-        .limit(CONNECTIONS_MAX);
-    if let Scheme::Https { ca } = &config.scheme {
-        let tls = tls_connector(ca.as_deref());
-        connector = connector.openssl(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?);
-    }
-    let client =
-        awc::Client::builder().connector(connector).timeout(config.write_timeout).disable_redirects();
-    Ok(client.finish())
-}
-
-/// TLS 1.2 and up, verified, HTTP/1.1.
-fn tls_connector(ca: Option<&Path>) -> Result<SslConnector, openssl::error::ErrorStack> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_alpn_protos(b"\x08http/1.1")?;
-    if let Some(ca) = ca {
-        builder.set_ca_file(ca)?;
-    }
-    Ok(builder.build())
-}
-
-fn sensitive(text: &SecretString) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+    let tls = match &config.scheme {
+        Scheme::Http => None,
+        Scheme::Https { ca } => {
+            let tls = tls_connector(ca.as_deref());
+            Some(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?)
+        }
+    };
+    Ok(http_delivery::client(tls, config.write_timeout))
 }
 
 /// A path with its query.
@@ -372,35 +319,6 @@ pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
         query.append_pair(key, value);
     }
     query.finish()
-}
-
-fn no_answer(error: &SendRequestError) -> Trouble {
-    let class = match error {
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
-        SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
-        // A handshake that fails comes as an I/O error without a kind of its own.
-        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == ErrorKind::Other => "tls",
-        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
-        SendRequestError::Connect(_) => "connect",
-        _ => "connection",
-    };
-    Trouble::new(class, format!("no answer from InfluxDB: {error}"))
-}
-
-async fn compressed(body: Bytes) -> Result<Bytes, Trouble> {
-    let done = if body.len() < GZIP_ELSEWHERE_BYTES_MIN {
-        gzip(&body)
-    } else {
-        let work = actix_rt::task::spawn_blocking(move || gzip(&body));
-        work.await.map_err(|error| Trouble::new("compress", error.to_string()))?
-    };
-    done.map_err(|error| Trouble::new("compress", error.to_string()))
-}
-
-fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    encoder.write_all(body)?;
-    encoder.finish().map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -413,6 +331,9 @@ mod tests {
             host: host.to_owned(),
             port: 8086,
             write_timeout: WRITE_TIMEOUT,
+            body_bytes_max: BODY_BYTES_MAX,
+            gzip_bytes_min: GZIP_BYTES_MIN,
+            create_database: true,
             target,
         };
         InfluxClient::new(config)
@@ -470,6 +391,5 @@ mod tests {
         let client = client("h", v2()).unwrap();
         let shown = format!("{client:?} {:?}", client.config);
         assert!(!shown.contains("sekrit"), "{shown}");
-        assert_eq!(client.without_secret(b"token sekrit is bad"), "token *** is bad");
     }
 }

@@ -10,28 +10,23 @@
 //! InfluxDB's words, and its neighbours are written. Contract: destinations.md, "InfluxDB".
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::user_line::UserPoint;
 use butler_sos_domain::event::UserEvent;
-use bytes::{Bytes, BytesMut};
 use slog::{Logger, info, warn};
 
-use crate::guard::guard;
-use crate::influx_admin::{Prepared, prepare};
-use crate::influx_answer::{Finding, Verdict, halves};
+use crate::delivery_job::{Finding, Job, JobLimits, halves};
+use crate::influx_admin::{Prepared, look, prepare};
+use crate::influx_answer::Verdict;
 use crate::influx_client::{InfluxClient, InfluxConfig};
 use crate::journal::batch::{Batch, Record};
 use crate::message::Position;
-use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
+use crate::sink::{Delivered, Destination, Progress, Sink, Trouble};
 
 /// The actor.
 pub type InfluxSink = Sink<Influx>;
-
-/// Bytes of lines in one request, uncompressed. A longer single line is sent alone.
-pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// A server that takes less than this per request is not made for batches; requests do not shrink further.
 const BODY_BYTES_MIN: usize = 64 * 1024;
@@ -86,12 +81,12 @@ impl Influx {
     #[must_use]
     pub fn new(config: InfluxConfig, encoder: impl LineEncoder + 'static, log: Logger) -> Self {
         Self {
+            body_bytes_max: config.body_bytes_max,
             config,
             encoder: Box::new(encoder),
             log,
             client: None,
             is_prepared: false,
-            body_bytes_max: BODY_BYTES_MAX,
             job: None,
         }
     }
@@ -104,7 +99,11 @@ impl Influx {
         }
         let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
         if !self.is_prepared {
-            match prepare(client).await? {
+            let prepared = match self.config.create_database {
+                true => prepare(client).await?,
+                false => look(client).await?,
+            };
+            match prepared {
                 Prepared::Present => {}
                 Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
                 Prepared::NotAllowed(words) => {
@@ -119,7 +118,7 @@ impl Influx {
 
     /// Sends what the job still has to send.
     async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
-        while let Some(group) = job.todo.pop() {
+        while let Some(group) = job.next_group() {
             let body = job.body_of(&group);
             let bytes = body.len();
             let answer = match self.ready().await {
@@ -133,7 +132,8 @@ impl Influx {
             match verdict {
                 Verdict::Taken => {}
                 Verdict::Refused(complaint) => {
-                    let lines: Vec<&[u8]> = group.iter().map(|&line| job.line(line)).collect();
+                    let lines: Vec<&[u8]> =
+                        group.iter().map(|&line| without_newline(job.item(line))).collect();
                     let finding = complaint.about(&lines);
                     job.settle(&group, finding);
                 }
@@ -145,7 +145,7 @@ impl Influx {
                     job.settle(&group, halves(group.len()));
                 }
                 Verdict::Trouble(trouble) => {
-                    job.todo.push(group);
+                    job.give_back(group);
                     self.is_prepared &= trouble.class != "http-404";
                     return Err(trouble);
                 }
@@ -171,7 +171,10 @@ impl Influx {
     /// Writes the batch, or a first part of it. After trouble, goes on where it was.
     async fn write(&mut self, batch: &Batch) -> Result<Delivered, Trouble> {
         let job = self.job.take().filter(|job| job.is_of(batch));
-        let mut job = job.unwrap_or_else(|| Job::encode(batch, &mut *self.encoder, self.body_bytes_max));
+        let mut job = job.unwrap_or_else(|| {
+            let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: usize::MAX };
+            Job::encode(batch, limits, |record, out| self.encoder.encode(record, out))
+        });
         match self.work_off(&mut job).await {
             Ok(()) => Ok(job.delivered(batch)),
             Err(trouble) => {
@@ -182,117 +185,8 @@ impl Influx {
     }
 }
 
-/// A batch, or its first part, on its way: the lines, and those of them that are still to be sent.
-struct Job {
-    batch: Range<u64>,
-    next_offset: u64,
-    records: u64,
-    body: Bytes,
-    lines: Vec<Line>,
-    /// Groups of lines by index, in order; the last is sent next.
-    todo: Vec<Vec<usize>>,
-    /// Reasons by offset.
-    refused: BTreeMap<u64, String>,
-}
-
-struct Line {
-    offset: u64,
-    /// Where in the body, newline included.
-    bytes: Range<usize>,
-}
-
-// === impl Job ===
-
-impl Job {
-    /// Encodes records until the body is full.
-    fn encode(batch: &Batch, encoder: &mut dyn LineEncoder, body_bytes_max: usize) -> Self {
-        let mut body = Vec::with_capacity(body_bytes_max.min(batch.bytes() * 2 + 64 * batch.len()));
-        let mut lines: Vec<Line> = Vec::with_capacity(batch.len());
-        let mut refused = BTreeMap::new();
-        let mut next_offset = batch.next_offset();
-        let mut records = 0;
-        for record in batch.iter() {
-            let start = body.len();
-            let encoded = guard(|| encoder.encode(&record, &mut body));
-            let reason = match encoded {
-                Ok(Ok(())) => None,
-                Ok(Err(reason)) => Some(reason),
-                Err(panic) => Some(format!("cannot be encoded: {panic}")),
-            };
-            if let Some(reason) = reason {
-                body.truncate(start);
-                refused.insert(record.offset, reason);
-            } else if start > 0 && body.len() > body_bytes_max {
-                // The next delivery begins with this one.
-                body.truncate(start);
-                next_offset = record.offset;
-                break;
-            } else if body.len() > start {
-                lines.push(Line { offset: record.offset, bytes: start..body.len() });
-            }
-            records += 1;
-        }
-        let all: Vec<usize> = (0..lines.len()).collect();
-        Self {
-            batch: batch.from_offset()..batch.next_offset(),
-            next_offset,
-            records,
-            body: body.into(),
-            todo: if all.is_empty() { Vec::new() } else { vec![all] },
-            lines,
-            refused,
-        }
-    }
-
-    fn is_of(&self, batch: &Batch) -> bool {
-        self.batch == (batch.from_offset()..batch.next_offset())
-    }
-
-    /// A line without its newline.
-    fn line(&self, index: usize) -> &[u8] {
-        let line = &self.body[self.lines[index].bytes.clone()];
-        line.strip_suffix(b"\n").unwrap_or(line)
-    }
-
-    /// The lines of a group one behind the other; a copy only when there are gaps.
-    fn body_of(&self, group: &[usize]) -> Bytes {
-        let (Some(&first), Some(&last)) = (group.first(), group.last()) else { return Bytes::new() };
-        let bytes = self.lines[first].bytes.start..self.lines[last].bytes.end;
-        if last - first + 1 == group.len() {
-            return self.body.slice(bytes);
-        }
-        let mut copy = BytesMut::with_capacity(bytes.len());
-        for &line in group {
-            copy.extend_from_slice(&self.body[self.lines[line].bytes.clone()]);
-        }
-        copy.freeze()
-    }
-
-    /// Notes what became of a group.
-    fn settle(&mut self, group: &[usize], finding: Finding) {
-        for (at, words) in finding.bad {
-            self.refused.insert(self.lines[group[at]].offset, words);
-        }
-        for part in finding.again.into_iter().rev() {
-            self.todo.push(part.into_iter().map(|at| group[at]).collect());
-        }
-    }
-
-    fn delivered(mut self, batch: &Batch) -> Delivered {
-        let bad = |line: &&Line| self.refused.contains_key(&line.offset);
-        let refused_bytes: usize = self.lines.iter().filter(bad).map(|line| line.bytes.len()).sum();
-        let events = self.records - self.refused.len() as u64;
-        let mut refused = Vec::with_capacity(self.refused.len());
-        if !self.refused.is_empty() {
-            for record in batch.iter() {
-                if let Some(reason) = self.refused.remove(&record.offset) {
-                    refused.push(Refused { offset: record.offset, reason, record: record.data.to_vec() });
-                }
-            }
-        }
-        let bytes = (self.body.len() - refused_bytes) as u64;
-        Delivered { next_offset: self.next_offset, events, bytes, refused, note: None }
-    }
+fn without_newline(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name};
 
 use super::*;
-use crate::influx_client::{InfluxTarget, RetentionPolicy, Scheme};
+use crate::influx_client::{BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxTarget, RetentionPolicy, Scheme};
 use crate::testing::discard_log;
 
 /// A request as it arrived.
@@ -158,6 +158,9 @@ fn config(address: SocketAddr, target: InfluxTarget) -> InfluxConfig {
         host: address.ip().to_string(),
         port: address.port(),
         write_timeout: Duration::from_secs(5),
+        body_bytes_max: BODY_BYTES_MAX,
+        gzip_bytes_min: GZIP_BYTES_MIN,
+        create_database: true,
         target,
     }
 }
@@ -465,6 +468,63 @@ async fn a_missing_database_is_made() {
     let seen = server.seen.lock().unwrap().clone();
     assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), ("POST", "/api/v3/configure/database"));
     assert_eq!(seen[0].body, r#"{"db":"events","retention_period":"10d"}"#);
+}
+
+#[actix_rt::test]
+async fn without_leave_no_database_is_made() {
+    for target in [v1(), v2(), v3()] {
+        let is_there = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let made = Arc::clone(&is_there);
+        let server = Server::start(move |seen| {
+            let is_there = made.load(std::sync::atomic::Ordering::SeqCst);
+            match (seen.path.split('?').next(), is_there) {
+                (Some("/api/v3/configure/database"), false) => {
+                    says(200, r#"[{"iox::database":"_internal"}]"#)
+                }
+                (Some("/api/v3/configure/database"), true) => says(200, r#"[{"iox::database":"events"}]"#),
+                // Version 3 would take the line, and make the database for it.
+                (Some("/api/v3/write_lp"), _) | (_, true) => says(204, ""),
+                _ => says(404, r#"{"error":"not found"}"#),
+            }
+        });
+        let config = InfluxConfig { create_database: false, ..config(server.address, target.clone()) };
+        let mut influx = Influx::new(config, Plain, discard_log());
+        for _ in 0..2 {
+            assert_eq!(influx.write(&batch(&SOME)).await.unwrap_err().class, "http-404", "{target:?}");
+        }
+        is_there.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(influx.write(&batch(&SOME)).await.unwrap().events, 6);
+        let seen = server.seen.lock().unwrap();
+        assert!(seen.iter().all(|seen| is_write(&seen.path) || seen.method == "GET"), "{seen:?}");
+        if matches!(target, InfluxTarget::V3 { .. }) {
+            assert_eq!(seen.iter().filter(|seen| is_write(&seen.path)).count(), 1);
+        }
+    }
+    // Whoever may not look, writes.
+    for status in [401, 403, 404, 405, 200] {
+        let server = Server::start(move |seen| match is_write(&seen.path) {
+            true => says(204, ""),
+            false => says(status, "{}"),
+        });
+        let config = InfluxConfig { create_database: false, ..config(server.address, v3()) };
+        Influx::new(config, Plain, discard_log()).write(&batch(&SOME)).await.unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn sizes_are_as_configured() {
+    for (gzip_bytes_min, expect) in [(0, true), (55, false), (54, true)] {
+        let server = Server::start(fine);
+        let config = InfluxConfig { gzip_bytes_min, ..config(server.address, v1()) };
+        Influx::new(config, Plain, discard_log()).write(&batch(&SOME)).await.unwrap();
+        assert_eq!(server.writes()[0].is_gzip, expect, "{gzip_bytes_min}");
+    }
+    for (body_bytes_max, expect) in [(54, 6), (53, 5), (20, 2), (1, 1)] {
+        let server = Server::start(fine);
+        let config = InfluxConfig { body_bytes_max, ..config(server.address, v1()) };
+        let mut influx = Influx::new(config, Plain, discard_log());
+        assert_eq!(influx.write(&batch(&SOME)).await.unwrap().events, expect, "{body_bytes_max}");
+    }
 }
 
 #[actix_rt::test]

@@ -91,6 +91,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
         allowed_sources: None,
         sources_refresh: Duration::from_secs(300),
         nap: Duration::from_micros(500),
+        backpressure_percent: 80,
     };
     let port = open(&config, 0, &discard_log()).unwrap();
     let actor = metrics.actor("udp_ingestor");

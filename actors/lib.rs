@@ -17,6 +17,7 @@ pub mod allowed_sources;
 pub mod app_directory;
 mod audit_http;
 pub mod audit_http_ingestor;
+pub mod backpressure;
 pub mod datagram_filter;
 #[cfg(test)]
 mod intake_tests;
@@ -43,9 +44,11 @@ pub mod ticket_actor;
 // --- destinations
 pub mod columnar;
 pub mod csv_sink;
+mod delivery_job;
 #[cfg(test)]
 mod file_crash_tests;
 mod file_target;
+mod http_delivery;
 pub mod influx_admin;
 pub mod influx_answer;
 pub mod influx_client;
@@ -53,6 +56,8 @@ pub mod influx_sink;
 pub mod json_sink;
 mod mqtt_client;
 pub mod mqtt_sink;
+pub mod new_relic_client;
+pub mod new_relic_sink;
 pub mod parquet_sink;
 pub mod qvd_sink;
 

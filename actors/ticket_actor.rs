@@ -3,13 +3,14 @@
 //! Receives: `TicketFor`, `SessionsOver`.
 //! Sends: nothing to actors; HTTPS with a client certificate to QPS, and to QPS only.
 //! Keeps: a client made from the certificate files, made anew when one of them changes.
-//! When full: its outlets hold the askers back.
+//! When full: its outlets hold the askers back; of those let in, `concurrency` are served at once, first come first.
 //! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and left.
 //!
 //! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS never reach a log.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
@@ -21,6 +22,7 @@ use rand::distr::Alphanumeric;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slog::{Logger, debug, warn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metric::ActorMeter;
 use crate::outlet::Parcel;
@@ -39,13 +41,14 @@ pub struct TicketConfig {
     pub hosts: StaticHosts,
     /// `auth.qps.ticketTimeoutMs`: for the whole request.
     pub ticket_timeout: Duration,
+    /// `Pipeline.actors.ticketActor.concurrency`: requests to QPS under way at once.
+    pub concurrency: usize,
     pub actor: ActorMeter,
     pub log: Logger,
 }
 
 /// For the end of a session: best effort.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECTIONS_MAX: usize = 32;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The actor.
@@ -56,7 +59,8 @@ pub struct TicketActor {
 impl TicketActor {
     #[must_use]
     pub fn new(config: TicketConfig) -> Self {
-        Self { qps: Rc::new(Qps::new(config)) }
+        let turns = Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { qps: Rc::new(Qps::new(config, turns)) }
     }
 }
 
@@ -66,7 +70,9 @@ impl Actor for TicketActor {
 
 impl Supervised for TicketActor {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.qps = Rc::new(Qps::new(self.qps.config.clone()));
+        // Requests of before the panic go on, and keep their turns.
+        let turns = Arc::clone(&self.qps.turns);
+        self.qps = Rc::new(Qps::new(self.qps.config.clone(), turns));
     }
 }
 
@@ -79,6 +85,7 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
             let _passage = parcel.passage;
             let key = parcel.body.0;
             qps.config.actor.received.inc();
+            let _turn = qps.turn().await;
             let asked = qps.ticket(key.virtual_proxy(), key.user_directory(), key.user_id());
             match tokio::time::timeout(qps.config.ticket_timeout, asked)
                 .await
@@ -109,6 +116,7 @@ impl Handler<Parcel<SessionsOver>> for TicketActor {
             let _passage = parcel.passage;
             let SessionsOver { virtual_proxy, sessions } = parcel.body;
             for session in &sessions {
+                let _turn = qps.turn().await;
                 let ended = qps.end_session(&virtual_proxy, session);
                 match tokio::time::timeout(DELETE_TIMEOUT, ended).await.unwrap_or(Err(QpsError::Timeout)) {
                     // QPS forgets sessions by itself; that one is gone is no news.
@@ -130,6 +138,8 @@ impl Handler<Parcel<SessionsOver>> for TicketActor {
 /// The proxy service, as a client sees it.
 struct Qps {
     config: TicketConfig,
+    /// One for each request that may be under way; given in the order in which they are asked for.
+    turns: Arc<Semaphore>,
     client: RefCell<Client>,
 }
 
@@ -197,9 +207,14 @@ impl From<awc::error::SendRequestError> for QpsError {
 }
 
 impl Qps {
-    fn new(config: TicketConfig) -> Self {
+    fn new(config: TicketConfig, turns: Arc<Semaphore>) -> Self {
         let client = Client { tls: ReloadingTls::new(config.tls.clone()), made: None };
-        Self { config, client: RefCell::new(client) }
+        Self { config, turns, client: RefCell::new(client) }
+    }
+
+    /// Waits for a turn; the time-out of a request begins after that. `None` never comes: nobody closes the semaphore.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
     /// The client for the certificate files as they are now.
@@ -208,7 +223,8 @@ impl Qps {
         match client.tls.changed() {
             Ok(Some(connector)) => {
                 let (hosts, timeout) = (&self.config.hosts, self.config.ticket_timeout);
-                client.made = Some(plain_http_client(connector, hosts, timeout, CONNECTIONS_MAX));
+                let connections_max = self.config.concurrency.max(1);
+                client.made = Some(plain_http_client(connector, hosts, timeout, connections_max));
             }
             Ok(None) => {}
             // Files that are being replaced: the last ones serve until they are whole again.
@@ -258,4 +274,77 @@ impl Qps {
 /// Redirects are refused like any other status: tickets come from this host or from nowhere.
 fn expect_success(status: StatusCode) -> Result<(), QpsError> {
     if status.is_success() { Ok(()) } else { Err(QpsError::Status(status.as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use actix_web::{App, HttpResponse, HttpServer, web};
+    use butler_sos_domain::session::{AuthMode, SessionKey};
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::metric::Metrics;
+    use crate::outlet::Outlet;
+    use crate::testing::{discard_log, until};
+    use crate::tls::tests::Pki;
+
+    /// A proxy service that answers when it is let to.
+    struct Gate {
+        open: Semaphore,
+        /// The users for whom a ticket was asked, in order.
+        asked: Mutex<Vec<String>>,
+    }
+
+    async fn answer(gate: web::Data<Gate>, body: web::Json<serde_json::Value>) -> HttpResponse {
+        gate.asked.lock().unwrap().push(body["UserId"].as_str().unwrap().to_owned());
+        gate.open.acquire().await.unwrap().forget();
+        HttpResponse::Created().json(serde_json::json!({ "Ticket": "t" }))
+    }
+
+    #[actix_rt::test]
+    async fn no_more_requests_are_under_way_than_configured_and_the_others_wait_their_turn() {
+        let pki = Pki::new();
+        let gate = web::Data::new(Gate { open: Semaphore::new(0), asked: Mutex::default() });
+        let shared = gate.clone();
+        let server =
+            HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)))
+                .workers(1)
+                .disable_signals()
+                .bind_openssl("127.0.0.1:0", pki.acceptor())
+                .unwrap();
+        let port = server.addrs()[0].port();
+        actix_rt::spawn(server.run());
+
+        let addr = TicketActor::new(TicketConfig {
+            host: "localhost".into(),
+            port,
+            tls: pki.tls(),
+            hosts: StaticHosts::new([]),
+            ticket_timeout: Duration::from_secs(5),
+            concurrency: 2,
+            actor: Metrics::new().actor("ticket_actor"),
+            log: discard_log(),
+        })
+        .start();
+        let to_tickets: Outlet<TicketFor> = Outlet::new(addr, 16);
+        let users = ["0", "1", "2", "3", "4"];
+        let key = |user: &str| {
+            SessionKey::new(AuthMode::UserTicket, "localhost", port, VirtualProxy::default(), "LAB", user)
+        };
+        let keys = users.map(key);
+        let tickets =
+            actix_rt::spawn(async move { join_all(keys.map(|key| to_tickets.ask(TicketFor(key)))).await });
+        let asked = || gate.asked.lock().unwrap().clone();
+        for done in 0..users.len() {
+            let under_way = (done + 2).min(users.len());
+            until(|| asked().len() == under_way).await;
+            gate.open.add_permits(1);
+        }
+        for ticket in tickets.await.unwrap() {
+            ticket.unwrap().unwrap();
+        }
+        assert_eq!(asked()[2..], users[2..], "in the order in which they came");
+    }
 }

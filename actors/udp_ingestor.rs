@@ -17,12 +17,13 @@ use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
 use crate::allowed_sources::{SourceError, SourceList};
+use crate::backpressure::Backpressure;
 use crate::datagram_filter::{Admission, AllowedSources, RateWindow, ReceiptClock};
 use crate::message::{Close, DatagramsReceived};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
 use crate::supervisor::panic_text;
-use crate::udp_receiver::{Ended, IntakeCounters, Receiver};
+use crate::udp_receiver::{Ended, IntakeCounters, Receiver, Seat};
 use crate::udp_socket::{self, SocketConfig, SocketError};
 
 pub use crate::udp_receiver::UdpPort;
@@ -41,6 +42,8 @@ pub struct UdpConfig {
     pub sources_refresh: Duration,
     /// How long to gather more datagrams when traffic is dense.
     pub nap: Duration,
+    /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
+    pub backpressure_percent: u8,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +74,13 @@ pub fn open(config: &UdpConfig, clock_floor_ns: u64, log: &Logger) -> Result<Arc
     let bound = udp_socket::open(&config.socket, log)?;
     let admission =
         Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
-    let clock = ReceiptClock::above(clock_floor_ns);
+    let seat = Seat {
+        admission,
+        clock: ReceiptClock::above(clock_floor_ns),
+        backpressure: Backpressure::new(config.backpressure_percent),
+    };
     let periods = (config.nap, config.sources_refresh);
-    Ok(Arc::new(UdpPort::new(bound, admission, clock, sources, allowed, periods)))
+    Ok(Arc::new(UdpPort::new(bound, seat, sources, allowed, periods)))
 }
 
 /// The actor: keeps one thread receiving at the port.

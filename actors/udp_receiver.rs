@@ -13,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use prometheus_client::metrics::counter::Counter;
-use slog::{Logger, warn};
+use slog::{Logger, info, warn};
 use tokio::sync::watch;
 
 use crate::allowed_sources::SourceList;
+use crate::backpressure::{Backpressure, Change};
 use crate::datagram_filter::{Admission, AllowedSources, Density, ReceiptClock, Refusal};
 use crate::message::{Datagram, DatagramsReceived};
 use crate::metric::{ActorMeter, IntakeMeter};
@@ -43,28 +44,28 @@ pub struct UdpPort {
 }
 
 /// What decides about datagrams and changes with each.
-struct Seat {
-    admission: Admission,
-    clock: ReceiptClock,
+pub(crate) struct Seat {
+    pub admission: Admission,
+    pub clock: ReceiptClock,
+    pub backpressure: Backpressure,
 }
 
 impl UdpPort {
     pub(crate) fn new(
         bound: BoundSocket,
-        admission: Admission,
-        clock: ReceiptClock,
+        seat: Seat,
         sources: Option<SourceList>,
         allowed: AllowedSources,
         (nap, sources_refresh): (Duration, Duration),
     ) -> Self {
         Self {
             bound,
-            bytes_max: admission.bytes_max,
+            bytes_max: seat.admission.bytes_max,
             nap,
             sources_refresh,
             source_list: Mutex::new(sources),
             allowed: Mutex::new(Arc::new(allowed)),
-            seat: Mutex::new(Seat { admission, clock }),
+            seat: Mutex::new(seat),
             drops_seen: Mutex::new(0),
             began: Instant::now(),
             closing: AtomicBool::new(false),
@@ -170,6 +171,7 @@ pub(crate) struct IntakeCounters {
     pub queue_full: Counter,
     pub lost: Counter,
     pub kernel: Counter,
+    pub backpressure: Counter,
 }
 
 impl IntakeCounters {
@@ -180,6 +182,7 @@ impl IntakeCounters {
             queue_full: intake.shed("queue_full"),
             lost: intake.shed("actor_panic"),
             kernel: intake.kernel.clone(),
+            backpressure: intake.remark("backpressure"),
         }
     }
 }
@@ -203,8 +206,29 @@ impl Receiver {
                 return Ended::Drained;
             }
             self.turn(&mut seat, &mut state, WhenEmpty::Wait);
+            // Also when nothing came: so the end of it is seen at the next time-out of the socket.
+            self.look_at_queue(&mut seat);
         }
         Ended::Stopped
+    }
+
+    fn look_at_queue(&self, seat: &mut Seat) {
+        let (depth, bound) = (self.to_parser.depth(), self.to_parser.bound());
+        match seat.backpressure.look(depth, bound, self.port.began.elapsed()) {
+            Some(Change::Begins) => {
+                self.counters.backpressure.inc();
+                warn!(self.log, "user events come faster than they are stored, the queue fills";
+                    "waiting" => depth, "max_size" => bound, "threshold_percent" => seat.backpressure.percent());
+            }
+            Some(Change::BeginsQuietly) => {
+                self.counters.backpressure.inc();
+            }
+            Some(Change::Ends { lasted }) => {
+                info!(self.log, "the queue of user events has room again";
+                    "waiting" => depth, "max_size" => bound, "seconds" => lasted.as_secs());
+            }
+            None => {}
+        }
     }
 
     fn drain(&self, seat: &mut Seat, state: &mut State) {

@@ -37,6 +37,8 @@ pub struct JournalConfig {
     pub store: StoreConfig,
     /// Everyone who reads; a consumer of the store that is not listed is forgotten.
     pub consumers: Vec<Consumer>,
+    /// Those of them that the drain does not wait for: who tries again for hours is not behind, but patient.
+    pub not_awaited: Vec<Consumer>,
     /// How long user events may wait for their sync; the other streams never wait.
     pub commit_interval: Duration,
     pub meter: JournalMeter,
@@ -370,7 +372,9 @@ impl Journal {
             return;
         }
         let Some(open) = &self.open else { return };
-        let behind = open.consumers.values().any(|id| {
+        let mut awaited =
+            open.consumers.iter().filter(|(consumer, _)| !self.config.not_awaited.contains(consumer));
+        let behind = awaited.any(|(_, id)| {
             open.store.committed(*id).is_some_and(|c| c.offset < open.store.next_offset(id.stream()))
         });
         if !behind {
@@ -599,6 +603,9 @@ mod tests {
     /// Reads nothing, so that its stream fills up.
     const STUCK: Consumer = Consumer { stream: Stream::UserEvents, name: "influx_sink" };
 
+    /// Keeps some of its records for later.
+    const PATIENT: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };
+
     struct Bench {
         _directory: TempDir,
         to_append: Outlet<Append>,
@@ -623,7 +630,8 @@ mod tests {
                 retention: Duration::from_secs(3600),
                 tail_bytes_max: 1 << 20,
             },
-            consumers: vec![SINK, STUCK],
+            consumers: vec![SINK, STUCK, PATIENT],
+            not_awaited: vec![PATIENT],
             commit_interval: Duration::from_millis(5),
             meter: metrics.journal(),
             actor: metrics.actor("journal"),
@@ -708,6 +716,27 @@ mod tests {
         );
         drained.unwrap();
         assert_eq!(texts(&rest), ["c"]);
+    }
+
+    #[actix_rt::test]
+    async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
+        let bench = bench(1 << 24);
+        bench.to_append.ask(append(Stream::Screenshots, &["later"])).await.unwrap().unwrap();
+        bench.to_catch_up.ask(CatchUp).await.unwrap();
+
+        bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
+        let drained = bench.to_catch_up.ask(CatchUp);
+        tokio::pin!(drained);
+        let begun = bench.to_position.ask(PositionOf(SINK));
+        // The question is in the journal's hands before the next one is answered.
+        tokio::select! {
+            biased;
+            _ = &mut drained => panic!("the sink is behind"),
+            position = begun => assert_eq!(position.unwrap().unwrap().offset, 0),
+        }
+        let commit = Commit { consumer: SINK, offset: 1, note: None };
+        bench.to_commit.ask(commit).await.unwrap().unwrap();
+        drained.await.unwrap();
     }
 
     #[actix_rt::test]

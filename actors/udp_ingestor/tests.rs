@@ -27,6 +27,7 @@ fn config() -> UdpConfig {
         allowed_sources: None,
         sources_refresh: Duration::from_secs(300),
         nap: Duration::from_micros(500),
+        backpressure_percent: 80,
     }
 }
 
@@ -41,10 +42,14 @@ fn supervision() -> Supervision {
 }
 
 fn bench_with(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Seen) -> Bench {
+    bench_telling(config, to_parser, seen, discard_log())
+}
+
+fn bench_telling(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Seen, log: Logger) -> Bench {
     let port = open(config, 0, &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
-    let ingestor = UdpIngestor::new(Arc::clone(&port), to_parser, &intake, actor.clone(), discard_log());
+    let ingestor = UdpIngestor::new(Arc::clone(&port), to_parser, &intake, actor.clone(), log);
     let addr = supervision().start(&actix_rt::Arbiter::current(), actor.clone(), move || ingestor);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.connect(port.address()).unwrap();
@@ -197,6 +202,60 @@ async fn a_full_queue_sheds_only_what_does_not_fit() {
     hoard.lock().unwrap().clear();
     assert_eq!(bench.intake.shed("actor_panic").get(), 100);
     assert_eq!(to_parser.depth(), 0);
+}
+
+#[actix_rt::test]
+async fn a_queue_that_fills_is_remarked_when_it_begins() {
+    let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
+    let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 10);
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let log = Logger::root(Told(Arc::clone(&told)), slog::o!());
+    let bench = bench_telling(&config(), to_parser.clone(), Arc::default(), log);
+    let remarks = || bench.intake.remark("backpressure").get();
+    let send = async |sum: u64| {
+        for received in bench.intake.received.get()..sum {
+            bench.send(&[b"x"]);
+            until(|| bench.intake.received.get() > received).await;
+        }
+    };
+    let empty = async || {
+        until(|| {
+            for mut parcel in hoard.lock().unwrap().drain(..) {
+                parcel.passage.settle_all();
+            }
+            to_parser.depth() == 0
+        })
+        .await;
+    };
+    send(7).await;
+    until(|| to_parser.depth() == 7).await;
+    assert_eq!(remarks(), 0);
+    send(8).await;
+    until(|| remarks() == 1).await;
+    send(12).await;
+    until(|| bench.intake.shed("queue_full").get() == 2).await;
+    assert_eq!(remarks(), 1);
+    empty().await;
+    // Nothing more comes, and the thread sees all the same that it is over.
+    until(|| told.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events has room")))
+        .await;
+    send(20).await;
+    until(|| remarks() == 2).await;
+    let about_filling = |line: &&String| line.starts_with("user events come faster");
+    assert_eq!(told.lock().unwrap().iter().filter(about_filling).count(), 1, "not twice in a minute");
+}
+
+/// Keeps the messages of a log.
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl slog::Drain for Told {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        self.0.lock().unwrap().push(record.msg().to_string());
+        Ok(())
+    }
 }
 
 #[actix_rt::test]

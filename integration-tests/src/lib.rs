@@ -2,6 +2,7 @@
 //! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
 pub mod fake_influx;
+pub mod fake_new_relic;
 pub mod fake_qlik;
 pub mod influxd;
 pub mod mosquitto;

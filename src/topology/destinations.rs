@@ -14,6 +14,8 @@ use butler_sos_actors::json_sink::{JsonConfig, JsonFiles};
 use butler_sos_actors::message::{Appetite, Consumer, Stream};
 use butler_sos_actors::metric::ActorMeter;
 use butler_sos_actors::mqtt_sink::Mqtt;
+use butler_sos_actors::new_relic_client::EVENTS_MAX;
+use butler_sos_actors::new_relic_sink::{self, NewRelic};
 use butler_sos_actors::parquet_sink::{ParquetConfig, ParquetFiles};
 use butler_sos_actors::qvd_sink::{QvdConfig, QvdFiles};
 use butler_sos_actors::sink::{Destination, Sink, SinkConfig};
@@ -97,6 +99,17 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         planned.push(Planned::new(stream, "mqtt_sink", at_once(), move || {
             Mqtt::user_events(mqtt.clone(), topics.clone(), &tags)
         }));
+    }
+    if config.user_events_to_new_relic() {
+        let attributes = settings::new_relic_attributes(config);
+        for (consumer, account) in new_relic_sink::consumers(settings::new_relic_accounts(config)) {
+            let new_relic = settings::new_relic(config, account);
+            let (attributes, log) = (attributes.clone(), log.clone());
+            let appetite = Appetite { records_max: EVENTS_MAX, ..at_once() };
+            planned.push(Planned::new(consumer.stream, consumer.name, appetite, move || {
+                NewRelic::new(new_relic.clone(), attributes.clone(), log.clone())
+            }));
+        }
     }
     if config.pipeline.csv.user_events.enable {
         let csv = settings::user_csv(config);

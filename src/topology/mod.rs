@@ -317,6 +317,8 @@ fn open(
     let journal = JournalConfig {
         store: settings::store(config),
         consumers,
+        // What it keeps for a later try it finds again after the next start.
+        not_awaited: vec![WALKER],
         commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
         meter: metrics.journal(),
         actor: metrics.actor("journal"),

@@ -62,6 +62,7 @@ pub fn start(
         tls: qlik_tls(config),
         hosts: static_hosts(config),
         ticket_timeout: Duration::from_millis(section.auth.qps.ticket_timeout_ms),
+        concurrency: actors.ticket_actor.concurrency,
         actor: meter.clone(),
         log: log.clone(),
     };

@@ -11,6 +11,7 @@ use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
 use butler_sos_actors::keeper::KeeperConfig;
 use butler_sos_actors::message::Stream;
 use butler_sos_actors::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
+use butler_sos_actors::new_relic_client::{NewRelicAccount, NewRelicConfig, POST_TIMEOUT};
 use butler_sos_actors::sink::Pauses;
 use butler_sos_actors::static_hosts::StaticHosts;
 use butler_sos_actors::supervisor::RestartPolicy;
@@ -19,6 +20,7 @@ use butler_sos_actors::udp_ingestor::UdpConfig;
 use butler_sos_actors::udp_socket::SocketConfig;
 use butler_sos_actors::user_parser::UserParserConfig;
 use butler_sos_domain::encode::mqtt::UserTopics;
+use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use secrecy::SecretString;
 
 use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
@@ -96,6 +98,7 @@ pub fn udp(config: &Config) -> UdpConfig {
         allowed_sources: server.enable_source_validation.then(|| server.allowed_sources.clone()),
         sources_refresh: Duration::from_secs(udp.source_refresh_seconds),
         nap: Duration::from_micros(udp.nap_micros),
+        backpressure_percent: server.message_queue.backpressure_threshold,
     }
 }
 
@@ -117,6 +120,7 @@ pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
         interval: Duration::from_millis(names.extract_interval),
         timeout: Duration::from_millis(limits.timeout_ms),
         body_bytes_max: size(limits.body_bytes_max),
+        entries_max: limits.entries_max,
         tls: qlik_tls(config),
     })
 }
@@ -271,6 +275,9 @@ impl Connection<'_> {
             host: self.host.to_owned(),
             port: self.port,
             write_timeout: Duration::from_millis(timeout_ms),
+            body_bytes_max: size(limits.batch_bytes_max),
+            gzip_bytes_min: size(limits.gzip_bytes_min),
+            create_database: limits.create_database,
             target,
         }
     }
@@ -320,6 +327,36 @@ pub fn user_topics(config: &Config) -> UserTopics {
         connection_open: topic(to.connection_open.enable, &to.connection_open.topic),
         connection_close: topic(to.connection_close.enable, &to.connection_close.topic),
     }
+}
+
+/// The accounts that user events go to, in the order in which they are chosen.
+pub fn new_relic_accounts(config: &Config) -> Vec<NewRelicAccount> {
+    let accounts = &config.butler_sos.third_party_tools_credentials.new_relic;
+    let chosen = &config.butler_sos.user_events.send_to_new_relic.destination_account;
+    let account = |name: &String| accounts.iter().find(|account| account.account_name == *name);
+    // A name without an account was refused when the configuration was read.
+    let found = chosen.iter().filter_map(account);
+    found
+        .map(|account| NewRelicAccount {
+            id: account.account_id.clone(),
+            api_key: account.insert_api_key.to_secret_string(),
+        })
+        .collect()
+}
+
+pub fn new_relic(config: &Config, account: NewRelicAccount) -> NewRelicConfig {
+    let event = &config.butler_sos.new_relic.event;
+    NewRelicConfig { url: event.url.clone(), account, headers: pairs(&event.header), timeout: POST_TIMEOUT }
+}
+
+pub fn new_relic_attributes(config: &Config) -> UserAttributes {
+    let events = &config.butler_sos.user_events;
+    let attribute = &config.butler_sos.new_relic.event.attribute;
+    let mut attributes = pairs(&attribute.fixed);
+    if attribute.dynamic.version.enable {
+        attributes.push((VERSION_ATTRIBUTE.to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+    }
+    UserAttributes::new(events.send_to_new_relic.scramble, &pairs(&events.tags), &attributes)
 }
 
 pub fn user_csv(config: &Config) -> CsvConfig {

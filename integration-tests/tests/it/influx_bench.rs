@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
-use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
+use butler_sos_actors::influx_client::{
+    BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme,
+};
 use butler_sos_actors::influx_sink::{Influx, InfluxSink, LineEncoder};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::batch::{Record, RecordBatch};
@@ -55,6 +57,7 @@ impl Bench {
                 tail_bytes_max: 1 << 22,
             },
             consumers: vec![consumer],
+            not_awaited: Vec::new(),
             commit_interval: Duration::from_millis(1),
             meter: metrics.journal(),
             actor: metrics.actor("journal"),
@@ -127,7 +130,7 @@ impl Bench {
 }
 
 /// Keeps dead letters in memory.
-struct Keeper(Arc<Mutex<Vec<DeadLetter>>>);
+pub struct Keeper(pub Arc<Mutex<Vec<DeadLetter>>>);
 
 impl Actor for Keeper {
     type Context = Context<Self>;
@@ -160,6 +163,9 @@ pub fn config(port: u16, target: InfluxTarget) -> InfluxConfig {
         host: "127.0.0.1".to_owned(),
         port,
         write_timeout: Duration::from_secs(2),
+        body_bytes_max: BODY_BYTES_MAX,
+        gzip_bytes_min: GZIP_BYTES_MIN,
+        create_database: true,
         target,
     }
 }

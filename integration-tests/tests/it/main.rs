@@ -3,6 +3,7 @@
 mod check;
 mod influx_bench;
 mod influx_versions;
+mod new_relic;
 mod real_influx;
 mod real_mosquitto;
 mod screenshots;

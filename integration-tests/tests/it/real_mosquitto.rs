@@ -135,6 +135,7 @@ fn journal_config(directory: &Path, metrics: &Metrics) -> JournalConfig {
             tail_bytes_max: 1 << 20,
         },
         consumers: vec![CONSUMER],
+        not_awaited: Vec::new(),
         commit_interval: Duration::from_millis(5),
         meter: metrics.journal(),
         actor: metrics.actor("journal"),

@@ -34,8 +34,8 @@ section! {
         "sessionCacheActor" => session_cache_actor: Mailbox = group::<Mailbox>();
         /// Asks QPS for tickets.
         "ticketActor" => ticket_actor: TicketActor = group::<TicketActor>();
-        /// Writes images.
-        "imageWriter" => image_writer: ImageWriter = group::<ImageWriter>();
+        /// Writes images, each on a thread of its own while it is downloaded: as many as there are downloads.
+        "imageWriter" => image_writer: Mailbox = group::<Mailbox>();
         /// Writes to InfluxDB.
         "influxSink" => influx_sink: Mailbox = group::<Mailbox>();
         /// Publishes by MQTT.
@@ -96,15 +96,5 @@ section! {
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
         /// Requests to QPS at a time.
         "concurrency" => concurrency: usize = int(16, 1..=1_024);
-    }
-}
-
-section! {
-    /// Images.
-    pub struct ImageWriter {
-        /// Pieces of images that may wait.
-        "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
-        /// Threads that write and sync.
-        "threads" => threads: usize = int(2, 1..=64);
     }
 }

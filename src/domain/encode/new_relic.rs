@@ -13,6 +13,9 @@ use crate::event::UserEvent;
 
 const EVENT_TYPE: &str = "qs_userEvent";
 
+/// The attribute that `newRelic.event.attribute.dynamic.butlerSosVersion` adds: the server's version.
+pub const VERSION_ATTRIBUTE: &str = "butlerSosVersion";
+
 /// Keys that an event has by itself; neither tags nor attributes take their place.
 const OWN_KEYS: [&str; 14] = [
     "timestamp",

@@ -108,6 +108,7 @@ impl Bench {
             },
             hosts: hosts.clone(),
             ticket_timeout: Duration::from_secs(2),
+            concurrency: 16,
             actor: metrics.actor("ticket_actor"),
             log: log.clone(),
         })
@@ -278,6 +279,7 @@ fn journal(dir: &Path, metrics: &Metrics, log: &Logger) -> Addr<Journal> {
             tail_bytes_max: 1 << 20,
         },
         consumers: vec![CONSUMER, READER],
+        not_awaited: vec![CONSUMER],
         commit_interval: Duration::from_millis(5),
         meter: metrics.journal(),
         actor: metrics.actor("journal"),

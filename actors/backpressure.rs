@@ -1,0 +1,121 @@
+//! When a queue counts as filling, and when that is worth a line in the log. Pure.
+//!
+//! It begins when the queue is as full as the threshold says, and ends when it has emptied to half of that: a queue
+//! that hovers about the threshold does not begin and end with every look. Begins that follow within a minute of the
+//! last one that was told are not told, and neither are their ends.
+
+use std::time::Duration;
+
+/// What a look at the queue showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Begins,
+    /// It begins, too soon after the last time to be told.
+    BeginsQuietly,
+    /// What was told to begin has ended.
+    Ends {
+        lasted: Duration,
+    },
+}
+
+/// One queue's state.
+#[derive(Debug)]
+pub struct Backpressure {
+    percent: u8,
+    state: State,
+    last_told: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Calm,
+    Filling { since: Duration, is_told: bool },
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+impl Backpressure {
+    #[must_use]
+    pub fn new(percent: u8) -> Self {
+        Self { percent, state: State::Calm, last_told: None }
+    }
+
+    #[must_use]
+    pub fn percent(&self) -> u8 {
+        self.percent
+    }
+
+    /// Looks at a queue that holds `depth` of at most `bound`, at the time `now` on a clock that never goes back.
+    pub fn look(&mut self, depth: u32, bound: u32, now: Duration) -> Option<Change> {
+        let filled = u64::from(depth) * 100;
+        let threshold = u64::from(bound) * u64::from(self.percent);
+        match self.state {
+            State::Calm if depth > 0 && filled >= threshold => {
+                let is_told = self.last_told.is_none_or(|last| now.saturating_sub(last) >= TELL_EVERY);
+                self.state = State::Filling { since: now, is_told };
+                if !is_told {
+                    return Some(Change::BeginsQuietly);
+                }
+                self.last_told = Some(now);
+                Some(Change::Begins)
+            }
+            State::Filling { since, is_told } if filled * 2 < threshold || depth == 0 => {
+                self.state = State::Calm;
+                is_told.then(|| Change::Ends { lasted: now.saturating_sub(since) })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at depths of a queue of 100 at seconds; the threshold is 80 %.
+    fn check(looks: &[(u64, u32, Option<Change>)]) {
+        let mut backpressure = Backpressure::new(80);
+        for &(seconds, depth, expect) in looks {
+            let got = backpressure.look(depth, 100, Duration::from_secs(seconds));
+            assert_eq!(got, expect, "{depth} at {seconds} s");
+        }
+    }
+
+    #[test]
+    fn told_once_when_it_begins_and_once_when_it_ends() {
+        let ends = |seconds| Some(Change::Ends { lasted: Duration::from_secs(seconds) });
+        check(&[
+            (0, 79, None),
+            (1, 80, Some(Change::Begins)),
+            (2, 100, None),
+            (3, 79, None),
+            (4, 81, None),
+            (5, 40, None),
+            (6, 39, ends(5)),
+            (7, 0, None),
+        ]);
+        // A minute has to pass between two that are told.
+        check(&[
+            (0, 80, Some(Change::Begins)),
+            (1, 0, ends(1)),
+            (59, 80, Some(Change::BeginsQuietly)),
+            (61, 90, None),
+            (62, 0, None),
+            (63, 80, Some(Change::Begins)),
+            (64, 0, ends(1)),
+        ]);
+    }
+
+    #[test]
+    fn at_the_edges() {
+        let look = |percent, depth, bound| Backpressure::new(percent).look(depth, bound, Duration::ZERO);
+        assert_eq!(look(100, 1, 1), Some(Change::Begins));
+        assert_eq!(look(100, 99, 100), None);
+        assert_eq!(look(1, 0, 1), None, "an empty queue is calm");
+        assert_eq!(look(1, 1, 1_000), None);
+        assert_eq!(look(80, u32::MAX, u32::MAX), Some(Change::Begins));
+        let mut one = Backpressure::new(1);
+        one.look(1, 1, Duration::ZERO);
+        assert!(one.look(0, 1, Duration::ZERO).is_some());
+    }
+}
