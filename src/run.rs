@@ -75,7 +75,7 @@ async fn serve(loaded: &Loaded, log: Logger) -> u8 {
     }
     tokio::select! {
         () = topology.stop(drain(&loaded.config)) => info!(log, "stopped"),
-        signal = told_to_stop() => warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal),
+        signal = told_again() => warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal),
         Some(actor) = given_up.recv() => return end_for(&log, actor),
     }
     exit::OK
@@ -88,6 +88,15 @@ fn end_for(log: &Logger, actor: &'static str) -> u8 {
 
 fn drain(config: &Config) -> Duration {
     Duration::from_secs(config.pipeline.drain_seconds)
+}
+
+/// Who signals a whole process group, and its members too, means it once.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
+/// Waits for a second wish.
+async fn told_again() -> &'static str {
+    tokio::time::sleep(ONE_WISH).await;
+    told_to_stop().await
 }
 
 /// Waits for SIGTERM or SIGINT, and says which.
