@@ -1,6 +1,7 @@
 //! From files, environment and command line to one verified configuration, or to all that is wrong with it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -92,7 +93,9 @@ pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result
     let off = switched_off(&config, &keys, &tree);
     mistakes.retain(|mistake| mistake.kind != MistakeKind::Value || !is_within(&off, &mistake.path));
     let found = verify::settings(&config, &|path| origin(&tree, path));
-    mistakes.extend(found.mistakes);
+    // What could not be read is missing too; that is no second mistake.
+    let told: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
+    mistakes.extend(found.mistakes.into_iter().filter(|mistake| !told.contains(&mistake.path)));
     let mut warnings = found.warnings;
     if settings.skip_config_verification {
         let (forgiven, left): (Vec<_>, Vec<_>) = mistakes
