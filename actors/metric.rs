@@ -110,6 +110,7 @@ struct DestinationFamilies {
 #[derive(Clone)]
 struct StreamFamilies {
     bytes: Family<StreamLabel, Gauge>,
+    bytes_max: Family<StreamLabel, Gauge>,
     segments: Family<StreamLabel, Gauge>,
     records: Family<StreamLabel, Gauge>,
     sync_seconds: Histogram,
@@ -150,6 +151,7 @@ impl Metrics {
             destination: DestinationFamilies::default(),
             stream: StreamFamilies {
                 bytes: Family::default(),
+                bytes_max: Family::default(),
                 segments: Family::default(),
                 records: Family::default(),
                 sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
@@ -191,6 +193,7 @@ impl Metrics {
         r.register("destination_up", "1 when the last delivery succeeded", d.up.clone());
         let s = &self.stream;
         r.register("journal_bytes", "Size of a stream on disk", s.bytes.clone());
+        r.register("journal_bytes_max", "Most that a stream may take on disk", s.bytes_max.clone());
         r.register("journal_segments", "Segment files of a stream", s.segments.clone());
         r.register("journal_records", "Records that a stream holds", s.records.clone());
         r.register("journal_sync_seconds", "Time of one sync of the journal", s.sync_seconds.clone());
@@ -414,11 +417,12 @@ pub struct JournalMeter {
 }
 
 impl JournalMeter {
-    pub fn set_stream(&self, stream: &'static str, bytes: u64, segments: u64, records: u64) {
+    pub fn set_stream(&self, stream: &'static str, figures: &StreamFigures) {
         let label = StreamLabel { stream };
-        self.families.bytes.get_or_create(&label).set(to_i64(bytes));
-        self.families.segments.get_or_create(&label).set(to_i64(segments));
-        self.families.records.get_or_create(&label).set(to_i64(records));
+        self.families.bytes.get_or_create(&label).set(to_i64(figures.bytes));
+        self.families.bytes_max.get_or_create(&label).set(to_i64(figures.bytes_max));
+        self.families.segments.get_or_create(&label).set(to_i64(figures.segments));
+        self.families.records.get_or_create(&label).set(to_i64(figures.records));
     }
 
     pub fn synced(&self, took: Duration) {
@@ -428,6 +432,15 @@ impl JournalMeter {
     pub fn append_failed(&self) {
         self.families.append_errors.inc();
     }
+}
+
+/// How much one stream of the journal holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StreamFigures {
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub segments: u64,
+    pub records: u64,
 }
 
 /// Figures of the process, as the operating system tells them.

@@ -28,7 +28,7 @@ use crate::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
     JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream,
 };
-use crate::metric::{ActorMeter, IntakeMeter, JournalMeter};
+use crate::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 use crate::outlet::{Parcel, Passage};
 
 /// What the actor needs to know (`Pipeline.journal`).
@@ -409,8 +409,13 @@ impl Journal {
             let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.name() == stats.name) else {
                 continue;
             };
-            let records = stats.next_offset - stats.first_offset;
-            self.config.meter.set_stream(stream.name(), stats.bytes, stats.segments as u64, records);
+            let figures = StreamFigures {
+                bytes: stats.bytes,
+                bytes_max: stats.bytes_max,
+                segments: stats.segments as u64,
+                records: stats.next_offset - stats.first_offset,
+            };
+            self.config.meter.set_stream(stream.name(), &figures);
             for consumer in self.config.consumers.iter().filter(|consumer| consumer.stream == stream) {
                 if let Some(of) = stats.consumers.iter().find(|of| of.name == consumer.name) {
                     state.consumers.push(ConsumerState {
