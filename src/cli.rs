@@ -108,6 +108,8 @@ pub enum Command {
     PrintConfig,
     /// Send sample events to a running server.
     SendSample(SendSample),
+    /// Print the log appenders that make a Qlik Sense proxy send its user events here.
+    PrintLog4net(PrintLog4net),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -155,6 +157,28 @@ pub struct SendSample {
     /// Address to send from.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub from: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PrintLog4net {
+    /// This server, as the proxy reaches it: a name, IPv4 or IPv6.
+    #[arg(long, value_parser = crate::print_log4net::parse_host)]
+    pub host: String,
+    /// Its port for user events; else the one in the configuration.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// What the proxy sends of each event.
+    #[arg(long, value_enum, default_value_t = ProxyLayout::Eight)]
+    pub layout: ProxyLayout,
+}
+
+/// Layouts that a proxy can be told to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProxyLayout {
+    /// Eight fields, user and command among them (recommended).
+    Eight,
+    /// Five fields; user and command are read from the message.
+    Five,
 }
 
 /// Layouts of user-event datagrams.
@@ -244,5 +268,8 @@ mod tests {
         assert_eq!(read("butler-sos --set nothing").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos --new-relic-account-name a").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos send-sample --rate -1").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos print-log4net").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos print-log4net --host a<b").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos print-log4net --host a --port 0").err(), Some(exit::USAGE));
     }
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod exit;
 pub mod logging;
 pub mod operations;
+pub mod print_log4net;
 pub mod run;
 pub mod send_sample;
 pub mod topology;

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use butler_sos::cli::{self, Cli, Command};
 use butler_sos::config::{self, Config};
-use butler_sos::{check, exit, run, send_sample};
+use butler_sos::{check, exit, print_log4net, run, send_sample};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&loaded, arguments.offline).into(),
         Command::PrintConfig => {
             print!("{}", loaded.print());
+            ExitCode::SUCCESS
+        }
+        Command::PrintLog4net(arguments) => {
+            print!("{}", print_log4net::file(&arguments, &loaded.config));
             ExitCode::SUCCESS
         }
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
