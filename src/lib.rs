@@ -9,4 +9,5 @@ pub mod operations;
 pub mod print_log4net;
 pub mod run;
 pub mod send_sample;
+pub mod service_manager;
 pub mod topology;

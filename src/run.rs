@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Loaded};
 use crate::exit;
 use crate::logging::{self, LogConfig};
+use crate::service_manager::ServiceManager;
 use crate::topology::{Surroundings, Topology};
 
 /// Runs the server until it is told to stop, or cannot go on.
@@ -69,10 +70,14 @@ async fn serve(loaded: &Loaded, log: Logger) -> u8 {
         }
     };
     info!(log, "butler-sos runs");
+    let service_manager = ServiceManager::from_environment(&log);
+    service_manager.ready();
+    actix_rt::spawn(service_manager.clone().watch(topology.view()));
     tokio::select! {
         signal = told_to_stop() => info!(log, "stopping"; "signal" => signal),
         Some(actor) = given_up.recv() => return end_for(&log, actor),
     }
+    service_manager.stopping(Topology::stop_limit(drain(&loaded.config)));
     tokio::select! {
         () = topology.stop(drain(&loaded.config)) => info!(log, "stopped"),
         signal = told_again() => warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal),

@@ -54,6 +54,9 @@ pub struct Readiness {
     /// Where events wait although they are safe.
     pub warnings: Vec<String>,
     pub destinations: BTreeMap<&'static str, DestinationReadiness>,
+    /// For those who watch over this process; in words it is among the reasons.
+    #[serde(skip)]
+    pub journal_answers: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,7 +125,7 @@ impl View {
             (true, false) => "degraded",
             (true, true) => "ok",
         };
-        Readiness { status, reasons, warnings, destinations }
+        Readiness { status, reasons, warnings, destinations, journal_answers: journal.is_some() }
     }
 
     /// The journal's state; sets the lag gauges on the way.

@@ -81,6 +81,7 @@ pub struct Topology {
     downloads: Option<Downloads>,
     to_catch_up: Outlet<CatchUp>,
     draining: Arc<AtomicBool>,
+    view: View,
     log: Logger,
     /// They live as long as this.
     _arbiters: Vec<Arbiter>,
@@ -259,7 +260,19 @@ impl Topology {
             listening(&log, name, address);
         }
         let to_catch_up = Outlet::new(journal, 1);
-        Ok(Self { intakes, to_parser, downloads, to_catch_up, draining, log, _arbiters: threads.0 })
+        Ok(Self { intakes, to_parser, downloads, to_catch_up, draining, view, log, _arbiters: threads.0 })
+    }
+
+    /// What can be seen of the running server.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// The longest that [`Topology::stop`] takes when destinations get `drain`.
+    #[must_use]
+    pub fn stop_limit(drain: Duration) -> Duration {
+        2 * INTAKE_LIMIT + SESSIONS_LIMIT + drain + CATCH_UP_MIN
     }
 
     /// Takes no more in, sees through what is in flight, and lets destinations catch up for `drain` at most.
