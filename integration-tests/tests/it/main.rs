@@ -1,9 +1,12 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
 mod check;
+mod grafana_queries;
 mod influx_bench;
 mod influx_versions;
 mod new_relic;
+mod prometheus_rules;
 mod real_influx;
 mod real_mosquitto;
 mod screenshots;
+mod service_manager;
