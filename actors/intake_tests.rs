@@ -141,8 +141,8 @@ impl Intake {
     /// Waits until every datagram that was sent is accounted for.
     async fn settles(&self, sent: u64) {
         until(|| {
-            self.port.count_kernel_drops(&self.meter.kernel).unwrap();
-            self.meter.received.get() + self.meter.kernel.get() == sent
+            self.port.count_kernel_drops(&self.meter.kernel()).unwrap();
+            self.meter.received.get() + self.meter.kernel().get() == sent
         })
         .await;
         self.to_close.ask(Close).await.unwrap();
@@ -181,6 +181,6 @@ async fn throughput() {
     intake.settles(sent).await;
     let seconds = began.elapsed().as_secs_f64();
     sender.join().unwrap();
-    let (received, kernel) = (intake.meter.received.get(), intake.meter.kernel.get());
+    let (received, kernel) = (intake.meter.received.get(), intake.meter.kernel().get());
     println!("{received} received, {kernel} dropped by the kernel, {:.0}/s", received as f64 / seconds);
 }

@@ -215,8 +215,8 @@ impl Metrics {
             received: self.actor.received.get_or_create_owned(&label),
             sent: self.actor.sent.get_or_create_owned(&label),
             restarts: self.actor.restarts.get_or_create_owned(&label),
-            mailbox_depth: self.actor.mailbox_depth.get_or_create_owned(&label),
-            mailbox_bound: self.actor.mailbox_bound.get_or_create_owned(&label),
+            mailbox_depth: self.actor.mailbox_depth.clone(),
+            mailbox_bound: self.actor.mailbox_bound.clone(),
             rejected: self.actor.rejected.clone(),
         }
     }
@@ -228,7 +228,7 @@ impl Metrics {
             name,
             received: self.intake.received.get_or_create_owned(&label),
             stored: self.intake.stored.get_or_create_owned(&label),
-            kernel: self.intake.kernel.get_or_create_owned(&label),
+            kernel: self.intake.kernel.clone(),
             rejected: self.intake.rejected.clone(),
             shed: self.intake.shed.clone(),
             remarks: self.intake.remarks.clone(),
@@ -316,8 +316,8 @@ pub struct ActorMeter {
     pub received: Counter,
     pub sent: Counter,
     pub restarts: Counter,
-    mailbox_depth: Gauge,
-    mailbox_bound: Gauge,
+    mailbox_depth: Family<ActorLabel, Gauge>,
+    mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Family<ActorReason, Counter>,
 }
 
@@ -331,9 +331,11 @@ impl ActorMeter {
         self.rejected.get_or_create(&ActorReason { actor: self.name, reason }).inc_by(items);
     }
 
+    /// For actors that have a bounded way in; those that pull their work show no such gauge.
     pub fn set_mailbox(&self, depth: u32, bound: u32) {
-        self.mailbox_depth.set(i64::from(depth));
-        self.mailbox_bound.set(i64::from(bound));
+        let label = ActorLabel { actor: self.name };
+        self.mailbox_depth.get_or_create(&label).set(i64::from(depth));
+        self.mailbox_bound.get_or_create(&label).set(i64::from(bound));
     }
 }
 
@@ -343,13 +345,18 @@ pub struct IntakeMeter {
     name: &'static str,
     pub received: Counter,
     pub stored: Counter,
-    pub kernel: Counter,
+    kernel: Family<IntakeLabel, Counter>,
     rejected: Family<IntakeReason, Counter>,
     shed: Family<IntakeReason, Counter>,
     remarks: Family<IntakeReason, Counter>,
 }
 
 impl IntakeMeter {
+    /// What the kernel dropped: for an intake with a receive buffer of its own, and shown for no other.
+    pub fn kernel(&self) -> Counter {
+        self.kernel.get_or_create_owned(&IntakeLabel { intake: self.name })
+    }
+
     pub fn rejected(&self, reason: &'static str) -> Counter {
         self.rejected.get_or_create_owned(&IntakeReason { intake: self.name, reason })
     }
@@ -471,6 +478,29 @@ mod tests {
             text.contains("butler_sos_events_rejected_total{intake=\"user_events\",reason=\"size\"} 3\n")
         );
         assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn only_what_somebody_has_is_shown() {
+        let metrics = Metrics::new();
+        let (parser, _sink) = (metrics.actor("user_parser"), metrics.actor("csv_sink"));
+        let (udp, _http) = (metrics.intake("user_events"), metrics.intake("audit_events"));
+        parser.set_mailbox(3, 10);
+        udp.kernel().inc();
+        let text = metrics.expose();
+        let samples = |name: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+        };
+        assert_eq!(
+            samples("butler_sos_mailbox_depth"),
+            ["butler_sos_mailbox_depth{actor=\"user_parser\"} 3"]
+        );
+        assert_eq!(
+            samples("butler_sos_mailbox_bound"),
+            ["butler_sos_mailbox_bound{actor=\"user_parser\"} 10"]
+        );
+        let kernel = "butler_sos_events_dropped_by_kernel_total";
+        assert_eq!(samples(kernel), [format!("{kernel}{{intake=\"user_events\"}} 1")]);
     }
 
     #[test]

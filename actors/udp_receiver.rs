@@ -181,7 +181,7 @@ impl IntakeCounters {
             rejected: Refusal::ALL.map(|refusal| intake.rejected(refusal.reason())),
             queue_full: intake.shed("queue_full"),
             lost: intake.shed("actor_panic"),
-            kernel: intake.kernel.clone(),
+            kernel: intake.kernel(),
             backpressure: intake.remark("backpressure"),
         }
     }

@@ -78,9 +78,14 @@ async fn serve(loaded: &Loaded, log: Logger) -> u8 {
         Some(actor) = given_up.recv() => return end_for(&log, actor),
     }
     service_manager.stopping(Topology::stop_limit(drain(&loaded.config)));
+    // A second wish shortens the wait for destinations; it never costs what was taken in and is not on disk yet.
+    topology.close_intake().await;
     tokio::select! {
-        () = topology.stop(drain(&loaded.config)) => info!(log, "stopped"),
-        signal = told_again() => warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal),
+        () = topology.drain(drain(&loaded.config)) => info!(log, "stopped"),
+        signal = told_again() => {
+            topology.drain(Duration::ZERO).await;
+            warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal);
+        }
         Some(actor) = given_up.recv() => return end_for(&log, actor),
     }
     exit::OK

@@ -224,6 +224,7 @@ mod tests {
     fn life_is_that_the_journal_answers() {
         let check = |reasons: &[&str], down: &[&'static str], answers: bool, watched: bool, expect: &str| {
             let readiness = Readiness {
+                stopping: false,
                 status: "",
                 reasons: reasons.iter().map(ToString::to_string).collect(),
                 warnings: Vec::new(),

@@ -180,10 +180,10 @@ async fn a_full_queue_sheds_only_what_does_not_fit() {
     for n in 0..sent {
         bench.send(&[format!("{n}").as_bytes()]);
     }
-    let kernel = || bench.port.count_kernel_drops(&bench.intake.kernel);
+    let kernel = || bench.port.count_kernel_drops(&bench.intake.kernel());
     until(|| {
         kernel().unwrap();
-        bench.intake.received.get() + bench.intake.kernel.get() == sent
+        bench.intake.received.get() + bench.intake.kernel().get() == sent
     })
     .await;
     bench.close().await;

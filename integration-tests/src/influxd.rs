@@ -2,6 +2,7 @@
 //!
 //! Data and port stay the same over stops and starts, as a real server's would.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +20,15 @@ pub struct Influxd {
     address: SocketAddr,
     admin: Option<(String, String)>,
     server: Option<Child>,
+}
+
+/// A point as InfluxDB tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Unix nanoseconds.
+    pub time: u64,
+    pub tags: BTreeMap<String, String>,
+    pub fields: BTreeMap<String, Value>,
 }
 
 impl Influxd {
@@ -113,6 +123,41 @@ impl Influxd {
     pub fn rows(&self, database: &str, statement: &str) -> Vec<Vec<Value>> {
         let rows = self.query(database, statement)["series"][0]["values"].take();
         serde_json::from_value(rows).unwrap_or_default()
+    }
+
+    /// Every point of a measurement, by time.
+    pub fn points(&self, database: &str, measurement: &str) -> Vec<Point> {
+        let statement = format!("SELECT *::field FROM \"{measurement}\" GROUP BY *");
+        let url = format!("http://{}/query", self.address);
+        let mut request = ureq::get(url).query("db", database).query("epoch", "ns").query("q", statement);
+        if let Some((name, password)) = &self.admin {
+            request = request.query("u", name).query("p", password);
+        }
+        let answer = request.call().expect("influxd answers").body_mut().read_to_string();
+        let answer: Value =
+            serde_json::from_str(&answer.expect("a whole answer")).expect("InfluxDB answers in JSON");
+        let mut points = Vec::new();
+        for series in answer["results"][0]["series"].as_array().into_iter().flatten() {
+            let texts = |value: &Value| value.as_str().map(str::to_owned).filter(|text| !text.is_empty());
+            let tags = series["tags"].as_object().into_iter().flatten();
+            let tags: BTreeMap<_, _> =
+                tags.filter_map(|(key, value)| Some((key.clone(), texts(value)?))).collect();
+            let columns: Vec<&str> =
+                series["columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            for row in series["values"].as_array().into_iter().flatten() {
+                let values = row.as_array().into_iter().flatten();
+                let mut fields: BTreeMap<String, Value> = columns
+                    .iter()
+                    .zip(values)
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(column, value)| ((*column).to_owned(), value.clone()))
+                    .collect();
+                let time = fields.remove("time").and_then(|time| time.as_u64()).expect("a time");
+                points.push(Point { time, tags: tags.clone(), fields });
+            }
+        }
+        points.sort_by_key(|point| point.time);
+        points
     }
 
     /// How many points have this field.

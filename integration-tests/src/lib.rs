@@ -1,10 +1,15 @@
 //! What the integration tests stand on: the server in a sandbox, real InfluxDB and mosquitto,
 //! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
+pub mod csv_files;
 pub mod fake_influx;
 pub mod fake_new_relic;
 pub mod fake_qlik;
+pub mod golden_user_events;
 pub mod influxd;
 pub mod mosquitto;
 pub mod plain_client;
 pub mod sandbox;
+pub mod sender;
+pub mod settings;
+pub mod subscriber;

@@ -92,8 +92,7 @@ async fn answer(request: HttpRequest, view: web::Data<View>, access: web::Data<A
             .body(view.exposition().await),
         ("GET" | "HEAD", "/health") => {
             let readiness = view.readiness().await;
-            let stopping = view.draining.load(std::sync::atomic::Ordering::Relaxed);
-            let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            let status = if readiness.stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
             HttpResponse::build(status).json(serde_json::json!({
                 "status": readiness.status,
                 "reasons": readiness.reasons,

@@ -48,6 +48,9 @@ pub struct View {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
+    /// Intake has stopped.
+    #[serde(skip)]
+    pub stopping: bool,
     pub status: &'static str,
     /// Why no event can be taken at the moment.
     pub reasons: Vec<String>,
@@ -87,7 +90,8 @@ impl View {
     pub async fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         let mut warnings = Vec::new();
-        if self.draining.load(Ordering::Relaxed) {
+        let stopping = self.draining.load(Ordering::Relaxed);
+        if stopping {
             reasons.push("the server is stopping".to_owned());
         }
         let journal = self.journal_state().await;
@@ -125,7 +129,8 @@ impl View {
             (true, false) => "degraded",
             (true, true) => "ok",
         };
-        Readiness { status, reasons, warnings, destinations, journal_answers: journal.is_some() }
+        let journal_answers = journal.is_some();
+        Readiness { stopping, status, reasons, warnings, destinations, journal_answers }
     }
 
     /// The journal's state; sets the lag gauges on the way.

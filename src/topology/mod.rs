@@ -275,9 +275,8 @@ impl Topology {
         2 * INTAKE_LIMIT + SESSIONS_LIMIT + drain + CATCH_UP_MIN
     }
 
-    /// Takes no more in, sees through what is in flight, and lets destinations catch up for `drain` at most.
-    pub async fn stop(self, drain: Duration) {
-        let deadline = tokio::time::Instant::now() + drain;
+    /// Takes no more in, and sees what was taken in through to the journal. Short, whatever the destinations do.
+    pub async fn close_intake(&self) {
         let log = &self.log;
         self.draining.store(true, Ordering::Relaxed);
         for intake in &self.intakes {
@@ -286,6 +285,12 @@ impl Topology {
         if let Some(parser) = &self.to_parser {
             within(log, "the parser has not come to rest", INTAKE_LIMIT, parser.ask(Close)).await;
         }
+    }
+
+    /// Lets downloads end and destinations catch up for `drain` at most; what they have not got waits in the journal.
+    pub async fn drain(&self, drain: Duration) {
+        let deadline = tokio::time::Instant::now() + drain;
+        let log = &self.log;
         if let Some(downloads) = &self.downloads {
             let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
             let finished = downloads.to_finish.ask(FinishDownloads);

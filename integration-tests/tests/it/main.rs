@@ -1,12 +1,19 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
 mod check;
+mod conservation;
+mod draining;
+mod golden_user_events;
 mod grafana_queries;
 mod influx_bench;
 mod influx_versions;
 mod new_relic;
+mod operations;
+mod ordered_object;
+mod pipeline;
 mod prometheus_rules;
 mod real_influx;
 mod real_mosquitto;
 mod screenshots;
+mod sent_events;
 mod service_manager;

@@ -6,8 +6,6 @@ pub mod audit_line;
 pub mod audit_mqtt;
 pub mod covered;
 pub mod csv;
-#[cfg(test)]
-mod golden;
 mod json_text;
 pub mod line_protocol;
 pub mod mqtt;

@@ -1,21 +1,15 @@
-//! What Butler SOS 15.0.1 was observed to write for user events, against what is written here.
+//! What Butler SOS 15.0.1 was observed to write for user events, held against what this server writes.
 //!
-//! Each line of `user-events.jsonl` goes through parsing, enrichment and the journal's record
-//! into every encoder. What is recorded and what is written are taken apart into single values, and
-//! every value that differs must be in [`DIFFERENCES`], the one place that says where this server
-//! goes another way, and why. A row there that nothing needs fails as well.
+//! What is recorded and what is written are taken apart into single values, and every value that
+//! differs must be in [`DIFFERENCES`], the one place that says where this server goes another way, and
+//! why. A row there that no recording needs fails as well.
+//!
+//! Recorded with the tag `qs_env=dev`, the user `LAB\excluded` excluded, all topics of MQTT on, no names
+//! of apps, and no prefix of the user agent's tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-
-use super::line_protocol::Version;
-use super::mqtt::{UserPayload, UserTopics};
-use super::new_relic::UserAttributes;
-use super::user_line::UserPoint;
-use crate::app_id::AppNames;
-use crate::enrichment::{Enrichment, ExcludedUsers};
-use crate::event::UserEvent;
 
 /// One deliberate difference. `"*"` fits anything; `recorded` and `ours` are the values on either
 /// side, `None` where there is none.
@@ -92,22 +86,38 @@ const DIFFERENCES: [Difference; 7] = [
     },
 ];
 
-/// Single values by destination and key.
-type Values = BTreeMap<(String, String), String>;
+/// Single values by destination (`influx_v2 tag`, `mqtt qliksense/userevent`) and key.
+pub type Values = BTreeMap<(String, String), String>;
 
-#[test]
-fn user_events_are_written_as_recorded() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../integration-tests/golden/user-events.jsonl");
+/// One recording.
+pub struct Row {
+    pub name: String,
+    pub datagram: Vec<u8>,
+    pub recorded: Values,
+}
+
+/// Every recording.
+pub fn rows() -> Vec<Row> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/user-events.jsonl");
     let text = std::fs::read_to_string(path).expect("the golden file");
-    let excluded = ExcludedUsers::new([("LAB".to_owned(), "excluded".to_owned())]);
-    let mut enrichment = Enrichment::new(64, excluded);
-    let mut failures = Vec::new();
-    let mut needed = BTreeSet::new();
-    for line in text.lines() {
+    let row = |line: &str| {
         let row: Value = serde_json::from_str(line).expect("a row");
-        let name = row["name"].as_str().expect("a name");
-        let recorded = recorded(&row);
-        let ours = written(&mut enrichment, &datagram(&row));
+        let name = row["name"].as_str().expect("a name").to_owned();
+        Row { name, datagram: datagram(&row), recorded: recorded(&row) }
+    };
+    text.lines().map(row).collect()
+}
+
+/// Collects what differs and is not in the table.
+#[derive(Default)]
+pub struct Comparison {
+    failures: Vec<String>,
+    needed: BTreeSet<usize>,
+}
+
+impl Comparison {
+    /// Holds one recording's values against ours.
+    pub fn add(&mut self, name: &str, recorded: &Values, ours: &Values) {
         let keys: BTreeSet<_> = recorded.keys().chain(ours.keys()).collect();
         for key in keys {
             let (recorded, ours) = (recorded.get(key), ours.get(key));
@@ -116,15 +126,24 @@ fn user_events_are_written_as_recorded() {
             }
             let (recorded, ours) = (recorded.map(String::as_str), ours.map(String::as_str));
             match DIFFERENCES.iter().position(|row| row.fits(name, &key.0, &key.1, recorded, ours)) {
-                Some(at) => _ = needed.insert(at),
-                None => failures
+                Some(at) => _ = self.needed.insert(at),
+                None => self
+                    .failures
                     .push(format!("{name}: {} {}: recorded {recorded:?}, ours {ours:?}", key.0, key.1)),
             }
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-    for (at, row) in DIFFERENCES.iter().enumerate() {
-        assert!(needed.contains(&at), "nothing needs: {:?} {}", row.names, row.reason);
+
+    /// Panics with everything that differs without a reason.
+    pub fn assert_no_more_than_tabled(&self) {
+        assert!(self.failures.is_empty(), "{}", self.failures.join("\n"));
+    }
+
+    /// Panics when the table has a row that nothing needed.
+    pub fn assert_all_of_the_table_needed(&self) {
+        for (at, row) in DIFFERENCES.iter().enumerate() {
+            assert!(self.needed.contains(&at), "nothing needs: {:?} {}", row.names, row.reason);
+        }
     }
 }
 
@@ -183,56 +202,8 @@ fn recorded(row: &Value) -> Values {
     values
 }
 
-fn written(enrichment: &mut Enrichment, datagram: &[u8]) -> Values {
-    let mut values = Values::new();
-    let names = AppNames::default();
-    let Ok(enriched) = enrichment.event(datagram, 17, &names) else { return values };
-    if enriched.excluded {
-        return values;
-    }
-    let mut record = Vec::new();
-    enriched.event.encode_into(&mut record);
-    let event = UserEvent::decode(&record).expect("own record");
-    assert_eq!(event, enriched.event);
-
-    let tags = [("qs_env".to_owned(), "dev".to_owned())];
-    for (name, version) in
-        [("influx_v1", Version::V1), ("influx_v2", Version::V2), ("influx_v3", Version::V3)]
-    {
-        let mut line = Vec::new();
-        UserPoint::new(version, "", &tags).write(&event, &mut line);
-        let line = String::from_utf8(line).expect("text");
-        add_line(&mut values, name, line.strip_suffix(" 17\n").expect("a time"));
-    }
-
-    let topic = |name: &str| Some(format!("qliksense/userevent{name}"));
-    let topics = UserTopics {
-        everything: topic(""),
-        session_start: topic("/session/start"),
-        session_stop: topic("/session/stop"),
-        connection_open: topic("/connection/open"),
-        connection_close: topic("/connection/close"),
-    };
-    let object = |write: &dyn Fn(&mut Vec<u8>)| -> Value {
-        let mut out = Vec::new();
-        write(&mut out);
-        serde_json::from_slice(&out).expect("JSON")
-    };
-    for topic in topics.of(&event.command) {
-        let payload = object(&|out| UserPayload::new(&tags).write(&event, out));
-        add_object(&mut values, &format!("mqtt {topic}"), &payload);
-    }
-    for (name, scramble) in [("new_relic", false), ("new_relic_scrambled", true)] {
-        let mut body = object(&|out| UserAttributes::new(scramble, &tags, &[]).write(&event, out));
-        // The recording has none.
-        body.as_object_mut().expect("an object").remove("timestamp");
-        add_object(&mut values, name, &body);
-    }
-    values
-}
-
-/// Measurement, tags and fields of a line, values as they stand there.
-fn add_line(values: &mut Values, version: &str, line: &str) {
+/// Adds measurement, tags and fields of a line without its time, values as they stand there.
+pub fn add_line(values: &mut Values, version: &str, line: &str) {
     let Some((series, fields)) = split_unescaped(line, ' ', false) else {
         return add(values, version, "unreadable", line.to_owned());
     };
@@ -249,14 +220,16 @@ fn add_line(values: &mut Values, version: &str, line: &str) {
     }
 }
 
-fn add_object(values: &mut Values, destination: &str, object: &Value) {
+/// Adds the members of a JSON object.
+pub fn add_object(values: &mut Values, destination: &str, object: &Value) {
     for (key, value) in object.as_object().expect("an object") {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         add(values, destination, key, text);
     }
 }
 
-fn add(values: &mut Values, destination: &str, key: &str, value: String) {
+/// Adds one value, which must be the only one of its key.
+pub fn add(values: &mut Values, destination: &str, key: &str, value: String) {
     let before = values.insert((destination.to_owned(), key.to_owned()), value);
     assert_eq!(before, None, "{destination} {key} twice");
 }
@@ -284,4 +257,78 @@ fn split_all(mut text: &str, at: char, quotes: bool) -> Vec<&str> {
     }
     parts.push(text);
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use butler_sos_domain::app_id::AppNames;
+    use butler_sos_domain::encode::line_protocol::Version;
+    use butler_sos_domain::encode::mqtt::{UserPayload, UserTopics};
+    use butler_sos_domain::encode::new_relic::UserAttributes;
+    use butler_sos_domain::encode::user_line::UserPoint;
+    use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
+    use butler_sos_domain::event::UserEvent;
+
+    use super::*;
+
+    /// Parsing, enrichment, the journal's record and every encoder, without a server.
+    #[test]
+    fn user_events_are_encoded_as_recorded() {
+        let excluded = ExcludedUsers::new([("LAB".to_owned(), "excluded".to_owned())]);
+        let mut enrichment = Enrichment::new(64, excluded);
+        let mut comparison = Comparison::default();
+        for row in rows() {
+            comparison.add(&row.name, &row.recorded, &written(&mut enrichment, &row.datagram));
+        }
+        comparison.assert_no_more_than_tabled();
+        comparison.assert_all_of_the_table_needed();
+    }
+
+    fn written(enrichment: &mut Enrichment, datagram: &[u8]) -> Values {
+        let mut values = Values::new();
+        let names = AppNames::default();
+        let Ok(enriched) = enrichment.event(datagram, 17, &names) else { return values };
+        if enriched.excluded {
+            return values;
+        }
+        let mut record = Vec::new();
+        enriched.event.encode_into(&mut record);
+        let event = UserEvent::decode(&record).expect("own record");
+        assert_eq!(event, enriched.event);
+
+        let tags = [("qs_env".to_owned(), "dev".to_owned())];
+        for (name, version) in
+            [("influx_v1", Version::V1), ("influx_v2", Version::V2), ("influx_v3", Version::V3)]
+        {
+            let mut line = Vec::new();
+            UserPoint::new(version, "", &tags).write(&event, &mut line);
+            let line = String::from_utf8(line).expect("text");
+            add_line(&mut values, name, line.strip_suffix(" 17\n").expect("a time"));
+        }
+
+        let topic = |name: &str| Some(format!("qliksense/userevent{name}"));
+        let topics = UserTopics {
+            everything: topic(""),
+            session_start: topic("/session/start"),
+            session_stop: topic("/session/stop"),
+            connection_open: topic("/connection/open"),
+            connection_close: topic("/connection/close"),
+        };
+        let object = |write: &dyn Fn(&mut Vec<u8>)| -> Value {
+            let mut out = Vec::new();
+            write(&mut out);
+            serde_json::from_slice(&out).expect("JSON")
+        };
+        for topic in topics.of(&event.command) {
+            let payload = object(&|out| UserPayload::new(&tags).write(&event, out));
+            add_object(&mut values, &format!("mqtt {topic}"), &payload);
+        }
+        for (name, scramble) in [("new_relic", false), ("new_relic_scrambled", true)] {
+            let mut body = object(&|out| UserAttributes::new(scramble, &tags, &[]).write(&event, out));
+            // The recording has none.
+            body.as_object_mut().expect("an object").remove("timestamp");
+            add_object(&mut values, name, &body);
+        }
+        values
+    }
 }
