@@ -6,5 +6,8 @@ pub mod fake_new_relic;
 pub mod fake_qlik;
 pub mod influxd;
 pub mod mosquitto;
+pub mod mqtt_subscriber;
+pub mod numbered;
 pub mod plain_client;
 pub mod sandbox;
+pub mod tcp_proxy;
