@@ -68,11 +68,13 @@ impl Supervision {
     {
         let (sender, receiver) = channel::channel(MAILBOX_SLOTS);
         let supervision = self.clone();
+        let address = Addr::new(sender);
+        let kept = address.clone();
         arbiter.spawn_fn(move || {
             let fut = Context::with_receiver(receiver).into_future(make());
-            actix_rt::spawn(Supervisor::new(fut, supervision, meter));
+            actix_rt::spawn(Supervisor::new(fut, kept, supervision, meter));
         });
-        Addr::new(sender)
+        address
     }
 }
 
@@ -82,6 +84,8 @@ const MAILBOX_SLOTS: usize = 1 << 20;
 /// Drives one actor; completes when the actor ends by its own wish or is given up.
 struct Supervisor<A: Actor<Context = Context<A>>> {
     fut: ContextFut<A, Context<A>>,
+    /// actix does not restart an actor to whom nobody can send, and to a sink nobody does.
+    _address: Addr<A>,
     supervision: Supervision,
     meter: ActorMeter,
     restarts: VecDeque<Instant>,
@@ -94,11 +98,17 @@ impl<A> Supervisor<A>
 where
     A: Actor<Context = Context<A>> + Supervised + Unpin,
 {
-    fn new(fut: ContextFut<A, Context<A>>, supervision: Supervision, meter: ActorMeter) -> Self {
+    fn new(
+        fut: ContextFut<A, Context<A>>,
+        address: Addr<A>,
+        supervision: Supervision,
+        meter: ActorMeter,
+    ) -> Self {
         Self {
             #[cfg(feature = "test-panics")]
             switch: supervision.switches.add(meter.name()),
             fut,
+            _address: address,
             supervision,
             meter,
             restarts: VecDeque::new(),
@@ -319,6 +329,7 @@ mod tests {
         starts: Arc<AtomicUsize>,
         given_up: Arc<AtomicUsize>,
         meter: ActorMeter,
+        supervision: Supervision,
     }
 
     fn bench(restarts_max: usize) -> Bench {
@@ -341,7 +352,7 @@ mod tests {
         let meter = Metrics::new().actor("fragile");
         let actor = Fragile { seen: Arc::clone(&seen), starts: Arc::clone(&starts), half_done: false };
         let addr = supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || actor);
-        Bench { addr, seen, starts, given_up, meter }
+        Bench { addr, seen, starts, given_up, meter, supervision }
     }
 
     async fn check_survives(how: fn() -> Break) {
@@ -373,6 +384,32 @@ mod tests {
     #[actix_rt::test]
     async fn a_panic_in_a_timer_loses_no_message() {
         check_survives(|| Break::Timer).await;
+    }
+
+    /// Works without being sent anything, as a sink does.
+    struct Alone(Arc<AtomicUsize>);
+
+    impl Actor for Alone {
+        type Context = Context<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            let starts = self.0.fetch_add(1, Ordering::SeqCst);
+            ctx.spawn(async move { assert!(starts >= 3, "at the first three starts") }.into_actor(self));
+            ctx.spawn(std::future::pending().into_actor(self));
+        }
+    }
+
+    impl Supervised for Alone {}
+
+    #[actix_rt::test]
+    async fn an_actor_whose_address_nobody_keeps_is_restarted_too() {
+        let starts = Arc::<AtomicUsize>::default();
+        let supervision = bench(10).supervision;
+        let meter = Metrics::new().actor("alone");
+        let alone = Alone(Arc::clone(&starts));
+        drop(supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || alone));
+        until(|| starts.load(Ordering::SeqCst) == 4).await;
+        assert_eq!(meter.restarts.get(), 3);
     }
 
     #[actix_rt::test]

@@ -104,7 +104,17 @@ struct LaneState {
     running: bool,
     /// Something came after the running sync began, or the interval's timer runs.
     wanted: bool,
-    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    /// For the next sync.
+    waiting: Vec<Waiter>,
+    /// For the sync that runs.
+    under_way: Vec<Waiter>,
+}
+
+/// Who waits for a sync.
+struct Waiter {
+    /// What it waits for is below this offset of the lane's stream.
+    end: u64,
+    answer: oneshot::Sender<Result<(), String>>,
 }
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
@@ -207,12 +217,7 @@ impl Journal {
     }
 
     /// Asks for a sync of `lane`, and for `waiting` to be told when what is there now is on disk.
-    fn want_sync(
-        &mut self,
-        lane: Lane,
-        waiting: Option<oneshot::Sender<Result<(), String>>>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn want_sync(&mut self, lane: Lane, waiting: Option<Waiter>, ctx: &mut Context<Self>) {
         let state = self.lanes.entry(lane).or_default();
         state.waiting.extend(waiting);
         if state.running {
@@ -239,11 +244,12 @@ impl Journal {
             Err(error) => tell(waiting, &Err(error)),
             Ok(Some(job)) => {
                 state.running = true;
+                state.under_way = waiting;
                 let begun = Instant::now();
                 let run = async move { actix_rt::task::spawn_blocking(move || job.run()).await };
                 ctx.spawn(run.into_actor(self).map(move |done, journal, ctx| {
                     journal.config.meter.synced(begun.elapsed());
-                    journal.synced(lane, done.ok(), waiting, ctx);
+                    journal.synced(lane, done.ok(), ctx);
                 }));
             }
         }
@@ -260,13 +266,7 @@ impl Journal {
         }
     }
 
-    fn synced(
-        &mut self,
-        lane: Lane,
-        done: Option<SyncDone>,
-        waiting: Vec<oneshot::Sender<Result<(), String>>>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn synced(&mut self, lane: Lane, done: Option<SyncDone>, ctx: &mut Context<Self>) {
         let result = match (done, &mut self.open) {
             (Some(done), Some(open)) => open.store.sync_done(done).map_err(|error| error.to_string()),
             _ => Err("the sync did not end".to_owned()),
@@ -275,11 +275,27 @@ impl Journal {
             self.config.meter.append_failed();
             error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => error);
         }
-        tell(waiting, &result);
         let state = self.lanes.entry(lane).or_default();
         state.running = false;
+        tell(std::mem::take(&mut state.under_way), &result);
         if std::mem::take(&mut state.wanted) {
             self.want_sync(lane, None, ctx);
+        }
+    }
+
+    /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
+    /// told that they are not will send them again, so this must not be said of records that are.
+    fn answer_after_reopening(&mut self) {
+        for (lane, state) in std::mem::take(&mut self.lanes) {
+            let end = match lane {
+                Lane::Stream(stream) => self.stream_of(stream).map(|(store, id)| store.next_offset(id)),
+                Lane::Commits => None,
+            };
+            for waiter in state.under_way.into_iter().chain(state.waiting) {
+                let is_there = end.is_some_and(|end| waiter.end <= end);
+                let result = if is_there { Ok(()) } else { Err("the journal restarted".to_owned()) };
+                tell(vec![waiter], &result);
+            }
         }
     }
 
@@ -447,10 +463,12 @@ impl Supervised for Journal {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.open = None;
         self.readers.clear();
-        self.lanes.clear();
         self.catching_up.clear();
         match self.config.open() {
-            Ok(store) => self.adopt(store),
+            Ok(store) => {
+                self.adopt(store);
+                self.answer_after_reopening();
+            }
             Err(error) => panic!("the journal cannot be opened again: {error}"),
         }
     }
@@ -469,8 +487,8 @@ impl Handler<Parcel<Append>> for Journal {
             Ok(offsets) => offsets,
             Err(refused) => return Box::pin(async { Err(refused) }),
         };
-        let (synced, on_disk) = oneshot::channel();
-        self.want_sync(Lane::Stream(stream), Some(synced), ctx);
+        let (answer, on_disk) = oneshot::channel();
+        self.want_sync(Lane::Stream(stream), Some(Waiter { end: offsets.end, answer }), ctx);
         self.serve(stream, ctx);
         Box::pin(async move {
             match on_disk.await {
@@ -515,8 +533,10 @@ impl Handler<Parcel<Commit>> for Journal {
         // that it speaks of.
         let (records_synced, records_on_disk) = oneshot::channel();
         let (note_synced, note_on_disk) = oneshot::channel();
-        self.want_sync(Lane::Stream(parcel.body.consumer.stream), Some(records_synced), ctx);
-        self.want_sync(Lane::Commits, Some(note_synced), ctx);
+        let stream = parcel.body.consumer.stream;
+        let end = self.stream_of(stream).map_or(0, |(store, id)| store.next_offset(id));
+        self.want_sync(Lane::Stream(stream), Some(Waiter { end, answer: records_synced }), ctx);
+        self.want_sync(Lane::Commits, Some(Waiter { end: 0, answer: note_synced }), ctx);
         Box::pin(async move {
             for on_disk in [records_on_disk, note_on_disk] {
                 match on_disk.await {
@@ -575,10 +595,10 @@ impl Handler<Parcel<JournalStateNow>> for Journal {
     }
 }
 
-fn tell(waiting: Vec<oneshot::Sender<Result<(), String>>>, result: &Result<(), String>) {
-    for waiting in waiting {
+fn tell(waiting: Vec<Waiter>, result: &Result<(), String>) {
+    for waiter in waiting {
         // Whoever does not wait any more needs no answer.
-        let _ = waiting.send(result.clone());
+        let _ = waiter.answer.send(result.clone());
     }
 }
 
@@ -754,6 +774,51 @@ mod tests {
         assert_eq!(position, Position { offset: 1, note: b"file 7".to_vec() });
         let stranger = Consumer { stream: Stream::UserEvents, name: "stranger" };
         assert!(bench.to_position.ask(PositionOf(stranger)).await.unwrap().is_err());
+    }
+
+    /// Makes the journal panic at its next turn.
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Break;
+
+    impl Handler<Parcel<Break>> for Journal {
+        type Result = ();
+
+        fn handle(&mut self, _: Parcel<Break>, _: &mut Self::Context) {
+            panic!("a test wants it");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
+        let directory = TempDir::new().unwrap();
+        let metrics = Metrics::new();
+        let mut config = config(directory.path(), &metrics, 1 << 24);
+        // No sync comes by itself.
+        config.commit_interval = Duration::from_secs(3600);
+        let store = config.open().unwrap();
+        let supervision = crate::supervisor::Supervision {
+            policy: crate::supervisor::RestartPolicy {
+                backoff: Duration::from_millis(1),
+                ..Default::default()
+            },
+            log: discard_log(),
+            give_up: std::sync::Arc::new(|_| {}),
+            #[cfg(feature = "test-panics")]
+            switches: Default::default(),
+        };
+        let meter = metrics.actor("journal");
+        let journal = Journal::new(config, store);
+        let journal = supervision.start(&actix_rt::Arbiter::current(), meter, move || journal);
+        let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
+        let to_break: Outlet<Break> = Outlet::new(journal.clone(), 10);
+        let (appended, broken) =
+            tokio::join!(to_append.ask(append(Stream::UserEvents, &["a", "b"])), to_break.ask(Break),);
+        assert!(broken.is_err());
+        assert_eq!(appended.unwrap().unwrap(), 0..2);
+        let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
+        let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
+        assert_eq!(texts(&to_next.ask(question).await.unwrap().unwrap()), ["a", "b"]);
     }
 
     #[actix_rt::test]

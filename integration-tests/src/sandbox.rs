@@ -4,7 +4,7 @@
 //! administrator's would. Everything is thrown away at the end, unless a test failed: then the
 //! directory and the log stay and are named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -310,6 +310,11 @@ struct Sample {
 }
 
 impl Metrics {
+    /// What the operations server at `address` says; `None` when nobody answers.
+    pub fn of(address: SocketAddr) -> Option<Self> {
+        get(address, "/metrics").filter(|(status, _)| *status == 200).map(|(_, text)| Self::parse(&text))
+    }
+
     /// Reads Prometheus text; our label values hold no quotes.
     fn parse(text: &str) -> Self {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(Sample::parse).collect())
@@ -322,6 +327,12 @@ impl Metrics {
                 && labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|v| v == value))
         };
         self.0.iter().filter(has).map(|sample| sample.value).sum()
+    }
+
+    /// The values that a label of `name` has.
+    pub fn labels(&self, name: &str, label: &str) -> BTreeSet<String> {
+        let samples = self.0.iter().filter(|sample| sample.name == name);
+        samples.filter_map(|sample| sample.labels.get(label).cloned()).collect()
     }
 
     /// received − stored − rejected − shed, over all intakes: 0 when nothing is under way.

@@ -3,6 +3,7 @@
 mod check;
 mod conservation;
 mod draining;
+mod faults;
 mod golden_user_events;
 mod grafana_queries;
 mod influx_bench;

@@ -1,0 +1,155 @@
+//! A server whose user events go to a real InfluxDB, a real mosquitto and CSV files.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
+use butler_sos_integration_tests::mqtt_subscriber::MqttSubscriber;
+use butler_sos_integration_tests::numbered::{Census, Sender};
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use serde_json::Value;
+
+pub const DATABASE: &str = "senseops";
+
+/// The configuration; ports of destinations may be those of proxies.
+pub fn config(influxd_port: u16, broker_port: u16) -> String {
+    format!(
+        "\
+Butler-SOS:
+  influxdbConfig:
+    enable: true
+    host: 127.0.0.1
+    port: {influxd_port}
+    version: 1
+    v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: 10d, duration: 10d }} }}
+  mqttConfig: {{ enable: true, brokerHost: 127.0.0.1, brokerPort: {broker_port} }}
+  userEvents:
+    enable: true
+    udpServerConfig: {{ serverHost: 127.0.0.1, portUserActivityEvents: 0 }}
+    sendToInfluxdb: {{ enable: true }}
+    sendToMQTT:
+      enable: true
+      postTo:
+        everythingTopic: {{ enable: true, topic: sos/all }}
+        sessionStartTopic: {{ enable: false }}
+        sessionStopTopic: {{ enable: false }}
+        connectionOpenTopic: {{ enable: false }}
+        connectionCloseTopic: {{ enable: false }}
+Pipeline:
+  journal: {{ directory: '{{dir}}/journal' }}
+  csv: {{ userEvents: {{ enable: true, exportDirectory: '{{dir}}/csv' }} }}
+  deadLetters: {{ directory: '{{dir}}/dead-letters' }}
+  quarantine: {{ directory: '{{dir}}/quarantine' }}
+  operations: {{ host: 127.0.0.1, port: 0 }}
+  retry: {{ firstMs: 20, longestMs: 200 }}
+  influxdb: {{ timeoutMs: 1000 }}
+"
+    )
+}
+
+/// The same without MQTT.
+pub fn without_broker(config: &str) -> String {
+    config
+        .replace("mqttConfig: { enable: true", "mqttConfig: { enable: false")
+        .replace("sendToMQTT:\n      enable: true", "sendToMQTT:\n      enable: false")
+}
+
+/// The same without InfluxDB.
+pub fn without_influxdb(config: &str) -> String {
+    config
+        .replace("influxdbConfig:\n    enable: true", "influxdbConfig:\n    enable: false")
+        .replace("sendToInfluxdb: { enable: true", "sendToInfluxdb: { enable: false")
+}
+
+pub struct Bench {
+    pub sandbox: Sandbox,
+    pub influxd: Influxd,
+    pub broker: Mosquitto,
+    pub subscriber: MqttSubscriber,
+}
+
+impl Bench {
+    /// All running; `configure` gets the two servers' ports.
+    pub fn start(configure: impl FnOnce(&Influxd, &Mosquitto) -> String) -> Self {
+        let influxd = Influxd::start_new();
+        let broker = Mosquitto::start(&Options::default());
+        let subscriber = MqttSubscriber::start(&broker, "sos/#");
+        let sandbox = Sandbox::start_new(&configure(&influxd, &broker));
+        Self { sandbox, influxd, broker, subscriber }
+    }
+
+    pub fn csv_directory(&self) -> PathBuf {
+        self.sandbox.path().join("csv")
+    }
+
+    /// For the running server; the next event has the number `first`.
+    pub fn sender(&self, first: u64) -> Sender {
+        Sender::new(self.sandbox.udp(), self.sandbox.address("operations"), first)
+    }
+
+    pub fn in_influxdb(&self) -> Census {
+        Census::of_influxdb(&self.influxd, DATABASE)
+    }
+
+    pub fn in_csv(&self) -> Census {
+        Census::of_csv(&self.csv_directory())
+    }
+
+    pub fn in_mqtt(&self) -> Census {
+        Census::of_mqtt(&self.subscriber, "sos/all")
+    }
+
+    /// Once the server has nothing left to deliver: all three hold `acknowledged` and the same events, InfluxDB and
+    /// CSV each of them once. Answers which events there are.
+    pub fn assert_delivered(&self, acknowledged: impl IntoIterator<Item = u64> + Clone) -> BTreeSet<u64> {
+        let (influxdb, csv) = (self.in_influxdb(), self.in_csv());
+        influxdb.assert_holds("InfluxDB", acknowledged.clone());
+        influxdb.assert_once("InfluxDB");
+        csv.assert_holds("CSV", acknowledged);
+        csv.assert_once("CSV");
+        assert!(influxdb == csv, "InfluxDB and CSV hold different events");
+        let all = influxdb.numbers();
+        // The broker has acknowledged them; the subscriber may still be reading.
+        wait_for("the subscriber to have every event", || {
+            let enough = self.subscriber.len() >= all.len();
+            (enough && self.in_mqtt().has_all(all.iter().copied())).then_some(())
+        });
+        assert_eq!(self.in_mqtt().numbers(), all, "the broker has events that the others have not");
+        all
+    }
+
+    /// Waits until `destination` has so many events behind it, in this life of the server.
+    pub fn wait_until_delivered(&self, destination: &str, events: u64) {
+        wait_for(&format!("{destination} to have {events} events"), || {
+            let labels = [("destination", destination)];
+            let delivered = self.sandbox.metrics().sum("butler_sos_events_delivered_total", &labels);
+            (delivered >= events as f64).then_some(())
+        });
+    }
+
+    /// What `/ready` answers: status and body.
+    pub fn ready(&self) -> (u16, Value) {
+        let (status, body) = self.sandbox.get("/ready");
+        (status, serde_json::from_str(&body).expect("/ready is JSON"))
+    }
+}
+
+/// What must hold of any server's figures when nothing is under way.
+pub fn assert_sound(metrics: &Metrics) {
+    assert_eq!(metrics.unaccounted(), 0.0);
+    for name in ["butler_sos_events_missed_total", "butler_sos_events_dead_lettered_total"] {
+        assert_eq!(metrics.sum(name, &[]), 0.0, "{name}");
+    }
+}
+
+/// What none of the tests that send at the server's pace may see.
+pub fn assert_nothing_shed(metrics: &Metrics) {
+    for name in [
+        "butler_sos_events_shed_total",
+        "butler_sos_events_rejected_total",
+        "butler_sos_events_dropped_by_kernel_total",
+    ] {
+        assert_eq!(metrics.sum(name, &[]), 0.0, "{name}");
+    }
+}

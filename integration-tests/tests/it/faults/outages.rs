@@ -1,0 +1,209 @@
+//! Destinations go away, in every way that networks know, and come back.
+
+use std::time::Duration;
+
+use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::numbered::{Census, Sender};
+use butler_sos_integration_tests::sandbox::{Sandbox, wait_for, wait_within};
+use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
+use serde_json::Value;
+
+use super::bench::{Bench, DATABASE, assert_nothing_shed, assert_sound, config, without_broker};
+
+/// `destination` is named as what waits, everything else goes on, and the server is ready.
+fn assert_away(bench: &Bench, destination: &str, lag: u64) {
+    wait_for(&format!("/ready to name {destination}"), || {
+        let (status, ready) = bench.ready();
+        assert_eq!(status, 200, "{ready}");
+        assert_eq!(ready["reasons"], Value::Array(Vec::new()), "{ready}");
+        let warnings = ready["warnings"].as_array().expect("warnings");
+        let named = warnings.iter().any(|words| words.as_str().is_some_and(|w| w.contains(destination)));
+        let of = &ready["destinations"][destination];
+        (named && of["up"] == false && of["lagEvents"].as_u64() == Some(lag)).then_some(())
+    });
+    let (_, ready) = bench.ready();
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    let warnings = ready["warnings"].as_array().expect("warnings");
+    assert_eq!(warnings.len(), 1, "only {destination} is away: {ready}");
+    assert!(ready["destinations"][destination]["lagSeconds"].as_f64() > Some(0.0), "{ready}");
+    assert!(ready["destinations"][destination]["lastError"].is_string(), "{ready}");
+    let metrics = bench.sandbox.metrics();
+    let of = |name| metrics.sum(name, &[("destination", destination)]);
+    assert_eq!(of("butler_sos_destination_lag_events"), lag as f64);
+    assert_eq!(of("butler_sos_destination_up"), 0.0);
+    assert!(of("butler_sos_delivery_errors_total") > 0.0);
+}
+
+/// Everything is delivered, nothing waits, nothing is wrong.
+fn assert_recovered(bench: &Bench, sent: u64) {
+    let metrics = bench.sandbox.settle_after(sent);
+    assert_sound(&metrics);
+    assert_nothing_shed(&metrics);
+    let (status, ready) = bench.ready();
+    assert_eq!((status, &ready["status"]), (200, &Value::from("ok")), "{ready}");
+    assert_eq!(bench.assert_delivered(0..sent).len() as u64, sent);
+}
+
+#[test]
+fn the_real_servers_are_stopped_and_started_again() {
+    const SOME: u64 = 3_000;
+    let mut bench = Bench::start(|influxd, broker| config(influxd.port(), broker.port()));
+    let mut sender = bench.sender(0);
+    sender.send(SOME);
+    assert_recovered(&bench, SOME);
+
+    bench.influxd.stop();
+    sender.send(SOME);
+    bench.wait_until_delivered("csv_sink", 2 * SOME);
+    bench.wait_until_delivered("mqtt_sink", 2 * SOME);
+    assert_away(&bench, "influx_sink", SOME);
+    bench.in_csv().assert_holds("CSV, without waiting for InfluxDB,", 0..2 * SOME);
+    wait_for("the subscriber, without waiting for InfluxDB,", || {
+        bench.in_mqtt().has_all(0..2 * SOME).then_some(())
+    });
+    bench.influxd.start();
+    assert_recovered(&bench, 2 * SOME);
+
+    bench.broker.stop();
+    sender.send(SOME);
+    bench.wait_until_delivered("csv_sink", 3 * SOME);
+    bench.wait_until_delivered("influx_sink", 3 * SOME);
+    assert_away(&bench, "mqtt_sink", SOME);
+    bench.in_csv().assert_holds("CSV, without waiting for the broker,", 0..3 * SOME);
+    bench.in_influxdb().assert_holds("InfluxDB, without waiting for the broker,", 0..3 * SOME);
+    bench.broker.start_again();
+    assert_recovered(&bench, 3 * SOME);
+
+    // Both die in the middle of deliveries.
+    sender.send(SOME);
+    bench.influxd.kill();
+    bench.broker.stop();
+    sender.send(SOME);
+    bench.wait_until_delivered("csv_sink", 5 * SOME);
+    bench.influxd.start();
+    bench.broker.start_again();
+    assert_recovered(&bench, 5 * SOME);
+}
+
+/// Each fault with a delivery under way, the others going on meanwhile.
+fn check_faults(destination: &str, others: [&str; 2], faults: &[Mode]) {
+    const SOME: u64 = 500;
+    let mut proxy = None;
+    let bench = Bench::start(|influxd, broker| {
+        let broker_address = ([127, 0, 0, 1], broker.port()).into();
+        let to_influxd = destination == "influx_sink";
+        let target = if to_influxd { influxd.address() } else { broker_address };
+        let port = proxy.insert(TcpProxy::start(target)).port();
+        if to_influxd { config(port, broker.port()) } else { config(influxd.port(), port) }
+    });
+    let proxy = proxy.expect("it was started");
+    let mut sender = bench.sender(0);
+    let mut sent = 0;
+    for fault in faults {
+        // One batch arrives, so that there is an open connection.
+        sender.send(SOME);
+        sent += SOME;
+        bench.sandbox.settle_after(sent);
+        proxy.set(*fault);
+        sender.send(SOME);
+        sent += SOME;
+        for other in others {
+            bench.wait_until_delivered(other, sent);
+        }
+        if matches!(fault, Mode::Refuse | Mode::Hang | Mode::CutAnswers { .. }) {
+            assert_away(&bench, destination, SOME);
+        }
+        proxy.resume();
+        assert_recovered(&bench, sent);
+    }
+}
+
+#[test]
+fn influxdb_behind_a_bad_network() {
+    let faults = [
+        Mode::Refuse,
+        Mode::Hang,
+        Mode::CutAnswers { after_bytes: 0 },
+        Mode::CutAnswers { after_bytes: 20 },
+        Mode::Slow { bytes_per_second: 400 },
+    ];
+    check_faults("influx_sink", ["mqtt_sink", "csv_sink"], &faults);
+}
+
+#[test]
+fn the_broker_behind_a_bad_network() {
+    let faults = [
+        Mode::Refuse,
+        Mode::CutAnswers { after_bytes: 0 },
+        Mode::CutAnswers { after_bytes: 2 },
+        Mode::Slow { bytes_per_second: 1_000 },
+        Mode::Hang,
+    ];
+    check_faults("mqtt_sink", ["influx_sink", "csv_sink"], &faults);
+}
+
+/// Connections that end at any moment: nothing is lost, and nothing doubled where that can be told.
+#[test]
+fn connections_are_cut_again_and_again() {
+    let mut proxies = Vec::new();
+    let bench = Bench::start(|influxd, broker| {
+        let targets = [influxd.address(), ([127, 0, 0, 1], broker.port()).into()];
+        proxies = targets.map(TcpProxy::start).into();
+        config(proxies[0].port(), proxies[1].port())
+    });
+    let mut sender = bench.sender(0);
+    const ROUNDS: u64 = 40;
+    const SOME: u64 = 150;
+    for round in 0..ROUNDS {
+        sender.send(SOME);
+        proxies[(round % 2) as usize].cut_all();
+    }
+    assert_recovered(&bench, ROUNDS * SOME);
+    assert!(proxies.iter().all(|proxy| proxy.accepted() > 2), "connections were cut");
+}
+
+#[test]
+fn memory_does_not_follow_the_backlog() {
+    const BACKLOG: u64 = 100_000;
+    const GROWTH_MAX: f64 = 60e6;
+    let influxd = Influxd::start_new();
+    let proxy = TcpProxy::start(influxd.address());
+    let sandbox = Sandbox::start_new(&without_broker(&config(proxy.port(), 1)));
+    let resident = || sandbox.metrics().sum("butler_sos_process_resident_bytes", &[]);
+    let mut sender = Sender::new(sandbox.udp(), sandbox.address("operations"), 0);
+    // What everyone needs once: connections, caches, the first files.
+    sender.send(2_000);
+    sandbox.settle_after(2_000);
+    let before = resident();
+
+    proxy.set(Mode::Refuse);
+    let mut highest = before;
+    for _ in 0..20 {
+        sender.send(BACKLOG / 20);
+        highest = resident().max(highest);
+    }
+    let sent = sender.next();
+    wait_for("the CSV files, without waiting for InfluxDB", || {
+        let labels = [("destination", "csv_sink")];
+        let delivered = sandbox.metrics().sum("butler_sos_events_delivered_total", &labels);
+        (delivered >= sent as f64).then_some(())
+    });
+    let lag =
+        || sandbox.metrics().sum("butler_sos_destination_lag_events", &[("destination", "influx_sink")]);
+    assert_eq!(lag(), BACKLOG as f64);
+    highest = resident().max(highest);
+    proxy.resume();
+    wait_within(Duration::from_secs(120), "the backlog to be delivered", || {
+        highest = resident().max(highest);
+        (lag() == 0.0).then_some(())
+    });
+    println!("resident: {before} before, at most {highest} with {BACKLOG} events waiting");
+    assert!(highest - before < GROWTH_MAX, "{before} bytes before, {highest} at most");
+    let metrics = sandbox.settle_after(sent);
+    assert_sound(&metrics);
+    assert_nothing_shed(&metrics);
+    let census = Census::of_influxdb(&influxd, DATABASE);
+    census.assert_once("InfluxDB");
+    census.assert_holds("InfluxDB", 0..sent);
+    assert!(census == Census::of_csv(&sandbox.path().join("csv")), "InfluxDB and CSV hold different events");
+}
