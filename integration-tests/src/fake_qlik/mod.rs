@@ -182,6 +182,11 @@ Butler-SOS:
     enable: true
     destination:
       enable: true
+      type: json
+      json:
+        objectdata:
+          enable: true
+          exportDirectory: {json}
       screenshots:
         enable: true
         downloadTimeoutMs: 3000
@@ -214,6 +219,7 @@ Pipeline:
             root = file("root.pem"),
             qps = self.ports.qps,
             images = absolute(images_dir),
+            json = absolute(&images_dir.with_file_name("json")),
         )
     }
 
