@@ -196,7 +196,7 @@ Butler-SOS:
           qps:
             host: qlik.test
             port: {qps}
-            ticketTimeoutMs: 2000
+            ticketTimeoutMs: 5000
           sessionCache:
             enable: true
             ttlSeconds: 120
