@@ -59,11 +59,7 @@ impl ImageWriter {
             let named =
                 |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
             make_directory(directory).map_err(named)?;
-            let removed = remove_temporary(directory).map_err(named)?;
-            if removed > 0 {
-                info!(config.log, "unfinished images of an earlier run removed";
-                    "directory" => %directory.display(), "files" => removed);
-            }
+            remove_unfinished(directory, &config.log).map_err(named)?;
         }
         Ok(Self { config, written: Arc::default() })
     }
@@ -251,6 +247,19 @@ fn read_head(mut sniffer: Sniffer, pieces: &mut mpsc::Receiver<Piece>) -> Result
 
 fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
+}
+
+/// Removes the temporary files that a crash left in a directory. Only while no image is written there.
+///
+/// # Errors
+/// When the directory cannot be read, or a file of it not be removed.
+pub fn remove_unfinished(directory: &Path, log: &Logger) -> io::Result<()> {
+    let removed = remove_temporary(directory)?;
+    if removed > 0 {
+        info!(log, "unfinished images of an earlier run removed";
+            "directory" => %directory.display(), "files" => removed);
+    }
+    Ok(())
 }
 
 fn remove_temporary(directory: &Path) -> io::Result<usize> {

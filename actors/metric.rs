@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +104,7 @@ struct DestinationFamilies {
     missed: Family<DestinationLabel, Counter>,
     lag_events: Family<DestinationLabel, Gauge>,
     lag_seconds: Family<DestinationLabel, Float>,
+    deferred: Family<DestinationLabel, Gauge>,
     up: Family<DestinationLabel, Gauge>,
 }
 
@@ -190,6 +191,11 @@ impl Metrics {
         r.register("events_missed", "Events removed or damaged before delivery", d.missed.clone());
         r.register("destination_lag_events", "Events waiting for a destination", d.lag_events.clone());
         r.register("destination_lag_seconds", "Age of the oldest waiting event", d.lag_seconds.clone());
+        r.register(
+            "destination_deferred_events",
+            "Events that failed and are tried again later",
+            d.deferred.clone(),
+        );
         r.register("destination_up", "1 when the last delivery succeeded", d.up.clone());
         let s = &self.stream;
         r.register("journal_bytes", "Size of a stream on disk", s.bytes.clone());
@@ -248,6 +254,8 @@ impl Metrics {
             missed: families.missed.get_or_create_owned(&label),
             lag_events: families.lag_events.get_or_create_owned(&label),
             lag_seconds: families.lag_seconds.get_or_create_owned(&label),
+            deferred: families.deferred.get_or_create_owned(&label),
+            held: Arc::default(),
             up: families.up.get_or_create_owned(&label),
             errors: families.errors.clone(),
             states: Arc::clone(&self.states),
@@ -382,6 +390,10 @@ pub struct DestinationMeter {
     pub missed: Counter,
     pub lag_events: Gauge,
     pub lag_seconds: Float,
+    /// Events that failed, were told of, and are tried again later. They do not count as waiting.
+    pub deferred: Gauge,
+    /// See [`DestinationMeter::set_held`].
+    held: Arc<AtomicU64>,
     up: Gauge,
     errors: Family<DestinationReason, Counter>,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
@@ -391,6 +403,17 @@ impl DestinationMeter {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// How many of the records behind the committed offset are done out of turn or deferred: the journal counts
+    /// them, but nobody waits for them.
+    pub fn set_held(&self, records: u64) {
+        self.held.store(records, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub fn set_up(&self) {

@@ -169,6 +169,7 @@ impl Run {
         loop {
             let is_open = !*self.is_closing.borrow_and_update();
             self.under_way.send_replace(jobs.len());
+            self.measure(&window, jobs.len(), due.len());
             while is_open
                 && jobs.len() < self.config.concurrency
                 && let Some(Reverse((at, offset))) = due.peek().copied()
@@ -345,6 +346,13 @@ impl Run {
             error!(self.config.log, "a download panicked"; "panic" => panic_text(&*panic));
             Err(Reason::Transport)
         })
+    }
+
+    /// Says how many of the records from the first unfinished one on are not waiting for anything but their time.
+    fn measure(&self, window: &OffsetWindow, under_way: usize, due: usize) {
+        let taken_up = window.next().saturating_sub(window.done_below());
+        self.config.meter.set_held(taken_up.saturating_sub(under_way as u64));
+        self.config.meter.deferred.set(i64::try_from(due).unwrap_or(i64::MAX));
     }
 
     fn count(&self, fetched: &Result<ImageStored, Reason>) {

@@ -98,6 +98,7 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
                 Err(error) => {
                     qps.config.actor.rejected(error.class(), 1);
                     warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
+                        "host" => &qps.config.host, "port" => qps.config.port,
                         "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
                         "user_directory" => key.user_directory(), "user_id" => key.user_id());
                     Err(TicketFailed { words: error.to_string() })

@@ -124,10 +124,10 @@ pub struct SendSample {
     /// User events by UDP (the default when neither this nor the next two are given).
     #[arg(long)]
     pub user_events: bool,
-    /// Audit events by HTTP.
+    /// Audit events by HTTP: whole sessions of users.
     #[arg(long)]
     pub audit: bool,
-    /// Audit events that name screenshots.
+    /// Audit events that name screenshots; with `--audit` among the others.
     #[arg(long)]
     pub screenshots: bool,
     /// Where to; else the addresses in the configuration.
@@ -151,7 +151,8 @@ pub struct SendSample {
     /// Do not verify the server's certificate.
     #[arg(long)]
     pub insecure: bool,
-    /// Base of the screenshot URLs that are sent.
+    /// What the screenshot URLs that are sent begin with, and their query if it has one; else the first of the
+    /// configuration's `allowedImageDownloadHosts`.
     #[arg(long, value_name = "URL")]
     pub screenshot_url: Option<String>,
     /// Address to send from.

@@ -1,13 +1,19 @@
 //! `butler-sos send-sample`: believable events to a running server, so that one can see it work.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use awc::Client;
-use butler_sos_domain::audit::sample as audit_sample;
+use awc::http::StatusCode;
+use awc::http::header;
+use butler_sos_domain::allowed_hosts::AllowedHosts;
+use butler_sos_domain::audit::{SCREENSHOT_TYPE, sample as audit_sample};
 use butler_sos_domain::sample;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use url::Url;
 
 use crate::cli::{Layout, SendSample};
 use crate::config::Config;
@@ -57,24 +63,31 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
     let client = client(arguments.insecure)?;
     let mut pace = Pace::new(arguments.rate, arguments.count);
     let mut refused = 0_u64;
-    let base = arguments
-        .screenshots
-        .then(|| arguments.screenshot_url.clone().unwrap_or_else(|| "https://qlik.example.com".to_owned()));
+    let base = if arguments.screenshots { Some(screenshot_base(arguments, config)?) } else { None };
     // Every run has event ids of its own: the same event sent twice is stored once.
     let mut events = (unix_ms()..).flat_map(|seed| {
         let start_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
-        audit_sample::session(seed, start_ms, base.as_deref())
+        let mut session = audit_sample::session(seed, start_ms, base.as_deref());
+        session.retain(|event| arguments.audit || event.event_type == SCREENSHOT_TYPE);
+        session
     });
     while pace.next().await.is_some() {
         let Some(event) = events.next() else { break };
-        let mut request = client
-            .post(&url)
-            .insert_header(("content-type", "application/json"))
-            .insert_header(("x-audit-qs-version", audit_sample::SAMPLE_VERSION));
-        if !token.is_empty() {
-            request = request.bearer_auth(token.expose());
-        }
-        let answer = request.send_body(event.body).await;
+        let answer = loop {
+            let mut request = client
+                .post(&url)
+                .insert_header(("content-type", "application/json"))
+                .insert_header(("x-audit-qs-version", audit_sample::SAMPLE_VERSION));
+            if !token.is_empty() {
+                request = request.bearer_auth(token.expose());
+            }
+            let answer = request.send_body(event.body.clone()).await;
+            let Some(pause) = answer.as_ref().ok().and_then(rate_limit_pause) else { break answer };
+            eprintln!("the server's rate limit is reached, going on in {} s", pause.as_secs());
+            if !pace.pause(pause).await {
+                break answer;
+            }
+        };
         match answer {
             Ok(answer) if answer.status().is_success() => {}
             Ok(mut answer) => {
@@ -90,6 +103,40 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
         bail!("{refused} events were refused");
     }
     Ok(())
+}
+
+/// Where sampled screenshots are said to be: `--screenshot-url`, else the first host that downloads are allowed from.
+fn screenshot_base(arguments: &SendSample, config: &Config) -> anyhow::Result<String> {
+    let section = &config.butler_sos.audit_events.destination.screenshots;
+    let hosts = &section.allowed_image_download_hosts;
+    let text = match (&arguments.screenshot_url, hosts.first()) {
+        (Some(url), _) => url.clone(),
+        (None, Some(host)) if host.contains(':') => format!("https://[{}]", host.trim_matches(['[', ']'])),
+        (None, Some(host)) => format!("https://{host}"),
+        (None, None) => "https://qlik.example.com".to_owned(),
+    };
+    let mut url = Url::parse(&text).with_context(|| format!("not a URL: {text}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        bail!("not the URL of a screenshot: {text}");
+    }
+    if url.path() == "/" {
+        // Where Qlik Sense keeps them; the first part of another path would be taken for a virtual proxy.
+        url.set_path("/tempcontent");
+    }
+    if section.enable && !AllowedHosts::new(hosts).is_ok_and(|hosts| hosts.allows(&url)) {
+        let host = url.host_str().unwrap_or_default();
+        eprintln!(
+            "note: {host} is not among allowedImageDownloadHosts, a server with this configuration refuses it"
+        );
+    }
+    Ok(url.into())
+}
+
+/// How long the audit API asks us to wait; `None` when it does not.
+fn rate_limit_pause<S>(answer: &awc::ClientResponse<S>) -> Option<Duration> {
+    let headers = answer.headers();
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    (answer.status() == StatusCode::TOO_MANY_REQUESTS).then(|| Duration::from_secs(seconds))
 }
 
 fn client(insecure: bool) -> anyhow::Result<Client> {
@@ -121,34 +168,56 @@ fn unix_ms() -> u64 {
     butler_sos_actors::sink::unix_ms()
 }
 
+/// At full speed, Ctrl-C is looked for once in so many events.
+const LOOKS_EVERY: u64 = 64;
+
 /// Numbers from 0 on, at a rate: no more than what should have been sent by now.
 struct Pace {
     rate: f64,
     count: Option<u64>,
     begun: Instant,
     sent: u64,
+    /// Ctrl-C, from the first look at it on.
+    interrupted: Pin<Box<dyn Future<Output = io::Result<()>>>>,
+    is_over: bool,
 }
 
 impl Pace {
     fn new(rate: f64, count: Option<u64>) -> Self {
-        Self { rate, count, begun: Instant::now(), sent: 0 }
+        let interrupted = Box::pin(tokio::signal::ctrl_c());
+        Self { rate, count, begun: Instant::now(), sent: 0, interrupted, is_over: false }
     }
 
     async fn next(&mut self) -> Option<u64> {
         if self.count.is_some_and(|count| self.sent >= count) {
             return None;
         }
+        let mut early = Duration::ZERO;
         if self.rate > 0.0 {
             let due = self.begun + Duration::from_secs_f64(self.sent as f64 / self.rate);
-            let early = due.saturating_duration_since(Instant::now());
-            if !early.is_zero() {
-                tokio::select! {
-                    () = tokio::time::sleep(early) => {}
-                    _ = tokio::signal::ctrl_c() => return None,
-                }
-            }
+            early = due.saturating_duration_since(Instant::now());
+        }
+        if !self.pause(early).await {
+            return None;
         }
         self.sent += 1;
         Some(self.sent - 1)
+    }
+
+    /// Waits; `false` once Ctrl-C was pressed.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        if pause.is_zero() && self.sent % LOOKS_EVERY != 0 {
+            return !self.is_over;
+        }
+        let passed = async {
+            if pause.is_zero() { tokio::task::yield_now().await } else { tokio::time::sleep(pause).await }
+        };
+        if !self.is_over {
+            tokio::select! {
+                _ = &mut self.interrupted => self.is_over = true,
+                () = passed => {}
+            }
+        }
+        !self.is_over
     }
 }

@@ -519,6 +519,7 @@ fn every_shipped_file_parses_and_verifies() {
         ("full", include_str!("../../conf/full.yaml")),
         ("influxdb-mqtt", include_str!("../../conf/examples/influxdb-mqtt.yaml")),
         ("screenshots", include_str!("../../conf/examples/screenshots.yaml")),
+        ("screenshots-with-fake-qlik", include_str!("../../conf/examples/screenshots-with-fake-qlik.yaml")),
     ] {
         let loaded = of_file(text)
             .with_variable("INFLUXDB_TOKEN", "t")

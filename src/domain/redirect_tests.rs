@@ -214,6 +214,83 @@ fn login_pages_end_a_session() {
     assert!(endings.discarded.is_empty() && !walk.has_session());
 }
 
+/// However a host is spelled, and wherever on the way: the list holds for what would be connected to.
+#[test]
+fn the_list_holds_at_every_hop() {
+    let hosts =
+        AllowedHosts::new(["qlik.test", "proxy.test", "b\u{fc}cher.test", "::1", "10.0.0.1"]).unwrap();
+    let rules = Arc::new(WalkRules::for_hosts(hosts));
+    let check = |location: &str, expect: &str| {
+        for hops in 0..5 {
+            for auth in [Auth::Nothing, ticket("T1"), cached()] {
+                let mut walk = Walk::new(IMAGE, Arc::clone(&rules)).unwrap();
+                walk.begin(auth);
+                for hop in 0..hops {
+                    let step = walk.step(&to(["https://PROXY.test/p", "https://qlik.test/q"][hop % 2]));
+                    assert!(matches!(step, Step::Follow(_)));
+                }
+                let found = match walk.step(&to(location)) {
+                    Step::Follow(request) => request.url.to_string(),
+                    step => show(&step),
+                };
+                assert_eq!(found, expect, "{location} after {hops} hops");
+            }
+        }
+    };
+    let refused =
+        |location: &str, host: &str| check(location, &format!("refuse host-not-allowed hostname={host}"));
+    // Mixed case, percent-encoding, IDN in each spelling, addresses in each spelling, user information: the same host.
+    check("https://PrOxY.TeSt/a", "https://proxy.test/a");
+    check("https://pr%6Fxy.test/a", "https://proxy.test/a");
+    check("https://proxy\u{3002}test/a", "https://proxy.test/a");
+    check("https://\u{ff50}roxy.test/a", "https://proxy.test/a");
+    check("https://B\u{dc}CHER.test/a", "https://xn--bcher-kva.test/a");
+    check("https://xn--bcher-kva.test/a", "https://xn--bcher-kva.test/a");
+    check("https://b%C3%BCcher.test/a", "https://xn--bcher-kva.test/a");
+    check("https://[::1]:8443/a", "https://[::1]:8443/a");
+    check("https://[0:0::0:1]/a", "https://[::1]/a");
+    check("https://0x0a000001/a", "https://10.0.0.1/a");
+    check("https://evil.test@proxy.test/a", "https://proxy.test/a");
+    check("https://evil.test:443@proxy.test:8443/a", "https://proxy.test:8443/a");
+    // Another host.
+    refused("https://evil.test/", "evil.test");
+    refused("//EVIL.test/", "evil.test");
+    refused("https://proxy.test./", "proxy.test.");
+    refused("https://proxy.test../", "proxy.test..");
+    refused("https://PROXY.TEST./", "proxy.test.");
+    refused("https://www.proxy.test/", "www.proxy.test");
+    refused("https://proxy.test.evil.test/", "proxy.test.evil.test");
+    refused("https://proxy.testx/", "proxy.testx");
+    refused("https://proxy.test@evil.test/", "evil.test");
+    refused("https://proxy.test:443@evil.test/", "evil.test");
+    refused("https://proxy.test%40evil.test@evil.test/", "evil.test");
+    refused("https://evil.test\\@proxy.test/", "evil.test");
+    refused("https://evil.test/@proxy.test/", "evil.test");
+    refused("https://evil.test?@proxy.test/", "evil.test");
+    refused("https://evil.test#@proxy.test/", "evil.test");
+    refused("https://proxy.test%2Eevil.test/", "proxy.test.evil.test");
+    refused("https://e%76il.test/", "evil.test");
+    refused("https://xn--bchr-1oa.test/", "xn--bchr-1oa.test");
+    refused("https://bucher.test/", "bucher.test");
+    refused("https://pro\u{445}y.test/", "xn--proy-76d.test");
+    refused("https://[::2]/", "[::2]");
+    refused("https://[::ffff:10.0.0.1]/", "[::ffff:a00:1]");
+    refused("https://[::ffff:7f00:1]/", "[::ffff:7f00:1]");
+    refused("https://10.0.0.2/", "10.0.0.2");
+    refused("https://167772162/", "10.0.0.2");
+    refused("https://012.0.0.2/", "10.0.0.2");
+    refused("https://localhost/", "localhost");
+    // No host at all.
+    for location in [
+        "https://proxy.test%00.evil.test/",
+        "https://proxy.test%2Fevil.test/",
+        "https://[::1",
+        "https://[fe80::1%25eth0]/",
+    ] {
+        check(location, "refuse invalid-location");
+    }
+}
+
 #[test]
 fn five_hops() {
     let mut walk = walk();

@@ -133,12 +133,21 @@ impl View {
         Readiness { stopping, status, reasons, warnings, destinations, journal_answers }
     }
 
-    /// The journal's state; sets the lag gauges on the way.
+    /// The journal's state, the lag without what is held; sets the lag gauges on the way.
     async fn journal_state(&self) -> Option<JournalState> {
+        let held = |name: &str| self.destinations.get(name).map_or(0, DestinationMeter::held);
+        let held_before: BTreeMap<_, _> = self.destinations.keys().map(|name| (*name, held(name))).collect();
         let ask = self.to_journal_state.ask(JournalStateNow);
-        let state = tokio::time::timeout(JOURNAL_TIMEOUT, ask).await.ok()?.ok()?;
-        for consumer in &state.consumers {
-            if let Some(meter) = self.destinations.get(consumer.consumer.name) {
+        let mut state = tokio::time::timeout(JOURNAL_TIMEOUT, ask).await.ok()?.ok()?;
+        for consumer in &mut state.consumers {
+            let name = consumer.consumer.name;
+            // Work went on meanwhile: rather one too many is said to wait than one too few.
+            let held = held(name).min(held_before.get(name).copied().unwrap_or(0));
+            consumer.lag_records = consumer.lag_records.saturating_sub(held);
+            if consumer.lag_records == 0 {
+                consumer.lag_seconds = 0.0;
+            }
+            if let Some(meter) = self.destinations.get(name) {
                 meter.lag_events.set(i64::try_from(consumer.lag_records).unwrap_or(i64::MAX));
                 meter.lag_seconds.set(consumer.lag_seconds);
             }

@@ -1,5 +1,6 @@
 //! The actors that turn accepted screenshot events into files, and who talks to whom among them.
 
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
-use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
+use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
 use butler_sos_actors::metric::{DestinationMeter, Metrics};
 use butler_sos_actors::outlet::Outlet;
 use butler_sos_actors::redirect_walker::{CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets};
@@ -20,7 +21,7 @@ use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;
 use butler_sos_domain::session_cookie::SessionCookieNames;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
-use slog::Logger;
+use slog::{Logger, warn};
 
 use super::settings::{bound, qlik_tls, size, static_hosts};
 use super::{MailboxGauge, StartError};
@@ -90,8 +91,11 @@ pub fn start(
     mailboxes.push(MailboxGauge::new(meter, to_sessions.clone()));
 
     let meter = metrics.actor("image_writer");
+    if !section.enable {
+        tidy_up(section, log);
+    }
     let writer = ImageWriter::new(ImageWriterConfig {
-        directories: directories(section),
+        directories: if section.enable { directories(section) } else { Vec::new() },
         bytes_max: pipeline.screenshots.bytes_max,
         actor: meter.clone(),
         log: log.clone(),
@@ -140,8 +144,22 @@ pub fn start(
 }
 
 fn directories(section: &Screenshots) -> Vec<PathBuf> {
-    let targets = section.storage_targets.iter().filter(|target| section.enable && target.enable);
+    let targets = section.storage_targets.iter().filter(|target| target.enable);
     targets.map(|target| PathBuf::from(&target.directory)).collect()
+}
+
+/// Nothing is written there any more, so nothing else would remove what a crash left.
+fn tidy_up(section: &Screenshots, log: &Logger) {
+    for directory in directories(section) {
+        // The directory may be why downloads were switched off: no reason not to start.
+        match remove_unfinished(&directory, log) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                warn!(log, "unfinished images of an earlier run cannot be removed";
+                    "directory" => %directory.display(), "error" => %error);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn rules(config: &Config) -> Result<WalkRules, StartError> {

@@ -1,6 +1,6 @@
 //! Runs the fake Qlik Sense by hand: prints what a server's configuration needs, then serves until it is stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,23 +47,30 @@ fn main() -> anyhow::Result<()> {
     let file = arguments.dir.join("fake-qlik.yaml");
     std::fs::write(&file, &fragment).with_context(|| format!("writing {}", file.display()))?;
     let Ports { qps, qrs, https, http } = fake.ports;
-    println!("fake Qlik Sense: QPS {qps}, QRS {qrs}, proxy https {https}, http {http}, all on 127.0.0.1");
-    println!("configuration, also in {}:\n\n{fragment}", file.display());
+    // The example is for the usual ports and directory; besides those, what was just written says it all.
+    let example = "conf/examples/screenshots-with-fake-qlik.yaml";
+    let is_usual = ports == GOLDEN_PORTS && arguments.dir == Path::new("./data/fake-qlik");
+    let config = if is_usual { example.to_owned() } else { file.display().to_string() };
+    let images = arguments.dir.join("images");
     println!(
-        "screenshot URLs (the query's b says what happens; virtual proxies: none, analytics, hdr, sales):"
+        "\
+A stand-in for Qlik Sense runs on 127.0.0.1: QPS {qps}, QRS {qrs}, proxy {https} (https) and {http} (http).
+  1. In a second terminal, in this directory:  butler-sos -c {config}
+  2. In a third one:  butler-sos send-sample -c {config} --screenshots --count 10 --screenshot-url https://qlik.test:{https}
+  3. Images appear in {}, and each request that they took below.
+  4. Other ways to go, instead of that URL (all of them: integration-tests/src/fake_qlik/proxy.rs):",
+        images.display()
     );
-    for tail in [
-        "/tempcontent/demo-1.png",
-        "/analytics/tempcontent/demo-2.png?b=redirect",
-        "/sales/tempcontent/demo-3.png?b=cross",
-        "/tempcontent/demo-4.png?b=slow&kb=200",
-        "/tempcontent/demo-5.png?b=404then",
-        "/tempcontent/demo-6.png?b=evil",
-        "/tempcontent/demo-7.png?b=html",
+    for (tail, what) in [
+        ("/analytics/tempcontent?b=redirect", "another virtual proxy, and a redirect"),
+        ("/tempcontent?b=cross", "redirects over three hosts"),
+        ("/tempcontent?b=404then", "not there at first"),
+        ("/tempcontent?b=evil", "a redirect to a host that is not allowed"),
+        ("/tempcontent?b=html", "a page instead of an image"),
     ] {
-        println!("  https://qlik.test:{https}{tail}");
+        println!("     https://qlik.test:{https}{tail:36} {what}");
     }
-    println!();
+    println!("  5. Settings for a server of your own: {}\n", file.display());
     watch(&fake, arguments.forget_every.map(Duration::from_secs))
 }
 

@@ -182,6 +182,11 @@ Butler-SOS:
     enable: true
     destination:
       enable: true
+      type: json
+      json:
+        objectdata:
+          enable: true
+          exportDirectory: {json}
       screenshots:
         enable: true
         downloadTimeoutMs: 3000
@@ -191,7 +196,7 @@ Butler-SOS:
           qps:
             host: qlik.test
             port: {qps}
-            ticketTimeoutMs: 2000
+            ticketTimeoutMs: 5000
           sessionCache:
             enable: true
             ttlSeconds: 120
@@ -214,6 +219,7 @@ Pipeline:
             root = file("root.pem"),
             qps = self.ports.qps,
             images = absolute(images_dir),
+            json = absolute(&images_dir.with_file_name("json")),
         )
     }
 

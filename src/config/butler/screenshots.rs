@@ -12,7 +12,8 @@ section! {
         /// Milliseconds that one download may take, redirects included.
         "downloadTimeoutMs" => download_timeout_ms: u64 = int(15_000, 100..=3_600_000);
         /// Host names that images may come from, every host of a chain of redirects included. Names only: no
-        /// scheme, port or path. Empty: nothing is downloaded.
+        /// scheme, port or path. Empty: nothing is downloaded. What a name resolves to is not looked at: list only
+        /// names whose addresses nobody else can change.
         "allowedImageDownloadHosts" => allowed_image_download_hosts: Vec<String> = list_of_text();
         /// How downloads log in.
         "auth" => auth: Auth = group::<Auth>();

@@ -75,7 +75,8 @@ const APPS: [App; 3] = [
 ];
 
 /// The session of seed `seed` that starts at `start_ms` (since 1970). With `screenshot_base`, such as
-/// `https://qlik.example.com/tempcontent`, the views come with screenshots below that URL.
+/// `https://qlik.example.com/tempcontent`, the views come with screenshots below that URL; a query that it has
+/// goes to the end of theirs.
 pub fn session(seed: u64, start_ms: i64, screenshot_base: Option<&str>) -> Vec<SampleEvent> {
     let mut dice = Dice(seed);
     let app = &APPS[dice.below(APPS.len() as u64) as usize];
@@ -177,7 +178,8 @@ impl Session {
         if let Some(base) = screenshot_base {
             self.wait(100, 500);
             let image = self.dice.uuid();
-            let url = format!("{}/{image}/{object_id}.png", base.trim_end_matches('/'));
+            let (path, query) = base.split_at(base.find('?').unwrap_or(base.len()));
+            let url = format!("{}/{image}/{object_id}.png{query}", path.trim_end_matches('/'));
             let event = Object::new()
                 .text("screenshotUrl", &url)
                 .text("objectId", object_id)
@@ -369,5 +371,9 @@ mod tests {
             &samples.iter().find(|sample| sample.event_type == "screenshot.url.received").expect("one").body;
         assert!(body.contains("\"screenshotUrl\":\"https://qlik.test:14443/tempcontent/"), "{body}");
         assert!(!body.contains("tempcontent//"), "{body}");
+        let samples = session(3, START_MS, Some("https://qlik.test/tempcontent/?b=slow"));
+        let body = &samples.iter().find(|sample| sample.body.contains("screenshotUrl")).expect("one").body;
+        assert!(body.contains(".png?b=slow\""), "{body}");
+        assert!(body.contains("qlik.test/tempcontent/") && !body.contains("tempcontent//"), "{body}");
     }
 }

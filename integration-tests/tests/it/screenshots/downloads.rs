@@ -126,10 +126,78 @@ async fn what_may_pass_is_tried_again_later() {
     assert_eq!(bench.files().len(), 1);
 }
 
+#[actix_rt::test]
+async fn what_keeps_failing_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    let later = LaterPolicy {
+        pause_first: Duration::from_millis(100),
+        pause_max: Duration::from_millis(100),
+        // Two later tries, each of which takes a second and a half.
+        give_up_after: Duration::from_secs(4),
+    };
+    let mut bench = Bench::start(dir.path(), &fake, &Settings { later, ..Settings::default() });
+    let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?b=503");
+    assert_eq!(bench.fetch(event(1, USER, &url)).await.error.as_deref(), Some("http-503"));
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !bench.shown().contains("screenshot given up") {
+        assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let tries = fake.requests().iter().filter(|request| request.server == "https").count();
+    assert!(tries >= 6 && tries % 3 == 0, "{tries}");
+    assert!(bench.files().is_empty());
+}
+
+#[test]
+fn the_retry_list_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
+    // Not there for the first download's three tries and one of the next.
+    let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?b=late4");
+    let asked = || fake.take_requests().iter().filter(|request| request.server == "https").count();
+    let patient = Settings::default();
+    run_with(dir.path(), &fake, &patient, async |mut bench| {
+        assert_eq!(bench.fetch(event(1, USER, &url)).await.error.as_deref(), Some("http-404"));
+    });
+    assert_eq!(asked(), 3);
+    fake.forget_sessions();
+    // Still not due, however often the process begins anew.
+    let other = fake.with_own_ports("https://qlik.test:14443/tempcontent/b.png");
+    run_with(dir.path(), &fake, &patient, async |mut bench| {
+        bench.post(&[event(2, USER, &other)]).await;
+        bench.finished(2).await;
+    });
+    assert_eq!(asked(), 1);
+    fake.forget_sessions();
+    let pause = Duration::from_millis(10);
+    let later = LaterPolicy { pause_first: pause, pause_max: pause, ..LaterPolicy::default() };
+    run_with(dir.path(), &fake, &Settings { later, ..Settings::default() }, async |mut bench| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while bench.files().len() < 2 {
+            assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Its event was told of, and is not told of again: what comes next is another one's.
+        bench.post(&[event(3, USER, &other)]).await;
+        let ids: Vec<_> = bench.finished(3).await.into_iter().map(|finished| finished.event_id).collect();
+        assert!(ids[0].ends_with('1') && ids[1].ends_with('2') && ids[2].ends_with('3'), "{ids:?}");
+    });
+    asked();
+    run_with(dir.path(), &fake, &patient, async |mut bench| {
+        bench.post(&[event(4, USER, &other)]).await;
+        bench.finished(4).await;
+    });
+    assert_eq!(asked(), 1, "nothing is left to do");
+}
+
 /// A process that dies: everything in memory is gone, and nobody said goodbye.
 fn run(dir: &std::path::Path, fake: &FakeQlik, work: impl AsyncFnOnce(Bench)) {
-    let settings = Settings { concurrency: 4, ..Settings::default() };
-    actix_rt::System::new().block_on(async { work(Bench::start(dir, fake, &settings)).await });
+    run_with(dir, fake, &Settings { concurrency: 4, ..Settings::default() }, work);
+}
+
+fn run_with(dir: &std::path::Path, fake: &FakeQlik, settings: &Settings, work: impl AsyncFnOnce(Bench)) {
+    actix_rt::System::new().block_on(async { work(Bench::start(dir, fake, settings)).await });
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Screenshot downloads against the fake Qlik Sense.
 
 mod bench;
+mod crash;
 mod downloads;
 mod golden;
+mod house;
+mod newcomer;
+mod secrets;
+mod server;
 mod sessions;

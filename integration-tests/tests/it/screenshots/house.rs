@@ -1,0 +1,330 @@
+//! The real server with the fake Qlik Sense on one side and every kind of destination on the other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
+use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports, certificates};
+use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use influxdb_line_protocol::{FieldValue, parse_lines};
+use serde_json::{Value, json};
+
+pub const USER: &str = "UserDirectory=LAB; UserId=goran";
+
+/// What events ask for when they come from Audit.qs.
+pub const API_TOKEN: &str = "audit-token-5a1c77";
+pub const INFLUX_TOKEN: &str = "influx-token-93be01";
+
+/// Every destination of audit events that writes files, and InfluxDB.
+pub const DESTINATIONS: [&str; 5] = ["influxdb", "json", "parquet", "qvd", "csv"];
+
+/// The server, the fake and the stand-in of InfluxDB, in one directory.
+pub struct House {
+    pub fake: FakeQlik,
+    pub influx: FakeInflux,
+    pub sandbox: Sandbox,
+}
+
+/// What a test may want otherwise.
+#[derive(Clone)]
+pub struct Rooms {
+    pub concurrency: usize,
+    pub cache_entries: usize,
+    pub download_timeout_ms: u64,
+    pub log_level: &'static str,
+    /// More of the configuration: lines that stand below `Butler-SOS`, indented by two.
+    pub butler_sos: &'static str,
+    /// The same below `Pipeline`.
+    pub pipeline: &'static str,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            cache_entries: 100,
+            download_timeout_ms: 5000,
+            log_level: "info",
+            butler_sos: "",
+            pipeline: "",
+        }
+    }
+}
+
+impl House {
+    pub fn start(rooms: &Rooms) -> Self {
+        let mut house = Self::build(rooms);
+        house.sandbox.start();
+        house
+    }
+
+    /// Everything but the server runs.
+    pub fn build(rooms: &Rooms) -> Self {
+        let sandbox = Sandbox::new("");
+        // Everybody may have as many sessions as there are kills in a test.
+        let limits = Limits { sessions_per_user_max: 50, ..Limits::default() };
+        let directory = sandbox.path().join("certificates");
+        let fake = FakeQlik::start_with(&directory, Ports::default(), limits).unwrap();
+        let influx = FakeInflux::start_with_token(FakeVersion::V2, INFLUX_TOKEN);
+        sandbox.write_config(&config(rooms, &fake, &influx));
+        Self { fake, influx, sandbox }
+    }
+
+    /// Both directories of images.
+    pub fn images(&self) -> [PathBuf; 2] {
+        ["images", "more-images"].map(|name| self.sandbox.path().join(name))
+    }
+
+    /// A URL of the golden file's host with the fake's port.
+    pub fn url(&self, tail: &str) -> String {
+        self.fake.with_own_ports(&format!("https://qlik.test:14443{tail}"))
+    }
+
+    pub fn post(&self, bodies: &[String]) -> Vec<Option<u16>> {
+        post(self.sandbox.address("audit-events"), bodies)
+    }
+
+    pub fn post_all(&self, bodies: &[String]) {
+        let statuses = self.post(bodies);
+        assert!(statuses.iter().all(|status| *status == Some(202)), "{statuses:?}");
+    }
+
+    /// Waits until so many events have ended, as the CSV files tell it.
+    pub fn wait_for_finished(&self, events: usize) {
+        wait_for(&format!("{events} finished events"), || {
+            (rows_of_csv(&self.sandbox.path().join("csv")).len() >= events).then_some(())
+        });
+    }
+
+    /// What each destination says about each event.
+    pub fn delivered(&self) -> BTreeMap<&'static str, Vec<Told>> {
+        let told = DESTINATIONS.map(|destination| {
+            let rows = match destination {
+                "influxdb" => self.influx.points().iter().map(|line| row_of_line(line)).collect(),
+                "csv" => rows_of_csv(&self.sandbox.path().join("csv")),
+                "json" => rows_of_json(&self.sandbox.path().join("json")),
+                name => rows_of_tables(name, &self.sandbox.path().join(name)),
+            };
+            let mut told: Vec<_> = rows.iter().map(Told::from_row).collect();
+            told.sort();
+            (destination, told)
+        });
+        told.into_iter().collect()
+    }
+
+    /// No event is under way, and conservation holds.
+    pub fn settle(&self) {
+        let metrics = self.sandbox.settle();
+        assert_eq!(metrics.unaccounted(), 0.0);
+    }
+}
+
+/// What a destination says about the download of an event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    pub event_id: String,
+    pub saved_paths: Vec<String>,
+    pub sha256: Option<String>,
+    pub error: Option<String>,
+}
+
+impl Told {
+    fn from_row(row: &Value) -> Self {
+        let text = |name: &str| row[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let saved_paths = match &row["screenshotSavedPaths"] {
+            Value::Array(paths) => paths.clone(),
+            Value::String(paths) if !paths.is_empty() => serde_json::from_str(paths).unwrap(),
+            _ => Vec::new(),
+        };
+        Self {
+            event_id: text("eventId").unwrap(),
+            saved_paths: saved_paths.iter().map(|path| path.as_str().unwrap().to_owned()).collect(),
+            sha256: text("screenshotSha256"),
+            error: text("screenshotError"),
+        }
+    }
+}
+
+/// A screenshot event with data, so that every destination has something to write.
+pub fn event(number: u32, user: &str, url: &str) -> String {
+    json!({
+        "schemaVersion": 1,
+        "eventId": event_id(number),
+        "correlationId": "1777868693436",
+        "timestamp": "2026-11-20T10:11:12.345Z",
+        "type": "screenshot.url.received",
+        "payload": {
+            "context": {"user": user},
+            "event": {"screenshotUrl": url, "selectionTxnId": event_id(number), "objectData": {
+                "schemaVersion": 1, "objectType": "barchart", "dimensions": [], "measures": [],
+            }},
+        },
+    })
+    .to_string()
+}
+
+pub fn event_id(number: u32) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// The name that the contract gives to the image of [`event`].
+pub fn image_name(number: u32, extension: &str) -> String {
+    format!("20261120T101112.345Z_{}_1777868693436.{extension}", event_id(number))
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    openssl::sha::sha256(bytes).map(|byte| format!("{byte:02x}")).concat()
+}
+
+/// Names in a directory, sorted.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Posts from several connections at once; the status of each, `None` where the connection broke.
+pub fn post(to: SocketAddr, bodies: &[String]) -> Vec<Option<u16>> {
+    const CLIENTS: usize = 8;
+    let per_client = bodies.len().div_ceil(CLIENTS).max(1);
+    thread::scope(|scope| {
+        let clients: Vec<_> = bodies
+            .chunks(per_client)
+            .map(|bodies| {
+                scope.spawn(move || {
+                    let agent: ureq::Agent =
+                        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+                    let post = |body: &String| {
+                        let request = agent
+                            .post(format!("http://{to}/api/v1/audit-event"))
+                            .header("content-type", "application/json")
+                            .header("authorization", format!("Bearer {API_TOKEN}"));
+                        request.send(body.as_str()).ok().map(|answer| answer.status().as_u16())
+                    };
+                    bodies.iter().map(post).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// The configuration: passwords everywhere, and ports that the system chooses.
+fn config(rooms: &Rooms, fake: &FakeQlik, influx: &FakeInflux) -> String {
+    let Rooms { concurrency, cache_entries, download_timeout_ms, log_level, butler_sos, pipeline } = rooms;
+    format!(
+        "\
+Butler-SOS:
+  logLevel: {log_level}
+  fileLogging: true
+  logDirectory: '{{dir}}/log'
+  cert:
+    clientCert: '{{dir}}/certificates/client.pem'
+    clientCertKey: '{{dir}}/certificates/client_key_encrypted.pem'
+    clientCertCA: '{{dir}}/certificates/root.pem'
+    clientCertPassphrase: {passphrase}
+  auditEvents:
+    enable: true
+    host: 127.0.0.1
+    port: 0
+    apiToken: {API_TOKEN}
+    rateLimit: {{enable: false}}
+    destination:
+      enable: true
+      type: influxdb, json, parquet, qvd
+      influxdb:
+        metadata:
+          host: 127.0.0.1
+          port: {influx}
+          version: 2
+          writeFrequency: 100
+          v2Config: {{org: butler, bucket: audit, token: {INFLUX_TOKEN}}}
+      json: {{objectdata: {{enable: true, exportDirectory: '{{dir}}/json'}}}}
+      parquet: {{metadata: {{exportDirectory: '{{dir}}/parquet', writeFrequency: 200}}}}
+      qvd: {{metadata: {{exportDirectory: '{{dir}}/qvd', writeFrequency: 200}}}}
+      screenshots:
+        enable: true
+        downloadTimeoutMs: {download_timeout_ms}
+        allowedImageDownloadHosts: [qlik.test, proxy.test, node1.test, node2.test]
+        auth:
+          mode: userTicket
+          qps: {{host: qlik.test, port: {qps}, ticketTimeoutMs: 20000}}
+          sessionCache: {{enable: true, ttlSeconds: 120, maxEntries: {cache_entries}}}
+        storageTargets:
+          - {{enable: true, type: flat, directory: '{{dir}}/images'}}
+          - {{enable: false, type: flat, directory: '{{dir}}/no-images'}}
+          - {{enable: true, type: flat, directory: '{{dir}}/more-images'}}
+{butler_sos}
+Pipeline:
+  journal: {{directory: '{{dir}}/journal'}}
+  csv: {{auditEvents: {{enable: true, exportDirectory: '{{dir}}/csv'}}}}
+  deadLetters: {{directory: '{{dir}}/dead-letters'}}
+  quarantine: {{directory: '{{dir}}/quarantine'}}
+  screenshots:
+    concurrency: {concurrency}
+    perHostConcurrency: {concurrency}
+    resolve: {{qlik.test: 127.0.0.1, proxy.test: 127.0.0.1, node1.test: 127.0.0.1, node2.test: 127.0.0.1, evil.test: 127.0.0.1}}
+{pipeline}
+",
+        passphrase = certificates::PASSPHRASE,
+        influx = influx.port(),
+        qps = fake.ports.qps,
+    )
+    // Unless a test has a token for them.
+    + if pipeline.contains("operations:") { "" } else { "  operations: {host: 127.0.0.1, port: 0}\n" }
+}
+
+// === what destinations hold, as rows
+
+fn row_of_line(line: &str) -> Value {
+    let point = parse_lines(line).next().unwrap().unwrap();
+    let tags = point.series.tag_set.iter().flatten();
+    let tags = tags.map(|(name, value)| (name.to_string(), Value::from(value.to_string())));
+    let fields = point.field_set.iter().filter_map(|(name, value)| match value {
+        FieldValue::String(text) => Some((name.to_string(), Value::from(text.to_string()))),
+        _ => None,
+    });
+    Value::Object(tags.chain(fields).collect())
+}
+
+fn rows_of_csv(directory: &Path) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for name in names_in(directory).into_iter().filter(|name| name.ends_with(".csv")) {
+        let mut reader = csv::Reader::from_path(directory.join(name)).unwrap();
+        let header = reader.headers().unwrap().clone();
+        // The last row may be on its way.
+        for record in reader.records().map_while(Result::ok) {
+            let cells = header.iter().zip(&record).map(|(name, cell)| (name.to_owned(), cell.into()));
+            rows.push(Value::Object(cells.collect()));
+        }
+    }
+    rows
+}
+
+fn rows_of_json(directory: &Path) -> Vec<Value> {
+    let names = names_in(directory).into_iter().filter(|name| name.ends_with(".json"));
+    names.map(|name| serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()).collect()
+}
+
+/// Rows of Parquet or QVD files, as readers see them that this project did not write.
+fn rows_of_tables(kind: &str, directory: &Path) -> Vec<Value> {
+    let files = names_in(directory).into_iter().filter(|name| name.ends_with(kind));
+    let files: Vec<_> = files.map(|name| directory.join(name)).collect();
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(tests.join("../.venv/bin/python"))
+        .arg(tests.join(format!("readers/read_{kind}.py")))
+        .args(files)
+        .output()
+        .expect("scripts/install test has made .venv");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
