@@ -1,0 +1,38 @@
+//! What tests use that others wrote and `scripts/install test` puts beside what cargo builds: `<target>/tools`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Python with what `readers/requirements.txt` names.
+pub fn python() -> PathBuf {
+    existing(tools().join("python/bin/python"))
+}
+
+/// Packages of `browser/package.json`.
+pub fn node_modules() -> PathBuf {
+    existing(tools().join("node/node_modules"))
+}
+
+/// A file of this package.
+pub fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// What a command that succeeds prints.
+pub fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}: {words}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn tools() -> PathBuf {
+    let tests = std::env::current_exe().expect("a test knows its own path");
+    // <target>/<profile>/deps/<test>
+    tests.ancestors().nth(3).expect("tests are built in <target>/<profile>/deps").join("tools")
+}
+
+fn existing(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is not there; `scripts/install test` makes it", path.display());
+    path
+}
