@@ -23,8 +23,6 @@ pub mod warnings;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
-mod golden_tests;
-#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod log_tests;

@@ -26,6 +26,7 @@ use futures_util::StreamExt;
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use serde_json::{Value, json};
 
+use crate::line::with_doubled_backslashes;
 use crate::sandbox::wait_for;
 
 /// What the stand-in is.
@@ -559,30 +560,6 @@ impl Point {
         }
         Ok(Self { key: format!("{measurement} {tags:?} {time}"), measurement, fields })
     }
-}
-
-/// Versions 1 and 2 take a backslash before anything but `,`, `=` and blank as itself; the parser of
-/// version 3 wants such a one doubled.
-fn with_doubled_backslashes(line: &str) -> String {
-    let bytes = line.as_bytes();
-    let mut is_escape = false;
-    let series_end = bytes.iter().position(|byte| match byte {
-        b' ' if !is_escape => true,
-        _ => {
-            is_escape = *byte == b'\\';
-            false
-        }
-    });
-    let (series, rest) = line.split_at(series_end.unwrap_or(line.len()));
-    let mut out = String::with_capacity(line.len() + 8);
-    let mut chars = series.chars().peekable();
-    while let Some(c) = chars.next() {
-        out.push(c);
-        if c == '\\' && !chars.peek().is_some_and(|next| matches!(next, ',' | '=' | ' ')) {
-            out.push('\\');
-        }
-    }
-    out + rest
 }
 
 /// Lines of a body: a newline within a quoted text does not end one.

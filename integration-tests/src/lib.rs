@@ -1,18 +1,26 @@
 //! What the integration tests stand on: the server in a sandbox, real InfluxDB and mosquitto,
 //! and stand-ins, speaking the wire protocol, for what cannot be had here.
 
+pub mod any_event;
+pub mod audit_client;
+pub mod audit_config;
 pub mod csv_files;
 pub mod fake_influx;
 pub mod fake_new_relic;
 pub mod fake_qlik;
 pub mod golden_user_events;
 pub mod influxd;
+pub mod line;
 pub mod mosquitto;
+pub mod mosquitto_sub;
 pub mod mqtt_subscriber;
 pub mod numbered;
 pub mod plain_client;
+pub mod recorded;
 pub mod sandbox;
 pub mod sender;
 pub mod settings;
 pub mod subscriber;
 pub mod tcp_proxy;
+pub mod tools;
+pub mod written;

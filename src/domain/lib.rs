@@ -35,3 +35,11 @@ pub mod virtual_proxy;
 
 // --- what destinations are sent
 pub mod encode;
+
+// --- what tests here share with those of the whole server
+#[cfg(test)]
+#[path = "../../integration-tests/src/any_event.rs"]
+mod any_event;
+#[cfg(test)]
+#[path = "../../integration-tests/src/recorded.rs"]
+mod recorded;

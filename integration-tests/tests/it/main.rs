@@ -4,6 +4,8 @@ mod check;
 mod conservation;
 mod draining;
 mod faults;
+mod golden_audit_api;
+mod golden_audit_events;
 mod golden_user_events;
 mod grafana_queries;
 mod influx_bench;

@@ -15,20 +15,8 @@ use super::covered::Covered;
 use super::line_protocol::Version;
 use super::object_json::object_file;
 use super::{parquet, qvd};
+use crate::any_event::{accepted_body, any_text};
 use crate::audit::{AuditEvent, AuditRecord, ScreenshotOutcome, check};
-
-const EVENTS: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../integration-tests/golden/audit-events.jsonl"));
-
-/// Where the contract (`destinations.md`) differs from what was recorded: event, where, why. The
-/// expectations themselves are in [`expected`].
-const DIFFERENCES: [(&str, &str, &str); 5] = [
-    ("dur", "durationMs in Parquet and QVD is 1234.5", "fractions are kept; they were turned into null"),
-    ("no_ctx", "a line with received=true", "a point without fields was an invalid line, or none"),
-    ("m_trail_bs", "appName is followed by a blank", "a value's last backslash swallowed the next tag"),
-    ("m_od_unicode", "objectData holds 1.0 and 1000.0", "numbers keep their spelling; they were 1 and 1000"),
-    ("*", "columns screenshotSha256, screenshotError", "new at the end of each row"),
-];
 
 fn static_tags() -> Vec<StaticTag> {
     vec![("env".into(), "peer".into())]
@@ -40,9 +28,19 @@ struct Recorded {
     record: Vec<u8>,
 }
 
+/// As recorded, with the contract's differences.
 fn recorded() -> Vec<Recorded> {
-    let cases = EVENTS.lines().map(|line| {
-        let case: Value = serde_json::from_str(line).expect("a case");
+    let cases = crate::recorded::cases(
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../integration-tests/golden/audit-events.jsonl"
+        )),
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../integration-tests/golden/audit-events.differences.jsonl"
+        )),
+    );
+    let cases = cases.into_iter().map(|case| {
         let mut record = Vec::new();
         let body = case["body"].as_str().expect("a body");
         AuditRecord::received(1_795_000_000_000_000_000, body.as_bytes()).encode_into(&mut record);
@@ -54,31 +52,6 @@ fn recorded() -> Vec<Recorded> {
 impl Recorded {
     fn event(&self) -> AuditEvent<'_> {
         AuditEvent::from_bytes(&self.record).expect("an event")
-    }
-
-    /// What is recorded at `key`, with the contract's differences applied.
-    fn expected(&self, key: &str) -> Value {
-        let mut expected = self.case[key].clone();
-        match (self.name.as_str(), key) {
-            ("dur", "parquet_row" | "qvd_row") => expected["durationMs"] = json!(1234.5),
-            ("m_od_unicode", "parquet_row" | "qvd_row") => {
-                expected["objectData"] = json!(
-                    "{\"objectType\":\"tåble\",\"x\":\"\u{2028} \\\"q\\\" \\\\ \\n\",\"n\":1.0,\"e\":1000.0}"
-                );
-            }
-            ("m_od_unicode", "json_file") => {
-                let content = expected["content"].as_str().unwrap_or_default();
-                expected["content"] = json!(
-                    content.replace("\"n\": 1,", "\"n\": 1.0,").replace("\"e\": 1000\n", "\"e\": 1000.0\n")
-                );
-            }
-            _ => {}
-        }
-        if key.ends_with("_row") {
-            expected["screenshotSha256"] = Value::Null;
-            expected["screenshotError"] = Value::Null;
-        }
-        expected
     }
 }
 
@@ -204,30 +177,8 @@ fn recorded_lines() {
             let name = &recorded.name;
             let point =
                 written_point(&encoder, &recorded.event()).unwrap_or_else(|error| panic!("{name}: {error}"));
-            // Two recordings of lines that InfluxDB does not take.
-            let mut lines = recorded.case[key].clone();
-            match name.as_str() {
-                "no_ctx" => {
-                    let v1 = recorded.case["influx_v1"][0].as_str().unwrap_or_default();
-                    assert!(parse_line(v1).is_err());
-                    lines = json!([v1.replace(",env=peer ", ",env=peer received=true ")]);
-                }
-                "m_trail_bs" => {
-                    let line = lines[0].as_str().unwrap_or_default();
-                    // Version 3 reads two backslashes as one.
-                    let ending = if version == Version::V3 { r"with\ \\\ " } else { r"with\ \\ " };
-                    lines = json!([line.replace(r"with\ \", ending)]);
-                }
-                _ => {}
-            }
-            let line = lines[0].as_str().unwrap_or_default().trim_end_matches('\n');
-            let mut expect =
-                parse_line(line).unwrap_or_else(|error| panic!("{name}: recorded line: {error}"));
-            if name == "m_od_unicode" {
-                let row = recorded.expected("parquet_row");
-                let object_data = row["objectData"].as_str().unwrap_or_default().to_owned();
-                expect.fields.insert("objectData".into(), FieldValue::Text(object_data));
-            }
+            let line = recorded.case[key][0].as_str().unwrap_or_default().trim_end_matches('\n');
+            let expect = parse_line(line).unwrap_or_else(|error| panic!("{name}: recorded line: {error}"));
             assert_eq!(point, expect, "{name} {version:?}");
         }
     }
@@ -240,7 +191,7 @@ fn recorded_object_files() {
     for recorded in recorded() {
         let file = object_file(&recorded.event(), &static_tags());
         let file = file.map_or(Value::Null, |file| json!({ "name": file.name, "content": file.content }));
-        assert_eq!(file, recorded.expected("json_file"), "{}", recorded.name);
+        assert_eq!(file, recorded.case["json_file"], "{}", recorded.name);
     }
 }
 
@@ -307,7 +258,7 @@ fn recorded_parquet_rows() {
     let rows = parquet_rows(file);
     assert_eq!(rows.len(), recorded.len());
     for (row, recorded) in rows.iter().zip(&recorded) {
-        let Value::Object(expect) = recorded.expected("parquet_row") else { panic!("no row recorded") };
+        let expect = &recorded.case["parquet_row"];
         assert_eq!(row.keys().collect::<Vec<_>>().len(), COLUMNS.len());
         for (name, value) in row {
             // 1234 was recorded of a whole column; ours holds doubles.
@@ -417,7 +368,7 @@ fn recorded_qvd_rows() {
     let rows = qvd_rows(&file);
     assert_eq!(rows.len(), recorded.len());
     for (row, recorded) in rows.iter().zip(&recorded) {
-        let Value::Object(expect) = recorded.expected("qvd_row") else { panic!("no row recorded") };
+        let expect = &recorded.case["qvd_row"];
         assert_eq!(row.len(), COLUMNS.len());
         for (name, value) in row {
             // The recording's reader gave text that looks like a number as a number.
@@ -473,78 +424,6 @@ fn many_rows() {
 }
 
 // === anything that is accepted ===
-
-/// Text with everything that some format gives a meaning to.
-fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-c\\\\,= \"'\n\r\t\0\u{7f}\u{e5}\u{2028}\u{1f600}=+@-]{0,12}",
-        any::<String>(),
-        Just("UserDirectory=LAB; UserId=a\\,b=".to_owned()),
-        Just("LAB\\".to_owned()),
-    ]
-}
-
-fn any_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        any_text().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 16, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(any_text(), inner, 0..4).prop_map(|map| map.into_iter().collect()),
-        ]
-    })
-}
-
-/// The body of an event that is accepted, with anything where anything is allowed.
-fn accepted_body() -> impl Strategy<Value = String> {
-    let optional = |value: BoxedStrategy<Value>| prop::option::of(value);
-    let context = ["user", "appName", "sheetId", "sheetName"];
-    let event = [
-        "objectId",
-        "selectionTxnId",
-        "enterSelectionTxnId",
-        "duration",
-        "visible",
-        "enteredAt",
-        "leftAt",
-        "dataStateId",
-        "screenshotUrl",
-        "details",
-        "objectData",
-    ];
-    let text = any_text().prop_map(Value::from).boxed();
-    let any = any_value().boxed();
-    let object = prop::collection::btree_map(any_text(), any_value(), 0..4)
-        .prop_map(|map| map.into_iter().chain([("objectType".to_owned(), json!("a,\\"))]).collect::<Value>());
-    (
-        prop::collection::vec(optional(text.clone()), context.len()),
-        prop::collection::vec(optional(prop_oneof![text, any, object.boxed()].boxed()), event.len()),
-        prop::option::of("[a-z\\\\,= \n]{0,64}"),
-        any_text(),
-    )
-        .prop_map(move |(context_values, event_values, correlation_id, event_type)| {
-            let object = |names: &[&str], values: Vec<Option<Value>>| -> Map<String, Value> {
-                let members = names.iter().zip(values);
-                members.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
-            };
-            let mut body = json!({
-                "schemaVersion": "1",
-                "eventId": "00000000-0000-4000-8000-000000000001",
-                "timestamp": "2026-11-20T10:11:12.345Z",
-                "type": format!("event.x{event_type}"),
-                "payload": { "context": object(&context, context_values), "event": object(&event, event_values) },
-            });
-            if let Some(id) = correlation_id {
-                body["correlationId"] = json!(id);
-            }
-            body.to_string()
-        })
-}
 
 proptest! {
     // Each case writes and reads two files of 27 columns.
@@ -635,16 +514,5 @@ proptest! {
                 }
             }
         }
-    }
-}
-
-#[test]
-fn differences_name_recorded_events() {
-    let recorded = recorded();
-    for (name, what, why) in DIFFERENCES {
-        assert!(
-            name == "*" || recorded.iter().any(|recorded| recorded.name == name),
-            "{name}: {what}, {why}"
-        );
     }
 }
