@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use actix_web::error::ParseError;
 use awc::ClientRequest;
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{HeaderValue, RETRY_AFTER};
@@ -38,6 +39,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 const WORDS_CHARS_MAX: usize = 900;
 /// Shorter secrets stand in ordinary words, too.
 const SECRET_BYTES_MIN: usize = 4;
+/// The trouble's class when there was an answer, with a header that HTTP does not allow.
+pub(crate) const UNREADABLE_HEADER: &str = "unreadable-header";
 
 /// An HTTP answer, as far as it was read.
 #[derive(Debug, Clone)]
@@ -130,6 +133,7 @@ fn no_answer(to: &str, error: &SendRequestError) -> Trouble {
         SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == ErrorKind::Other => "tls",
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
         SendRequestError::Connect(_) => "connect",
+        SendRequestError::Response(ParseError::Header) => UNREADABLE_HEADER,
         _ => "connection",
     };
     Trouble::new(class, format!("no answer from {to}: {error}"))

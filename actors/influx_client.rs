@@ -13,7 +13,7 @@ use openssl::base64;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
-use crate::http_delivery::{self, compressed, sensitive, tls_connector};
+use crate::http_delivery::{self, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
 use crate::influx_answer::Reply;
 use crate::sink::Trouble;
 
@@ -259,7 +259,12 @@ impl InfluxClient {
         body: Bytes,
         encoding: Option<&'static str>,
     ) -> Result<Reply, Trouble> {
-        self.send(Method::POST, path, "text/plain; charset=utf-8", body, encoding).await
+        let answered = self.send(Method::POST, path, "text/plain; charset=utf-8", body, encoding).await;
+        let is_v1 = matches!(self.config.target, InfluxTarget::V1 { .. });
+        match answered {
+            Err(trouble) if is_v1 && trouble.class == UNREADABLE_HEADER => Ok(unreadable_refusal()),
+            answered => answered,
+        }
     }
 
     /// Sends a request and reads the answer, whatever its status.
@@ -300,6 +305,13 @@ impl fmt::Debug for InfluxClient {
 }
 
 // === helpers ===
+
+/// Version 1 repeats the lines that it cannot parse in a header of its answer, as they are: with control characters
+/// in them nobody can read that answer. Nothing but refusals has this header, so it is one that names no line.
+fn unreadable_refusal() -> Reply {
+    let words = "refused in words that cannot be read, as they repeat control characters of the lines";
+    Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{words}\"}}") }
+}
 
 fn http_client(config: &InfluxConfig) -> Result<awc::Client, ClientError> {
     let tls = match &config.scheme {

@@ -272,6 +272,45 @@ async fn bad_lines_are_found_by_halving_and_no_neighbour_is_lost() {
     assert_eq!(taken, ["m f=0 10", "m f=1 11", "m f=3 13", "m f=5 15"]);
 }
 
+/// Version 1 repeats what it cannot parse in a header, where HTTP allows no control characters.
+#[actix_rt::test]
+async fn an_answer_that_cannot_be_read_is_a_refusal() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            // Requests are small: head and body come in one or two pieces.
+            let mut request = String::new();
+            let mut piece = [0; 4096];
+            while !request.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+                let length = head
+                    .to_ascii_lowercase()
+                    .split_once("content-length: ")
+                    .and_then(|(_, rest)| rest.split("\r\n").next()?.parse::<usize>().ok());
+                body.len() >= length.unwrap_or(0)
+            }) {
+                let read = std::io::Read::read(&mut connection, &mut piece).unwrap();
+                assert!(read > 0, "{request}");
+                request.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+            }
+            let answer = if request.contains("poison") {
+                "400 Bad Request\r\nX-Influxdb-Error: unable to parse 'm poison=\u{1}'"
+            } else if request.starts_with("POST /write") {
+                "204 No Content"
+            } else {
+                "200 OK"
+            };
+            let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            std::io::Write::write_all(&mut connection, answer.as_bytes()).unwrap();
+        }
+    });
+    let mut influx = Influx::new(config(address, v1()), Plain, discard_log());
+    let lines = ["m f=0 10", "m poison=1 11", "m f=2 12", "m f=3 13"];
+    let delivered = influx.write(&batch(&lines)).await.unwrap();
+    assert_eq!((offsets(&delivered), delivered.events), (vec![101], 3));
+    assert!(delivered.refused[0].reason.contains("cannot be read"), "{}", delivered.refused[0].reason);
+}
+
 #[actix_rt::test]
 async fn what_the_answer_tells_saves_requests_and_repetitions() {
     let partial = r#"{"error":"partial write of line protocol occurred","data":[
