@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 /// What a test wants of its server; [`AuditConfig::yaml`] writes it down.
 ///
-/// Limits per client are off, batches wait for next to nothing, and all files are below the sandbox's `data`.
+/// Limits per client are off, batches wait for next to nothing, InfluxDB keeps points of any age, and all files
+/// are below the sandbox's `data`.
 #[derive(Debug, Clone, Default)]
 pub struct AuditConfig {
     /// Version and port of an InfluxDB on this machine; database, bucket and organisation are [`DATABASE`].
@@ -48,7 +49,7 @@ impl AuditConfig {
           version: {version}
           writeFrequency: 20
           {tags}
-          v1Config: {{ dbName: {DATABASE} }}
+          v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
           v2Config: {{ org: {DATABASE}, bucket: {DATABASE}, token: {INFLUX_TOKEN} }}
           v3Config: {{ database: {DATABASE}, token: {INFLUX_TOKEN} }}"
             );

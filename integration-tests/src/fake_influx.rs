@@ -184,6 +184,11 @@ impl FakeInflux {
         state.kinds.clear();
     }
 
+    /// Has a field of this type already: `float`, `integer`, `string`, `boolean`.
+    pub fn hold_type(&self, measurement: &str, field: &str, kind: &'static str) {
+        self.state().kinds.insert((measurement.to_owned(), field.to_owned()), kind);
+    }
+
     /// Waits until so many points are stored.
     pub fn wait_for_points(&self, count: usize) {
         wait_for(&format!("{count} points"), || (self.state().points.len() >= count).then_some(()));

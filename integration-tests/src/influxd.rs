@@ -166,6 +166,14 @@ impl Influxd {
         rows.first().and_then(|row| row.get(1)?.as_u64()).unwrap_or(0)
     }
 
+    /// The values of a tag, one for each point that has this field. A series without a point has none:
+    /// InfluxDB knows series of points that it refused.
+    pub fn tag_of_points(&self, database: &str, measurement: &str, tag: &str, field: &str) -> Vec<String> {
+        let statement = format!("SELECT \"{field}\", \"{tag}\" FROM \"{measurement}\"");
+        let values = self.rows(database, &statement).into_iter();
+        values.filter_map(|row| Some(row.get(2)?.as_str()?.to_owned())).collect()
+    }
+
     /// The different values of a tag.
     pub fn tag_values(&self, database: &str, measurement: &str, tag: &str) -> Vec<String> {
         let statement = format!("SHOW TAG VALUES FROM \"{measurement}\" WITH KEY = \"{tag}\"");

@@ -163,7 +163,7 @@ fn files_and_messages() {
         Value::String(text) if text == r#"{"env":"peer"}"# => found == "",
         Value::String(text) => found == text || *found == format!("'{text}"),
         Value::Number(number) => found.as_str().and_then(|text| text.parse().ok()) == number.as_f64(),
-        other => *found == other.to_string(),
+        other => found.as_str() == Some(other.to_string().as_str()),
     });
 
     let payloads = wait_for("every message", || {

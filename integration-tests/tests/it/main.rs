@@ -1,5 +1,8 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
+mod audit_crash;
+mod audit_hostile;
+mod browser;
 mod check;
 mod conservation;
 mod draining;
@@ -14,6 +17,7 @@ mod new_relic;
 mod operations;
 mod ordered_object;
 mod pipeline;
+mod poison;
 mod prometheus_rules;
 mod real_influx;
 mod real_mosquitto;

@@ -1,0 +1,118 @@
+//! One event that a destination refuses costs itself alone, and is kept with the reason.
+
+use std::path::Path;
+
+use butler_sos_domain::audit::AuditRecord;
+use butler_sos_integration_tests::audit_client::AuditClient;
+use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, INFLUX_TOKEN};
+use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
+use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use butler_sos_integration_tests::written::{csv_rows, files, json_files, parquet_rows, qvd_rows};
+use serde_json::{Value, json};
+
+const TIME: &str = "2026-11-20T10:11:12.345Z";
+/// The same in InfluxDB's words: types of fields hold for a shard, a range of time.
+const TIME_NS: &str = "1795169472345000000";
+
+fn id(n: usize) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
+
+fn event(n: usize, context: Value) -> String {
+    json!({
+        "schemaVersion": 1, "eventId": id(n), "timestamp": TIME, "type": "event.test",
+        "payload": { "context": context, "event": { "objectId": "o", "objectData": { "n": n } } },
+    })
+    .to_string()
+}
+
+const EVENTS: usize = 200;
+const POISONED: [usize; 2] = [57, 133];
+
+/// The measurement holds numbers in `sheetName`; only the poisoned events have that field.
+fn post(sandbox: &Sandbox) {
+    let client = AuditClient::new(sandbox.address("audit-events"));
+    for n in 0..EVENTS {
+        let context = if POISONED.contains(&n) { json!({ "sheetName": "Sheet" }) } else { json!({}) };
+        client.deliver(event(n, context));
+    }
+}
+
+fn dead_letters(directory: &Path) -> Vec<Value> {
+    let texts =
+        files(directory, "jsonl").into_iter().map(|path| std::fs::read_to_string(path).expect("a file"));
+    let lines: Vec<String> =
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+}
+
+fn check_letters(sandbox: &Sandbox, metrics: &Metrics, words: &[&str]) {
+    let letters = dead_letters(&sandbox.path().join("data/dead-letters"));
+    assert_eq!(letters.len(), POISONED.len(), "{letters:?}");
+    for (letter, n) in letters.iter().zip(POISONED) {
+        assert_eq!(letter["destination"], "audit_influx_sink", "{letter}");
+        let record = unhex(letter["record"].as_str().expect("a record"));
+        let kept: Value =
+            serde_json::from_slice(AuditRecord::decode(&record).expect("a record").body).expect("JSON");
+        assert_eq!(kept["eventId"], *id(n));
+        let reason = letter["reason"].as_str().expect("a reason");
+        assert!(words.iter().all(|word| reason.contains(word)), "InfluxDB's own words: {reason}");
+    }
+    let counted = |labels: &[_]| metrics.sum("butler_sos_events_dead_lettered_total", labels);
+    assert_eq!(counted(&[("destination", "audit_influx_sink")]), POISONED.len() as f64);
+    assert_eq!(counted(&[]), POISONED.len() as f64, "no other destination refuses anything");
+    // Counted as soon as the journal knows, not before.
+    wait_for("the others to be counted as delivered", || {
+        let delivered = [("destination", "audit_influx_sink")];
+        let delivered = sandbox.metrics().sum("butler_sos_events_delivered_total", &delivered);
+        (delivered == (EVENTS - POISONED.len()) as f64).then_some(())
+    });
+}
+
+#[test]
+fn a_field_of_another_type_in_a_real_influxdb() {
+    let mut influxd = Influxd::start_new();
+    influxd.query("", &format!("CREATE DATABASE {DATABASE}"));
+    assert_eq!(influxd.write(DATABASE, &format!("audit_event sheetName=1 {TIME_NS}")).0, 204);
+    // While it is away all events gather, so that they come in one batch.
+    influxd.stop();
+    let config = AuditConfig { influxdb: Some((1, influxd.port())), files: true, ..AuditConfig::default() };
+    let sandbox = Sandbox::start_new(&config.yaml());
+    post(&sandbox);
+    influxd.start();
+    let metrics = sandbox.settle();
+
+    let mut stored = influxd.tag_of_points(DATABASE, "audit_event", "eventId", "objectId");
+    stored.sort();
+    let neighbours: Vec<String> = (0..EVENTS).filter(|n| !POISONED.contains(n)).map(id).collect();
+    assert!(stored == neighbours, "{} points: {stored:?}", stored.len());
+    check_letters(&sandbox, &metrics, &["field type conflict", "sheetName"]);
+    let at = |kind: &str| sandbox.path().join("data").join(kind);
+    assert_eq!(json_files(&at("json")).len(), EVENTS);
+    assert_eq!(parquet_rows(&at("parquet")).len(), EVENTS);
+    assert_eq!(qvd_rows(&at("qvd")).len(), EVENTS);
+    assert_eq!(csv_rows(&at("csv")).len(), EVENTS);
+}
+
+#[test]
+fn a_field_of_another_type_in_newer_versions() {
+    for (number, version, words) in [
+        (2, FakeVersion::V2, ["field type conflict", "sheetName"]),
+        (3, FakeVersion::V3, ["invalid column type", "sheetName"]),
+    ] {
+        let fake = FakeInflux::start_with_token(version, INFLUX_TOKEN);
+        let config = AuditConfig { influxdb: Some((number, fake.port())), ..AuditConfig::default() };
+        let sandbox = Sandbox::start_new(&config.yaml());
+        fake.hold_type("audit_event", "sheetName", "float");
+        post(&sandbox);
+        let metrics = sandbox.settle();
+        assert_eq!(fake.points().len(), EVENTS - POISONED.len(), "version {number}");
+        check_letters(&sandbox, &metrics, &words);
+    }
+}
