@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports, certificates};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::written;
 use influxdb_line_protocol::{FieldValue, parse_lines};
 use serde_json::{Value, json};
 
@@ -106,7 +106,8 @@ impl House {
                 "influxdb" => self.influx.points().iter().map(|line| row_of_line(line)).collect(),
                 "csv" => rows_of_csv(&self.sandbox.path().join("csv")),
                 "json" => rows_of_json(&self.sandbox.path().join("json")),
-                name => rows_of_tables(name, &self.sandbox.path().join(name)),
+                "parquet" => objects(written::parquet_rows(&self.sandbox.path().join("parquet"))),
+                _ => objects(written::qvd_rows(&self.sandbox.path().join("qvd"))),
             };
             let mut told: Vec<_> = rows.iter().map(Told::from_row).collect();
             told.sort();
@@ -311,20 +312,6 @@ fn rows_of_json(directory: &Path) -> Vec<Value> {
     names.map(|name| serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()).collect()
 }
 
-/// Rows of Parquet or QVD files, as readers see them that this project did not write.
-fn rows_of_tables(kind: &str, directory: &Path) -> Vec<Value> {
-    let files = names_in(directory).into_iter().filter(|name| name.ends_with(kind));
-    let files: Vec<_> = files.map(|name| directory.join(name)).collect();
-    if files.is_empty() {
-        return Vec::new();
-    }
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(tests.join("../.venv/bin/python"))
-        .arg(tests.join(format!("readers/read_{kind}.py")))
-        .args(files)
-        .output()
-        .expect("scripts/install test has made .venv");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn objects(rows: Vec<written::Row>) -> Vec<Value> {
+    rows.into_iter().map(Value::Object).collect()
 }
