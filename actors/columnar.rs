@@ -131,6 +131,9 @@ impl<E: Encoder> Columnar<E> {
 }
 
 impl<E: Encoder> Destination for Columnar<E> {
+    const REPLAY_REFUSED: Option<&'static str> =
+        Some("its files would hold the events twice: they are written once and only appended to");
+
     async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
         self.pending = Pending::from_note(&position.note).filter(|pending| {
             // Anything else is from before: that file is committed.

@@ -172,6 +172,9 @@ impl CsvFile {
 }
 
 impl Destination for CsvFile {
+    const REPLAY_REFUSED: Option<&'static str> =
+        Some("its files would hold the events twice: they are written once and only appended to");
+
     async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
         self.state = Mark::from_note(&position.note).map_or(State::NoFile, State::Marked);
         // Cuts now, not at the next event: readers of the file see no row twice.

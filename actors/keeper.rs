@@ -19,7 +19,7 @@ use crate::metric::ActorMeter;
 use crate::outlet::{Parcel, Passage};
 use crate::segment_store::{Appended, SegmentStore};
 
-pub use crate::segment_store::{Entry, EntryId, NotAnEntryId, entries, find, remove};
+pub use crate::segment_store::{Entry, EntryId, NotAnEntryId, entries, find, newest, remove};
 
 /// `Pipeline.deadLetters` or `Pipeline.quarantine`.
 #[derive(Debug, Clone)]

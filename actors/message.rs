@@ -186,9 +186,26 @@ pub struct JournalStateNow;
 
 #[derive(Debug, Clone, Default)]
 pub struct JournalState {
+    pub streams: Vec<StreamState>,
     pub consumers: Vec<ConsumerState>,
     /// Why the last append failed, while appends fail.
     pub append_trouble: Option<String>,
+}
+
+/// One stream on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamState {
+    pub stream: Stream,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub segments: u64,
+    /// The oldest record there is, and where the next one will be.
+    pub first_offset: u64,
+    pub next_offset: u64,
+    /// Everything below is on the medium.
+    pub durable_offset: u64,
+    /// Unix nanoseconds; `None` when there is no record.
+    pub oldest_record_at_ns: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +214,39 @@ pub struct ConsumerState {
     pub committed: u64,
     pub lag_records: u64,
     pub lag_seconds: f64,
+}
+
+// === delivering once more
+
+/// Deliver these records out of turn, whatever is committed. Answered when the far side took or refused them, or did
+/// neither. A first part of them may be all that is done: the answer's `next_offset` says where to go on.
+#[derive(Clone, Message)]
+#[rtype(result = "Result<Redelivered, NotRedelivered>")]
+pub struct Redeliver {
+    pub batch: Batch,
+}
+
+impl fmt::Debug for Redeliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redeliver({} records from {})", self.batch.len(), self.batch.from_offset())
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redelivered {
+    /// Everything below is taken or refused.
+    pub next_offset: u64,
+    pub events: u64,
+    /// Offsets and reasons of what the far side will not take. They are not kept as dead letters again.
+    pub refused: Vec<(u64, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{class}: {words}")]
+pub struct NotRedelivered {
+    pub class: &'static str,
+    /// For people. Holds no secret.
+    pub words: String,
 }
 
 // === what is kept aside

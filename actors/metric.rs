@@ -9,10 +9,13 @@
 //! `received = stored + rejected + shed`; for each destination
 //! `stored = delivered + waiting + dead-lettered + expired` as counted by the journal's offsets.
 
+mod figures;
+mod reasons;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -21,6 +24,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
+use self::reasons::Reasons;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActorLabel {
@@ -72,40 +78,95 @@ pub struct Metrics {
     stream: StreamFamilies,
     process: ProcessGauges,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+    owners: Arc<Mutex<Owners>>,
 }
 
-#[derive(Clone, Default)]
+/// Every handle that was given out.
+#[derive(Default)]
+struct Owners {
+    actors: BTreeMap<&'static str, ActorMeter>,
+    intakes: BTreeMap<&'static str, IntakeMeter>,
+    destinations: BTreeMap<&'static str, DestinationMeter>,
+}
+
+#[derive(Clone)]
 struct ActorFamilies {
     received: Family<ActorLabel, Counter>,
     sent: Family<ActorLabel, Counter>,
-    rejected: Family<ActorReason, Counter>,
+    rejected: Reasons<ActorReason>,
     restarts: Family<ActorLabel, Counter>,
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
 }
 
-#[derive(Clone, Default)]
+impl Default for ActorFamilies {
+    fn default() -> Self {
+        Self {
+            received: Family::default(),
+            sent: Family::default(),
+            rejected: Reasons::new(|actor, reason| ActorReason { actor, reason }),
+            restarts: Family::default(),
+            mailbox_depth: Family::default(),
+            mailbox_bound: Family::default(),
+        }
+    }
+}
+
+#[derive(Clone)]
 struct IntakeFamilies {
     received: Family<IntakeLabel, Counter>,
     stored: Family<IntakeLabel, Counter>,
-    rejected: Family<IntakeReason, Counter>,
-    shed: Family<IntakeReason, Counter>,
+    rejected: Reasons<IntakeReason>,
+    shed: Reasons<IntakeReason>,
     kernel: Family<IntakeLabel, Counter>,
-    remarks: Family<IntakeReason, Counter>,
+    remarks: Reasons<IntakeReason>,
 }
 
-#[derive(Clone, Default)]
+impl Default for IntakeFamilies {
+    fn default() -> Self {
+        let label = |intake, reason| IntakeReason { intake, reason };
+        Self {
+            received: Family::default(),
+            stored: Family::default(),
+            rejected: Reasons::new(label),
+            shed: Reasons::new(label),
+            kernel: Family::default(),
+            remarks: Reasons::new(label),
+        }
+    }
+}
+
+#[derive(Clone)]
 struct DestinationFamilies {
     delivered: Family<DestinationLabel, Counter>,
+    redelivered: Family<DestinationLabel, Counter>,
     batches: Family<DestinationLabel, Counter>,
     bytes: Family<DestinationLabel, Counter>,
-    errors: Family<DestinationReason, Counter>,
+    errors: Reasons<DestinationReason>,
     dead_lettered: Family<DestinationLabel, Counter>,
     missed: Family<DestinationLabel, Counter>,
     lag_events: Family<DestinationLabel, Gauge>,
     lag_seconds: Family<DestinationLabel, Float>,
     deferred: Family<DestinationLabel, Gauge>,
     up: Family<DestinationLabel, Gauge>,
+}
+
+impl Default for DestinationFamilies {
+    fn default() -> Self {
+        Self {
+            delivered: Family::default(),
+            redelivered: Family::default(),
+            batches: Family::default(),
+            bytes: Family::default(),
+            errors: Reasons::new(|destination, reason| DestinationReason { destination, reason }),
+            dead_lettered: Family::default(),
+            missed: Family::default(),
+            lag_events: Family::default(),
+            lag_seconds: Family::default(),
+            deferred: Family::default(),
+            up: Family::default(),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -115,6 +176,8 @@ struct StreamFamilies {
     segments: Family<StreamLabel, Gauge>,
     records: Family<StreamLabel, Gauge>,
     sync_seconds: Histogram,
+    /// Shown, not scraped: a histogram tells nobody what it holds.
+    syncs: Arc<Mutex<SyncFigures>>,
     append_errors: Counter,
 }
 
@@ -156,10 +219,12 @@ impl Metrics {
                 segments: Family::default(),
                 records: Family::default(),
                 sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+                syncs: Arc::default(),
                 append_errors: Counter::default(),
             },
             process: ProcessGauges::default(),
             states: Arc::default(),
+            owners: Arc::default(),
         };
         metrics.register();
         metrics
@@ -171,22 +236,23 @@ impl Metrics {
         let a = &self.actor;
         r.register("messages_received", "Messages that an actor took from its mailbox", a.received.clone());
         r.register("messages_sent", "Messages that an actor sent on", a.sent.clone());
-        r.register("messages_rejected", "Items that an actor refused", a.rejected.clone());
+        r.register("messages_rejected", "Items that an actor refused", a.rejected.family());
         r.register("actor_restarts", "Restarts of an actor after a panic", a.restarts.clone());
         r.register("mailbox_depth", "Work under way into an actor", a.mailbox_depth.clone());
         r.register("mailbox_bound", "Most work that may be under way", a.mailbox_bound.clone());
         let i = &self.intake;
         r.register("events_received", "Events that an intake was given", i.received.clone());
         r.register("events_stored", "Events written to the journal", i.stored.clone());
-        r.register("events_rejected", "Events refused, by reason", i.rejected.clone());
-        r.register("events_shed", "Events dropped for want of room, by reason", i.shed.clone());
+        r.register("events_rejected", "Events refused, by reason", i.rejected.family());
+        r.register("events_shed", "Events dropped for want of room, by reason", i.shed.family());
         r.register("events_dropped_by_kernel", "Datagrams that the kernel dropped", i.kernel.clone());
-        r.register("events_remarked", "Events kept with something remarkable", i.remarks.clone());
+        r.register("events_remarked", "Events kept with something remarkable", i.remarks.family());
         let d = &self.destination;
         r.register("events_delivered", "Events that a destination took", d.delivered.clone());
+        r.register("events_redelivered", "Events that a retry or a replay delivered", d.redelivered.clone());
         r.register("batches_delivered", "Batches that a destination took", d.batches.clone());
         r.register("bytes_delivered", "Bytes that a destination took", d.bytes.clone());
-        r.register("delivery_errors", "Failed deliveries, by class", d.errors.clone());
+        r.register("delivery_errors", "Failed deliveries, by class", d.errors.family());
         r.register("events_dead_lettered", "Events that a destination refused", d.dead_lettered.clone());
         r.register("events_missed", "Events removed or damaged before delivery", d.missed.clone());
         r.register("destination_lag_events", "Events waiting for a destination", d.lag_events.clone());
@@ -216,7 +282,7 @@ impl Metrics {
     #[must_use]
     pub fn actor(&self, name: &'static str) -> ActorMeter {
         let label = ActorLabel { actor: name };
-        ActorMeter {
+        let meter = ActorMeter {
             name,
             received: self.actor.received.get_or_create_owned(&label),
             sent: self.actor.sent.get_or_create_owned(&label),
@@ -224,13 +290,14 @@ impl Metrics {
             mailbox_depth: self.actor.mailbox_depth.clone(),
             mailbox_bound: self.actor.mailbox_bound.clone(),
             rejected: self.actor.rejected.clone(),
-        }
+        };
+        self.owners().actors.entry(name).or_insert(meter).clone()
     }
 
     #[must_use]
     pub fn intake(&self, name: &'static str) -> IntakeMeter {
         let label = IntakeLabel { intake: name };
-        IntakeMeter {
+        let meter = IntakeMeter {
             name,
             received: self.intake.received.get_or_create_owned(&label),
             stored: self.intake.stored.get_or_create_owned(&label),
@@ -238,7 +305,8 @@ impl Metrics {
             rejected: self.intake.rejected.clone(),
             shed: self.intake.shed.clone(),
             remarks: self.intake.remarks.clone(),
-        }
+        };
+        self.owners().intakes.entry(name).or_insert(meter).clone()
     }
 
     #[must_use]
@@ -248,6 +316,7 @@ impl Metrics {
         let meter = DestinationMeter {
             name,
             delivered: families.delivered.get_or_create_owned(&label),
+            redelivered: families.redelivered.get_or_create_owned(&label),
             batches: families.batches.get_or_create_owned(&label),
             bytes: families.bytes.get_or_create_owned(&label),
             dead_lettered: families.dead_lettered.get_or_create_owned(&label),
@@ -261,7 +330,11 @@ impl Metrics {
             states: Arc::clone(&self.states),
         };
         meter.set_up();
-        meter
+        self.owners().destinations.entry(name).or_insert(meter).clone()
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state of every destination, by name.
@@ -326,7 +399,7 @@ pub struct ActorMeter {
     pub restarts: Counter,
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
-    rejected: Family<ActorReason, Counter>,
+    rejected: Reasons<ActorReason>,
 }
 
 impl ActorMeter {
@@ -336,7 +409,7 @@ impl ActorMeter {
     }
 
     pub fn rejected(&self, reason: &'static str, items: u64) {
-        self.rejected.get_or_create(&ActorReason { actor: self.name, reason }).inc_by(items);
+        self.rejected.counter(self.name, reason).inc_by(items);
     }
 
     /// For actors that have a bounded way in; those that pull their work show no such gauge.
@@ -354,9 +427,9 @@ pub struct IntakeMeter {
     pub received: Counter,
     pub stored: Counter,
     kernel: Family<IntakeLabel, Counter>,
-    rejected: Family<IntakeReason, Counter>,
-    shed: Family<IntakeReason, Counter>,
-    remarks: Family<IntakeReason, Counter>,
+    rejected: Reasons<IntakeReason>,
+    shed: Reasons<IntakeReason>,
+    remarks: Reasons<IntakeReason>,
 }
 
 impl IntakeMeter {
@@ -366,16 +439,16 @@ impl IntakeMeter {
     }
 
     pub fn rejected(&self, reason: &'static str) -> Counter {
-        self.rejected.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+        self.rejected.counter(self.name, reason)
     }
 
     pub fn shed(&self, reason: &'static str) -> Counter {
-        self.shed.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+        self.shed.counter(self.name, reason)
     }
 
     /// Counts an event that is kept, but with something an administrator may want to know.
     pub fn remark(&self, reason: &'static str) -> Counter {
-        self.remarks.get_or_create_owned(&IntakeReason { intake: self.name, reason })
+        self.remarks.counter(self.name, reason)
     }
 }
 
@@ -384,6 +457,8 @@ impl IntakeMeter {
 pub struct DestinationMeter {
     name: &'static str,
     pub delivered: Counter,
+    /// By a retry or a replay.
+    pub redelivered: Counter,
     pub batches: Counter,
     pub bytes: Counter,
     pub dead_lettered: Counter,
@@ -395,7 +470,7 @@ pub struct DestinationMeter {
     /// See [`DestinationMeter::set_held`].
     held: Arc<AtomicU64>,
     up: Gauge,
-    errors: Family<DestinationReason, Counter>,
+    errors: Reasons<DestinationReason>,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
 }
 
@@ -424,7 +499,7 @@ impl DestinationMeter {
     /// Counts a failed delivery; `class` is a short stable word, `words` is for people.
     pub fn failed(&self, class: &'static str, words: &str, unix_ms: u64) {
         self.up.set(0);
-        self.errors.get_or_create(&DestinationReason { destination: self.name, reason: class }).inc();
+        self.errors.counter(self.name, class).inc();
         self.with_state(|state| {
             state.up = false;
             state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
@@ -457,6 +532,10 @@ impl JournalMeter {
 
     pub fn synced(&self, took: Duration) {
         self.families.sync_seconds.observe(took.as_secs_f64());
+        let mut syncs = self.families.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        syncs.count += 1;
+        syncs.seconds_total += took.as_secs_f64();
+        syncs.seconds_last = took.as_secs_f64();
     }
 
     pub fn append_failed(&self) {

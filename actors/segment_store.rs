@@ -246,6 +246,37 @@ pub fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<E
     }))
 }
 
+/// The newest entries that `wanted` takes, newest first, at most `max`; one segment in memory at a time.
+///
+/// # Errors
+/// As [`entries`].
+pub fn newest(
+    directory: &Path,
+    max: usize,
+    mut wanted: impl FnMut(&Entry) -> bool,
+) -> io::Result<Vec<Entry>> {
+    let numbers = match numbers(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        found => found?,
+    };
+    let mut newest = Vec::new();
+    for number in numbers.into_iter().rev() {
+        let segment = match read_segment(directory, number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            read => read?,
+        };
+        for entry in segment.into_iter().rev() {
+            if newest.len() == max {
+                return Ok(newest);
+            }
+            if wanted(&entry) {
+                newest.push(entry);
+            }
+        }
+    }
+    Ok(newest)
+}
+
 fn read_segment(directory: &Path, number: u64) -> io::Result<Vec<Entry>> {
     let mut reader = BufReader::new(File::open(path_of(directory, number))?);
     let mut entries = Vec::new();

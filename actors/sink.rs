@@ -1,10 +1,12 @@
 //! The pull–write–commit loop that every destination shares.
 //!
-//! Receives: nothing; it pulls.
+//! Receives: `Redeliver`; the rest it pulls.
 //! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `Keep` to the dead letters.
 //! Keeps: its position, which the journal keeps durable.
 //! When full: the journal keeps what is not taken yet; memory holds one batch.
 //! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
+
+mod redelivery;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use serde::{Deserialize, Serialize};
 use slog::{Logger, error, info, warn};
 
+use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
 use crate::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
 use crate::metric::{ActorMeter, DestinationMeter};
@@ -22,6 +25,9 @@ use crate::outlet::Outlet;
 
 /// A far side that takes batches. All state of delivery that must survive is in the journal.
 pub trait Destination: 'static {
+    /// Why events must not be replayed to it; `None` where repeating does no harm, or costs what is said there.
+    const REPLAY_REFUSED: Option<&'static str> = None;
+
     /// Puts the far side in line with the last commit, before the first batch and after a restart.
     ///
     /// Answers what the far side turns out to have taken beyond that commit, when it can tell: the
@@ -157,11 +163,12 @@ pub struct SinkOutlets {
 pub struct Sink<D> {
     config: SinkConfig,
     make: Arc<dyn Fn() -> D + Send + Sync>,
+    orders: OrderBook,
 }
 
 impl<D: Destination> Sink<D> {
     pub fn new(config: SinkConfig, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
-        Self { config, make: Arc::new(make) }
+        Self { config, make: Arc::new(make), orders: OrderBook::default() }
     }
 }
 
@@ -169,7 +176,8 @@ impl<D: Destination> Actor for Sink<D> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let run = Run { config: self.config.clone(), destination: (self.make)() };
+        let orders = self.orders.open();
+        let run = Run { config: self.config.clone(), destination: (self.make)(), orders };
         ctx.spawn(run.forever().into_actor(self));
     }
 }
@@ -179,14 +187,14 @@ impl<D: Destination> Supervised for Sink<D> {}
 struct Run<D> {
     config: SinkConfig,
     destination: D,
+    orders: Orders,
 }
 
 impl<D: Destination> Run<D> {
     async fn forever(mut self) {
         let mut from = self.resume().await;
-        let (consumer, appetite) = (self.config.consumer, self.config.appetite);
         loop {
-            let batch = self.ask(&self.config.outlets.to_next, NextBatch { consumer, from, appetite }).await;
+            let batch = self.next_batch(&mut from).await;
             self.report_skipped(&batch);
             if batch.is_empty() {
                 from = batch.next_offset();
@@ -214,7 +222,8 @@ impl<D: Destination> Run<D> {
     async fn resume(&mut self) -> u64 {
         let mut pauses = self.config.pauses.growing();
         loop {
-            let position = self.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
+            let position =
+                self.config.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
             match self.destination.resume(&position).await {
                 Ok(taken) => {
                     self.config.meter.set_up();
@@ -306,9 +315,11 @@ impl<D: Destination> Run<D> {
 
     async fn commit(&self, offset: u64, note: Option<Vec<u8>>) {
         let commit = Commit { consumer: self.config.consumer, offset, note };
-        self.ask(&self.config.outlets.to_commit, commit).await;
+        self.config.ask(&self.config.outlets.to_commit, commit).await;
     }
+}
 
+impl SinkConfig {
     /// Asks the journal until it answers: it may be restarting, or its disk may be full.
     async fn ask<M, T, E>(&self, outlet: &Outlet<M>, question: M) -> T
     where
@@ -322,8 +333,8 @@ impl<D: Destination> Run<D> {
                 Ok(Err(error)) => error.to_string(),
                 Err(gone) => gone.to_string(),
             };
-            warn!(self.config.log, "the journal does not answer, will ask again";
-                "destination" => self.config.meter.name(), "error" => error);
+            warn!(self.log, "the journal does not answer, will ask again";
+                "destination" => self.meter.name(), "error" => error);
             tokio::time::sleep(JOURNAL_PAUSE).await;
         }
     }

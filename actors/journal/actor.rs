@@ -26,7 +26,7 @@ use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId, 
 use super::stream::AppendError;
 use crate::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
-    JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream,
+    JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream, StreamState,
 };
 use crate::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 use crate::outlet::{Parcel, Passage};
@@ -432,6 +432,16 @@ impl Journal {
                 records: stats.next_offset - stats.first_offset,
             };
             self.config.meter.set_stream(stream.name(), &figures);
+            state.streams.push(StreamState {
+                stream,
+                bytes: stats.bytes,
+                bytes_max: stats.bytes_max,
+                segments: stats.segments as u64,
+                first_offset: stats.first_offset,
+                next_offset: stats.next_offset,
+                durable_offset: stats.durable_offset,
+                oldest_record_at_ns: stats.oldest_record_at_ns,
+            });
             for consumer in self.config.consumers.iter().filter(|consumer| consumer.stream == stream) {
                 if let Some(of) = stats.consumers.iter().find(|of| of.name == consumer.name) {
                     state.consumers.push(ConsumerState {

@@ -213,6 +213,19 @@ impl Batch {
         &self.skipped
     }
 
+    /// One record out of its place, as a read from its offset would give it.
+    ///
+    /// # Errors
+    /// `TooLarge` when it is larger than any record of a journal can be.
+    pub fn of_one(offset: u64, data: &[u8]) -> Result<Batch, PushError> {
+        let mut batch = RecordBatch::with_capacity(data.len() + LENGTH_BYTES);
+        batch.push(data)?;
+        let (header, _) = batch.seal(offset, 0, 0);
+        let mut out = BatchBuilder::new(offset, 1, 0);
+        out.take_from(&batch.take_frame(header));
+        Ok(out.finish())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         self.parts.iter().flat_map(|part| {
             let mut at = part.at;
@@ -363,6 +376,15 @@ mod tests {
         assert_eq!(batch.len(), 2);
         batch.clear();
         assert_eq!((batch.len(), batch.body_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn one_record_alone_is_a_batch() {
+        let batch = Batch::of_one(41, b"letter").unwrap();
+        assert_eq!((batch.from_offset(), batch.next_offset(), batch.len()), (41, 42, 1));
+        let got: Vec<_> = batch.iter().map(|record| (record.offset, record.data)).collect();
+        assert_eq!(got, [(41, b"letter".as_slice())]);
+        assert!(Batch::of_one(0, &vec![0; BODY_BYTES_MAX]).is_err());
     }
 
     #[test]

@@ -103,3 +103,20 @@ fn what_is_not_ours_is_left_alone() {
     append(&mut store, &["{1}"]);
     assert_eq!(lines(dir.path()), ["{1}"]);
 }
+
+#[test]
+fn the_newest_come_first_and_only_those_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SegmentStore::open(dir.path(), 400).unwrap();
+    for n in 0..40 {
+        let line = format!("{n:03}");
+        store.append([line.as_bytes()]).unwrap();
+    }
+    let text = |entries: Vec<Entry>| -> Vec<String> {
+        entries.into_iter().map(|entry| String::from_utf8(entry.line).unwrap()).collect()
+    };
+    assert_eq!(text(newest(dir.path(), 3, |_| true).unwrap()), ["039", "038", "037"]);
+    let even = |entry: &Entry| entry.line[2].is_multiple_of(2);
+    assert_eq!(text(newest(dir.path(), 15, even).unwrap()).last().unwrap(), "010");
+    assert!(newest(&dir.path().join("none"), 3, |_| true).unwrap().is_empty());
+}

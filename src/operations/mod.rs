@@ -1,8 +1,33 @@
-//! What the server shows about itself: `/metrics`, `/health`, `/ready`.
+//! What people and their monitoring see of the server: dashboard, API for the commands, metrics, health.
 //!
-//! Reads counters and asks the journal for its state; changes nothing. On an address that is
-//! not loopback, without a token, only `/metrics` and `/health` answer.
+//! | path | what |
+//! |---|---|
+//! | `/metrics`, `/health`, `/ready` | for Prometheus, supervisors and load balancers |
+//! | `/` | the dashboard; `/configuration` the effective configuration as text |
+//! | `/api/state`, `/api/live` | everything at one moment ([`state`]); the same each second as server-sent events |
+//! | `/api/events`, `/api/tail` | the newest events; those to come as server-sent events ([`event_json`]) |
+//! | `/api/screenshots`, `/api/screenshots/{offset}/image` | finished screenshots and their files |
+//! | `/api/quarantine`, `/api/dead-letters` | what is kept aside ([`kept`]) |
+//! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` | and what can be done about it ([`jobs`]) |
+//! | `/api/configuration` | every setting with its value and where it came from, secrets hidden |
+//!
+//! It reads counters, asks the journal, and reads directories; what it changes it asks the actors to change. Who may
+//! see what is [`access`].
 
+pub mod access;
+pub mod advice;
+pub mod answer;
+pub mod assets;
+pub mod event_json;
+pub mod history;
+pub mod jobs;
+pub mod journal_reader;
+pub mod kept;
+pub mod live;
 pub mod process;
+pub mod screenshots;
 pub mod server;
+pub mod sse;
+pub mod state;
+pub mod tail;
 pub mod view;

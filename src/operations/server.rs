@@ -1,79 +1,46 @@
-//! The operations server (contract: config, "Operating endpoints").
+//! The operations server (contract: config, "Operating endpoints"): from a path to whoever answers it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ContentType};
+use actix_web::http::header::{self, ContentType, HeaderMap};
+use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use openssl::memcmp;
-use secrecy::{ExposeSecret, SecretString};
+use butler_sos_actors::message::Stream;
+use serde::{Deserialize, Serialize};
 
+use super::access::{Access, Asked};
+use super::answer::{Answer, Refusal, body, json, query};
+use super::event_json::{EventJson, Filter, stream_named};
+use super::tail::unknown_stream;
 use super::view::View;
+use super::{assets, jobs, kept, live, screenshots, sse, tail};
 
-/// Which of the endpoints a listener serves.
-#[derive(Clone)]
-pub struct Access {
-    /// Asked for on everything but `/metrics` and `/health`.
-    pub token: Option<SecretString>,
-    /// Reachable from other machines.
-    pub exposed: bool,
-    /// Only this path (Butler SOS's own `prometheus`, `dockerHealthCheck` and `configVisualisation` listeners).
-    pub only: Option<&'static str>,
-    /// `/` is the effective configuration.
-    pub configuration_first: bool,
-}
-
-impl Access {
-    #[must_use]
-    pub fn operations(address: SocketAddr, token: Option<SecretString>) -> Self {
-        Self { token, exposed: !address.ip().is_loopback(), only: None, configuration_first: false }
-    }
-
-    #[must_use]
-    pub fn only(path: &'static str) -> Self {
-        Self { token: None, exposed: true, only: Some(path), configuration_first: false }
-    }
-
-    /// The configuration alone, to those who may see the rest.
-    #[must_use]
-    pub fn configuration(address: SocketAddr, token: Option<SecretString>) -> Self {
-        Self { only: Some("/"), configuration_first: true, ..Self::operations(address, token) }
-    }
-
-    fn allows(&self, path: &str, authorization: Option<&str>) -> Result<(), StatusCode> {
-        if self.only.is_some_and(|only| only != path) {
-            return Err(StatusCode::NOT_FOUND);
-        }
-        if matches!(path, "/metrics" | "/health") {
-            return Ok(());
-        }
-        match &self.token {
-            Some(token) if bearer_is(authorization, token.expose_secret()) => Ok(()),
-            Some(_) => Err(StatusCode::UNAUTHORIZED),
-            None if self.exposed => Err(StatusCode::FORBIDDEN),
-            None => Ok(()),
-        }
-    }
-}
-
-fn bearer_is(authorization: Option<&str>, token: &str) -> bool {
-    let Some((scheme, given)) = authorization.and_then(|value| value.split_once(' ')) else { return false };
-    let given = given.trim();
-    scheme.eq_ignore_ascii_case("bearer")
-        && given.len() == token.len()
-        && memcmp::eq(given.as_bytes(), token.as_bytes())
-}
+/// What is larger than this is no order of ours.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Serves `view` on a listener that is already bound; one thread is enough for people and scrapers.
-pub fn serve(listener: TcpListener, view: View, access: Access) -> std::io::Result<Server> {
+pub fn serve(
+    listener: TcpListener,
+    view: View,
+    access: Access,
+    connections_max: usize,
+) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
             .app_data(web::Data::new(access.clone()))
+            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .default_service(web::to(answer))
     })
     .workers(1)
+    .max_connections(connections_max)
+    .client_request_timeout(HEADER_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
     .disable_signals()
     .shutdown_timeout(1)
     .listen(listener)?
@@ -81,16 +48,57 @@ pub fn serve(listener: TcpListener, view: View, access: Access) -> std::io::Resu
     Ok(server)
 }
 
-async fn answer(request: HttpRequest, view: web::Data<View>, access: web::Data<Access>) -> HttpResponse {
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let Err(status) = access.allows(request.path(), authorization) {
-        return HttpResponse::build(status).finish();
+async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    view: web::Data<View>,
+    access: web::Data<Access>,
+) -> HttpResponse {
+    let asked = Asked {
+        method: request.method().as_str(),
+        path: request.path(),
+        authorization: text_of(request.headers(), header::AUTHORIZATION.as_str()),
+        host: request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str())
+            .or_else(|| text_of(request.headers(), header::HOST.as_str())),
+        own_header: text_of(request.headers(), "x-butler-sos"),
+    };
+    let answer = match access.check(&asked) {
+        Err(refusal) => Err(refusal),
+        Ok(()) => route(&request, payload, &view, &access).await,
+    };
+    answer.unwrap_or_else(|refusal| refusal.response())
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+async fn route(request: &HttpRequest, payload: web::Payload, view: &View, access: &Access) -> Answer {
+    let path = request.path();
+    match request.method().as_str() {
+        "GET" | "HEAD" => match path.strip_prefix("/api/") {
+            Some(path) => read(path, request.query_string(), view).await,
+            None => page(request, view, access).await,
+        },
+        "POST" => {
+            let bytes = payload.to_bytes_limited(BODY_BYTES_MAX).await;
+            let too_large = |_| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+            let bytes = bytes.map_err(too_large)?.map_err(|error| Refusal::bad_request(error.to_string()))?;
+            change(path, &bytes, view).await
+        }
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "GET to look, POST to change")),
     }
-    match (request.method().as_str(), request.path()) {
-        ("GET" | "HEAD", "/metrics") => HttpResponse::Ok()
+}
+
+async fn page(request: &HttpRequest, view: &View, access: &Access) -> Answer {
+    Ok(match request.path() {
+        "/metrics" => HttpResponse::Ok()
             .content_type("text/plain; version=0.0.4; charset=utf-8")
             .body(view.exposition().await),
-        ("GET" | "HEAD", "/health") => {
+        "/health" => {
             let readiness = view.readiness().await;
             let status = if readiness.stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
             HttpResponse::build(status).json(serde_json::json!({
@@ -98,59 +106,137 @@ async fn answer(request: HttpRequest, view: web::Data<View>, access: web::Data<A
                 "reasons": readiness.reasons,
             }))
         }
-        ("GET" | "HEAD", "/ready") => {
+        "/ready" => {
             let readiness = view.readiness().await;
             let status =
                 if readiness.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             HttpResponse::build(status).json(readiness)
         }
-        ("GET" | "HEAD", "/configuration") => plain(&view.configuration),
-        ("GET" | "HEAD", "/") if access.configuration_first => plain(&view.configuration),
-        ("GET" | "HEAD", "/") => plain(INDEX),
-        #[cfg(feature = "test-panics")]
-        ("POST", path) if path.starts_with("/test/panic/") => {
-            let actor = path.trim_start_matches("/test/panic/");
-            let found = view.switches.panic(actor);
-            HttpResponse::build(if found { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }).finish()
+        "/configuration" => plain(&view.configuration),
+        "/" if access.configuration_first() => {
+            let wants_page = text_of(request.headers(), "accept").is_some_and(|of| of.contains("text/html"));
+            match assets::asset("/configuration.html").filter(|_| wants_page || access.has_token()) {
+                Some(page) => page,
+                None => plain(&view.configuration),
+            }
         }
-        ("GET" | "HEAD", _) => HttpResponse::NotFound().finish(),
-        _ => HttpResponse::MethodNotAllowed().finish(),
-    }
+        "/" => assets::asset("/index.html").ok_or_else(nothing_here)?,
+        path => assets::asset(path).ok_or_else(nothing_here)?,
+    })
+}
+
+fn nothing_here() -> Refusal {
+    Refusal::not_found("there is nothing here")
 }
 
 fn plain(text: &str) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::plaintext()).body(text.to_owned())
 }
 
-const INDEX: &str = "butler-sos\n\n/metrics  figures for Prometheus\n/health   is the process alive\n/ready    can it take events, and where do events wait\n/configuration  the effective configuration, without its secrets\n";
+// === looking
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
 
-    fn check(token: Option<&str>, exposed: bool, path: &str, authorization: Option<&str>, expect: u16) {
-        let access =
-            Access { token: token.map(SecretString::from), exposed, only: None, configuration_first: false };
-        let status = access.allows(path, authorization).map_or_else(|status| status.as_u16(), |()| 200);
-        assert_eq!(status, expect, "{token:?} {exposed} {path} {authorization:?}");
+/// What lists can be asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ListQuery {
+    limit: Option<usize>,
+    before: Option<u64>,
+    stream: Option<String>,
+    destination: Option<String>,
+    user: String,
+    app: String,
+    #[serde(rename = "type")]
+    event_type: String,
+}
+
+impl ListQuery {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)
     }
+}
 
-    #[test]
-    fn who_may_see_what() {
-        check(None, false, "/ready", None, 200);
-        check(None, true, "/ready", None, 403);
-        check(None, true, "/metrics", None, 200);
-        check(Some("s"), true, "/metrics", None, 200);
-        check(Some("s"), true, "/ready", None, 401);
-        check(Some("s"), false, "/ready", Some("Bearer t"), 401);
-        check(Some("s"), true, "/ready", Some("bearer s"), 200);
-        check(Some("s"), true, "/health", None, 200);
+/// Events that were found, newest first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Events {
+    events: Vec<EventJson>,
+    /// Records that were looked at.
+    scanned: u64,
+    /// `before` for the next look; `null` when there is nothing older.
+    older_before: Option<u64>,
+}
+
+async fn read(path: &str, query_text: &str, view: &View) -> Answer {
+    let list = || query::<ListQuery>(query_text);
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["state"] => Ok(json(&view.state().await)),
+        ["live"] => Ok(sse::response(live::events(view)?)),
+        ["tail"] => Ok(sse::response(Box::pin(tail::events(view, query(query_text)?).await?))),
+        ["events"] => events(view, list()?).await,
+        ["screenshots"] => {
+            let list = list()?;
+            screenshots::list(view, list.limit(), list.before).await
+        }
+        ["screenshots", offset, "image"] => {
+            let offset = offset.parse().map_err(|_| Refusal::bad_request("an offset is a number"))?;
+            screenshots::image(view, offset).await
+        }
+        ["quarantine"] => kept::quarantine(view, list()?.limit()).await,
+        ["dead-letters"] => {
+            let list = list()?;
+            let limit = list.limit();
+            kept::dead_letters(view, list.destination.filter(|name| !name.is_empty()), limit).await
+        }
+        ["dead-letters", id] => kept::dead_letter(view, kept::entry_id(id)?).await,
+        ["configuration"] => {
+            let settings: Vec<_> = view
+                .settings
+                .iter()
+                .map(|of| serde_json::json!({ "path": of.path, "value": of.value, "origin": of.origin }))
+                .collect();
+            Ok(json(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "settings": settings })))
+        }
+        _ => Err(nothing_here()),
     }
+}
 
-    #[test]
-    fn a_listener_of_its_own_serves_its_path_alone() {
-        let access = Access::only("/metrics");
-        assert!(access.allows("/metrics", None).is_ok());
-        assert_eq!(access.allows("/ready", None), Err(StatusCode::NOT_FOUND));
+async fn events(view: &View, list: ListQuery) -> Answer {
+    let limit = list.limit();
+    let stream = match list.stream.as_deref() {
+        None | Some("") => Stream::UserEvents,
+        Some(name) => stream_named(name).ok_or_else(unknown_stream)?,
+    };
+    let filter = Filter { user: list.user, app: list.app, event_type: list.event_type };
+    let of = view.stream(stream).await?;
+    let found = view
+        .reader
+        .newest(&of, list.before, limit, |offset, data| {
+            EventJson::of_record(stream, offset, data).filter(|event| filter.takes(event))
+        })
+        .await?;
+    let (scanned, older_before) = (found.scanned, found.older_before);
+    Ok(json(&Events { events: found.items, scanned, older_before }))
+}
+
+// === changing
+
+async fn change(path: &str, bytes: &Bytes, view: &View) -> Answer {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match parts.as_slice() {
+        ["api", "dead-letters", "retry"] => jobs::retry_all(view, body(bytes)?).await,
+        ["api", "dead-letters", "drop"] => jobs::drop_all(view, body(bytes)?).await,
+        ["api", "dead-letters", id, "retry"] => jobs::retry_one(view, kept::entry_id(id)?).await,
+        ["api", "dead-letters", id, "drop"] => jobs::drop_one(view, kept::entry_id(id)?).await,
+        ["api", "replay"] => jobs::replay(view, body(bytes)?).await,
+        ["api", "replay", "stop"] => jobs::stop(view, &body(bytes)?),
+        #[cfg(feature = "test-panics")]
+        ["test", "panic", actor] => {
+            let found = view.switches.panic(actor);
+            Ok(HttpResponse::build(if found { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }).finish())
+        }
+        _ => Err(nothing_here()),
     }
 }

@@ -1,16 +1,28 @@
 //! What is known about the running server, gathered when somebody asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use butler_sos_actors::message::{JournalState, JournalStateNow};
+use butler_sos_actors::message::{JournalState, JournalStateNow, Keep, OffsetAt, Stream, StreamState};
 use butler_sos_actors::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::sink::unix_ms;
 use serde::Serialize;
+use slog::Logger;
 
+use super::advice::problems;
+use super::answer::Refusal;
+use super::history::{History, INTERVAL};
+use super::jobs::{Jobs, RedeliveryPort};
+use super::journal_reader::{JOURNAL_TIMEOUT, JournalReader};
+use super::live::Live;
 use super::process::ProcessView;
+use super::screenshots::Storage;
+use super::state::{Listening, Mailbox, ProcessNow, State};
+use crate::config::Shown;
 
 /// How full an actor's mailbox is, asked when shown.
 pub struct MailboxGauge {
@@ -28,18 +40,32 @@ impl MailboxGauge {
     }
 }
 
-/// Everything that can be shown.
+/// Everything that can be shown, and whom to ask to change something.
 #[derive(Clone)]
 pub struct View {
     pub metrics: Metrics,
     pub to_journal_state: Outlet<JournalStateNow>,
+    pub to_offset_at: Outlet<OffsetAt>,
+    pub to_dead_letters: Outlet<Keep>,
+    pub reader: JournalReader,
     pub mailboxes: Arc<Vec<MailboxGauge>>,
     pub destinations: Arc<BTreeMap<&'static str, DestinationMeter>>,
+    pub redelivery: Arc<BTreeMap<&'static str, RedeliveryPort>>,
+    pub jobs: Arc<Jobs>,
+    pub live: Arc<Live>,
+    pub history: Arc<Mutex<History>>,
+    pub listening: Arc<Vec<Listening>>,
+    /// Directories of what is kept aside.
+    pub dead_letters: PathBuf,
+    pub quarantine: PathBuf,
+    pub storage: Storage,
     /// Intake has stopped, destinations catch up.
     pub draining: Arc<AtomicBool>,
     pub process: ProcessView,
-    /// The effective configuration, without its secrets.
+    /// The effective configuration, without its secrets: as text, and value by value.
     pub configuration: Arc<str>,
+    pub settings: Arc<Vec<Shown>>,
+    pub log: Logger,
     #[cfg(feature = "test-panics")]
     pub switches: butler_sos_actors::supervisor::PanicSwitches,
 }
@@ -72,9 +98,6 @@ pub struct DestinationReadiness {
     pub last_error_unix_ms: Option<u64>,
 }
 
-/// The journal answers in well under this, or not at all.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
-
 impl View {
     /// Sets every gauge that somebody else knows, and writes the exposition.
     pub async fn exposition(&self) -> String {
@@ -88,14 +111,17 @@ impl View {
     }
 
     pub async fn readiness(&self) -> Readiness {
+        self.readiness_with(self.journal_state().await.as_ref())
+    }
+
+    fn readiness_with(&self, journal: Option<&JournalState>) -> Readiness {
         let mut reasons = Vec::new();
         let mut warnings = Vec::new();
         let stopping = self.draining.load(Ordering::Relaxed);
         if stopping {
             reasons.push("the server is stopping".to_owned());
         }
-        let journal = self.journal_state().await;
-        match &journal {
+        match journal {
             None => reasons.push("the journal does not answer".to_owned()),
             Some(JournalState { append_trouble: Some(trouble), .. }) => {
                 reasons.push(format!("the journal takes no events: {trouble}"));
@@ -133,6 +159,72 @@ impl View {
         Readiness { stopping, status, reasons, warnings, destinations, journal_answers }
     }
 
+    /// Everything at this moment.
+    pub async fn state(&self) -> State {
+        let journal = self.journal_state().await;
+        let Readiness { status, reasons, warnings, .. } = self.readiness_with(journal.as_ref());
+        let figures = self.metrics.figures();
+        let before = {
+            let now = Instant::now();
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.add(now, || figures.clone());
+            history.before(now)
+        };
+        let unix_ms = unix_ms();
+        let process = self.process.figures();
+        let start_unix_ms = (process.start_unix_seconds * 1_000.0) as u64;
+        let mut state = State {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            unix_ms,
+            uptime_seconds: unix_ms.saturating_sub(start_unix_ms) as f64 / 1_000.0,
+            status: status.to_owned(),
+            reasons,
+            warnings,
+            draining: self.draining.load(Ordering::Relaxed),
+            listening: self.listening.to_vec(),
+            jobs: self.jobs.states(),
+            process: ProcessNow {
+                pid: std::process::id(),
+                resident_bytes: process.resident_bytes,
+                open_fds: process.open_fds,
+                threads: process.threads,
+                cpu_seconds: process.cpu_seconds,
+                start_unix_ms,
+            },
+            ..State::default()
+        };
+        state.put_figures(figures, &self.mailboxes_now());
+        state.put_journal(journal.as_ref());
+        for (name, port) in self.redelivery.iter() {
+            if let Some(destination) = state.destinations.get_mut(*name) {
+                destination.can_retry = true;
+                destination.replay_refused = port.replay_refused.map(str::to_owned);
+            }
+        }
+        state.problems = problems(&state, &before);
+        state
+    }
+
+    fn mailboxes_now(&self) -> BTreeMap<String, Mailbox> {
+        let mut mailboxes: BTreeMap<String, Mailbox> = BTreeMap::new();
+        for mailbox in self.mailboxes.iter() {
+            let (depth, bound) = (mailbox.depth_and_bound)();
+            mailboxes.insert(mailbox.meter.name().to_owned(), Mailbox { depth, bound });
+        }
+        mailboxes
+    }
+
+    /// Takes a sample every now and then, for as long as the server runs.
+    pub async fn keep_history(self) {
+        loop {
+            {
+                let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+                history.add(Instant::now(), || self.metrics.figures());
+            }
+            tokio::time::sleep(INTERVAL + Duration::from_millis(10)).await;
+        }
+    }
+
     /// The journal's state, the lag without what is held; sets the lag gauges on the way.
     async fn journal_state(&self) -> Option<JournalState> {
         let held = |name: &str| self.destinations.get(name).map_or(0, DestinationMeter::held);
@@ -153,5 +245,19 @@ impl View {
             }
         }
         Some(state)
+    }
+
+    /// The journal's state, or why it cannot be told.
+    pub async fn journal(&self) -> Result<JournalState, Refusal> {
+        self.journal_state().await.ok_or_else(|| Refusal::unavailable("the journal does not answer"))
+    }
+
+    pub async fn streams(&self) -> Result<Vec<StreamState>, Refusal> {
+        Ok(self.journal().await?.streams)
+    }
+
+    pub async fn stream(&self, stream: Stream) -> Result<StreamState, Refusal> {
+        let found = self.streams().await?.into_iter().find(|of| of.stream == stream);
+        found.ok_or_else(|| Refusal::unavailable("the journal is being opened"))
     }
 }

@@ -11,11 +11,12 @@ use butler_sos_actors::csv_sink::CsvFile;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget};
 use butler_sos_actors::influx_sink::{AuditEventLines, Influx, UserEventLines};
 use butler_sos_actors::json_sink::{JsonConfig, JsonFiles};
-use butler_sos_actors::message::{Appetite, Consumer, Stream};
+use butler_sos_actors::message::{Appetite, Consumer, Redeliver, Stream};
 use butler_sos_actors::metric::ActorMeter;
 use butler_sos_actors::mqtt_sink::Mqtt;
 use butler_sos_actors::new_relic_client::EVENTS_MAX;
 use butler_sos_actors::new_relic_sink::{self, NewRelic};
+use butler_sos_actors::outlet::Outlet;
 use butler_sos_actors::parquet_sink::{ParquetConfig, ParquetFiles};
 use butler_sos_actors::qvd_sink::{QvdConfig, QvdFiles};
 use butler_sos_actors::sink::{Destination, Sink, SinkConfig};
@@ -33,10 +34,15 @@ use crate::config::butler::audit_events::DestinationKind;
 pub struct Planned {
     pub consumer: Consumer,
     pub appetite: Appetite,
+    /// Why events must not be replayed to it.
+    pub replay_refused: Option<&'static str>,
     start: Start,
 }
 
-type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig)>;
+type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig) -> Outlet<Redeliver>>;
+
+/// Orders to deliver once more that may wait for one sink.
+const REDELIVERIES_MAX: u32 = 16;
 
 impl Planned {
     fn new<D: Destination>(
@@ -46,13 +52,20 @@ impl Planned {
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
         let start: Start = Box::new(move |supervision, arbiter, meter, config| {
-            supervision.start(arbiter, meter, move || Sink::new(config, make));
+            let sink = supervision.start(arbiter, meter, move || Sink::new(config, make));
+            Outlet::new(sink, REDELIVERIES_MAX)
         });
-        Self { consumer: Consumer { stream, name }, appetite, start }
+        Self { consumer: Consumer { stream, name }, appetite, replay_refused: D::REPLAY_REFUSED, start }
     }
 
-    pub fn start(self, supervision: &Supervision, arbiter: &ArbiterHandle, config: SinkConfig) {
-        (self.start)(supervision, arbiter, config.actor.clone(), config);
+    /// Starts it; answers where orders to deliver once more lead.
+    pub fn start(
+        self,
+        supervision: &Supervision,
+        arbiter: &ArbiterHandle,
+        config: SinkConfig,
+    ) -> Outlet<Redeliver> {
+        (self.start)(supervision, arbiter, config.actor.clone(), config)
     }
 }
 

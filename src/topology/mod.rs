@@ -48,8 +48,13 @@ use self::screenshots::Downloads;
 use self::settings::bound;
 use crate::config::{Config, Listener, Loaded, Service};
 use crate::exit;
+use crate::operations::access::Access;
+use crate::operations::jobs::RedeliveryPort;
+use crate::operations::journal_reader::JournalReader;
+use crate::operations::live::Live;
 use crate::operations::process::ProcessView;
-use crate::operations::server::{Access, serve};
+use crate::operations::server::serve;
+use crate::operations::state::Listening;
 use crate::operations::view::{MailboxGauge, View};
 
 /// Why the server cannot start.
@@ -154,8 +159,10 @@ impl Topology {
             to_commit: Outlet::new(journal.clone(), room),
             to_dead_letters,
         };
+        let mut redelivery = BTreeMap::new();
         for planned in planned {
             let consumer = planned.consumer;
+            let replay_refused = planned.replay_refused;
             let meter = metrics.destination(consumer.name);
             meters.insert(consumer.name, meter.clone());
             let sink = SinkConfig {
@@ -167,7 +174,9 @@ impl Topology {
                 meter,
                 log: log.clone(),
             };
-            planned.start(&supervision, &threads.add(), sink);
+            let to_sink = planned.start(&supervision, &threads.add(), sink);
+            redelivery
+                .insert(consumer.name, RedeliveryPort { stream: consumer.stream, to_sink, replay_refused });
             info!(log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());
         }
 
@@ -196,6 +205,7 @@ impl Topology {
         // The intake.
         let mut intakes = Vec::new();
         let mut to_parser = None;
+        let mut addresses = Vec::new();
         if let Some(port) = udp {
             let parser_meter = metrics.actor("user_parser");
             let intake = metrics.intake("user_events");
@@ -227,6 +237,7 @@ impl Topology {
             let ingestor = supervision.start(&intake_thread, meter, move || ingestor);
             intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
             listening(&log, "user-events", address);
+            addresses.push(("user-events", address));
         }
         let mut to_show = Vec::new();
         for (listener, socket, address) in listeners {
@@ -236,14 +247,34 @@ impl Topology {
                     api.start(&supervision, &threads.add(), socket, &recent_audits, &mut mailboxes)?;
                 intakes.push(to_audit);
                 listening(&log, "audit-events", address);
+                addresses.push(("audit-events", address));
             } else {
-                to_show.push((listener, socket, address));
+                let (name, access) = access(config, &listener, address);
+                addresses.push((name, address));
+                to_show.push((listener.path, socket, address, name, access));
             }
         }
 
+        let operations = &config.pipeline.operations;
         let view = View {
             metrics: metrics.clone(),
             to_journal_state: Outlet::new(journal.clone(), room),
+            to_offset_at: Outlet::new(journal.clone(), room),
+            to_dead_letters: outlets.to_dead_letters.clone(),
+            reader: JournalReader {
+                to_next: Outlet::new(journal.clone(), room),
+                scan_records_max: operations.scan_records_max,
+            },
+            redelivery: Arc::new(redelivery),
+            jobs: Arc::default(),
+            live: Arc::new(Live::new(operations.live_listeners_max)),
+            history: Arc::default(),
+            listening: Arc::new(addresses.iter().map(Listening::from).collect()),
+            dead_letters: settings::dead_letters(config).directory,
+            quarantine: settings::quarantine(config).directory,
+            storage: screenshots::storage(config),
+            settings: Arc::new(loaded.shown()),
+            log: log.clone(),
             mailboxes: Arc::new(mailboxes),
             destinations: Arc::new(meters),
             draining: Arc::clone(&draining),
@@ -252,10 +283,10 @@ impl Topology {
             #[cfg(feature = "test-panics")]
             switches: supervision.switches.clone(),
         };
-        for (listener, socket, address) in to_show {
-            let (name, access) = access(config, &listener, address);
-            let server = serve(socket, view.clone(), access)
-                .map_err(|error| StartError::unavailable(listener.path, error))?;
+        actix_rt::spawn(view.clone().keep_history());
+        for (path, socket, address, name, access) in to_show {
+            let server = serve(socket, view.clone(), access, operations.connections_max)
+                .map_err(|error| StartError::unavailable(path, error))?;
             actix_rt::spawn(server);
             listening(&log, name, address);
         }
@@ -415,8 +446,8 @@ fn access(config: &Config, listener: &Listener, address: SocketAddr) -> (&'stati
     match listener.serves.as_slice() {
         [Service::Metrics] => ("metrics", Access::only("/metrics")),
         [Service::Health] => ("health", Access::only("/health")),
-        [Service::Configuration] => ("configuration", Access::configuration(address, token)),
-        _ => ("operations", Access::operations(address, token)),
+        [Service::Configuration] => ("configuration", Access::configuration(address, &listener.host, token)),
+        _ => ("operations", Access::operations(address, &listener.host, token)),
     }
 }
 

@@ -27,6 +27,7 @@ use super::settings::{bound, qlik_tls, size, static_hosts};
 use super::{MailboxGauge, StartError};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
+use crate::operations::screenshots::Storage;
 
 /// How long a download may hold the lead for its user while others wait for its session.
 const LEAD_MAX: Duration = Duration::from_secs(60);
@@ -141,6 +142,16 @@ pub fn start(
     mailboxes.push(MailboxGauge::new(actor, to_finish.clone()));
 
     Ok(Downloads { to_finish, to_end_sessions: Outlet::new(cache_address, 1), meter, mailboxes })
+}
+
+/// Where stored images are.
+pub fn storage(config: &Config) -> Storage {
+    // Those that are switched off by now still hold what was stored before.
+    let targets = &config.butler_sos.audit_events.destination.screenshots.storage_targets;
+    Storage {
+        directories: targets.iter().map(|target| PathBuf::from(&target.directory)).collect(),
+        bytes_max: config.pipeline.screenshots.bytes_max,
+    }
 }
 
 fn directories(section: &Screenshots) -> Vec<PathBuf> {

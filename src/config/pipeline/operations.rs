@@ -39,5 +39,11 @@ section! {
         "port" => port: u16 = listen_port(9842);
         /// The token that the dashboard and the commands send; empty: none is asked for.
         "token" => token: Secret = secret();
+        /// Connections to it at a time; more wait.
+        "connectionsMax" => connections_max: usize = int(256, 8..=100_000);
+        /// Dashboards and `tail` commands that may listen at a time; one more is told so.
+        "liveListenersMax" => live_listeners_max: usize = int(32, 1..=10_000);
+        /// Records that one look for the newest events reads at most.
+        "scanRecordsMax" => scan_records_max: u64 = int(20_000, 100..=10_000_000);
     }
 }

@@ -1,0 +1,168 @@
+//! The figures as values, for people and programs that want more than a scrape.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ActorMeter, DestinationMeter, DestinationState, IntakeLabel, IntakeMeter, Metrics};
+
+/// Every count at one moment, by the owner's one name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    pub actors: BTreeMap<String, ActorFigures>,
+    pub intakes: BTreeMap<String, IntakeFigures>,
+    pub destinations: BTreeMap<String, DestinationFigures>,
+    pub syncs: SyncFigures,
+    /// Appends that the journal refused, and syncs that failed.
+    pub append_errors: u64,
+}
+
+/// What one actor counted. Reasons are the short stable words of the metric's label.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActorFigures {
+    pub received: u64,
+    pub sent: u64,
+    pub restarts: u64,
+    pub rejected: BTreeMap<String, u64>,
+}
+
+/// Where every event that an intake was given went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntakeFigures {
+    pub received: u64,
+    pub stored: u64,
+    pub dropped_by_kernel: u64,
+    pub rejected: BTreeMap<String, u64>,
+    pub shed: BTreeMap<String, u64>,
+    /// Kept, but with something that an administrator may want to know.
+    pub remarks: BTreeMap<String, u64>,
+}
+
+/// What one destination counted since the start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationFigures {
+    /// The last delivery succeeded.
+    pub up: bool,
+    pub delivered_events: u64,
+    pub delivered_batches: u64,
+    pub delivered_bytes: u64,
+    /// By a retry or a replay.
+    pub redelivered_events: u64,
+    pub dead_lettered: u64,
+    /// Removed or damaged before delivery.
+    pub missed: u64,
+    /// Failed, told of, and tried again later; they do not count as waiting.
+    pub deferred: u64,
+    /// Failed deliveries by class.
+    pub errors: BTreeMap<String, u64>,
+    pub last_error: Option<String>,
+    pub last_error_unix_ms: Option<u64>,
+}
+
+/// Syncs of the journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncFigures {
+    pub count: u64,
+    pub seconds_total: f64,
+    pub seconds_last: f64,
+}
+
+impl Metrics {
+    /// All counts as they are now; each is exact, together they are not of one instant.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let owners = self.owners();
+        let states = self.destination_states();
+        Figures {
+            actors: owners.actors.iter().map(|(name, meter)| ((*name).to_owned(), meter.figures())).collect(),
+            intakes: owners
+                .intakes
+                .iter()
+                .map(|(name, meter)| ((*name).to_owned(), meter.figures()))
+                .collect(),
+            destinations: owners
+                .destinations
+                .iter()
+                .map(|(name, meter)| {
+                    ((*name).to_owned(), meter.figures(states.get(name).cloned().unwrap_or_default()))
+                })
+                .collect(),
+            syncs: self.stream.syncs.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            append_errors: self.stream.append_errors.get(),
+        }
+    }
+}
+
+impl ActorMeter {
+    fn figures(&self) -> ActorFigures {
+        ActorFigures {
+            received: self.received.get(),
+            sent: self.sent.get(),
+            restarts: self.restarts.get(),
+            rejected: self.rejected.of(self.name),
+        }
+    }
+}
+
+impl IntakeMeter {
+    fn figures(&self) -> IntakeFigures {
+        IntakeFigures {
+            received: self.received.get(),
+            stored: self.stored.get(),
+            dropped_by_kernel: self.kernel.get(&IntakeLabel { intake: self.name }).map_or(0, |of| of.get()),
+            rejected: self.rejected.of(self.name),
+            shed: self.shed.of(self.name),
+            remarks: self.remarks.of(self.name),
+        }
+    }
+}
+
+impl DestinationMeter {
+    fn figures(&self, state: DestinationState) -> DestinationFigures {
+        DestinationFigures {
+            up: state.up,
+            delivered_events: self.delivered.get(),
+            delivered_batches: self.batches.get(),
+            delivered_bytes: self.bytes.get(),
+            redelivered_events: self.redelivered.get(),
+            dead_lettered: self.dead_lettered.get(),
+            missed: self.missed.get(),
+            deferred: u64::try_from(self.deferred.get()).unwrap_or(0),
+            errors: self.errors.of(self.name),
+            last_error: state.last_error,
+            last_error_unix_ms: state.last_error_unix_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_owner_has_its_figures_and_no_other_s() {
+        let metrics = Metrics::new();
+        let intake = metrics.intake("user_events");
+        intake.received.inc_by(7);
+        intake.shed("queue_full").inc_by(2);
+        metrics.intake("user_event").shed("queue_full").inc_by(5);
+        let meter = metrics.destination("influx_sink");
+        meter.failed("http-503", "busy", 9);
+        meter.failed("http-503", "busy", 10);
+        metrics.actor("journal").rejected("damaged", 3);
+        let figures = metrics.figures();
+        assert_eq!(figures.intakes["user_events"].received, 7);
+        assert_eq!(figures.intakes["user_events"].shed, BTreeMap::from([("queue_full".to_owned(), 2)]));
+        let influx = &figures.destinations["influx_sink"];
+        assert_eq!((influx.up, influx.errors["http-503"]), (false, 2));
+        assert_eq!((influx.last_error.as_deref(), influx.last_error_unix_ms), (Some("busy"), Some(10)));
+        assert_eq!(figures.actors["journal"].rejected["damaged"], 3);
+        assert!(metrics.expose().contains("butler_sos_delivery_errors_total"));
+    }
+}

@@ -1,0 +1,433 @@
+//! From figures to what is wrong, and what a tired administrator can do about it.
+//!
+//! One list, for the dashboard and for `butler-sos status`. Pure: it compares the state with the figures of a while
+//! ago, so that what has passed does not stay red.
+//!
+//! | symptom | told when |
+//! |---|---|
+//! | `journal-silent`, `journal-refuses`, `journal-filling` | it does not answer; takes no events; holds nine tenths of its bound |
+//! | `destination-down` | the last delivery failed; advice by the error's class |
+//! | `lag-growing` | events wait for longer than a minute although deliveries succeed |
+//! | `shed`, `kernel-drops`, `rejected` | in the last five minutes |
+//! | `dead-letters`, `missed`, `restarts` | in the last five minutes |
+//! | `mailbox-full` | four fifths of a bound are in use |
+//! | `stopping` | the server has been told to stop |
+
+use butler_sos_actors::metric::Figures;
+use serde::{Deserialize, Serialize};
+
+use super::state::{DestinationStateNow, State};
+
+/// Something that is wrong at present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    pub severity: Severity,
+    /// A short stable word; see the table at the head of this module.
+    pub symptom: String,
+    /// The intake, actor, stream or destination that it is about.
+    pub place: String,
+    pub what: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// The worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Events are lost, or none can be taken.
+    Error,
+    /// Events are safe but wait, or somebody should look.
+    Warning,
+    Notice,
+}
+
+/// Waiting for longer than this is remarkable while deliveries succeed.
+const LAG_SECONDS: f64 = 60.0;
+
+/// What is wrong now, compared with the figures of [`super::history::WINDOW`] ago.
+#[must_use]
+pub fn problems(state: &State, before: &Figures) -> Vec<Problem> {
+    let mut found = Vec::new();
+    of_journal(state, &mut found);
+    of_intakes(state, before, &mut found);
+    for (name, destination) in &state.destinations {
+        of_destination(name, destination, before, &mut found);
+    }
+    of_actors(state, before, &mut found);
+    if state.draining {
+        let what = "The server has been told to stop and takes no more events.";
+        found.push(problem(Severity::Notice, "stopping", "server", what, "Destinations catch up for Pipeline.drainSeconds; what they do not get waits in the journal for the next start."));
+    }
+    found.sort_by_key(|problem| problem.severity);
+    found
+}
+
+fn problem(
+    severity: Severity,
+    symptom: &str,
+    place: &str,
+    what: impl Into<String>,
+    advice: impl Into<String>,
+) -> Problem {
+    Problem {
+        severity,
+        symptom: symptom.to_owned(),
+        place: place.to_owned(),
+        what: what.into(),
+        advice: advice.into(),
+    }
+}
+
+fn of_journal(state: &State, found: &mut Vec<Problem>) {
+    let journal = &state.journal;
+    if !journal.answers {
+        found.push(problem(
+            Severity::Error, "journal-silent", "journal",
+            "The journal does not answer, so no event can be stored.",
+            "Its disk may hang: look at the kernel's log (dmesg) and at the disk's latency (iostat). The log of the server tells more.",
+        ));
+    }
+    if let Some(trouble) = &journal.append_trouble {
+        found.push(problem(
+            Severity::Error, "journal-refuses", "journal",
+            format!("The journal takes no events: {trouble}."),
+            "Make room on the disk of Pipeline.journal.directory, or raise Pipeline.journal.bytesMax, or bring back the destination that is behind. It goes on by itself, without a restart.",
+        ));
+    }
+    for (name, stream) in &journal.streams {
+        let percent = stream.bytes.saturating_mul(100) / stream.bytes_max.max(1);
+        // Nobody waits for most of it as long as nobody is behind: it makes room by itself.
+        let is_behind =
+            state.destinations.values().any(|of| of.stream == *name && of.lag_seconds > LAG_SECONDS);
+        if percent >= 90 && is_behind && journal.append_trouble.is_none() {
+            found.push(problem(
+                Severity::Warning, "journal-filling", name,
+                format!("The stream {name} holds {percent} % of what it may."),
+                "A destination is behind and its events fill the journal. Bring it back, or raise Pipeline.journal.bytesMax. When it is full, Pipeline.journal.onFull decides what happens.",
+            ));
+        }
+    }
+}
+
+fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
+    for (name, intake) in &state.intakes {
+        let earlier = before.intakes.get(name).cloned().unwrap_or_default();
+        let dropped = intake.dropped_by_kernel.saturating_sub(earlier.dropped_by_kernel);
+        if dropped > 0 {
+            found.push(problem(
+                Severity::Error, "kernel-drops", name,
+                format!("The kernel dropped {dropped} datagrams in the last five minutes, before the server could read them."),
+                "Raise Pipeline.udp.receiveBufferBytes, and the kernel's limit with it: sysctl -w net.core.rmem_max=33554432. If it goes on, the machine is too busy.",
+            ));
+        }
+        for (reason, count) in &intake.shed {
+            let more = count - earlier.shed.get(reason).copied().unwrap_or(0).min(*count);
+            if more > 0 && reason != "draining" {
+                found.push(problem(
+                    Severity::Error,
+                    "shed",
+                    name,
+                    format!("{more} events were dropped in the last five minutes ({reason})."),
+                    shed_advice(reason),
+                ));
+            }
+        }
+        for (reason, count) in &intake.rejected {
+            let more = count - earlier.rejected.get(reason).copied().unwrap_or(0).min(*count);
+            if more > 0 && !matches!(reason.as_str(), "excluded_user" | "duplicate") {
+                found.push(problem(
+                    Severity::Notice,
+                    "rejected",
+                    name,
+                    format!("{more} were refused in the last five minutes ({reason})."),
+                    rejected_advice(reason),
+                ));
+            }
+        }
+    }
+}
+
+fn shed_advice(reason: &str) -> &'static str {
+    match reason {
+        "queue_full" => {
+            "Events come faster than they are stored. Raise messageQueue.maxSize for bursts; if it goes on, look whether the journal's disk is slow (its sync times are on this page)."
+        }
+        "journal_full" => {
+            "The journal is full because a destination is behind. Bring that destination back, or raise Pipeline.journal.bytesMax."
+        }
+        "journal_disk" => {
+            "The journal's disk refuses to write. Look at free space, at mount options and at the kernel's log."
+        }
+        "actor_panic" => {
+            "A part of the server failed while it held them and was restarted. Please report it with the log around that time."
+        }
+        _ => "The log of the server tells more.",
+    }
+}
+
+fn rejected_advice(reason: &str) -> &'static str {
+    match reason {
+        "source" => {
+            "They came from an address that is not in userEvents.udpServerConfig.allowedSources. If it is one of yours, add it."
+        }
+        "size" | "too_large" => {
+            "They are longer than allowed: maxMessageSize for user events, Pipeline.audit.bodyBytesMax for audit events."
+        }
+        "rate_limit" | "queue_rate_limit" => {
+            "More came than the configured rate limit allows. Raise it if they are legitimate."
+        }
+        "unauthorized" => {
+            "Whoever sends audit events has a missing or wrong token: it must be auditEvents.apiToken."
+        }
+        "unknown-type" | "incomplete" | "empty-host" | "empty-command" => {
+            "They are no user events of a Qlik Sense proxy. Compare the log appender's conversionPattern with conf/log4net; the first bytes are under Rejected datagrams."
+        }
+        "quarantine_full" => {
+            "They could not even be kept: the quarantine's queue was full or its disk refuses."
+        }
+        "damaged" => "Records of the journal were not readable; the log says which.",
+        _ => "What was refused, and why, is told to the sender and in the log.",
+    }
+}
+
+fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found: &mut Vec<Problem>) {
+    let now = &of.figures;
+    let earlier = before.destinations.get(name).cloned().unwrap_or_default();
+    if !now.up {
+        let words = now.last_error.as_deref().unwrap_or("no answer yet");
+        let class = class_of(words, now.errors.keys());
+        found.push(problem(
+            Severity::Error,
+            "destination-down",
+            name,
+            format!("{name} does not take events ({words}). {} wait safely in the journal.", of.lag_events),
+            format!("{} It is tried again all the time and goes on by itself.", down_advice(class)),
+        ));
+    } else if of.lag_seconds > LAG_SECONDS && of.lag_events > 0 {
+        found.push(problem(
+            Severity::Warning, "lag-growing", name,
+            format!("{} events wait for {name}, the oldest for {:.0} s, although it takes some.", of.lag_events, of.lag_seconds),
+            "It is catching up, or it is slower than events come in. Watch whether the number falls; if it grows, look at the load of the far side and at its batch size.",
+        ));
+    }
+    let letters = now.dead_lettered.saturating_sub(earlier.dead_lettered);
+    if letters > 0 {
+        found.push(problem(
+            Severity::Warning, "dead-letters", name,
+            format!("{name} refused {letters} events in the last five minutes; they are kept as dead letters."),
+            "Read the reasons under Dead letters. When the cause is mended (a field's type in InfluxDB, for instance), retry them there; else drop them.",
+        ));
+    }
+    let missed = now.missed.saturating_sub(earlier.missed);
+    if missed > 0 {
+        found.push(problem(
+            Severity::Error, "missed", name,
+            format!("{missed} events left the journal before {name} had them."),
+            "The journal was full or damaged. Raise Pipeline.journal.bytesMax so that it outlasts an outage; the log says which offsets are gone.",
+        ));
+    }
+}
+
+/// Errors are counted by class, but the last one is told in words that begin with it in no fixed way; the class that
+/// stands in the words wins, or the only one there is.
+fn class_of<'a>(words: &str, classes: impl Iterator<Item = &'a String>) -> &'a str {
+    let classes: Vec<&String> = classes.collect();
+    let in_words =
+        |class: &&&String| class.strip_prefix("http-").is_some_and(|status| words.contains(status));
+    match (classes.iter().find(in_words), classes.as_slice()) {
+        (Some(class), _) => class,
+        (None, [only]) => only,
+        (None, _) if words.contains("refused") || words.contains("connect") => "connect",
+        (None, _) if words.contains("imed out") || words.contains("timeout") => "timeout",
+        _ => "",
+    }
+}
+
+fn down_advice(class: &str) -> &'static str {
+    match class {
+        "connect" | "disconnected" | "dns" => {
+            "Is it running, and are host and port right? Try them from this machine (curl, or mosquitto_pub); look at firewalls between."
+        }
+        "timeout" => {
+            "It does not answer in time. Look at its load and disk; a longer timeout helps only when it is slow for good reason."
+        }
+        "tls" => {
+            "The TLS handshake fails. Compare the CA file and the name in its certificate with the configuration."
+        }
+        "auth" | "http-401" | "http-403" => {
+            "It does not accept our credentials. Compare token, user and password with what it expects, and their rights to write."
+        }
+        "http-404" => "The database, bucket or organisation is not there. Create it, or correct its name.",
+        "http-413" => {
+            "It finds requests too large; they shrink by themselves. Raise its limit, or lower maxBatchSize."
+        }
+        "http-429" => "It asks us to slow down. Raise its limits, or let it catch up.",
+        "http-500" | "http-502" | "http-503" | "http-504" => "It has trouble of its own. Its log tells more.",
+        "disk" => {
+            "The disk refuses to write. Look at free space, at the directory's rights and owner, and at mount options."
+        }
+        "config" | "administration" | "qos" => {
+            "A setting does not fit the far side. The words above say which; `butler-sos check` tells more."
+        }
+        "broker" | "mqtt" => {
+            "The broker ended or refused the connection. Its log tells why: often a client id that is used twice, or an ACL."
+        }
+        _ => "The words above are the far side's own; the log of the server tells more.",
+    }
+}
+
+fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
+    for (name, actor) in &state.actors {
+        let earlier = before.actors.get(name).map_or(0, |of| of.restarts);
+        let restarts = actor.figures.restarts.saturating_sub(earlier);
+        if restarts > 0 {
+            found.push(problem(
+                Severity::Warning, "restarts", name,
+                format!("{name} failed and was restarted {restarts} times in the last five minutes. Nothing that was stored is lost."),
+                "Please report it with the log lines \"actor panicked\". Too many restarts end the process with status 70, so that the service manager starts it anew.",
+            ));
+        }
+        if let Some(mailbox) = actor.mailbox
+            && u64::from(mailbox.depth) * 5 >= u64::from(mailbox.bound) * 4
+            && mailbox.bound > 4
+        {
+            found.push(problem(
+                Severity::Warning,
+                "mailbox-full",
+                name,
+                format!("{name} has {} of at most {} pieces of work waiting.", mailbox.depth, mailbox.bound),
+                "It cannot keep up at the moment. A burst passes; if it stays, this part is the bottleneck.",
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use butler_sos_actors::metric::{ActorFigures, DestinationFigures, IntakeFigures};
+
+    use super::*;
+    use crate::operations::state::{ActorState, JournalNow, Mailbox, StreamNow};
+
+    fn well() -> State {
+        let destination = DestinationStateNow {
+            stream: "user-events".into(),
+            figures: DestinationFigures { up: true, ..DestinationFigures::default() },
+            ..DestinationStateNow::default()
+        };
+        State {
+            journal: JournalNow { answers: true, ..JournalNow::default() },
+            destinations: BTreeMap::from([("influx_sink".to_owned(), destination)]),
+            intakes: BTreeMap::from([("user_events".to_owned(), IntakeFigures::default())]),
+            actors: BTreeMap::from([("journal".to_owned(), ActorState::default())]),
+            ..State::default()
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut State), expect: &[(&str, &str, &str)]) {
+        let mut state = well();
+        change(&mut state);
+        let problems = problems(&state, &Figures::default());
+        let got: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                let words: Vec<&str> = problem.advice.split(' ').take(3).collect();
+                (problem.symptom.as_str(), problem.place.as_str(), words.join(" "))
+            })
+            .collect();
+        let expect: Vec<_> = expect.iter().map(|(a, b, c)| (*a, *b, (*c).to_owned())).collect();
+        assert_eq!(got, expect);
+    }
+
+    fn influx(state: &mut State) -> &mut DestinationStateNow {
+        state.destinations.get_mut("influx_sink").expect("it is there")
+    }
+
+    fn down(state: &mut State, class: &str, words: &str) {
+        let figures = &mut influx(state).figures;
+        figures.up = false;
+        figures.errors.insert(class.to_owned(), 1);
+        figures.last_error = Some(words.to_owned());
+    }
+
+    #[test]
+    fn from_symptom_to_advice() {
+        check(|_| {}, &[]);
+        check(|s| s.journal.answers = false, &[("journal-silent", "journal", "Its disk may")]);
+        check(
+            |s| s.journal.append_trouble = Some("no space".into()),
+            &[("journal-refuses", "journal", "Make room on")],
+        );
+        check(
+            |s| down(s, "connect", "no answer from InfluxDB: refused"),
+            &[("destination-down", "influx_sink", "Is it running,")],
+        );
+        check(|s| down(s, "http-401", "401: who?"), &[("destination-down", "influx_sink", "It does not")]);
+        check(
+            |s| down(s, "disk", "writing /x: full"),
+            &[("destination-down", "influx_sink", "The disk refuses")],
+        );
+        check(
+            |s| (influx(s).lag_events, influx(s).lag_seconds) = (10, 61.0),
+            &[("lag-growing", "influx_sink", "It is catching")],
+        );
+        check(
+            |s| influx(s).figures.dead_lettered = 3,
+            &[("dead-letters", "influx_sink", "Read the reasons")],
+        );
+        check(|s| influx(s).figures.missed = 3, &[("missed", "influx_sink", "The journal was")]);
+        check(
+            |s| {
+                let intake = s.intakes.get_mut("user_events").expect("it is there");
+                intake.dropped_by_kernel = 7;
+                intake.shed.insert("queue_full".into(), 2);
+                intake.rejected.insert("source".into(), 2);
+                intake.rejected.insert("excluded_user".into(), 2);
+            },
+            &[
+                ("kernel-drops", "user_events", "Raise Pipeline.udp.receiveBufferBytes, and"),
+                ("shed", "user_events", "Events come faster"),
+                ("rejected", "user_events", "They came from"),
+            ],
+        );
+        check(
+            |s| {
+                let actor = s.actors.get_mut("journal").expect("it is there");
+                actor.figures.restarts = 1;
+                actor.mailbox = Some(Mailbox { depth: 80, bound: 100 });
+            },
+            &[("restarts", "journal", "Please report it"), ("mailbox-full", "journal", "It cannot keep")],
+        );
+        check(
+            |s| {
+                let full = StreamNow { bytes: 95, bytes_max: 100, ..StreamNow::default() };
+                s.journal.streams.insert("user-events".into(), full);
+                (influx(s).lag_events, influx(s).lag_seconds) = (1, 90.0);
+            },
+            &[
+                ("journal-filling", "user-events", "A destination is"),
+                ("lag-growing", "influx_sink", "It is catching"),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_has_passed_is_not_told() {
+        let mut state = well();
+        influx(&mut state).figures.dead_lettered = 3;
+        state.actors.insert(
+            "journal".into(),
+            ActorState { figures: ActorFigures { restarts: 2, ..ActorFigures::default() }, mailbox: None },
+        );
+        let before = Figures {
+            destinations: BTreeMap::from([("influx_sink".to_owned(), influx(&mut state).figures.clone())]),
+            actors: BTreeMap::from([("journal".to_owned(), state.actors["journal"].figures.clone())]),
+            ..Figures::default()
+        };
+        assert_eq!(problems(&state, &before), []);
+    }
+}

@@ -1,0 +1,71 @@
+//! Answers in JSON, and what a refusal looks like: `{"error": "…"}`.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why something is not answered, in words for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub words: String,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, words: impl Into<String>) -> Self {
+        Self { status, words: words.into() }
+    }
+
+    pub fn bad_request(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, words)
+    }
+
+    pub fn not_found(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, words)
+    }
+
+    pub fn conflict(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, words)
+    }
+
+    pub fn unavailable(words: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, words)
+    }
+
+    /// A disk that could not be read; the words are the system's.
+    pub fn disk(error: &std::io::Error) -> Self {
+        Self::unavailable(format!("cannot be read from disk: {error}"))
+    }
+
+    pub fn response(&self) -> HttpResponse {
+        with_status(self.status, &serde_json::json!({ "error": self.words }))
+    }
+}
+
+pub type Answer = Result<HttpResponse, Refusal>;
+
+pub fn json(value: &impl Serialize) -> HttpResponse {
+    with_status(StatusCode::OK, value)
+}
+
+pub fn with_status(status: StatusCode, value: &impl Serialize) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .json(value)
+}
+
+/// The query string as its type; an unknown or unreadable parameter is told.
+pub fn query<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
+    actix_web::web::Query::<T>::from_query(text)
+        .map(actix_web::web::Query::into_inner)
+        .map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+/// A request's body as its type.
+pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
+}

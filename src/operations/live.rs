@@ -1,0 +1,101 @@
+//! The state each second, for everybody who listens: built once for all of them, and not at all for nobody.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use futures_util::Stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::Refusal;
+use super::sse;
+use super::view::View;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The listeners, and what they were last told.
+pub struct Live {
+    /// Places for listeners, of this and of the tails (`Pipeline.operations.liveListenersMax`).
+    places: Arc<Semaphore>,
+    last: watch::Sender<Bytes>,
+    runs: Mutex<bool>,
+}
+
+/// A listener's place, free again when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Live {
+    #[must_use]
+    pub fn new(listeners_max: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(listeners_max)),
+            last: watch::Sender::new(Bytes::new()),
+            runs: Mutex::new(false),
+        }
+    }
+
+    /// # Errors
+    /// When all places are taken.
+    pub fn place(&self) -> Result<Place, Refusal> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => Ok(Place { _permit: permit }),
+            Err(_) => {
+                Err(Refusal::unavailable("too many listen already (Pipeline.operations.liveListenersMax)"))
+            }
+        }
+    }
+}
+
+/// Events for one more listener.
+///
+/// # Errors
+/// When all places are taken.
+pub fn events(view: &View) -> Result<impl Stream<Item = Bytes> + 'static, Refusal> {
+    let place = view.live.place()?;
+    let mut listener = view.live.last.subscribe();
+    let starts =
+        !std::mem::replace(&mut *view.live.runs.lock().unwrap_or_else(PoisonError::into_inner), true);
+    if starts {
+        // What stands there is from the last time that somebody listened.
+        listener.mark_unchanged();
+        actix_rt::spawn(tell(view.clone()));
+    } else {
+        listener.mark_changed();
+    }
+    Ok(futures_util::stream::unfold((listener, place), |(mut listener, place)| async move {
+        loop {
+            match tokio::time::timeout(sse::HEARTBEAT, listener.changed()).await {
+                // The sender lives as long as the view.
+                Ok(Err(_)) => return None,
+                Ok(Ok(())) => {
+                    let bytes = listener.borrow_and_update().clone();
+                    if !bytes.is_empty() {
+                        return Some((bytes, (listener, place)));
+                    }
+                }
+                Err(_) => return Some((sse::heartbeat(), (listener, place))),
+            }
+        }
+    }))
+}
+
+async fn tell(view: View) {
+    let mut next = Instant::now();
+    loop {
+        {
+            let mut runs = view.live.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            if view.live.last.receiver_count() == 0 {
+                *runs = false;
+                return;
+            }
+        }
+        let state = view.state().await;
+        view.live.last.send_replace(sse::event("state", None, &state));
+        next = (next + INTERVAL).max(Instant::now());
+        sleep_until(next).await;
+    }
+}

@@ -1,0 +1,165 @@
+//! Everything about the running server at one moment: the answer of `/api/state`, the event `state` of `/api/live`.
+//!
+//! Counts are since the start of the process; two answers and their `unixMs` give rates. Names are the actors' own,
+//! as in the metrics. Times are Unix milliseconds, durations seconds, sizes bytes; offsets count a stream's records.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use butler_sos_actors::message::JournalState;
+use butler_sos_actors::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
+use serde::{Deserialize, Serialize};
+
+use super::advice::Problem;
+use super::jobs::JobState;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub version: String,
+    pub unix_ms: u64,
+    pub uptime_seconds: f64,
+    /// `ok`, `degraded` (events wait) or `not ready` (none can be taken); as `/ready`.
+    pub status: String,
+    pub reasons: Vec<String>,
+    pub warnings: Vec<String>,
+    pub draining: bool,
+    /// What is wrong at present and what to do about it, the worst first.
+    pub problems: Vec<Problem>,
+    pub listening: Vec<Listening>,
+    pub intakes: BTreeMap<String, IntakeFigures>,
+    pub actors: BTreeMap<String, ActorState>,
+    pub destinations: BTreeMap<String, DestinationStateNow>,
+    pub journal: JournalNow,
+    /// Retries and replays: those under way, and each destination's last one.
+    pub jobs: Vec<JobState>,
+    pub process: ProcessNow,
+}
+
+/// An address that the server listens on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listening {
+    /// `user-events`, `audit-events`, `operations`, `metrics`, `health`, `configuration`.
+    pub service: String,
+    pub address: String,
+}
+
+impl From<&(&'static str, SocketAddr)> for Listening {
+    fn from((service, address): &(&'static str, SocketAddr)) -> Self {
+        Self { service: (*service).to_owned(), address: address.to_string() }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActorState {
+    #[serde(flatten)]
+    pub figures: ActorFigures,
+    /// `None` for an actor that pulls its work.
+    pub mailbox: Option<Mailbox>,
+}
+
+/// Work under way into an actor, in whatever its work is counted in, and the most there may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mailbox {
+    pub depth: u32,
+    pub bound: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationStateNow {
+    #[serde(flatten)]
+    pub figures: DestinationFigures,
+    /// The stream that it reads.
+    pub stream: String,
+    /// Everything below is delivered.
+    pub committed: u64,
+    pub lag_events: u64,
+    /// Age of the oldest event that waits.
+    pub lag_seconds: f64,
+    /// A dead letter of it can be tried again.
+    pub can_retry: bool,
+    /// Why events cannot be replayed to it; `None` when they can.
+    pub replay_refused: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalNow {
+    pub answers: bool,
+    /// Why the last append failed, while appends fail.
+    pub append_trouble: Option<String>,
+    pub append_errors: u64,
+    pub syncs: SyncFigures,
+    pub streams: BTreeMap<String, StreamNow>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamNow {
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub segments: u64,
+    pub first_offset: u64,
+    pub next_offset: u64,
+    pub durable_offset: u64,
+    /// When the oldest record was appended.
+    pub oldest_unix_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessNow {
+    pub pid: u32,
+    pub resident_bytes: u64,
+    pub open_fds: u64,
+    pub threads: u64,
+    pub cpu_seconds: f64,
+    pub start_unix_ms: u64,
+}
+
+impl State {
+    /// Takes over what the counters say.
+    pub fn put_figures(&mut self, figures: Figures, mailboxes: &BTreeMap<String, Mailbox>) {
+        self.intakes = figures.intakes;
+        for (name, figures) in figures.actors {
+            let mailbox = mailboxes.get(&name).copied();
+            self.actors.insert(name, ActorState { figures, mailbox });
+        }
+        for (name, figures) in figures.destinations {
+            self.destinations.insert(name, DestinationStateNow { figures, ..DestinationStateNow::default() });
+        }
+        self.journal.append_errors = figures.append_errors;
+        self.journal.syncs = figures.syncs;
+    }
+
+    /// Takes over what the journal says; `None` when it does not answer.
+    pub fn put_journal(&mut self, journal: Option<&JournalState>) {
+        let Some(journal) = journal else { return };
+        self.journal.answers = true;
+        self.journal.append_trouble.clone_from(&journal.append_trouble);
+        for of in &journal.streams {
+            let stream = StreamNow {
+                bytes: of.bytes,
+                bytes_max: of.bytes_max,
+                segments: of.segments,
+                first_offset: of.first_offset,
+                next_offset: of.next_offset,
+                durable_offset: of.durable_offset,
+                oldest_unix_ms: of.oldest_record_at_ns.map(|ns| ns / 1_000_000),
+            };
+            self.journal.streams.insert(of.stream.name().to_owned(), stream);
+        }
+        for of in &journal.consumers {
+            if let Some(destination) = self.destinations.get_mut(of.consumer.name) {
+                of.consumer.stream.name().clone_into(&mut destination.stream);
+                destination.committed = of.committed;
+                destination.lag_events = of.lag_records;
+                destination.lag_seconds = of.lag_seconds;
+            }
+        }
+    }
+}

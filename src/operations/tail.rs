@@ -1,0 +1,126 @@
+//! Follows the streams: each event that comes from now on, or from an offset on, as a server-sent event `event`.
+//!
+//! It looks for new records a few times a second rather than letting the journal wait for it: a listener that goes
+//! leaves nothing behind there. A listener that is too slow holds back nobody but itself.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use butler_sos_actors::message::Stream;
+use futures_util::Stream as Events;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::answer::Refusal;
+use super::event_json::{EventJson, Filter, stream_named};
+use super::live::Place;
+use super::sse;
+use super::view::View;
+
+/// `/api/tail?stream=&from=&user=&app=&type=`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct TailQuery {
+    /// `user-events` or `audit-events`; both when nothing is said.
+    pub stream: Option<String>,
+    /// Where to begin; only with `stream`. From now on when nothing is said.
+    pub from: Option<u64>,
+    pub user: String,
+    pub app: String,
+    #[serde(rename = "type")]
+    pub event_type: String,
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const RECORDS_MAX: usize = 500;
+
+/// # Errors
+/// An unknown stream, `from` without a stream, no place left, a journal that does not answer.
+pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = Bytes> + 'static, Refusal> {
+    let streams = match query.stream.as_deref() {
+        None | Some("") if query.from.is_some() => {
+            return Err(Refusal::bad_request("from is an offset of one stream: say which with stream="));
+        }
+        None | Some("") => vec![Stream::UserEvents, Stream::AuditEvents],
+        Some(name) => vec![stream_named(name).ok_or_else(unknown_stream)?],
+    };
+    let place = view.live.place()?;
+    let now = view.streams().await?;
+    let places = streams.into_iter().map(|stream| {
+        let end = now.iter().find(|of| of.stream == stream).map_or(0, |of| of.next_offset);
+        (stream, query.from.unwrap_or(end))
+    });
+    let filter = Filter { user: query.user, app: query.app, event_type: query.event_type };
+    let tail = Tail {
+        at: places.collect(),
+        view: view.clone(),
+        filter,
+        ready: VecDeque::new(),
+        spoke: Instant::now(),
+        _place: place,
+    };
+    Ok(futures_util::stream::unfold(tail, |mut tail| async move {
+        let bytes = tail.next().await;
+        Some((bytes, tail))
+    }))
+}
+
+pub fn unknown_stream() -> Refusal {
+    Refusal::bad_request("stream is one of user-events, audit-events")
+}
+
+struct Tail {
+    /// Where to read on.
+    at: Vec<(Stream, u64)>,
+    view: View,
+    filter: Filter,
+    ready: VecDeque<Bytes>,
+    spoke: Instant,
+    _place: Place,
+}
+
+impl Tail {
+    async fn next(&mut self) -> Bytes {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                self.spoke = Instant::now();
+                return bytes;
+            }
+            // A journal that does not answer now may do so at the next look.
+            let has_read = self.look().await.unwrap_or(false);
+            if self.ready.is_empty() {
+                if self.spoke.elapsed() >= sse::HEARTBEAT {
+                    self.spoke = Instant::now();
+                    return sse::heartbeat();
+                }
+                if !has_read {
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+
+    /// Reads on in each stream; whether there was anything.
+    async fn look(&mut self) -> Result<bool, Refusal> {
+        let now = self.view.streams().await?;
+        let mut has_read = false;
+        for (stream, at) in &mut self.at {
+            let Some(of) = now.iter().find(|of| of.stream == *stream) else { continue };
+            if *at >= of.next_offset {
+                continue;
+            }
+            let batch = self.view.reader.read(*stream, *at, RECORDS_MAX).await?;
+            for record in batch.iter() {
+                let event = EventJson::of_record(*stream, record.offset, record.data);
+                if let Some(event) = event.filter(|event| self.filter.takes(event)) {
+                    let id = format!("{}:{}", stream.name(), record.offset);
+                    self.ready.push_back(sse::event("event", Some(&id), &event));
+                }
+            }
+            *at = batch.next_offset().max(*at + 1);
+            has_read = true;
+        }
+        Ok(has_read)
+    }
+}
