@@ -31,6 +31,8 @@ const ASSETS: &[Asset] = &[
     asset!("dom.js", "text/javascript; charset=utf-8"),
     asset!("flow.js", "text/javascript; charset=utf-8"),
     asset!("lists.js", "text/javascript; charset=utf-8"),
+    asset!("rates.js", "text/javascript; charset=utf-8"),
+    asset!("settings.js", "text/javascript; charset=utf-8"),
     asset!("configuration.js", "text/javascript; charset=utf-8"),
     asset!("icon.svg", "image/svg+xml"),
 ];

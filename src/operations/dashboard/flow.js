@@ -1,0 +1,260 @@
+// The drawing: intakes, parser, journal, destinations, and the lines between them.
+
+import { attribute, bar, bytes, byId, count, duration, el, put, rate, sparkline, svg, visible } from './dom.js';
+
+const NAMES = {
+  user_events: ['User events', 'UDP'],
+  audit_events: ['Audit events', 'HTTP'],
+  influx_sink: ['InfluxDB'],
+  audit_influx_sink: ['InfluxDB, audit'],
+  mqtt_sink: ['MQTT'],
+  audit_mqtt_sink: ['MQTT, audit'],
+  csv_sink: ['CSV files'],
+  audit_csv_sink: ['CSV files, audit'],
+  json_sink: ['JSON files'],
+  parquet_sink: ['Parquet files'],
+  qvd_sink: ['QVD files'],
+  new_relic_sink: ['New Relic'],
+  redirect_walker: ['Screenshots'],
+};
+
+const STREAMS = { 'user-events': 'User events', 'audit-events': 'Audit events', screenshots: 'Screenshots to fetch' };
+
+/** What people call an actor. */
+export const called = (name) => NAMES[name]?.[0] ?? name;
+
+const flow = byId('flow');
+const wires = svg('svg', { class: 'wires', 'aria-hidden': 'true', focusable: 'false' });
+let drawn = '';
+let nodes = new Map();
+let edges = [];
+
+/** Shows a state. `rates` gives events per second and the last minute by key. */
+export function show(state, rates) {
+  const plan = planOf(state);
+  const shape = JSON.stringify(plan);
+  if (shape !== drawn) {
+    drawn = shape;
+    build(plan);
+  }
+  const down = new Set(state.problems.filter((of) => of.severity === 'error').map((of) => of.place));
+  for (const name of plan.intakes) showIntake(state, rates, name, down);
+  if (plan.parser) showParser(state, rates);
+  showJournal(state, rates, plan.streams);
+  for (const name of plan.destinations) showDestination(state, rates, name);
+  for (const edge of edges) {
+    const perSecond = rates.now(edge.rate);
+    const flows = perSecond > 0 ? (perSecond > 1000 ? 'fast' : perSecond > 20 ? 'steady' : 'slow') : 'none';
+    attribute(edge.path, 'data-flows', flows);
+    attribute(edge.path, 'data-state', nodes.get(edge.state)?.root.dataset.state ?? 'ok');
+  }
+}
+
+function planOf(state) {
+  const serves = new Set(state.listening.map((of) => of.service));
+  const intakes = Object.keys(state.intakes).filter((name) => serves.has(name.replace('_', '-')));
+  return {
+    intakes: intakes.sort().reverse(),
+    parser: 'user_parser' in state.actors,
+    streams: Object.keys(STREAMS).filter((name) => name in state.journal.streams && isUsed(state, name)),
+    destinations: Object.keys(state.destinations).sort((a, b) => order(state, a) - order(state, b) || a.localeCompare(b)),
+  };
+}
+
+function isUsed(state, stream) {
+  return Object.values(state.destinations).some((of) => of.stream === stream) || state.journal.streams[stream].nextOffset > 0;
+}
+
+const order = (state, name) => Object.keys(STREAMS).indexOf(state.destinations[name].stream);
+
+// === building
+
+function node(name, title, subtitle, ...body) {
+  const id = `node-${name}`;
+  const state = el('span', { class: 'state' });
+  const root = el('article', { class: 'node', 'data-node': name, 'data-state': 'ok', 'aria-labelledby': id },
+    el('header', {}, el('h3', { id }, title), state),
+    subtitle && el('p', { class: 'quiet sub' }, subtitle),
+    ...body);
+  const parts = { root, state };
+  nodes.set(name, parts);
+  return parts;
+}
+
+function figure(unit) {
+  const value = el('span', { class: 'value' }, '0');
+  return { value, root: el('p', { class: 'big' }, value, ' ', el('span', { class: 'quiet' }, unit)) };
+}
+
+function build(plan) {
+  nodes = new Map();
+  edges = [];
+  const column = (label, children) => el('div', { class: 'column', role: 'group', 'aria-label': label }, ...children);
+  const columns = [column('Intake', plan.intakes.map(buildIntake))];
+  if (plan.parser) columns.push(column('Parser', [buildParser()]));
+  columns.push(column('Journal', [buildJournal(plan.streams)]));
+  columns.push(column('Destinations', plan.destinations.map(buildDestination)));
+  attribute(flow, 'data-columns', columns.length);
+  flow.replaceChildren(wires, ...columns);
+  for (const name of plan.intakes) {
+    const isParsed = name === 'user_events' && plan.parser;
+    edges.push({ from: name, to: isParsed ? 'user_parser' : 'journal', rate: `intake:${name}`, state: name });
+  }
+  if (plan.parser) edges.push({ from: 'user_parser', to: 'journal', rate: 'stored:user_events', state: 'user_parser' });
+  for (const name of plan.destinations) {
+    edges.push({ from: 'journal', to: name, rate: `destination:${name}`, state: name });
+  }
+  for (const edge of edges) edge.path = svg('path', { class: 'wire' });
+  wires.replaceChildren(...edges.map((edge) => edge.path));
+  drawWires();
+}
+
+function buildIntake(name) {
+  const big = figure('events/s');
+  const spark = sparkline();
+  const queue = bar('Queue');
+  const more = el('p', { class: 'quiet small' });
+  const address = el('p', { class: 'quiet sub' });
+  const parts = node(name, called(name), null, address, big.root, spark, queue, more);
+  return Object.assign(parts, { big: big.value, spark, queue, more, address }).root;
+}
+
+function buildParser() {
+  const big = figure('stored/s');
+  const queue = bar('Queue');
+  const more = el('p', { class: 'quiet small' });
+  const parts = node('user_parser', 'Parser', 'fields, user agent, app name', big.root, queue, more);
+  return Object.assign(parts, { big: big.value, queue, more }).root;
+}
+
+function buildJournal(streams) {
+  const rows = new Map();
+  const list = el('dl', { class: 'streams' });
+  for (const name of streams) {
+    const fill = bar(`${STREAMS[name]}: share of the room`);
+    const words = el('span', { class: 'small' });
+    const perSecond = el('span', { class: 'small figure' });
+    list.append(el('div', {}, el('dt', {}, STREAMS[name], perSecond), el('dd', {}, fill, words)));
+    rows.set(name, { fill, words, perSecond });
+  }
+  const more = el('p', { class: 'quiet small' });
+  const parts = node('journal', 'Journal', 'on this disk, before anything is acknowledged', list, more);
+  return Object.assign(parts, { rows, more }).root;
+}
+
+function buildDestination(name) {
+  const big = figure('events/s');
+  const spark = sparkline();
+  const more = el('p', { class: 'quiet small' });
+  const trouble = el('p', { class: 'trouble small' });
+  const stream = el('p', { class: 'quiet sub' });
+  const parts = node(name, called(name), null, stream, el('div', { class: 'row' }, big.root, spark), more, trouble);
+  return Object.assign(parts, { big: big.value, spark, more, trouble, stream }).root;
+}
+
+// === showing
+
+function mark(parts, state, words) {
+  attribute(parts.root, 'data-state', state);
+  put(parts.state, words);
+}
+
+function total(counts) {
+  return Object.values(counts).reduce((sum, number) => sum + number, 0);
+}
+
+function showQueue(element, mailbox) {
+  element.hidden = !mailbox;
+  if (mailbox) element.show(mailbox.depth / Math.max(1, mailbox.bound), `${count(mailbox.depth)} of at most ${count(mailbox.bound)} wait`);
+}
+
+function showIntake(state, rates, name, down) {
+  const parts = nodes.get(name);
+  const intake = state.intakes[name];
+  const actor = state.actors[name === 'user_events' ? 'user_parser' : 'audit_http_ingestor'];
+  const address = state.listening.find((of) => of.service === name.replace('_', '-'))?.address ?? '';
+  put(parts.address, `${NAMES[name]?.[1] ?? ''} ${address}`);
+  put(parts.big, rate(rates.now(`intake:${name}`)));
+  parts.spark.show(rates.minute(`intake:${name}`));
+  showQueue(parts.queue, actor?.mailbox);
+  const lost = total(intake.shed) + intake.droppedByKernel;
+  put(parts.more, `${count(intake.received)} received, ${count(total(intake.rejected))} refused, ${count(lost)} lost`);
+  if (state.draining) mark(parts, 'warn', 'closed');
+  else if (down.has(name)) mark(parts, 'bad', 'loses events');
+  else mark(parts, 'ok', 'open');
+}
+
+function showParser(state, rates) {
+  const parts = nodes.get('user_parser');
+  const actor = state.actors.user_parser;
+  put(parts.big, rate(rates.now('stored:user_events')));
+  showQueue(parts.queue, actor.mailbox);
+  put(parts.more, `${count(actor.received)} batches${restartsOf(actor)}`);
+  const isRestarting = state.problems.some((of) => of.symptom === 'restarts' && of.place === 'user_parser');
+  mark(parts, isRestarting ? 'warn' : 'ok', isRestarting ? 'restarted' : 'works');
+}
+
+function restartsOf(actor) {
+  return actor?.restarts ? `, ${count(actor.restarts)} restarts` : '';
+}
+
+function showJournal(state, rates, streams) {
+  const parts = nodes.get('journal');
+  const journal = state.journal;
+  for (const name of streams) {
+    const stream = journal.streams[name];
+    const row = parts.rows.get(name);
+    if (!stream || !row) continue;
+    row.fill.show(stream.bytes / Math.max(1, stream.bytesMax), `${bytes(stream.bytes)} of ${bytes(stream.bytesMax)}`);
+    put(row.words, `${bytes(stream.bytes)} · ${count(stream.nextOffset - stream.firstOffset)} kept`);
+    put(row.perSecond, `${rate(rates.now(`stream:${name}`))}/s`);
+  }
+  put(parts.more, `A sync takes ${(rates.syncSeconds * 1000).toFixed(1)} ms, ${rate(rates.now('syncs'))}/s${restartsOf(state.actors.journal)}`);
+  if (!journal.answers) mark(parts, 'bad', 'does not answer');
+  else if (journal.appendTrouble) mark(parts, 'bad', 'takes no events');
+  else mark(parts, 'ok', 'works');
+}
+
+function showDestination(state, rates, name) {
+  const parts = nodes.get(name);
+  const of = state.destinations[name];
+  put(parts.stream, `reads ${STREAMS[of.stream]?.toLowerCase() ?? 'nothing yet'}`);
+  put(parts.big, rate(rates.now(`destination:${name}`)));
+  parts.spark.show(rates.minute(`destination:${name}`));
+  const waits = of.lagEvents ? `${count(of.lagEvents)} wait${of.lagSeconds >= 1 ? `, oldest ${duration(of.lagSeconds)}` : ''}` : 'nothing waits';
+  const letters = of.deadLettered ? `, ${count(of.deadLettered)} dead letters` : '';
+  put(parts.more, `${count(of.deliveredEvents)} delivered, ${waits}${letters}${restartsOf(state.actors[name])}`);
+  put(parts.trouble, of.up ? '' : visible(of.lastError ?? 'no answer yet'));
+  const isBehind = state.problems.some((problem) => problem.place === name && problem.symptom === 'lag-growing');
+  if (!of.up) mark(parts, 'bad', 'down');
+  else if (isBehind) mark(parts, 'warn', 'behind');
+  else if (state.problems.some((problem) => problem.place === name)) mark(parts, 'warn', 'look');
+  else mark(parts, 'ok', 'up');
+}
+
+// === lines
+
+function drawWires() {
+  const frame = flow.getBoundingClientRect();
+  if (frame.width === 0) return;
+  attribute(wires, 'viewBox', `0 0 ${frame.width} ${frame.height}`);
+  for (const edge of edges) {
+    const [from, to] = [edge.from, edge.to].map((name) => nodes.get(name).root.getBoundingClientRect());
+    const isBeside = to.left >= from.right - 1;
+    let d;
+    if (isBeside) {
+      const [x1, y1] = [from.right - frame.left, from.top + Math.min(from.height / 2, 60) - frame.top];
+      const [x2, y2] = [to.left - frame.left, to.top + Math.min(to.height / 2, 60) - frame.top];
+      const bend = Math.max(16, (x2 - x1) / 2);
+      d = `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+    } else {
+      // One below the other: a line down the left margin, where no card is.
+      const [x1, y1] = [from.left - frame.left, from.top + 24 - frame.top];
+      const [x2, y2] = [to.left - frame.left, to.top + 24 - frame.top];
+      d = `M${x1} ${y1}C${x1 - 14} ${y1} ${x1 - 14} ${y1 + 14} ${x1 - 14} ${y1 + 28}L${x2 - 14} ${y2 - 14}C${x2 - 14} ${y2 - 4} ${x2 - 8} ${y2} ${x2} ${y2}`;
+    }
+    attribute(edge.path, 'd', d);
+  }
+}
+
+new ResizeObserver(drawWires).observe(flow);

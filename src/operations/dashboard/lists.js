@@ -1,0 +1,379 @@
+// The lists below the drawing: events, screenshots, what is kept aside, actors, settings.
+
+import { get, image, post } from './api.js';
+import { attribute, bar, bdi, byId, bytes, count, el, moment, put, visible } from './dom.js';
+import { called } from './flow.js';
+import { refreshSettings } from './settings.js';
+
+let current = null;
+let selected = 'events';
+
+/** Takes the newest state; refreshes the list that is open when it has reason to. */
+export function show(state) {
+  const before = current;
+  current = state;
+  if (before === null) begin(state);
+  showBadges(state);
+  if (selected === 'actors') showActors(state);
+  if (selected === 'letters') showJobs(state);
+  const offset = (of, stream) => of?.journal.streams[stream]?.nextOffset;
+  const moved = (stream) => offset(before, stream) !== offset(state, stream);
+  if (selected === 'events' && events.follow && moved(events.stream)) events.refresh();
+  if (selected === 'screenshots' && moved('audit-events')) shots.refresh();
+  const letters = (of) => of && Object.values(of.destinations).reduce((sum, one) => sum + one.deadLettered, 0);
+  const jobs = (of) => of && JSON.stringify(of.jobs);
+  if (selected === 'letters' && (letters(before) !== letters(state) || jobs(before) !== jobs(state))) refreshLetters();
+  const refused = (of) => of && JSON.stringify(of.intakes.user_events?.rejected);
+  if (selected === 'rejected' && refused(before) !== refused(state)) refreshRejected();
+}
+
+function begin(state) {
+  const names = Object.keys(state.destinations).filter((name) => state.destinations[name].canRetry);
+  byId('letters-filter').elements.destination.append(...names.map((name) => el('option', { value: name }, called(name))));
+  const replayed = names.filter((name) => !state.destinations[name].replayRefused);
+  const form = byId('replay').elements;
+  form.destination.append(...replayed.map((name) => el('option', { value: name }, called(name))));
+  form.from.value = localMoment(new Date(Date.now() - 3600000));
+}
+
+function localMoment(at) {
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+
+// === tabs
+
+const opened = { events: () => events.refresh(), screenshots: () => shots.refresh(), rejected: refreshRejected, letters: refreshLetters, actors: () => current && showActors(current), settings: refreshSettings };
+
+export function startTabs() {
+  const tabs = [...byId('tabs').querySelectorAll('[role=tab]')];
+  const select = (tab, focus) => {
+    for (const other of tabs) {
+      const isIt = other === tab;
+      attribute(other, 'aria-selected', isIt);
+      attribute(other, 'tabindex', isIt ? null : '-1');
+      byId(other.getAttribute('aria-controls')).hidden = !isIt;
+    }
+    selected = tab.id.slice('tab-'.length);
+    if (focus) tab.focus();
+    opened[selected]();
+  };
+  for (const [at, tab] of tabs.entries()) {
+    tab.addEventListener('click', () => select(tab));
+    tab.addEventListener('keydown', (event) => {
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      select(tabs[(to + tabs.length) % tabs.length], true);
+    });
+  }
+  opened.events();
+}
+
+function showBadges(state) {
+  const letters = Object.values(state.destinations).reduce((sum, of) => sum + of.deadLettered, 0);
+  const badge = byId('letters-badge');
+  badge.hidden = letters === 0;
+  put(badge, count(letters));
+}
+
+/** At most one question at a time, and one more when something changed meanwhile. */
+function gently(work, note) {
+  let runs = false;
+  let again = false;
+  const run = async () => {
+    if (runs) {
+      again = true;
+      return;
+    }
+    runs = true;
+    do {
+      again = false;
+      try {
+        await work();
+      } catch (error) {
+        put(byId(note), `Cannot be shown: ${error.message}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 400));
+    } while (again);
+    runs = false;
+  };
+  return run;
+}
+
+function cell(label, ...children) {
+  return el('td', { 'data-label': label }, ...children);
+}
+
+// === events
+
+const NOT_REPEATED = new Set(['offset', 'stream', 'receivedUnixMs', 'screenshot']);
+
+function fieldsOf(event) {
+  const fields = Object.entries(event).filter(([name]) => !NOT_REPEATED.has(name));
+  if (event.screenshot) fields.push(...Object.entries(event.screenshot).map(([name, value]) => [`screenshot ${name}`, [value].flat().join('\n')]));
+  return fields.filter(([, value]) => value !== '').flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, bdi(value))]);
+}
+
+function eventRow(event) {
+  const what = event.command ?? event.type;
+  const app = event.appName ?? event.appId;
+  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), el('dl', { class: 'fields' }, ...fieldsOf(event)));
+  return el('tr', { 'data-offset': event.offset },
+    cell('Received', moment(event.receivedUnixMs)),
+    cell('User', event.user ? bdi(event.user, { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
+    cell('App', app ? bdi(app, { class: 'clip' }) : el('span', { class: 'quiet' }, '–')),
+    cell('What', more),
+    cell('From', bdi(event.host ?? event.sheetName ?? event.objectId ?? '–', { class: 'clip' })));
+}
+
+const EVENTS_SHOWN = 50;
+
+const events = {
+  stream: 'user-events',
+  follow: true,
+  refresh: gently(async () => {
+    const parameters = filterOf(byId('events-filter'));
+    const found = await get('api/events', { ...parameters, limit: EVENTS_SHOWN });
+    showEvents(found, false);
+  }, 'events-note'),
+};
+
+let olderBefore = null;
+
+function showEvents(found, isMore) {
+  const body = byId('events').tBodies[0];
+  // A row that somebody has opened stays as it is.
+  const rows = new Map([...body.rows].map((row) => [row.dataset.offset, row]));
+  const wanted = found.events.map((event) => rows.get(String(event.offset)) ?? eventRow(event));
+  if (isMore) body.append(...wanted);
+  else body.replaceChildren(...wanted);
+  olderBefore = found.olderBefore;
+  byId('events-older').hidden = olderBefore === null;
+  const shown = body.rows.length;
+  const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? `, in the newest ${count(found.scanned)} looked through` : '';
+  put(byId('events-note'), shown ? `${count(shown)} events${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
+}
+
+function filterOf(form) {
+  const { stream, user, app, type } = form.elements;
+  return { stream: stream.value, user: user.value.trim(), app: app.value.trim(), type: type.value.trim() };
+}
+
+export function startEvents() {
+  const form = byId('events-filter');
+  let typing;
+  form.addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      events.stream = form.elements.stream.value;
+      events.follow = form.elements.follow.checked;
+      events.refresh();
+    }, 200);
+  });
+  form.addEventListener('submit', (event) => event.preventDefault());
+  byId('events-older').addEventListener('click', async () => {
+    form.elements.follow.checked = events.follow = false;
+    try {
+      showEvents(await get('api/events', { ...filterOf(form), limit: EVENTS_SHOWN, before: olderBefore }), true);
+    } catch (error) {
+      put(byId('events-note'), `Cannot be shown: ${error.message}`);
+    }
+  });
+}
+
+// === screenshots
+
+const SHOTS_SHOWN = 24;
+const pictures = new Map();
+
+const shots = {
+  refresh: gently(async () => {
+    const found = await get('api/screenshots', { limit: SHOTS_SHOWN });
+    const list = byId('screenshots');
+    const have = new Map([...list.children].map((item) => [item.dataset.offset, item]));
+    const wanted = found.screenshots.map((event) => have.get(String(event.offset)) ?? shotItem(event));
+    list.replaceChildren(...wanted);
+    const kept = new Set(found.screenshots.map((event) => event.offset));
+    for (const [offset, url] of pictures) {
+      if (!kept.has(offset)) {
+        URL.revokeObjectURL(url);
+        pictures.delete(offset);
+      }
+    }
+    put(byId('screenshots-note'), wanted.length ? '' : 'No screenshot has been fetched yet.');
+  }, 'screenshots-note'),
+};
+
+function shotItem(event) {
+  const user = event.user ?? 'unknown user';
+  const picture = el('span', { class: 'picture' });
+  const button = el('button', { type: 'button', class: 'shot', onclick: () => openShot(event) },
+    picture,
+    el('span', { class: 'who' }, bdi(user, { class: 'clip' })),
+    el('span', { class: 'quiet small' }, bdi(event.appName ?? event.appId ?? '–', { class: 'clip' }), el('br'), moment(event.receivedUnixMs)));
+  const error = event.screenshot.error;
+  if (error) {
+    attribute(picture, 'data-state', 'bad');
+    picture.append(el('span', {}, 'No image: ', bdi(error)));
+  } else {
+    pictureOf(event).then((url) => picture.replaceChildren(el('img', { src: url, alt: `Screenshot of ${visible(user)}` })), (failed) => {
+      attribute(picture, 'data-state', 'bad');
+      put(picture, failed.message);
+    });
+  }
+  return el('li', { 'data-offset': event.offset }, button);
+}
+
+async function pictureOf(event) {
+  if (!pictures.has(event.offset)) pictures.set(event.offset, await image(`api/screenshots/${event.offset}/image`));
+  return pictures.get(event.offset);
+}
+
+async function openShot(event) {
+  put(byId('shot-title'), visible(event.user ?? 'Screenshot'));
+  byId('shot-fields').replaceChildren(...fieldsOf(event));
+  const picture = byId('shot-image');
+  picture.hidden = true;
+  byId('shot').showModal();
+  if (event.screenshot.error) return;
+  try {
+    picture.src = await pictureOf(event);
+    picture.alt = `Screenshot of ${visible(event.user ?? 'unknown user')}`;
+    picture.hidden = false;
+  } catch {
+    // The thumbnail says why.
+  }
+}
+
+// === rejected datagrams
+
+const refreshRejected = gently(async () => {
+  const { quarantine } = await get('api/quarantine', { limit: 100 });
+  byId('rejected').tBodies[0].replaceChildren(...quarantine.map((of) => el('tr', {},
+    cell('Received', moment(of.time)),
+    cell('From', bdi(of.source)),
+    cell('Why', bdi(of.reason)),
+    cell('Size', bytes(of.bytes)),
+    cell('First bytes', el('details', {}, el('summary', {}, bdi(of.text.slice(0, 120), { class: 'clip mono' })), el('pre', { class: 'mono' }, visible(of.text)), el('pre', { class: 'mono quiet' }, of.hex))))));
+  put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)}` : 'No datagram was rejected for what it says. Those refused before (source, size, rate) are counted, not kept.');
+}, 'rejected-note');
+
+// === dead letters
+
+const refreshLetters = gently(async () => {
+  const destination = byId('letters-filter').elements.destination.value;
+  const { deadLetters } = await get('api/dead-letters', { limit: 100, destination });
+  byId('letters').tBodies[0].replaceChildren(...deadLetters.map(letterRow));
+  const has = deadLetters.length > 0;
+  put(byId('letters-note'), has ? `The newest ${count(deadLetters.length)}` : 'No dead letters.');
+  for (const id of ['letters-retry', 'letters-drop']) byId(id).disabled = !destination || !has;
+}, 'letters-note');
+
+function letterRow(letter) {
+  const event = letter.event;
+  const words = event ? `${event.user ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
+  const about = el('details', {}, el('summary', {}, bdi(words, { class: 'clip' })),
+    el('dl', { class: 'fields' }, el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
+  const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
+  return el('tr', { 'data-id': letter.id },
+    cell('Refused', moment(letter.time)),
+    cell('Destination', called(letter.destination)),
+    cell('Why', bdi(letter.reason, { class: 'clip' })),
+    cell('Event', about),
+    cell('Do', el('span', { class: 'row' },
+      el('button', { type: 'button', class: 'plain', onclick: () => order('retry') }, 'Retry', el('span', { class: 'hidden' }, ` ${words}`)),
+      el('button', { type: 'button', class: 'plain danger', onclick: async () => (await sure('Drop this dead letter?', 'The event is then gone from here for good; the journal keeps it for as long as it keeps others.', 'Drop it')) && order('drop') }, 'Drop', el('span', { class: 'hidden' }, ` ${words}`)))));
+}
+
+const OUTCOMES = { delivered: () => 'Delivered.', refused: (of) => `Refused again: ${of.reason}`, notNow: (of) => `Not now: ${of.reason}`, waiting: () => 'It waits for the destination.' };
+
+async function act(path, body, note, refresh) {
+  try {
+    const answer = await post(path, body);
+    await refresh();
+    const words = OUTCOMES[answer.outcome]?.(answer) ?? (answer.job ? 'It has begun; see below.' : answer.dropped != null ? `${count(answer.dropped)} dropped.` : 'Done.');
+    put(byId(note), visible(words));
+  } catch (error) {
+    put(byId(note), visible(`Refused: ${error.message}`));
+  }
+}
+
+export function startLetters() {
+  const form = byId('letters-filter');
+  form.addEventListener('change', refreshLetters);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  const destination = () => form.elements.destination.value;
+  byId('letters-retry').addEventListener('click', () => act('api/dead-letters/retry', { destination: destination() }, 'letters-note', refreshLetters));
+  byId('letters-drop').addEventListener('click', async () => {
+    const all = `All dead letters of ${called(destination())} are then gone from here for good.`;
+    if (await sure('Drop all of them?', all, 'Drop all')) act('api/dead-letters/drop', { destination: destination() }, 'letters-note', refreshLetters);
+  });
+  const replay = byId('replay');
+  replay.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const { destination: to, from, to: until } = replay.elements;
+    const order = { destination: to.value, from: new Date(from.value).getTime() };
+    if (until.value) order.to = new Date(until.value).getTime();
+    act('api/replay', order, 'replay-note', refreshLetters);
+  });
+}
+
+function showJobs(state) {
+  const list = byId('jobs');
+  const shape = state.jobs.map((job) => `${job.id}:${job.phase}`).join();
+  if (list.dataset.shape !== shape) {
+    list.dataset.shape = shape;
+    list.replaceChildren(...state.jobs.map((job) => {
+      const progress = bar(`${job.kind} to ${called(job.destination)}`);
+      const words = el('span', {});
+      const stop = job.phase === 'running' && el('button', { type: 'button', class: 'plain', onclick: () => act('api/replay/stop', { destination: job.destination }, 'replay-note', refreshLetters) }, 'Stop');
+      const item = el('li', { 'data-phase': job.phase }, el('strong', {}, `${job.kind === 'replay' ? 'Replay' : 'Retry'} to ${called(job.destination)}`), progress, words, stop || null);
+      return Object.assign(item, { progress, words });
+    }));
+  }
+  for (const [at, job] of state.jobs.entries()) {
+    const item = list.children[at];
+    item.progress.show(job.done / Math.max(1, job.total), `${count(job.done)} of ${count(job.total)}`);
+    attribute(item.progress, 'data-state', job.phase === 'failed' ? 'bad' : 'ok');
+    const ends = { running: 'under way', done: 'done', stopped: 'stopped', failed: 'ended early' }[job.phase];
+    put(item.words, visible(`${ends}: ${count(job.done)} of ${count(job.total)}, ${count(job.delivered)} delivered, ${count(job.refused)} refused${job.trouble ? ` (${job.trouble})` : ''}`));
+  }
+}
+
+function sure(title, text, yes) {
+  const dialog = byId('sure');
+  put(byId('sure-title'), title);
+  put(byId('sure-text'), text);
+  put(byId('sure-yes'), yes);
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }));
+}
+
+// === actors
+
+function showActors(state) {
+  const body = byId('actors').tBodies[0];
+  const rows = new Map([...body.rows].map((row) => [row.dataset.actor, row]));
+  const names = Object.keys(state.actors).sort();
+  if (names.join() !== [...rows.keys()].join()) {
+    body.replaceChildren(...names.map((name) => {
+      const parts = { received: cell('Received'), sent: cell('Sent'), waits: bar('Waiting'), none: el('span', { class: 'quiet' }, 'pulls its work'), rejected: cell('Refused'), restarts: cell('Restarts') };
+      const row = el('tr', { 'data-actor': name }, el('th', { scope: 'row' }, name), parts.received, parts.sent, cell('Waiting', parts.waits, parts.none), parts.rejected, parts.restarts);
+      rows.set(name, row);
+      return Object.assign(row, { parts });
+    }));
+  }
+  for (const name of names) {
+    const { parts } = rows.get(name);
+    const actor = state.actors[name];
+    put(parts.received, count(actor.received));
+    put(parts.sent, count(actor.sent));
+    put(parts.restarts, count(actor.restarts));
+    attribute(parts.restarts, 'data-state', actor.restarts ? 'warn' : null);
+    put(parts.rejected, Object.entries(actor.rejected).map(([why, number]) => `${why} ${count(number)}`).join(', ') || '–');
+    parts.waits.hidden = !actor.mailbox;
+    parts.none.hidden = Boolean(actor.mailbox);
+    if (actor.mailbox) parts.waits.show(actor.mailbox.depth / Math.max(1, actor.mailbox.bound), `${count(actor.mailbox.depth)} of at most ${count(actor.mailbox.bound)}`);
+  }
+}
