@@ -57,6 +57,7 @@ function planOf(state) {
     intakes: intakes.sort().reverse(),
     parser: 'user_parser' in state.actors,
     streams: Object.keys(STREAMS).filter((name) => name in state.journal.streams && isUsed(state, name)),
+    reads: Object.fromEntries(Object.entries(state.destinations).map(([name, of]) => [name, of.stream])),
     destinations: Object.keys(state.destinations).sort((a, b) => order(state, a) - order(state, b) || a.localeCompare(b)),
   };
 }
@@ -90,19 +91,22 @@ function build(plan) {
   nodes = new Map();
   edges = [];
   const column = (label, children) => el('div', { class: 'column', role: 'group', 'aria-label': label }, ...children);
-  const columns = [column('Intake', plan.intakes.map(buildIntake))];
-  if (plan.parser) columns.push(column('Parser', [buildParser()]));
+  // The parser stands beside the user events, so that the audit events' line passes it by.
+  const intake = plan.intakes.flatMap((name) => (name === 'user_events' && plan.parser ? [buildIntake(name), buildParser()] : [buildIntake(name)]));
+  const columns = [column(plan.parser ? 'Intake and parser' : 'Intake', intake)];
+  attribute(columns[0], 'data-parser', plan.parser);
   columns.push(column('Journal', [buildJournal(plan.streams)]));
   columns.push(column('Destinations', plan.destinations.map(buildDestination)));
-  attribute(flow, 'data-columns', columns.length);
+  attribute(flow, 'data-parser', plan.parser);
   flow.replaceChildren(wires, ...columns);
   for (const name of plan.intakes) {
     const isParsed = name === 'user_events' && plan.parser;
-    edges.push({ from: name, to: isParsed ? 'user_parser' : 'journal', rate: `intake:${name}`, state: name });
+    const row = isParsed ? null : name.replace('_', '-');
+    edges.push({ from: name, to: isParsed ? 'user_parser' : 'journal', row, rate: `intake:${name}`, state: name });
   }
-  if (plan.parser) edges.push({ from: 'user_parser', to: 'journal', rate: 'stored:user_events', state: 'user_parser' });
+  if (plan.parser) edges.push({ from: 'user_parser', to: 'journal', row: 'user-events', rate: 'stored:user_events', state: 'user_parser' });
   for (const name of plan.destinations) {
-    edges.push({ from: 'journal', to: name, rate: `destination:${name}`, state: name });
+    edges.push({ from: 'journal', to: name, row: plan.reads[name], rate: `destination:${name}`, state: name });
   }
   for (const edge of edges) edge.path = svg('path', { class: 'wire' });
   wires.replaceChildren(...edges.map((edge) => edge.path));
@@ -134,8 +138,9 @@ function buildJournal(streams) {
     const fill = bar(`${STREAMS[name]}: share of the room`);
     const words = el('span', { class: 'small' });
     const perSecond = el('span', { class: 'small figure' });
-    list.append(el('div', {}, el('dt', {}, STREAMS[name], perSecond), el('dd', {}, fill, words)));
-    rows.set(name, { fill, words, perSecond });
+    const root = el('div', {}, el('dt', {}, STREAMS[name], perSecond), el('dd', {}, fill, words));
+    list.append(root);
+    rows.set(name, { root, fill, words, perSecond });
   }
   const more = el('p', { class: 'quiet small' });
   const parts = node('journal', 'Journal', 'on this disk, before anything is acknowledged', list, more);
@@ -221,7 +226,7 @@ function showDestination(state, rates, name) {
   put(parts.stream, `reads ${STREAMS[of.stream]?.toLowerCase() ?? 'nothing yet'}`);
   put(parts.big, rate(rates.now(`destination:${name}`)));
   parts.spark.show(rates.minute(`destination:${name}`));
-  const waits = of.lagEvents ? `${count(of.lagEvents)} wait${of.lagSeconds >= 1 ? `, oldest ${duration(of.lagSeconds)}` : ''}` : 'nothing waits';
+  const waits = of.lagEvents ? `${count(of.lagEvents)} waiting${of.lagSeconds >= 1 ? `, oldest ${duration(of.lagSeconds)}` : ''}` : 'nothing waiting';
   const letters = of.deadLettered ? `, ${count(of.deadLettered)} dead letters` : '';
   put(parts.more, `${count(of.deliveredEvents)} delivered, ${waits}${letters}${restartsOf(state.actors[name])}`);
   put(parts.trouble, of.up ? '' : visible(of.lastError ?? 'no answer yet'));
@@ -240,11 +245,13 @@ function drawWires() {
   attribute(wires, 'viewBox', `0 0 ${frame.width} ${frame.height}`);
   for (const edge of edges) {
     const [from, to] = [edge.from, edge.to].map((name) => nodes.get(name).root.getBoundingClientRect());
+    const row = nodes.get('journal').rows.get(edge.row)?.root.getBoundingClientRect();
+    const height = (name, card) => (name === 'journal' && row ? row.top + 14 : card.top + Math.min(card.height / 2, 60)) - frame.top;
     const isBeside = to.left >= from.right - 1;
     let d;
     if (isBeside) {
-      const [x1, y1] = [from.right - frame.left, from.top + Math.min(from.height / 2, 60) - frame.top];
-      const [x2, y2] = [to.left - frame.left, to.top + Math.min(to.height / 2, 60) - frame.top];
+      const [x1, y1] = [from.right - frame.left, height(edge.from, from)];
+      const [x2, y2] = [to.left - frame.left, height(edge.to, to)];
       const bend = Math.max(16, (x2 - x1) / 2);
       d = `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
     } else {

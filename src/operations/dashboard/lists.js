@@ -42,7 +42,7 @@ function localMoment(at) {
 
 // === tabs
 
-const opened = { events: () => events.refresh(), screenshots: () => shots.refresh(), rejected: refreshRejected, letters: refreshLetters, actors: () => current && showActors(current), settings: refreshSettings };
+const opened = { events: () => events.refresh(), screenshots: () => shots.refresh(), rejected: () => refreshRejected(), letters: () => refreshLetters(), actors: () => current && showActors(current), settings: refreshSettings };
 
 export function startTabs() {
   const tabs = [...byId('tabs').querySelectorAll('[role=tab]')];
@@ -114,19 +114,23 @@ function fieldsOf(event) {
   return fields.filter(([, value]) => value !== '').flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, bdi(value))]);
 }
 
+function userOf(event) {
+  return event.userDirectory && event.userId ? `${event.userDirectory}\\${event.userId}` : event.user;
+}
+
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
   const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), el('dl', { class: 'fields' }, ...fieldsOf(event)));
   return el('tr', { 'data-offset': event.offset },
     cell('Received', moment(event.receivedUnixMs)),
-    cell('User', event.user ? bdi(event.user, { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
+    cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
     cell('App', app ? bdi(app, { class: 'clip' }) : el('span', { class: 'quiet' }, '–')),
     cell('What', more),
     cell('From', bdi(event.host ?? event.sheetName ?? event.objectId ?? '–', { class: 'clip' })));
 }
 
-const EVENTS_SHOWN = 50;
+const EVENTS_SHOWN = 25;
 
 const events = {
   stream: 'user-events',
@@ -205,7 +209,7 @@ const shots = {
 };
 
 function shotItem(event) {
-  const user = event.user ?? 'unknown user';
+  const user = userOf(event) ?? 'unknown user';
   const picture = el('span', { class: 'picture' });
   const button = el('button', { type: 'button', class: 'shot', onclick: () => openShot(event) },
     picture,
@@ -230,7 +234,7 @@ async function pictureOf(event) {
 }
 
 async function openShot(event) {
-  put(byId('shot-title'), visible(event.user ?? 'Screenshot'));
+  put(byId('shot-title'), visible(userOf(event) ?? 'Screenshot'));
   byId('shot-fields').replaceChildren(...fieldsOf(event));
   const picture = byId('shot-image');
   picture.hidden = true;
@@ -238,7 +242,7 @@ async function openShot(event) {
   if (event.screenshot.error) return;
   try {
     picture.src = await pictureOf(event);
-    picture.alt = `Screenshot of ${visible(event.user ?? 'unknown user')}`;
+    picture.alt = `Screenshot of ${visible(userOf(event) ?? 'unknown user')}`;
     picture.hidden = false;
   } catch {
     // The thumbnail says why.
@@ -271,7 +275,7 @@ const refreshLetters = gently(async () => {
 
 function letterRow(letter) {
   const event = letter.event;
-  const words = event ? `${event.user ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
+  const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
   const about = el('details', {}, el('summary', {}, bdi(words, { class: 'clip' })),
     el('dl', { class: 'fields' }, el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
   const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
