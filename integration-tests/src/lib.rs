@@ -4,6 +4,7 @@
 pub mod any_event;
 pub mod audit_client;
 pub mod audit_config;
+pub mod browser;
 pub mod csv_files;
 pub mod fake_influx;
 pub mod fake_new_relic;

@@ -1,0 +1,84 @@
+// Drives one page in headless Chromium as it is told: one JSON object a line on standard input, one answer a line.
+//
+// {"do": "open", "url", "width", "height", "scheme", "motion"}  a page of its own
+// {"do": "eval", "script"}                    what the expression gives, awaited
+// {"do": "until", "script", "ms"}             waits until the expression gives something true
+// {"do": "click" | "fill" | "press", "selector", "text"}
+// {"do": "size", "width", "height"}
+// {"do": "picture", "path", "full"}
+// {"do": "complaints"}                        errors of console, page, network and policy since the last time
+//
+// An answer is {"value"} or {"error"}.
+
+const readline = require('node:readline');
+
+const { chromium } = require('playwright-core');
+
+let page;
+let complaints = [];
+
+const deeds = {
+  async open({ url, width, height, scheme, motion }, browser) {
+    const context = await browser.newContext({
+      colorScheme: scheme ?? 'light',
+      reducedMotion: motion ? 'no-preference' : 'reduce',
+      viewport: { width: width ?? 1440, height: height ?? 900 },
+      timezoneId: 'UTC',
+    });
+    page = await context.newPage();
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(`console: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => complaints.push(`page: ${error.message}`));
+    page.on('dialog', (dialog) => {
+      complaints.push(`dialog: ${dialog.message()}`);
+      dialog.dismiss();
+    });
+    page.on('request', (request) => {
+      const to = new URL(request.url());
+      if (to.protocol !== 'blob:' && to.origin !== new URL(url).origin) complaints.push(`request to ${to.origin}`);
+    });
+    await page.goto(url);
+  },
+  eval: ({ script }) => page.evaluate(script),
+  until: async ({ script, ms }) => {
+    await page.waitForFunction(script, undefined, { timeout: ms ?? 60000, polling: 100 });
+  },
+  click: ({ selector }) => page.click(selector),
+  fill: ({ selector, text }) => page.fill(selector, text),
+  press: ({ text }) => page.keyboard.press(text),
+  size: ({ width, height }) => page.setViewportSize({ width, height }),
+  picture: async ({ path, full }) => {
+    await page.screenshot({ path, fullPage: full ?? false });
+  },
+  complaints: () => complaints.splice(0),
+};
+
+async function obey(order, browser) {
+  try {
+    return { value: (await deeds[order.do](order, browser)) ?? null };
+  } catch (error) {
+    return { error: error.message };
+  }
+}
+
+async function main() {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox'],
+  });
+  try {
+    for await (const line of readline.createInterface({ input: process.stdin })) {
+      const order = JSON.parse(line);
+      const answer = await obey(order, browser);
+      console.log(JSON.stringify(answer));
+    }
+  } finally {
+    await browser.close();
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -1,0 +1,204 @@
+//! What people and the commands can ask of a running server, and do with it.
+
+use std::io::{BufRead, BufReader};
+
+use butler_sos_domain::sample::{Layout, datagram};
+use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use serde_json::{Value, json};
+
+/// User events to InfluxDB 1 and CSV, audit events to JSON files.
+pub fn config(influx_port: u16, operations: &str) -> String {
+    format!(
+        "Butler-SOS:
+  influxdbConfig: {{enable: true, host: 127.0.0.1, port: {influx_port}, version: 1, v1Config: {{dbName: sos}}}}
+  userEvents:
+    enable: true
+    sendToInfluxdb: {{enable: true}}
+    udpServerConfig: {{serverHost: 127.0.0.1, portUserActivityEvents: 0}}
+  auditEvents:
+    enable: true
+    host: 127.0.0.1
+    port: 0
+    destination:
+      enable: true
+      type: json
+      json: {{objectdata: {{enable: true, exportDirectory: {{dir}}/json}}}}
+Pipeline:
+  journal: {{directory: {{dir}}/journal}}
+  deadLetters: {{directory: {{dir}}/dead-letters}}
+  quarantine: {{directory: {{dir}}/quarantine}}
+  retry: {{firstMs: 100, longestMs: 500}}
+  csv: {{userEvents: {{enable: true, exportDirectory: {{dir}}/csv}}}}
+  operations: {{host: 127.0.0.1, port: 0{operations}}}
+"
+    )
+}
+
+/// Sends sample user events `from` to `to`.
+pub fn send(sandbox: &Sandbox, numbers: std::ops::Range<u64>) {
+    let udp = sandbox.udp();
+    for number in numbers {
+        udp.send(datagram(number, Layout::Eight).as_bytes()).expect("a datagram is sent");
+    }
+}
+
+pub fn get(sandbox: &Sandbox, path: &str) -> Value {
+    let (status, body) = sandbox.get(path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+}
+
+/// Status and answer of an order.
+fn post(sandbox: &Sandbox, path: &str, body: &Value) -> (u16, Value) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = format!("http://{}{path}", sandbox.address("operations"));
+    let sent = agent.post(url).header("X-Butler-SOS", "1").send(body.to_string());
+    let mut answer = sent.expect("the server answers");
+    let text = answer.body_mut().read_to_string().expect("text");
+    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+fn letters(sandbox: &Sandbox) -> Vec<Value> {
+    get(sandbox, "/api/dead-letters?destination=influx_sink")["deadLetters"]
+        .as_array()
+        .expect("a list")
+        .clone()
+}
+
+#[test]
+fn a_dead_letter_is_retried_to_its_destination_alone() {
+    let influxd = Influxd::start_new();
+    let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
+    send(&sandbox, 0..1);
+    sandbox.settle_after(1);
+    // From now on the field has another type.
+    influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
+    assert_eq!(influxd.write("sos", "user_events,host=x userId=1 1795000000000000000").0, 204);
+    send(&sandbox, 1..4);
+    sandbox.settle_after(4);
+    let refused = wait_for("three dead letters", || Some(letters(&sandbox)).filter(|all| all.len() == 3));
+    assert_eq!(refused[0]["event"]["stream"], "user-events");
+    assert!(refused[0]["reason"].as_str().expect("text").contains("conflict"), "{}", refused[0]);
+    let state = get(&sandbox, "/api/state");
+    assert!(state["problems"].as_array().expect("a list").iter().any(|of| of["symptom"] == "dead-letters"));
+
+    // Not mended yet: refused again, and still there.
+    let id = refused[0]["id"].as_str().expect("text");
+    let (status, answer) = post(&sandbox, &format!("/api/dead-letters/{id}/retry"), &json!({}));
+    assert_eq!((status, &answer["outcome"]), (200, &json!("refused")), "{answer}");
+    assert_eq!(letters(&sandbox).len(), 3);
+
+    influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
+    let id = letters(&sandbox)[0]["id"].as_str().expect("text").to_owned();
+    assert!(get(&sandbox, &format!("/api/dead-letters/{id}"))["record"].is_string());
+    let (status, answer) = post(&sandbox, &format!("/api/dead-letters/{id}/retry"), &json!({}));
+    assert_eq!((status, &answer["outcome"]), (200, &json!("delivered")), "{answer}");
+    assert_eq!(influxd.count("sos", "user_events", "userId"), 1);
+    assert_eq!(post(&sandbox, &format!("/api/dead-letters/{id}/retry"), &json!({})).0, 404);
+
+    let id = letters(&sandbox)[0]["id"].as_str().expect("text").to_owned();
+    assert_eq!(post(&sandbox, &format!("/api/dead-letters/{id}/drop"), &json!({})).0, 200);
+    let (status, answer) =
+        post(&sandbox, "/api/dead-letters/retry", &json!({ "destination": "influx_sink" }));
+    assert_eq!((status, &answer["job"]["total"]), (202, &json!(1)), "{answer}");
+    wait_for("the last one to be delivered", || letters(&sandbox).is_empty().then_some(()));
+    assert_eq!(influxd.count("sos", "user_events", "userId"), 2);
+    // Nobody else got anything twice, and the books are right.
+    let rows: usize = butler_sos_rows(&sandbox);
+    assert_eq!(rows, 4);
+    assert_eq!(sandbox.settle().unaccounted(), 0.0);
+}
+
+/// Rows of all CSV files of user events.
+fn butler_sos_rows(sandbox: &Sandbox) -> usize {
+    let files = std::fs::read_dir(sandbox.path().join("csv")).expect("the directory is there");
+    let rows = |path| std::fs::read_to_string(path).expect("text").lines().count() - 1;
+    files.map(|file| rows(file.expect("a file").path())).sum()
+}
+
+#[test]
+fn a_replay_writes_what_is_gone_again_and_what_is_there_not_twice() {
+    let influxd = Influxd::start_new();
+    let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
+    send(&sandbox, 0..700);
+    sandbox.settle_after(700);
+    assert_eq!(influxd.count("sos", "user_events", "userId"), 700);
+    let order = |destination: &str| json!({ "destination": destination, "from": "2020-01-01T00:00:00Z" });
+    let ended = |phase: &str| {
+        let state = get(&sandbox, "/api/state");
+        let jobs = state["jobs"].as_array().expect("a list");
+        jobs.iter().find(|job| job["phase"] == phase).cloned()
+    };
+    for emptied in [false, true] {
+        if emptied {
+            influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
+        }
+        let (status, answer) = post(&sandbox, "/api/replay", &order("influx_sink"));
+        assert_eq!((status, &answer["job"]["total"]), (202, &json!(700)), "{answer}");
+        let job = wait_for("the replay to end", || ended("done"));
+        assert_eq!((&job["delivered"], &job["done"]), (&json!(700), &json!(700)), "{job}");
+        assert_eq!(influxd.count("sos", "user_events", "userId"), 700);
+    }
+    let metrics = sandbox.settle();
+    let of_influx = [("destination", "influx_sink")];
+    assert_eq!(metrics.sum("butler_sos_events_delivered_total", &of_influx), 700.0);
+    assert_eq!(metrics.sum("butler_sos_events_redelivered_total", &of_influx), 1400.0);
+
+    let (status, answer) = post(&sandbox, "/api/replay", &order("csv_sink"));
+    assert_eq!(status, 409);
+    assert!(answer["error"].as_str().expect("text").contains("twice"), "{answer}");
+    assert_eq!(post(&sandbox, "/api/replay", &order("nobody")).0, 404);
+    let future = json!({ "destination": "influx_sink", "from": "2090-01-01T00:00:00Z" });
+    assert_eq!(post(&sandbox, "/api/replay", &future).0, 409);
+    let nonsense = json!({ "destination": "influx_sink", "from": "yesterday" });
+    assert_eq!(post(&sandbox, "/api/replay", &nonsense).0, 400);
+}
+
+#[test]
+fn events_are_found_and_followed() {
+    let influxd = Influxd::start_new();
+    let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
+    let udp = sandbox.udp();
+    let say = |user: &str, command: &str| {
+        let text = format!("/qseow-proxy-session/;sense1;{command};LAB;{user};AppAccess;/hub;hello");
+        udp.send(text.as_bytes()).expect("a datagram is sent");
+    };
+    for number in 0..30 {
+        say(&format!("user{number}"), if number % 2 == 0 { "Start session" } else { "Stop session" });
+    }
+    sandbox.settle_after(30);
+    let users = |path: &str| -> Vec<String> {
+        let events = get(&sandbox, path)["events"].take();
+        let events: Vec<Value> = serde_json::from_value(events).expect("a list");
+        events.iter().map(|of| of["userId"].as_str().expect("text").to_owned()).collect()
+    };
+    assert_eq!(users("/api/events?limit=3"), ["user29", "user28", "user27"]);
+    assert_eq!(users("/api/events?limit=2&before=10"), ["user9", "user8"]);
+    assert_eq!(users("/api/events?user=USER1&type=stop&limit=3"), ["user19", "user17", "user15"]);
+    assert_eq!(users("/api/events?user=nobody"), Vec::<String>::new());
+    assert_eq!(users("/api/events?stream=audit-events"), Vec::<String>::new());
+    assert_eq!(sandbox.get("/api/events?stream=else").0, 400);
+    assert_eq!(sandbox.get("/api/events?before=x").0, 400);
+    for gone in ["/api/screenshots/0/image", "/api/screenshots/999999/image", "/api/dead-letters/9-9"] {
+        assert_eq!(sandbox.get(gone).0, 404, "{gone}");
+    }
+    assert_eq!(sandbox.get("/api/screenshots/..%2f..%2fetc%2fpasswd/image").0, 400);
+
+    // Following: from an offset on, and what comes meanwhile.
+    let url =
+        format!("http://{}/api/tail?stream=user-events&from=28&user=user", sandbox.address("operations"));
+    let mut answer = ureq::get(url).call().expect("a stream");
+    let mut lines = BufReader::new(answer.body_mut().as_reader()).lines();
+    let mut next = || loop {
+        let line = lines.next().expect("the stream goes on").expect("text");
+        if let Some(event) = line.strip_prefix("data: ") {
+            let event: Value = serde_json::from_str(event).expect("JSON");
+            break event["userId"].as_str().expect("text").to_owned();
+        }
+    };
+    assert_eq!([next(), next()], ["user28", "user29"]);
+    say("somebody-else", "Start session");
+    say("user30", "Start session");
+    assert_eq!(next(), "user30");
+}
