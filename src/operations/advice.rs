@@ -80,6 +80,11 @@ fn problem(
     }
 }
 
+/// `1 event`, `2 events`.
+fn some(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn of_journal(state: &State, found: &mut Vec<Problem>) {
     let journal = &state.journal;
     if !journal.answers {
@@ -118,7 +123,7 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
         if dropped > 0 {
             found.push(problem(
                 Severity::Error, "kernel-drops", name,
-                format!("The kernel dropped {dropped} datagrams in the last five minutes, before the server could read them."),
+                format!("The kernel dropped {} in the last five minutes, before the server could read them.", some(dropped, "datagram")),
                 "Raise Pipeline.udp.receiveBufferBytes, and the kernel's limit with it: sysctl -w net.core.rmem_max=33554432. If it goes on, the machine is too busy.",
             ));
         }
@@ -129,7 +134,7 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                     Severity::Error,
                     "shed",
                     name,
-                    format!("{more} events were dropped in the last five minutes ({reason})."),
+                    format!("Lost in the last five minutes: {} ({reason}).", some(more, "event")),
                     shed_advice(reason),
                 ));
             }
@@ -141,7 +146,7 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                     Severity::Notice,
                     "rejected",
                     name,
-                    format!("{more} were refused in the last five minutes ({reason})."),
+                    format!("Refused in the last five minutes: {} ({reason}).", some(more, "event")),
                     rejected_advice(reason),
                 ));
             }
@@ -202,13 +207,16 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
             Severity::Error,
             "destination-down",
             name,
-            format!("{name} does not take events ({words}). {} wait safely in the journal.", of.lag_events),
+            format!(
+                "{name} does not take events ({words}). Waiting safely in the journal: {}.",
+                some(of.lag_events, "event")
+            ),
             format!("{} It is tried again all the time and goes on by itself.", down_advice(class)),
         ));
     } else if of.lag_seconds > LAG_SECONDS && of.lag_events > 0 {
         found.push(problem(
             Severity::Warning, "lag-growing", name,
-            format!("{} events wait for {name}, the oldest for {:.0} s, although it takes some.", of.lag_events, of.lag_seconds),
+            format!("Waiting for {name}, although it takes events: {}, the oldest for {:.0} s.", some(of.lag_events, "event"), of.lag_seconds),
             "It is catching up, or it is slower than events come in. Watch whether the number falls; if it grows, look at the load of the far side and at its batch size.",
         ));
     }
@@ -216,7 +224,7 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     if letters > 0 {
         found.push(problem(
             Severity::Warning, "dead-letters", name,
-            format!("{name} refused {letters} events in the last five minutes; they are kept as dead letters."),
+            format!("{name} refused {} in the last five minutes, kept among the dead letters.", some(letters, "event")),
             "Read the reasons under Dead letters. When the cause is mended (a field's type in InfluxDB, for instance), retry them there; else drop them.",
         ));
     }
@@ -224,7 +232,7 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     if missed > 0 {
         found.push(problem(
             Severity::Error, "missed", name,
-            format!("{missed} events left the journal before {name} had them."),
+            format!("Gone from the journal before {name} had them: {}.", some(missed, "event")),
             "The journal was full or damaged. Raise Pipeline.journal.bytesMax so that it outlasts an outage; the log says which offsets are gone.",
         ));
     }
@@ -285,7 +293,7 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
         if restarts > 0 {
             found.push(problem(
                 Severity::Warning, "restarts", name,
-                format!("{name} failed and was restarted {restarts} times in the last five minutes. Nothing that was stored is lost."),
+                format!("{name} failed and was restarted in the last five minutes: {}. Nothing that was stored is lost.", some(restarts, "time")),
                 "Please report it with the log lines \"actor panicked\". Too many restarts end the process with status 70, so that the service manager starts it anew.",
             ));
         }

@@ -1,11 +1,12 @@
 //! The dashboard in a real browser: headless Chromium.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use butler_sos_integration_tests::browser::{Look, Page};
 use butler_sos_integration_tests::fake_qlik::FakeQlik;
 use butler_sos_integration_tests::influxd::Influxd;
-use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -204,7 +205,7 @@ fn pictures() -> (PathBuf, Option<TempDir>) {
 fn screenshots_are_shown_and_pictures_taken() {
     let (directory, _thrown_away) = pictures();
     std::fs::create_dir_all(&directory).expect("a directory");
-    let influxd = Influxd::start_new();
+    let mut influxd = Influxd::start_new();
     let qlik_directory = TempDir::with_prefix("qlik-").expect("a temporary directory");
     let qlik = FakeQlik::start(qlik_directory.path()).expect("a fake Qlik Sense");
     let fragment = qlik.config_fragment(&qlik_directory.path().join("images"));
@@ -237,11 +238,17 @@ fn screenshots_are_shown_and_pictures_taken() {
     assert_eq!(answer.headers()["content-type"], "image/png");
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
 
+    // A figure for each second that is shown; the documentation's pictures have more of them.
+    let seconds = if std::env::var_os("BLESS").is_some() { 45 } else { 3 };
+    let _samples = Samples::start(&sandbox);
+    let has_lines = format!(
+        "document.querySelector('[data-tile=received] path.line').getAttribute('d').split('L').length >= {seconds}"
+    );
     for scheme in ["light", "dark"] {
         let mut page = open(&sandbox, Look { scheme, height: 1150, ..Look::default() });
-        send(&sandbox, 3000..3400);
         page.until("document.querySelectorAll('#events tbody tr').length === 25");
-        page.until(&says("[data-node=influx_sink]", "nothing waiting"));
+        page.until(&has_lines);
+        page.until(&node_is("influx_sink", "ok"));
         page.picture(&directory.join(format!("dashboard-{scheme}.png")));
         page.click("#tab-screenshots");
         page.until("document.querySelector('#screenshots img')?.naturalWidth > 0");
@@ -256,7 +263,33 @@ fn screenshots_are_shown_and_pictures_taken() {
         assert_fits(&mut page);
         assert_eq!(page.complaints(), NO_COMPLAINTS);
     }
-    let mut phone = open(&sandbox, Look { width: 360, height: 780, ..Look::default() });
+    influxd.stop();
+    let mut page = open(&sandbox, Look { height: 1150, ..Look::default() });
+    page.until(&node_is("influx_sink", "bad"));
+    page.until(&has_lines);
+    page.picture(&directory.join("dashboard-outage.png"));
+    influxd.start();
+    let mut phone = open(&sandbox, Look { width: 360, height: 1150, ..Look::default() });
     phone.until(&says("#headline-title", "is well"));
+    phone.until(&has_lines);
     phone.picture(&directory.join("dashboard-phone.png"));
+}
+
+/// Sample events that come as long as this lives.
+struct Samples(Child);
+
+impl Samples {
+    fn start(sandbox: &Sandbox) -> Self {
+        let mut command = Command::new(binary("butler-sos"));
+        command.arg("send-sample").arg("--to").arg(sandbox.address("user-events").to_string());
+        command.args(["--rate", "120"]).stdout(Stdio::null());
+        Self(command.spawn().expect("the binary starts"))
+    }
+}
+
+impl Drop for Samples {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -21,7 +21,11 @@ const NAMES = {
 const STREAMS = { 'user-events': 'User events', 'audit-events': 'Audit events', screenshots: 'Screenshots to fetch' };
 
 /** What people call an actor. */
-export const called = (name) => NAMES[name]?.[0] ?? name;
+export function called(name) {
+  // Further accounts of New Relic have their number in the name.
+  const account = /^new_relic_sink_(.+)$/.exec(name)?.[1];
+  return account ? `New Relic ${account}` : NAMES[name]?.[0] ?? name;
+}
 
 const flow = byId('flow');
 const wires = svg('svg', { class: 'wires', 'aria-hidden': 'true', focusable: 'false' });

@@ -118,11 +118,14 @@ function userOf(event) {
   return event.userDirectory && event.userId ? `${event.userDirectory}\\${event.userId}` : event.user;
 }
 
+// Offsets of one stream say nothing about the other.
+const keyOf = (event) => `${event.stream}:${event.offset}`;
+
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
   const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), el('dl', { class: 'fields' }, ...fieldsOf(event)));
-  return el('tr', { 'data-offset': event.offset },
+  return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
     cell('Received', moment(event.receivedUnixMs)),
     cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
     cell('App', app ? bdi(app, { class: 'clip' }) : el('span', { class: 'quiet' }, '–')),
@@ -147,15 +150,15 @@ let olderBefore = null;
 function showEvents(found, isMore) {
   const body = byId('events').tBodies[0];
   // A row that somebody has opened stays as it is.
-  const rows = new Map([...body.rows].map((row) => [row.dataset.offset, row]));
-  const wanted = found.events.map((event) => rows.get(String(event.offset)) ?? eventRow(event));
+  const rows = new Map([...body.rows].map((row) => [row.dataset.key, row]));
+  const wanted = found.events.map((event) => rows.get(keyOf(event)) ?? eventRow(event));
   if (isMore) body.append(...wanted);
   else body.replaceChildren(...wanted);
   olderBefore = found.olderBefore;
   byId('events-older').hidden = olderBefore === null;
   const shown = body.rows.length;
   const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? `, in the newest ${count(found.scanned)} looked through` : '';
-  put(byId('events-note'), shown ? `${count(shown)} events${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
+  put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
 }
 
 function filterOf(form) {
@@ -214,7 +217,7 @@ function shotItem(event) {
   const button = el('button', { type: 'button', class: 'shot', onclick: () => openShot(event) },
     picture,
     el('span', { class: 'who' }, bdi(user, { class: 'clip' })),
-    el('span', { class: 'quiet small' }, bdi(event.appName ?? event.appId ?? '–', { class: 'clip' }), el('br'), moment(event.receivedUnixMs)));
+    el('span', { class: 'quiet small' }, bdi(event.appName ?? event.appId ?? '–', { class: 'clip' }), moment(event.receivedUnixMs)));
   const error = event.screenshot.error;
   if (error) {
     attribute(picture, 'data-state', 'bad');
