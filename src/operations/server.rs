@@ -89,7 +89,7 @@ async fn route(request: &HttpRequest, payload: web::Payload, view: &View, access
             let bytes = bytes.map_err(too_large)?.map_err(|error| Refusal::bad_request(error.to_string()))?;
             change(path, &bytes, view).await
         }
-        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "GET to look, POST to change")),
+        _ => Err(only_looked_at()),
     }
 }
 
@@ -123,6 +123,10 @@ async fn page(request: &HttpRequest, view: &View, access: &Access) -> Answer {
         "/" => assets::asset("/index.html").ok_or_else(nothing_here)?,
         path => assets::asset(path).ok_or_else(nothing_here)?,
     })
+}
+
+fn only_looked_at() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this can be looked at with GET alone")
 }
 
 fn nothing_here() -> Refusal {
@@ -237,6 +241,7 @@ async fn change(path: &str, bytes: &Bytes, view: &View) -> Answer {
             let found = view.switches.panic(actor);
             Ok(HttpResponse::build(if found { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }).finish())
         }
-        _ => Err(nothing_here()),
+        ["api", "dead-letters" | "replay", ..] => Err(nothing_here()),
+        _ => Err(only_looked_at()),
     }
 }
