@@ -52,6 +52,7 @@ mod http_delivery;
 pub mod influx_admin;
 pub mod influx_answer;
 pub mod influx_client;
+mod influx_connection;
 pub mod influx_sink;
 pub mod json_sink;
 mod mqtt_client;
