@@ -12,6 +12,11 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
+// --- what the server says about itself
+pub mod event_counts;
+pub mod processing_times;
+pub mod queue_view;
+
 // --- intake
 pub mod allowed_sources;
 pub mod app_directory;

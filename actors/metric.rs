@@ -22,6 +22,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::processing_times::ProcessingTimes;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActorLabel {
     actor: &'static str,
@@ -72,7 +74,15 @@ pub struct Metrics {
     stream: StreamFamilies,
     process: ProcessGauges,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+    failures: FailureBook,
 }
+
+/// How often something failed, by who met it and the class of it, since the start. Both are words of the program, so
+/// there are few of them.
+pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
+
+#[derive(Clone, Default)]
+struct FailureBook(Arc<Mutex<Failures>>);
 
 #[derive(Clone, Default)]
 struct ActorFamilies {
@@ -92,6 +102,7 @@ struct IntakeFamilies {
     shed: Family<IntakeReason, Counter>,
     kernel: Family<IntakeLabel, Counter>,
     remarks: Family<IntakeReason, Counter>,
+    times: Arc<Mutex<BTreeMap<&'static str, ProcessingTimes>>>,
 }
 
 #[derive(Clone, Default)]
@@ -160,6 +171,7 @@ impl Metrics {
             },
             process: ProcessGauges::default(),
             states: Arc::default(),
+            failures: FailureBook::default(),
         };
         metrics.register();
         metrics
@@ -224,6 +236,7 @@ impl Metrics {
             mailbox_depth: self.actor.mailbox_depth.clone(),
             mailbox_bound: self.actor.mailbox_bound.clone(),
             rejected: self.actor.rejected.clone(),
+            failures: self.failures.clone(),
         }
     }
 
@@ -238,7 +251,14 @@ impl Metrics {
             rejected: self.intake.rejected.clone(),
             shed: self.intake.shed.clone(),
             remarks: self.intake.remarks.clone(),
+            times: self.intake.times_of(name),
         }
+    }
+
+    /// What failed so far.
+    #[must_use]
+    pub fn failures(&self) -> Failures {
+        self.failures.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[must_use]
@@ -259,6 +279,7 @@ impl Metrics {
             up: families.up.get_or_create_owned(&label),
             errors: families.errors.clone(),
             states: Arc::clone(&self.states),
+            failures: self.failures.clone(),
         };
         meter.set_up();
         meter
@@ -327,6 +348,19 @@ pub struct ActorMeter {
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Family<ActorReason, Counter>,
+    failures: FailureBook,
+}
+
+impl FailureBook {
+    fn add(&self, name: &'static str, class: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((name, class)).or_default() += 1;
+    }
+}
+
+impl IntakeFamilies {
+    fn times_of(&self, intake: &'static str) -> ProcessingTimes {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).entry(intake).or_default().clone()
+    }
 }
 
 impl ActorMeter {
@@ -337,6 +371,12 @@ impl ActorMeter {
 
     pub fn rejected(&self, reason: &'static str, items: u64) {
         self.rejected.get_or_create(&ActorReason { actor: self.name, reason }).inc_by(items);
+    }
+
+    /// Something failed that an administrator may want to hear of, beside what is counted of it elsewhere; `class` is
+    /// a short stable word.
+    pub fn failed(&self, class: &'static str) {
+        self.failures.add(self.name, class);
     }
 
     /// For actors that have a bounded way in; those that pull their work show no such gauge.
@@ -357,6 +397,8 @@ pub struct IntakeMeter {
     rejected: Family<IntakeReason, Counter>,
     shed: Family<IntakeReason, Counter>,
     remarks: Family<IntakeReason, Counter>,
+    /// How long events take from here to the journal.
+    pub times: ProcessingTimes,
 }
 
 impl IntakeMeter {
@@ -397,6 +439,7 @@ pub struct DestinationMeter {
     up: Gauge,
     errors: Family<DestinationReason, Counter>,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+    failures: FailureBook,
 }
 
 impl DestinationMeter {
@@ -425,6 +468,7 @@ impl DestinationMeter {
     pub fn failed(&self, class: &'static str, words: &str, unix_ms: u64) {
         self.up.set(0);
         self.errors.get_or_create(&DestinationReason { destination: self.name, reason: class }).inc();
+        self.failures.add(self.name, class);
         self.with_state(|state| {
             state.up = false;
             state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
@@ -534,5 +578,7 @@ mod tests {
         let state = &metrics.destination_states()["influx_sink"];
         assert!(!state.up);
         assert_eq!(state.last_error.as_deref(), Some("server busy"));
+        metrics.actor("influx_sink").failed("http-503");
+        assert_eq!(metrics.failures()[&("influx_sink", "http-503")], 2);
     }
 }
