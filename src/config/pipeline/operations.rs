@@ -1,4 +1,4 @@
-//! `Pipeline.log` and `Pipeline.operations`.
+//! `Pipeline.log`, `Pipeline.operations` and `Pipeline.ownMeasurements`.
 
 use serde::Deserialize;
 
@@ -39,5 +39,18 @@ section! {
         "port" => port: u16 = listen_port(9842);
         /// The token that the dashboard and the commands send; empty: none is asked for.
         "token" => token: Secret = secret();
+    }
+}
+
+section! {
+    /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are
+    /// dropped and counted, not kept for later.
+    pub struct OwnMeasurements {
+        /// Combinations of source, host and subsystem that `qlikSenseEvents.eventCount` tells apart between two writes;
+        /// events of further ones are counted with host and subsystem `other`.
+        "seriesMax" => series_max: usize = int(1_000, 1..=100_000);
+        /// Milliseconds between two writes of `errorTracking`. Errors that could not be written are written with the
+        /// next.
+        "errorsWriteFrequency" => errors_write_frequency: u64 = millis(20_000);
     }
 }
