@@ -16,6 +16,7 @@ mod influx_versions;
 mod new_relic;
 mod operations;
 mod ordered_object;
+mod own_measurements;
 mod pipeline;
 mod poison;
 mod prometheus_rules;
