@@ -148,6 +148,7 @@ async fn poll_for_ever(
             }
             Err(error) => {
                 actor.rejected(error.class(), 1);
+                actor.failed(error.class());
                 if failures == 0 {
                     warn!(log, "cannot learn the names of apps, will go on trying";
                         "host" => &poller.config.host, "error" => %error);

@@ -120,6 +120,12 @@ impl Reply {
 
 // === impl Complaint ===
 
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&shortened(&self.message))
+    }
+}
+
 impl Complaint {
     /// Understands a body of any version, or takes it as plain text.
     #[must_use]

@@ -15,12 +15,12 @@ use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::user_line::UserPoint;
 use butler_sos_domain::event::UserEvent;
-use slog::{Logger, info, warn};
+use slog::Logger;
 
 use crate::delivery_job::{Finding, Job, JobLimits, halves};
-use crate::influx_admin::{Prepared, look, prepare};
 use crate::influx_answer::Verdict;
-use crate::influx_client::{InfluxClient, InfluxConfig};
+use crate::influx_client::InfluxConfig;
+use crate::influx_connection::InfluxConnection;
 use crate::journal::batch::{Batch, Record};
 use crate::message::Position;
 use crate::sink::{Delivered, Destination, Progress, Sink, Trouble};
@@ -66,12 +66,8 @@ impl LineEncoder for AuditEventLines {
 
 /// One InfluxDB.
 pub struct Influx {
-    config: InfluxConfig,
+    connection: InfluxConnection,
     encoder: Box<dyn LineEncoder>,
-    log: Logger,
-    client: Option<InfluxClient>,
-    /// The database was found or made since the server last said that it is not there.
-    is_prepared: bool,
     /// Shrinks when the server says that a request is too large.
     body_bytes_max: usize,
     job: Option<Job>,
@@ -82,38 +78,10 @@ impl Influx {
     pub fn new(config: InfluxConfig, encoder: impl LineEncoder + 'static, log: Logger) -> Self {
         Self {
             body_bytes_max: config.body_bytes_max,
-            config,
+            connection: InfluxConnection::new(config, log),
             encoder: Box::new(encoder),
-            log,
-            client: None,
-            is_prepared: false,
             job: None,
         }
-    }
-
-    /// A client, with the database in place.
-    async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
-        if self.client.is_none() {
-            let client = InfluxClient::new(self.config.clone());
-            self.client = Some(client.map_err(|error| Trouble::new("config", error.to_string()))?);
-        }
-        let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
-        if !self.is_prepared {
-            let prepared = match self.config.create_database {
-                true => prepare(client).await?,
-                false => look(client).await?,
-            };
-            match prepared {
-                Prepared::Present => {}
-                Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
-                Prepared::NotAllowed(words) => {
-                    warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
-                        "at" => ?client, "error" => words);
-                }
-            }
-            self.is_prepared = true;
-        }
-        Ok(client)
     }
 
     /// Sends what the job still has to send.
@@ -121,15 +89,7 @@ impl Influx {
         while let Some(group) = job.next_group() {
             let body = job.body_of(&group);
             let bytes = body.len();
-            let answer = match self.ready().await {
-                Ok(client) => client.write(body).await,
-                Err(trouble) => Err(trouble),
-            };
-            let verdict = match answer {
-                Ok(reply) => reply.verdict(),
-                Err(trouble) => Verdict::Trouble(trouble),
-            };
-            match verdict {
+            match self.connection.write(body).await {
                 Verdict::Taken => {}
                 Verdict::Refused(complaint) => {
                     let lines: Vec<&[u8]> =
@@ -146,7 +106,6 @@ impl Influx {
                 }
                 Verdict::Trouble(trouble) => {
                     job.give_back(group);
-                    self.is_prepared &= trouble.class != "http-404";
                     return Err(trouble);
                 }
             }
@@ -158,7 +117,7 @@ impl Influx {
 impl Destination for Influx {
     async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
         self.job = None;
-        self.ready().await?;
+        self.connection.ready().await?;
         Ok(None)
     }
 

@@ -12,6 +12,13 @@ pub mod supervisor;
 #[cfg(test)]
 pub mod testing;
 
+// --- what the server says about itself
+pub mod event_counts;
+pub mod heartbeat;
+pub mod own_measurements;
+pub mod processing_times;
+pub mod queue_view;
+
 // --- intake
 pub mod allowed_sources;
 pub mod app_directory;
@@ -52,6 +59,7 @@ mod http_delivery;
 pub mod influx_admin;
 pub mod influx_answer;
 pub mod influx_client;
+mod influx_connection;
 pub mod influx_sink;
 pub mod json_sink;
 mod mqtt_client;

@@ -27,6 +27,7 @@ use prometheus_client::registry::Registry;
 
 pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use self::reasons::Reasons;
+use crate::processing_times::ProcessingTimes;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActorLabel {
@@ -79,6 +80,7 @@ pub struct Metrics {
     process: ProcessGauges,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
     owners: Arc<Mutex<Owners>>,
+    failures: FailureBook,
 }
 
 /// Every handle that was given out.
@@ -88,6 +90,13 @@ struct Owners {
     intakes: BTreeMap<&'static str, IntakeMeter>,
     destinations: BTreeMap<&'static str, DestinationMeter>,
 }
+
+/// How often something failed, by who met it and the class of it, since the start. Both are words of the program, so
+/// there are few of them.
+pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
+
+#[derive(Clone, Default)]
+struct FailureBook(Arc<Mutex<Failures>>);
 
 #[derive(Clone)]
 struct ActorFamilies {
@@ -120,6 +129,7 @@ struct IntakeFamilies {
     shed: Reasons<IntakeReason>,
     kernel: Family<IntakeLabel, Counter>,
     remarks: Reasons<IntakeReason>,
+    times: Arc<Mutex<BTreeMap<&'static str, ProcessingTimes>>>,
 }
 
 impl Default for IntakeFamilies {
@@ -132,6 +142,7 @@ impl Default for IntakeFamilies {
             shed: Reasons::new(label),
             kernel: Family::default(),
             remarks: Reasons::new(label),
+            times: Arc::default(),
         }
     }
 }
@@ -225,6 +236,7 @@ impl Metrics {
             process: ProcessGauges::default(),
             states: Arc::default(),
             owners: Arc::default(),
+            failures: FailureBook::default(),
         };
         metrics.register();
         metrics
@@ -290,6 +302,7 @@ impl Metrics {
             mailbox_depth: self.actor.mailbox_depth.clone(),
             mailbox_bound: self.actor.mailbox_bound.clone(),
             rejected: self.actor.rejected.clone(),
+            failures: self.failures.clone(),
         };
         self.owners().actors.entry(name).or_insert(meter).clone()
     }
@@ -305,8 +318,15 @@ impl Metrics {
             rejected: self.intake.rejected.clone(),
             shed: self.intake.shed.clone(),
             remarks: self.intake.remarks.clone(),
+            times: self.intake.times_of(name),
         };
         self.owners().intakes.entry(name).or_insert(meter).clone()
+    }
+
+    /// What failed so far.
+    #[must_use]
+    pub fn failures(&self) -> Failures {
+        self.failures.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[must_use]
@@ -328,6 +348,7 @@ impl Metrics {
             up: families.up.get_or_create_owned(&label),
             errors: families.errors.clone(),
             states: Arc::clone(&self.states),
+            failures: self.failures.clone(),
         };
         meter.set_up();
         self.owners().destinations.entry(name).or_insert(meter).clone()
@@ -400,6 +421,19 @@ pub struct ActorMeter {
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Reasons<ActorReason>,
+    failures: FailureBook,
+}
+
+impl FailureBook {
+    fn add(&self, name: &'static str, class: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((name, class)).or_default() += 1;
+    }
+}
+
+impl IntakeFamilies {
+    fn times_of(&self, intake: &'static str) -> ProcessingTimes {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).entry(intake).or_default().clone()
+    }
 }
 
 impl ActorMeter {
@@ -410,6 +444,12 @@ impl ActorMeter {
 
     pub fn rejected(&self, reason: &'static str, items: u64) {
         self.rejected.counter(self.name, reason).inc_by(items);
+    }
+
+    /// Something failed that an administrator may want to hear of, beside what is counted of it elsewhere; `class` is
+    /// a short stable word.
+    pub fn failed(&self, class: &'static str) {
+        self.failures.add(self.name, class);
     }
 
     /// For actors that have a bounded way in; those that pull their work show no such gauge.
@@ -430,6 +470,8 @@ pub struct IntakeMeter {
     rejected: Reasons<IntakeReason>,
     shed: Reasons<IntakeReason>,
     remarks: Reasons<IntakeReason>,
+    /// How long events take from here to the journal.
+    pub times: ProcessingTimes,
 }
 
 impl IntakeMeter {
@@ -472,6 +514,7 @@ pub struct DestinationMeter {
     up: Gauge,
     errors: Reasons<DestinationReason>,
     states: Arc<Mutex<BTreeMap<&'static str, DestinationState>>>,
+    failures: FailureBook,
 }
 
 impl DestinationMeter {
@@ -500,6 +543,7 @@ impl DestinationMeter {
     pub fn failed(&self, class: &'static str, words: &str, unix_ms: u64) {
         self.up.set(0);
         self.errors.counter(self.name, class).inc();
+        self.failures.add(self.name, class);
         self.with_state(|state| {
             state.up = false;
             state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
@@ -613,5 +657,7 @@ mod tests {
         let state = &metrics.destination_states()["influx_sink"];
         assert!(!state.up);
         assert_eq!(state.last_error.as_deref(), Some("server busy"));
+        metrics.actor("influx_sink").failed("http-503");
+        assert_eq!(metrics.failures()[&("influx_sink", "http-503")], 2);
     }
 }

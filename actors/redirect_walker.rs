@@ -362,7 +362,10 @@ impl Run {
                 self.config.meter.batches.inc();
                 self.config.meter.bytes.inc_by(stored.bytes);
             }
-            Err(reason) => self.config.actor.rejected(reason.class(), 1),
+            Err(reason) => {
+                self.config.actor.rejected(reason.class(), 1);
+                self.config.actor.failed(reason.class());
+            }
         }
         self.config.meter.set_up();
     }

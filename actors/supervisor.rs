@@ -142,6 +142,7 @@ where
             "actor" => actor, "panic" => reason, "pause_ms" => pause.as_millis());
         self.restarts.push_back(now);
         self.meter.restarts.inc();
+        self.meter.failed("panic");
         self.pause = Some(Box::pin(tokio::time::sleep(pause)));
         Ok(())
     }

@@ -97,6 +97,7 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
                 }
                 Err(error) => {
                     qps.config.actor.rejected(error.class(), 1);
+                    qps.config.actor.failed(error.class());
                     warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
                         "host" => &qps.config.host, "port" => qps.config.port,
                         "error" => %error, "virtual_proxy" => %key.virtual_proxy(),

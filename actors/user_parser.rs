@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use slog::Logger;
 
+use crate::event_counts::{CountTable, EventCounts};
 use crate::guard::guard;
 use crate::journal::batch::RecordBatch;
 use crate::message::{AppNamesLearned, Append, Close, Datagram, DatagramsReceived, Keep, Stream};
@@ -50,6 +51,8 @@ pub struct UserParser {
     app_names: AppNames,
     enrichment: Enrichment,
     rejections: RejectionLog,
+    /// When somebody wants to know where events come from.
+    event_counts: Option<EventCounts>,
     /// A guess at the size of the next batch.
     last_body_bytes: usize,
 }
@@ -112,12 +115,26 @@ impl UserParser {
             log,
             app_names: AppNames::default(),
             rejections: RejectionLog::new(),
+            event_counts: None,
             last_body_bytes: 0,
         }
     }
 
+    /// Counts events by where they came from, too.
+    #[must_use]
+    pub fn counting(mut self, event_counts: Option<EventCounts>) -> Self {
+        self.event_counts = event_counts;
+        self
+    }
+
     /// Parses one datagram into `records`.
-    fn parse(&mut self, bytes: &[u8], received_ns: u64, records: &mut RecordBatch) -> Outcome {
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+        received_ns: u64,
+        records: &mut RecordBatch,
+        counts: Option<&mut CountTable>,
+    ) -> Outcome {
         let (enrichment, app_names) = (&mut self.enrichment, &self.app_names);
         let counters = &self.counters;
         let expected = self.config.app_names_expected;
@@ -126,8 +143,14 @@ impl UserParser {
             assert!(!bytes.starts_with(b"poison"), "a test wants it");
             match enrichment.event(bytes, received_ns, app_names) {
                 Err(rejection) => Outcome::Rejected(rejection.reason()),
-                Ok(Enriched { excluded: true, .. }) => Outcome::Excluded,
-                Ok(Enriched { event, invalid_utf8, user_not_found, .. }) => {
+                Ok(Enriched { event, excluded, invalid_utf8, user_not_found }) => {
+                    if let Some(counts) = counts {
+                        let origin = event.origin.as_deref().unwrap_or_default();
+                        counts.event(&event.message_type, &event.host, origin, excluded);
+                    }
+                    if excluded {
+                        return Outcome::Excluded;
+                    }
                     if records.push_with(|out| event.encode_into(out)).is_err() {
                         return Outcome::Rejected(UNSTORABLE);
                     }
@@ -141,6 +164,7 @@ impl UserParser {
         });
         parsed.unwrap_or_else(|panic| {
             slog::error!(self.log, "a datagram made the parser panic"; "panic" => panic);
+            self.actor.failed(PANICKED);
             // The cache may be half changed.
             self.enrichment = self::enrichment(&self.config);
             Outcome::Rejected(PANICKED)
@@ -216,22 +240,29 @@ impl Handler<Parcel<DatagramsReceived>> for UserParser {
     fn handle(&mut self, parcel: Parcel<DatagramsReceived>, _: &mut Self::Context) {
         let Parcel { body: received, mut passage } = parcel;
         self.actor.received.inc();
+        let _working = self.intake.times.begin(received.datagrams.len() as u64);
+        let counts = self.event_counts.clone();
+        let mut counts = counts.as_ref().map(EventCounts::lock);
         let mut records = RecordBatch::with_capacity(self.last_body_bytes);
         let mut kept = Vec::new();
         for datagram in &received.datagrams {
             let bytes = received.bytes_of(datagram);
-            match self.parse(bytes, datagram.received_ns, &mut records) {
+            match self.parse(bytes, datagram.received_ns, &mut records, counts.as_deref_mut()) {
                 Outcome::Event => {}
                 Outcome::Excluded => {
                     self.counters.excluded.inc();
                     passage.settle(1);
                 }
                 Outcome::Rejected(reason) => {
+                    if let Some(counts) = counts.as_deref_mut() {
+                        counts.no_event();
+                    }
                     self.reject(datagram, bytes, reason, &mut kept);
                     passage.settle(1);
                 }
             }
         }
+        drop(counts);
         self.quarantine(kept);
         self.last_body_bytes = records.body_bytes();
         if !records.is_empty() {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Loaded};
 use crate::exit;
 use crate::logging::{self, LogConfig};
+use crate::operations::machine::say_machine;
 use crate::service_manager::ServiceManager;
 use crate::topology::{Surroundings, Topology};
 
@@ -43,6 +44,9 @@ fn say_hello(loaded: &Loaded, log: &Logger) {
         "files" => loaded.files.join(", "), "pid" => std::process::id());
     if !loaded.ignored.is_empty() {
         info!(log, "settings of Butler SOS that this server has no use for"; "settings" => loaded.ignored.join(", "));
+    }
+    if loaded.config.butler_sos.system_info.enable {
+        say_machine(log);
     }
     for warning in &loaded.warnings {
         warn!(log, "configuration"; "warning" => warning);

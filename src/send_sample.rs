@@ -206,7 +206,7 @@ impl Pace {
 
     /// Waits; `false` once Ctrl-C was pressed.
     async fn pause(&mut self, pause: Duration) -> bool {
-        if pause.is_zero() && self.sent % LOOKS_EVERY != 0 {
+        if pause.is_zero() && !self.sent.is_multiple_of(LOOKS_EVERY) {
             return !self.is_over;
         }
         let passed = async {

@@ -121,6 +121,7 @@ impl Intake {
                 return Taken::Refused(refusal);
             }
             Err(_) => {
+                self.actor.failed("poison");
                 account.rejected("poison");
                 return Taken::Failed;
             }
@@ -172,11 +173,13 @@ impl Intake {
         room: OwnedSemaphorePermit,
     ) {
         self.actor.sent.inc();
+        let took = self.meter.times.begin(1);
         let outcome = match self.to_journal.ask_with(append, passage).await {
             Ok(Ok(_)) => Outcome::Stored,
             Ok(Err(_)) => Outcome::NoRoom,
             Err(_) => Outcome::Lost,
         };
+        drop(took);
         announced.finish(outcome);
         drop(room);
     }

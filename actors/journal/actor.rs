@@ -203,6 +203,7 @@ impl Journal {
                     }
                     _ => ("journal_disk", AppendRefused::Disk(error.to_string())),
                 };
+                self.config.actor.failed(reason);
                 if let Some(intake) = intake {
                     intake.shed(reason).inc_by(events);
                 }

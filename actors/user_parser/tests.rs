@@ -35,6 +35,7 @@ struct Bench {
     intake: IntakeMeter,
     actor: ActorMeter,
     lost: Counter,
+    counts: EventCounts,
 }
 
 fn bench(quarantine_bound: u32) -> Bench {
@@ -49,7 +50,9 @@ fn bench(quarantine_bound: u32) -> Bench {
         app_names_expected: true,
     };
     let outlets = UserParserOutlets { to_journal, to_quarantine };
-    let addr = UserParser::new(config, outlets, intake.clone(), actor.clone(), discard_log()).start();
+    let counts = EventCounts::new(10);
+    let parser = UserParser::new(config, outlets, intake.clone(), actor.clone(), discard_log());
+    let addr = parser.counting(Some(counts.clone())).start();
     Bench {
         to_parser: Outlet::new(addr.clone(), 1_000),
         to_parser_names: Outlet::new(addr, 1),
@@ -58,6 +61,7 @@ fn bench(quarantine_bound: u32) -> Bench {
         lost: intake.shed("actor_panic"),
         intake,
         actor,
+        counts,
     }
 }
 
@@ -178,4 +182,28 @@ async fn names_of_apps_are_looked_up_when_they_are_learned() {
     until(|| bench.stored.lock().unwrap().len() == 1).await;
     assert_eq!(bench.stored()[0].app_name.as_deref(), Some("Sales"));
     assert_eq!(bench.intake.remark("unknown_app_name").get(), 0);
+}
+
+#[actix_rt::test]
+async fn where_events_come_from_is_counted_a_batch_at_a_time() {
+    let bench = bench(10);
+    let session: &[u8] = b"/QSEoW-Proxy-Session/;h;Start session;LAB;goran;AppAccess;/hub;m";
+    let datagrams: [&[u8]; 6] = [
+        session,
+        session,
+        b"/qseow-proxy-session/;h;Start session;LAB;excluded;AppAccess;/hub;m",
+        b"/proxy-user-event/;h;s;c;Start session",
+        b"nonsense",
+        b"poison",
+    ];
+    bench.send(&datagrams).await;
+    let counted = bench.counts.take();
+    let received: Vec<_> = counted.received.iter().map(|(parts, n)| (parts.join(" "), *n)).collect();
+    let expect =
+        [("Unknown Unknown Unknown", 2), ("proxy-user-event h ", 1), ("qseow-proxy-session h AppAccess", 3)];
+    assert_eq!(received, expect.map(|(parts, n)| (parts.to_owned(), n)));
+    let expect = [("Unknown", 2), ("qseow-proxy-session", 1)];
+    assert_eq!(counted.rejected, expect.map(|(source, n)| (source.to_owned(), n)));
+    assert_eq!(bench.intake.times.running(), 0);
+    assert!(bench.intake.times.take().max_ms > 0.0);
 }

@@ -36,6 +36,9 @@ pub mod virtual_proxy;
 // --- what destinations are sent
 pub mod encode;
 
+// --- what the server says about itself
+pub mod own_errors;
+
 // --- what tests here share with those of the whole server
 #[cfg(test)]
 #[path = "../../integration-tests/src/any_event.rs"]

@@ -24,6 +24,7 @@ pub mod jobs;
 pub mod journal_reader;
 pub mod kept;
 pub mod live;
+pub mod machine;
 pub mod process;
 pub mod screenshots;
 pub mod server;

@@ -4,7 +4,10 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use butler_sos_actors::metric::ProcessFigures;
+use butler_sos_domain::encode::own_lines::MemoryFigures;
 use nix::unistd::{SysconfVar, sysconf};
+
+use super::machine::kilobytes;
 
 /// Remembers what does not change.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,22 @@ impl ProcessView {
     }
 }
 
+/// Where the process's memory is; what cannot be read is zero.
+#[must_use]
+pub fn memory() -> MemoryFigures {
+    memory_in(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn memory_in(status: &str) -> MemoryFigures {
+    let bytes = |key| kilobytes(status, key) * 1024;
+    MemoryFigures {
+        heap_used_bytes: bytes("RssAnon:"),
+        heap_total_bytes: bytes("VmData:"),
+        external_bytes: bytes("RssFile:") + bytes("RssShmem:"),
+        process_bytes: bytes("VmRSS:"),
+    }
+}
+
 fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()
 }
@@ -65,6 +84,16 @@ mod tests {
     fn a_name_with_blanks_and_brackets_does_not_move_the_fields() {
         let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19";
         assert_eq!(cpu_and_threads(stat), Some((11 + 12, 17)));
+    }
+
+    #[test]
+    fn memory_is_what_the_system_says() {
+        let memory = memory();
+        assert!(memory.process_bytes > 0);
+        let text = "VmRSS:\t 12 kB\nRssAnon:\t 8 kB\nRssFile:\t 3 kB\nRssShmem:\t 1 kB\nVmData:\t 40 kB\n";
+        let memory = memory_in(text);
+        assert_eq!((memory.heap_used_bytes, memory.heap_total_bytes), (8_192, 40_960));
+        assert_eq!((memory.external_bytes, memory.process_bytes), (4_096, 12_288));
     }
 
     #[test]

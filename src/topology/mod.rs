@@ -5,6 +5,7 @@
 //! AuditHttpIngestor ──────────────────────────Append─►    ▲                            │ Keep
 //! AppDirectory ─AppNamesLearned─► UserParser ─Keep─► Keeper (quarantine)   Keeper (dead letters)
 //!                                                          └─NextBatch, Append─ RedirectWalker (see `screenshots`)
+//! OwnMeasurements, Heartbeat ─► InfluxDB, log, a monitoring tool (see `own`)
 //! ```
 //!
 //! Start: everything outside that can be missing first (journal, ports, certificates), then the destinations, the
@@ -12,6 +13,7 @@
 //! catch up for a while, and what they have not got waits in the journal.
 
 mod destinations;
+mod own;
 mod recent;
 mod screenshots;
 pub(crate) mod settings;
@@ -44,6 +46,7 @@ use butler_sos_actors::user_parser::{UserParser, UserParserOutlets};
 use slog::{Logger, info, warn};
 
 use self::destinations::Planned;
+use self::own::Own;
 use self::screenshots::Downloads;
 use self::settings::bound;
 use crate::config::{Config, Listener, Loaded, Service};
@@ -137,6 +140,7 @@ impl Topology {
         let mut threads = Threads::default();
         let mut mailboxes = Vec::new();
         let mut meters = BTreeMap::new();
+        let mut own = Own::new(config, &metrics);
         let actors = &config.pipeline.actors;
 
         // The journal, and what is kept aside.
@@ -218,7 +222,8 @@ impl Topology {
                 intake.clone(),
                 parser_meter.clone(),
                 log.clone(),
-            );
+            )
+            .counting(own.event_counts());
             let parser = supervision.start(&threads.add(), parser_meter.clone(), move || parser);
             to_parser = Some(Outlet::new(parser.clone(), bound(actors.user_parser.mailbox)));
             let intake_thread = threads.add();
@@ -231,6 +236,7 @@ impl Topology {
             let queue_max = bound(config.butler_sos.user_events.udp_server.message_queue.max_size);
             let datagrams = Outlet::new(parser, queue_max);
             mailboxes.push(MailboxGauge::new(parser_meter, datagrams.clone()));
+            own.watch_user_events(&datagrams);
             let address = port.address();
             let meter = metrics.actor("udp_ingestor");
             let ingestor = UdpIngestor::new(port, datagrams, &intake, meter.clone(), log.clone());
@@ -243,8 +249,14 @@ impl Topology {
         for (listener, socket, address) in listeners {
             if listener.serves.contains(&Service::AuditApi) {
                 let api = AuditApi { config, metrics: &metrics, journal: &journal, log: &log };
-                let to_audit =
-                    api.start(&supervision, &threads.add(), socket, &recent_audits, &mut mailboxes)?;
+                let to_audit = api.start(
+                    &supervision,
+                    &threads.add(),
+                    socket,
+                    &recent_audits,
+                    &mut mailboxes,
+                    &mut own,
+                )?;
                 intakes.push(to_audit);
                 listening(&log, "audit-events", address);
                 addresses.push(("audit-events", address));
@@ -254,6 +266,8 @@ impl Topology {
                 to_show.push((listener.path, socket, address, name, access));
             }
         }
+
+        own.start(&supervision, || threads.add(), &log);
 
         let operations = &config.pipeline.operations;
         let view = View {
@@ -424,12 +438,14 @@ impl AuditApi<'_> {
         socket: TcpListener,
         recent: &[Vec<u8>],
         mailboxes: &mut Vec<MailboxGauge>,
+        own: &mut Own<'_>,
     ) -> Result<Outlet<Close>, StartError> {
         let meter = self.metrics.actor("audit_http_ingestor");
         let actors = &self.config.pipeline.actors;
         let http = settings::audit_http(self.config);
         let to_journal = Outlet::new(self.journal.clone(), http.queue_max.max(bound(actors.journal.mailbox)));
         mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
+        own.watch_audit_events(&to_journal);
         let intake = self.metrics.intake("audit_events");
         let log = self.log.clone();
         let api = AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log, recent)

@@ -18,6 +18,7 @@ mod new_relic;
 mod operations;
 mod operations_api;
 mod ordered_object;
+mod own_measurements;
 mod pipeline;
 mod poison;
 mod prometheus_rules;

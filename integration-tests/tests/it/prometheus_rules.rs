@@ -23,7 +23,9 @@ pub fn promtool(arguments: &[&str]) {
 pub fn exposed() -> BTreeMap<String, BTreeSet<String>> {
     let metrics = Metrics::new();
     let intake = metrics.intake("user_events");
-    for counter in [intake.rejected("size"), intake.shed("queue_full"), intake.remark("invalid_utf8")] {
+    for counter in
+        [intake.rejected("size"), intake.shed("queue_full"), intake.remark("invalid_utf8"), intake.kernel()]
+    {
         counter.inc();
     }
     let actor = metrics.actor("user_parser");

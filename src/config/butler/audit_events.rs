@@ -72,7 +72,7 @@ section! {
         "messageQueue" => message_queue: AuditMessageQueue = group::<AuditMessageQueue>();
         /// A limit for all clients together.
         "rateLimit" => rate_limit: MessageRateLimit = group::<MessageRateLimit>();
-        /// How full the queue was, written to InfluxDB.
+        /// How full the queue was and what passed through it, written to InfluxDB. While it is away, figures are dropped.
         "queueMetrics" => queue_metrics: AuditQueueMetrics = group::<AuditQueueMetrics>();
     }
 }

@@ -1,16 +1,17 @@
-//! `Butler-SOS.qlikSenseEvents`: how many events came and how many were rejected, written to InfluxDB.
+//! `Butler-SOS.qlikSenseEvents`: how many user events came and how many were rejected, written to InfluxDB.
 
 use super::NameValue;
 use crate::config::schema::section;
 
 section! {
-    /// Counts of events.
+    /// Counts of user events, each since the write before. Log events are not received here.
     pub struct QlikSenseEvents {
-        /// To the InfluxDB of `influxdbConfig`.
+        /// To the InfluxDB of `influxdbConfig`. While it is away, counts are dropped.
         "influxdb" => influxdb: CountsInfluxdb = group::<CountsInfluxdb>();
-        /// Events received.
+        /// Events received, by source (the type of event), host and subsystem (the event's origin). A datagram that is
+        /// no event counts as `Unknown` in all three.
         "eventCount" => event_count: EventCount = group::<EventCount>();
-        /// Events rejected.
+        /// Events of users in `userEvents.excludeUser` by source, and datagrams that are no event as `Unknown`.
         "rejectedEventCount" => rejected_event_count: RejectedEventCount = group::<RejectedEventCount>();
     }
 }

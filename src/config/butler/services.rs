@@ -43,7 +43,9 @@ section! {
 section! {
     /// Memory use in InfluxDB.
     pub struct UptimeInfluxdb {
-        /// Whether the measurement `butlersos_memory_usage` is written.
+        /// Whether the measurement `butlersos_memory_usage` is written: memory in MB. `heap_used` is the process's own
+        /// memory that is in RAM, `heap_total` all that it has asked for, `external` what is backed by files (the
+        /// program itself among it), `process_memory` all that is in RAM.
         "butlerSOSMemoryUsage" => memory_usage: bool = no();
         /// Its tag that tells several servers apart.
         "instanceTag" => instance_tag: String = text("");
@@ -55,7 +57,7 @@ section! {
     pub struct Heartbeat {
         /// Whether it is made.
         "enable" => enable: bool = no();
-        /// The address that is called with GET.
+        /// The address that is called with GET, first when the server starts. The log names its host alone.
         "remoteURL" => remote_url: Option<String> = maybe_text();
         /// How often, such as `every 1 hour`.
         "frequency" => frequency: String = text("every 1 hour");
@@ -65,11 +67,12 @@ section! {
 section! {
     /// Errors counted and reported.
     pub struct ErrorTracking {
-        /// Whether errors are counted.
+        /// Whether errors are reported.
         "enable" => enable: bool = no();
-        /// A summary in the log at midnight, UTC.
+        /// A summary of the day in the log after midnight, UTC.
         "logSummary" => log_summary: ErrorLogSummary = group::<ErrorLogSummary>();
-        /// To the InfluxDB of `influxdbConfig`.
+        /// To the InfluxDB of `influxdbConfig`: how many errors of each kind since the write before. Errors while it is
+        /// away are written when it is back.
         "influxdb" => influxdb: ErrorInfluxdb = group::<ErrorInfluxdb>();
     }
 }

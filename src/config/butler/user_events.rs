@@ -40,7 +40,7 @@ section! {
         "enableSourceValidation" => enable_source_validation: bool = no();
         /// Names, addresses or networks (CIDR) that may send. Names are resolved again every 5 minutes.
         "allowedSources" => allowed_sources: Vec<String> = list_of_text();
-        /// How full the queue was, written to InfluxDB.
+        /// How full the queue was and what passed through it, written to InfluxDB. While it is away, figures are dropped.
         "queueMetrics" => queue_metrics: UserQueueMetrics = group::<UserQueueMetrics>();
     }
 }

@@ -15,7 +15,7 @@ use self::{
     intake::{AuditIntake, Udp, UserParsing},
     journal::Journal,
     network::{AppDirectory, Influxdb, Mqtt, Retry},
-    operations::{Log, Operations},
+    operations::{Log, Operations, OwnMeasurements},
     screenshots::Screenshots,
 };
 use crate::config::schema::section;
@@ -53,6 +53,9 @@ section! {
         "quarantine" => quarantine: Quarantine = group::<Quarantine>();
         /// How log lines look and where they wait.
         "log" => log: Log = group::<Log>();
+        /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are
+        /// dropped and counted (`/metrics`), not kept for later.
+        "ownMeasurements" => own_measurements: OwnMeasurements = group::<OwnMeasurements>();
         /// Metrics, health and dashboard.
         "operations" => operations: Operations = group::<Operations>();
         /// Seconds that destinations get to catch up when the server is told to stop.

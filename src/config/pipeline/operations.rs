@@ -1,4 +1,4 @@
-//! `Pipeline.log` and `Pipeline.operations`.
+//! `Pipeline.log`, `Pipeline.operations` and `Pipeline.ownMeasurements`.
 
 use serde::Deserialize;
 
@@ -45,5 +45,18 @@ section! {
         "liveListenersMax" => live_listeners_max: usize = int(32, 1..=10_000);
         /// Records that one look for the newest events reads at most.
         "scanRecordsMax" => scan_records_max: u64 = int(20_000, 100..=10_000_000);
+    }
+}
+
+section! {
+    /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are
+    /// dropped and counted, not kept for later.
+    pub struct OwnMeasurements {
+        /// Combinations of source, host and subsystem that `qlikSenseEvents.eventCount` tells apart between two writes;
+        /// events of further ones are counted with host and subsystem `other`.
+        "seriesMax" => series_max: usize = int(1_000, 1..=100_000);
+        /// Milliseconds between two writes of `errorTracking`. Errors that could not be written are written with the
+        /// next.
+        "errorsWriteFrequency" => errors_write_frequency: u64 = millis(20_000);
     }
 }

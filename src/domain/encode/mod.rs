@@ -11,6 +11,7 @@ pub mod line_protocol;
 pub mod mqtt;
 pub mod new_relic;
 pub mod object_json;
+pub mod own_lines;
 pub mod parquet;
 pub mod qvd;
 pub mod user_line;

@@ -107,7 +107,7 @@ impl Bench {
                 verify: true,
             },
             hosts: hosts.clone(),
-            ticket_timeout: Duration::from_secs(20),
+            ticket_timeout: Duration::from_secs(6),
             concurrency: 16,
             actor: metrics.actor("ticket_actor"),
             log: log.clone(),

@@ -254,7 +254,7 @@ Butler-SOS:
         allowedImageDownloadHosts: [qlik.test, proxy.test, node1.test, node2.test]
         auth:
           mode: userTicket
-          qps: {{host: qlik.test, port: {qps}, ticketTimeoutMs: 20000}}
+          qps: {{host: qlik.test, port: {qps}, ticketTimeoutMs: 6000}}
           sessionCache: {{enable: true, ttlSeconds: 120, maxEntries: {cache_entries}}}
         storageTargets:
           - {{enable: true, type: flat, directory: '{{dir}}/images'}}

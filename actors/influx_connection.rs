@@ -1,0 +1,62 @@
+//! A client of one InfluxDB with the database in place, made when it is needed. Lives on the arbiter that uses it.
+
+use bytes::Bytes;
+use slog::{Logger, info, warn};
+
+use crate::influx_admin::{Prepared, look, prepare};
+use crate::influx_answer::Verdict;
+use crate::influx_client::{InfluxClient, InfluxConfig};
+use crate::sink::Trouble;
+
+/// One InfluxDB.
+pub(crate) struct InfluxConnection {
+    config: InfluxConfig,
+    log: Logger,
+    client: Option<InfluxClient>,
+    /// The database was found or made since the server last said that it is not there.
+    is_prepared: bool,
+}
+
+impl InfluxConnection {
+    pub fn new(config: InfluxConfig, log: Logger) -> Self {
+        Self { config, log, client: None, is_prepared: false }
+    }
+
+    /// A client, with the database in place.
+    pub async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
+        if self.client.is_none() {
+            let client = InfluxClient::new(self.config.clone());
+            self.client = Some(client.map_err(|error| Trouble::new("config", error.to_string()))?);
+        }
+        let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
+        if !self.is_prepared {
+            let prepared = match self.config.create_database {
+                true => prepare(client).await?,
+                false => look(client).await?,
+            };
+            match prepared {
+                Prepared::Present => {}
+                Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
+                Prepared::NotAllowed(words) => {
+                    warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
+                        "at" => ?client, "error" => words);
+                }
+            }
+            self.is_prepared = true;
+        }
+        Ok(client)
+    }
+
+    /// Sends lines, and says what the answer means for them.
+    pub async fn write(&mut self, lines: Bytes) -> Verdict {
+        let answer = match self.ready().await {
+            Ok(client) => client.write(lines).await,
+            Err(trouble) => Err(trouble),
+        };
+        let verdict = answer.map_or_else(Verdict::Trouble, |reply| reply.verdict());
+        if let Verdict::Trouble(trouble) = &verdict {
+            self.is_prepared &= trouble.class != "http-404";
+        }
+        verdict
+    }
+}

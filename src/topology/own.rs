@@ -1,0 +1,213 @@
+//! What the server says about itself: who counts, who tells, and the heartbeat.
+//!
+//! ```text
+//! UserParser ─counts─► EventCounts ─┐
+//! intakes ─► QueueView ─────────────┼─► OwnMeasurements ─► InfluxDB of user events, log
+//! all actors ─► failures ───────────┘
+//! Heartbeat ─► a monitoring tool
+//! ```
+
+use std::time::{Duration, Instant};
+
+use actix_rt::ArbiterHandle;
+use butler_sos_actors::event_counts::EventCounts;
+use butler_sos_actors::heartbeat::{Heartbeat, HeartbeatConfig};
+use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::own_measurements::{
+    CountsReport, ErrorsReport, OwnMeasurements, OwnMeasurementsConfig, QueueReport, UptimeLevel,
+    UptimeReport,
+};
+use butler_sos_actors::queue_view::{AUDIT_EVENTS, QueueLimits, QueueView, USER_EVENTS};
+use butler_sos_actors::supervisor::Supervision;
+use butler_sos_domain::encode::line_protocol::Version;
+use butler_sos_domain::encode::own_lines::{CountPoint, ErrorPoint, MemoryPoint, QueuePoint};
+use butler_sos_domain::own_errors::InfluxVersions;
+use slog::Logger;
+
+use super::settings::{self, bound, pairs};
+use crate::config::butler::LogLevel;
+use crate::config::{Config, frequency_seconds};
+use crate::operations::process::memory;
+
+/// What is told, gathered while the intakes are started.
+pub struct Own<'a> {
+    config: &'a Config,
+    metrics: &'a Metrics,
+    version: Version,
+    host: String,
+    told: OwnMeasurementsConfig,
+}
+
+impl<'a> Own<'a> {
+    pub fn new(config: &'a Config, metrics: &'a Metrics) -> Self {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let mut own = Self {
+            config,
+            metrics,
+            version: settings::influx(config).target.version(),
+            host: host.unwrap_or_default(),
+            told: OwnMeasurementsConfig::default(),
+        };
+        let influxdb = &config.butler_sos.influxdb;
+        own.told.influx = influxdb.enable.then(|| settings::influx(config));
+        own.told.counts = own.counts();
+        own.told.uptime = own.uptime();
+        own.told.errors = own.errors();
+        own
+    }
+
+    /// What the parser counts in, when somebody wants to know.
+    pub fn event_counts(&self) -> Option<EventCounts> {
+        self.told.counts.as_ref().map(|report| report.counts.clone())
+    }
+
+    /// The way from the socket to the journal.
+    pub fn watch_user_events<M>(&mut self, outlet: &Outlet<M>)
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+    {
+        let server = &self.config.butler_sos.user_events.udp_server;
+        let metrics = &server.queue_metrics.influxdb;
+        if !metrics.enable || !self.config.butler_sos.influxdb.enable {
+            return;
+        }
+        let queue_type = USER_EVENTS.queue_type;
+        let limits = QueueLimits {
+            size_max: bound(server.message_queue.max_size),
+            threshold_percent: server.message_queue.backpressure_threshold,
+            is_rate_limited: server.rate_limit.enable,
+        };
+        let tags = pairs(&metrics.tags);
+        let point = QueuePoint::new(self.version, &metrics.measurement_name, queue_type, &self.host, &tags);
+        let intake = self.metrics.intake("user_events");
+        let outlet = outlet.clone();
+        let queue = QueueView::new(&USER_EVENTS, &intake, limits, move || outlet.depth());
+        let every = Duration::from_millis(metrics.write_frequency);
+        self.told.queues.push(QueueReport { every, queue, point });
+    }
+
+    /// The way from the audit API's checks to the journal.
+    pub fn watch_audit_events<M>(&mut self, outlet: &Outlet<M>)
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+    {
+        let queue = &self.config.butler_sos.audit_events.queue;
+        let metrics = &queue.queue_metrics.influxdb;
+        if !metrics.enable || !self.config.butler_sos.influxdb.enable {
+            return;
+        }
+        let queue_type = AUDIT_EVENTS.queue_type;
+        let limits = QueueLimits {
+            size_max: bound(queue.message_queue.max_size),
+            threshold_percent: queue.message_queue.backpressure_threshold,
+            is_rate_limited: queue.rate_limit.enable,
+        };
+        let tags = pairs(&metrics.tags);
+        let point = QueuePoint::new(self.version, &metrics.measurement_name, queue_type, &self.host, &tags);
+        let intake = self.metrics.intake("audit_events");
+        let outlet = outlet.clone();
+        let queue = QueueView::new(&AUDIT_EVENTS, &intake, limits, move || outlet.depth());
+        let every = Duration::from_millis(metrics.write_frequency);
+        self.told.queues.push(QueueReport { every, queue, point });
+    }
+
+    /// Starts whoever has something to tell.
+    pub fn start(self, supervision: &Supervision, thread: impl FnOnce() -> ArbiterHandle, log: &Logger) {
+        let heartbeat = self.heartbeat();
+        let told = self.told;
+        let tells = told.counts.is_some()
+            || !told.queues.is_empty()
+            || told.uptime.is_some()
+            || told.errors.is_some();
+        if !tells && heartbeat.is_none() {
+            return;
+        }
+        let thread = thread();
+        if tells {
+            let meter = self.metrics.actor("own_measurements");
+            let actor = OwnMeasurements::new(told, self.metrics.clone(), meter.clone(), log.clone());
+            supervision.start(&thread, meter, move || actor);
+        }
+        if let Some(heartbeat) = heartbeat {
+            let meter = self.metrics.actor("heartbeat");
+            let actor = Heartbeat::new(heartbeat, meter.clone(), log.clone());
+            supervision.start(&thread, meter, move || actor);
+        }
+    }
+
+    fn counts(&self) -> Option<CountsReport> {
+        let section = &self.config.butler_sos.qlik_sense_events;
+        let (received, rejected) = (&section.event_count, &section.rejected_event_count);
+        let is_wanted = section.influxdb.enable && (received.enable || rejected.enable);
+        let is_on = self.config.butler_sos.influxdb.enable && self.config.butler_sos.user_events.enable;
+        if !is_wanted || !is_on {
+            return None;
+        }
+        let version = self.version;
+        Some(CountsReport {
+            every: Duration::from_millis(section.influxdb.write_frequency),
+            counts: EventCounts::new(self.config.pipeline.own_measurements.series_max),
+            received: received.enable.then(|| {
+                let section = &received.influxdb;
+                CountPoint::new(version, &section.measurement_name, &pairs(&section.tags))
+            }),
+            rejected: rejected
+                .enable
+                .then(|| CountPoint::new(version, &rejected.influxdb.measurement_name, &[])),
+        })
+    }
+
+    fn uptime(&self) -> Option<UptimeReport> {
+        let section = &self.config.butler_sos.uptime_monitor;
+        let stored = &section.store_in_influxdb;
+        let is_stored = stored.memory_usage && self.config.butler_sos.influxdb.enable;
+        section.enable.then(|| UptimeReport {
+            every: frequency(&section.frequency),
+            level: match section.log_level {
+                LogLevel::Error => UptimeLevel::Error,
+                LogLevel::Warn => UptimeLevel::Warn,
+                LogLevel::Info => UptimeLevel::Info,
+                LogLevel::Verbose => UptimeLevel::Verbose,
+                LogLevel::Debug => UptimeLevel::Debug,
+                LogLevel::Silly => UptimeLevel::Silly,
+            },
+            memory: Box::new(memory),
+            point: is_stored
+                .then(|| MemoryPoint::new(self.version, &stored.instance_tag, env!("CARGO_PKG_VERSION"))),
+            since: Instant::now(),
+        })
+    }
+
+    fn errors(&self) -> Option<ErrorsReport> {
+        let section = &self.config.butler_sos.error_tracking;
+        let is_stored = section.influxdb.enable && self.config.butler_sos.influxdb.enable;
+        section.enable.then(|| ErrorsReport {
+            every: Duration::from_millis(self.config.pipeline.own_measurements.errors_write_frequency),
+            says_summary: section.log_summary.enable,
+            versions: InfluxVersions {
+                user_events: self.version,
+                audit_events: settings::audit_influx(self.config).target.version(),
+            },
+            point: is_stored.then(|| ErrorPoint::new(self.version, &section.influxdb.measurement_name)),
+        })
+    }
+
+    fn heartbeat(&self) -> Option<HeartbeatConfig> {
+        let section = &self.config.butler_sos.heartbeat;
+        let url = section.remote_url.clone().filter(|_| section.enable)?;
+        Some(HeartbeatConfig { url, every: frequency(&section.frequency), timeout: HEARTBEAT_TIMEOUT })
+    }
+}
+
+/// For one call of the monitoring tool.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What cannot be read was refused with the configuration.
+fn frequency(text: &str) -> Duration {
+    Duration::from_secs(frequency_seconds(text).unwrap_or(DAY_SECONDS))
+}
+
+const DAY_SECONDS: u64 = 86_400;
