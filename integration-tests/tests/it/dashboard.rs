@@ -210,12 +210,11 @@ fn screenshots_are_shown_and_pictures_taken() {
     let qlik = FakeQlik::start(qlik_directory.path()).expect("a fake Qlik Sense");
     let fragment = qlik.config_fragment(&qlik_directory.path().join("images"));
     let (butler, pipeline) = fragment.split_once("Pipeline:\n").expect("two sections");
-    let downloads = butler
-        .split_once("  auditEvents:\n    enable: true\n    destination:\n      enable: true\n")
-        .expect("the fragment's form");
+    let (certificates, _) = butler.split_once("  auditEvents:\n").expect("certificates first");
+    let (_, screenshots) = butler.split_once("      screenshots:\n").expect("screenshots last");
     let own = config(influxd.port(), "")
-        .replace("Butler-SOS:\n", downloads.0)
-        .replace("      type: json\n", &format!("      type: json\n{}", downloads.1))
+        .replace("Butler-SOS:\n", certificates)
+        .replace("      type: json\n", &format!("      type: json\n      screenshots:\n{screenshots}"))
         .replace("Pipeline:\n", &format!("Pipeline:\n{pipeline}"));
     let sandbox = Sandbox::start_new(&own);
     let udp = sandbox.udp();

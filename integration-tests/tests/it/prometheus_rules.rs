@@ -30,6 +30,7 @@ pub fn exposed() -> BTreeMap<String, BTreeSet<String>> {
     }
     let actor = metrics.actor("user_parser");
     actor.rejected("disk", 1);
+    actor.set_mailbox(0, 1);
     metrics.destination("influx_sink").failed("http-503", "busy", 1);
     let journal = metrics.journal();
     journal.set_stream("user-events", &StreamFigures::default());
