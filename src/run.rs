@@ -66,7 +66,7 @@ async fn serve(loaded: &Loaded, log: Logger) -> u8 {
         switches: butler_sos_actors::supervisor::PanicSwitches::default(),
     };
     let surroundings = Surroundings { supervision, metrics: Metrics::new(), log: log.clone() };
-    let topology = match Topology::start(loaded, surroundings) {
+    let topology = match Topology::start(loaded, &surroundings) {
         Ok(topology) => topology,
         Err(error) => {
             error!(log, "cannot start"; "error" => %error);

@@ -12,7 +12,9 @@
 //! intake last. Stop: the intake, the parser, the downloads, the sessions at Qlik Sense; then the destinations may
 //! catch up for a while, and what they have not got waits in the journal.
 
+mod assembly;
 mod destinations;
+mod opened;
 mod own;
 mod recent;
 mod screenshots;
@@ -20,45 +22,27 @@ pub(crate) mod settings;
 
 pub use self::settings::restart_policy;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::Addr;
-use actix_rt::{Arbiter, ArbiterHandle};
-use butler_sos_actors::app_directory::AppDirectory;
-use butler_sos_actors::audit_http_ingestor::AuditHttpIngestor;
-use butler_sos_actors::journal::actor::{Journal, JournalConfig};
-use butler_sos_actors::journal::store::{Store, StoreError};
-use butler_sos_actors::keeper::{Keeper, KeeperConfig};
-use butler_sos_actors::message::{CatchUp, Close, Consumer, Keep, Stream};
+use actix_rt::Arbiter;
+use butler_sos_actors::message::{CatchUp, Close};
 use butler_sos_actors::metric::Metrics;
 use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::redirect_walker::{CONSUMER as WALKER, WalkerOutlets};
 use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
-use butler_sos_actors::sink::{SinkConfig, SinkOutlets};
 use butler_sos_actors::supervisor::Supervision;
-use butler_sos_actors::udp_ingestor::{self, UdpIngestor};
-use butler_sos_actors::user_parser::{UserParser, UserParserOutlets};
-use slog::{Logger, info, warn};
+use slog::{Logger, warn};
 
-use self::destinations::Planned;
-use self::own::Own;
+use self::assembly::{Assembled, Assembly};
+use self::opened::{Opened, Opening};
 use self::screenshots::Downloads;
-use self::settings::bound;
 use crate::config::{Config, Listener, Loaded, Service};
 use crate::exit;
 use crate::operations::access::Access;
-use crate::operations::jobs::RedeliveryPort;
-use crate::operations::journal_reader::JournalReader;
-use crate::operations::live::Live;
-use crate::operations::process::ProcessView;
 use crate::operations::server::serve;
-use crate::operations::state::Listening;
-use crate::operations::view::{MailboxGauge, View};
+use crate::operations::view::View;
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +72,6 @@ pub struct Topology {
     to_parser: Option<Outlet<Close>>,
     downloads: Option<Downloads>,
     to_catch_up: Outlet<CatchUp>,
-    draining: Arc<AtomicBool>,
     view: View,
     log: Logger,
     /// They live as long as this.
@@ -102,210 +85,44 @@ pub struct Surroundings {
     pub log: Logger,
 }
 
-/// Everything that is opened before the first actor starts.
-struct Opened {
-    store: Store,
-    udp: Option<Arc<udp_ingestor::UdpPort>>,
-    listeners: Vec<(Listener, TcpListener, SocketAddr)>,
-    recent_audits: Vec<Vec<u8>>,
-    has_unfinished_downloads: bool,
-}
-
-/// What stops one actor's thread from being another's.
-#[derive(Default)]
-struct Threads(Vec<Arbiter>);
-
-impl Threads {
-    fn add(&mut self) -> ArbiterHandle {
-        let arbiter = Arbiter::new();
-        let handle = arbiter.handle();
-        self.0.push(arbiter);
-        handle
-    }
-}
-
 impl Topology {
     /// Opens and starts everything; must be called in the actor system's own arbiter, which serves the operations
     /// endpoints.
     ///
     /// # Errors
     /// When something that is needed is not there: nothing keeps running then.
-    pub fn start(loaded: &Loaded, surroundings: Surroundings) -> Result<Self, StartError> {
+    pub fn start(loaded: &Loaded, surroundings: &Surroundings) -> Result<Self, StartError> {
         let config = &loaded.config;
-        let Surroundings { supervision, metrics, log } = surroundings;
-        let planned = destinations::planned(config, &log);
-        let (journal_config, opened) = open(config, &planned, &metrics, &log)?;
-        let Opened { store, udp, listeners, recent_audits, has_unfinished_downloads } = opened;
+        let Surroundings { metrics, log, .. } = surroundings;
+        let planned = destinations::planned(config, log);
+        let consumers = planned.iter().map(|planned| planned.consumer);
+        let Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads } =
+            opened::open(config, consumers, metrics, log)?;
 
-        let mut threads = Threads::default();
-        let mut mailboxes = Vec::new();
-        let mut meters = BTreeMap::new();
-        let mut own = Own::new(config, &metrics);
-        let actors = &config.pipeline.actors;
-
-        // The journal, and what is kept aside.
-        let journal_meter = journal_config.actor.clone();
-        let journal = supervision
-            .start(&threads.add(), journal_meter.clone(), move || Journal::new(journal_config, store));
-        let room = bound(actors.journal.mailbox);
-        let keepers = threads.add();
-        let start_keeper = |name: &'static str, config: KeeperConfig| -> Outlet<Keep> {
-            let meter = metrics.actor(name);
-            let keeper = Keeper::new(config, meter.clone(), log.clone());
-            Outlet::new(supervision.start(&keepers, meter, move || keeper), room)
-        };
-        let to_dead_letters = start_keeper("dead_letter_keeper", settings::dead_letters(config));
-
-        // The destinations.
-        let outlets = SinkOutlets {
-            to_position: Outlet::new(journal.clone(), room),
-            to_next: Outlet::new(journal.clone(), room),
-            to_commit: Outlet::new(journal.clone(), room),
-            to_dead_letters,
-        };
-        let mut redelivery = BTreeMap::new();
-        for planned in planned {
-            let consumer = planned.consumer;
-            let replay_refused = planned.replay_refused;
-            let meter = metrics.destination(consumer.name);
-            meters.insert(consumer.name, meter.clone());
-            let sink = SinkConfig {
-                consumer,
-                appetite: planned.appetite,
-                pauses: settings::pauses(config),
-                outlets: outlets.clone(),
-                actor: metrics.actor(consumer.name),
-                meter,
-                log: log.clone(),
-            };
-            let to_sink = planned.start(&supervision, &threads.add(), sink);
-            redelivery
-                .insert(consumer.name, RedeliveryPort { stream: consumer.stream, to_sink, replay_refused });
-            info!(log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());
-        }
-
-        // Downloads of screenshots.
-        let mut downloads = None;
-        if wants_downloads(config) || has_unfinished_downloads {
-            let outlets = WalkerOutlets {
-                to_position: outlets.to_position.clone(),
-                to_next: outlets.to_next.clone(),
-                to_commit: outlets.to_commit.clone(),
-                to_append: Outlet::new(journal.clone(), room.max(bound(4 * config.screenshot_concurrency()))),
-                to_offset_at: Outlet::new(journal.clone(), room),
-            };
-            let mut started =
-                screenshots::start(config, &supervision, &threads.add(), &metrics, outlets, &log)?;
-            meters.insert(WALKER.name, started.meter.clone());
-            mailboxes.append(&mut started.mailboxes);
-            downloads = Some(started);
-        }
-
-        // What people and their monitoring see; before the intake, so that its first event is seen too.
-        let to_journal = Outlet::new(journal.clone(), room);
-        mailboxes.push(MailboxGauge::new(journal_meter, to_journal.clone()));
-        let draining = Arc::new(AtomicBool::new(false));
-
-        // The intake.
-        let mut intakes = Vec::new();
-        let mut to_parser = None;
-        let mut addresses = Vec::new();
-        if let Some(port) = udp {
-            let parser_meter = metrics.actor("user_parser");
-            let intake = metrics.intake("user_events");
-            let parser = UserParser::new(
-                settings::user_parser(config),
-                UserParserOutlets {
-                    to_journal,
-                    to_quarantine: start_keeper("quarantine_keeper", settings::quarantine(config)),
-                },
-                intake.clone(),
-                parser_meter.clone(),
-                log.clone(),
-            )
-            .counting(own.event_counts());
-            let parser = supervision.start(&threads.add(), parser_meter.clone(), move || parser);
-            to_parser = Some(Outlet::new(parser.clone(), bound(actors.user_parser.mailbox)));
-            let intake_thread = threads.add();
-            if let Some(directory) = settings::app_directory(config) {
-                let meter = metrics.actor("app_directory");
-                let names = Outlet::new(parser.clone(), bound(actors.app_directory.mailbox));
-                let directory = AppDirectory::new(directory, names, meter.clone(), log.clone());
-                supervision.start(&intake_thread, meter, move || directory);
-            }
-            let queue_max = bound(config.butler_sos.user_events.udp_server.message_queue.max_size);
-            let datagrams = Outlet::new(parser, queue_max);
-            mailboxes.push(MailboxGauge::new(parser_meter, datagrams.clone()));
-            own.watch_user_events(&datagrams);
-            let address = port.address();
-            let meter = metrics.actor("udp_ingestor");
-            let ingestor = UdpIngestor::new(port, datagrams, &intake, meter.clone(), log.clone());
-            let ingestor = supervision.start(&intake_thread, meter, move || ingestor);
-            intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
-            listening(&log, "user-events", address);
-            addresses.push(("user-events", address));
-        }
+        let mut assembly = Assembly::new(config, surroundings, journal, store);
+        assembly.destinations(planned);
+        let wants_downloads = wants_downloads(config) || has_unfinished_downloads;
+        let downloads = wants_downloads.then(|| assembly.downloads()).transpose()?;
+        let to_parser = udp.map(|port| assembly.user_intake(port));
         let mut to_show = Vec::new();
-        for (listener, socket, address) in listeners {
+        for Opening { listener, socket, address } in listeners {
             if listener.serves.contains(&Service::AuditApi) {
-                let api = AuditApi { config, metrics: &metrics, journal: &journal, log: &log };
-                let to_audit = api.start(
-                    &supervision,
-                    &threads.add(),
-                    socket,
-                    &recent_audits,
-                    &mut mailboxes,
-                    &mut own,
-                )?;
-                intakes.push(to_audit);
-                listening(&log, "audit-events", address);
-                addresses.push(("audit-events", address));
+                assembly.audit_intake(socket, address, &recent_audits)?;
             } else {
                 let (name, access) = access(config, &listener, address);
-                addresses.push((name, address));
-                to_show.push((listener.path, socket, address, name, access));
+                assembly.listening(name, address);
+                to_show.push((listener.path, socket, access));
             }
         }
+        let Assembled { view, intakes, to_catch_up, arbiters } = assembly.finish(loaded);
 
-        own.start(&supervision, || threads.add(), &log);
-
-        let operations = &config.pipeline.operations;
-        let view = View {
-            metrics: metrics.clone(),
-            to_journal_state: Outlet::new(journal.clone(), room),
-            to_offset_at: Outlet::new(journal.clone(), room),
-            to_dead_letters: outlets.to_dead_letters.clone(),
-            reader: JournalReader {
-                to_next: Outlet::new(journal.clone(), room),
-                scan_records_max: operations.scan_records_max,
-            },
-            redelivery: Arc::new(redelivery),
-            jobs: Arc::default(),
-            live: Arc::new(Live::new(operations.live_listeners_max)),
-            history: Arc::default(),
-            listening: Arc::new(addresses.iter().map(Listening::from).collect()),
-            dead_letters: settings::dead_letters(config).directory,
-            quarantine: settings::quarantine(config).directory,
-            storage: screenshots::storage(config),
-            settings: Arc::new(loaded.shown()),
-            log: log.clone(),
-            mailboxes: Arc::new(mailboxes),
-            destinations: Arc::new(meters),
-            draining: Arc::clone(&draining),
-            process: ProcessView::default(),
-            configuration: loaded.print().into(),
-            #[cfg(feature = "test-panics")]
-            switches: supervision.switches.clone(),
-        };
         actix_rt::spawn(view.clone().keep_history());
-        for (path, socket, address, name, access) in to_show {
-            let server = serve(socket, view.clone(), access, operations.connections_max)
+        for (path, socket, access) in to_show {
+            let server = serve(socket, view.clone(), access, config.pipeline.operations.connections_max)
                 .map_err(|error| StartError::unavailable(path, error))?;
             actix_rt::spawn(server);
-            listening(&log, name, address);
         }
-        let to_catch_up = Outlet::new(journal, 1);
-        Ok(Self { intakes, to_parser, downloads, to_catch_up, draining, view, log, _arbiters: threads.0 })
+        Ok(Self { intakes, to_parser, downloads, to_catch_up, view, log: log.clone(), _arbiters: arbiters })
     }
 
     /// What can be seen of the running server.
@@ -323,7 +140,7 @@ impl Topology {
     /// Takes no more in, and sees what was taken in through to the journal. Short, whatever the destinations do.
     pub async fn close_intake(&self) {
         let log = &self.log;
-        self.draining.store(true, Ordering::Relaxed);
+        self.view.draining.store(true, Ordering::Relaxed);
         for intake in &self.intakes {
             within(log, "the intake has not come to rest", INTAKE_LIMIT, intake.ask(Close)).await;
         }
@@ -370,91 +187,6 @@ fn wants_downloads(config: &Config) -> bool {
     audit.enable && audit.destination.screenshots.enable
 }
 
-/// Opens the journal, all ports, and reads what the intake must remember.
-fn open(
-    config: &Config,
-    planned: &[Planned],
-    metrics: &Metrics,
-    log: &Logger,
-) -> Result<(JournalConfig, Opened), StartError> {
-    let mut consumers: Vec<Consumer> = planned.iter().map(|planned| planned.consumer).collect();
-    consumers.push(WALKER);
-    let audit_intake = metrics.intake("audit_events");
-    let journal = JournalConfig {
-        store: settings::store(config),
-        consumers,
-        // What it keeps for a later try it finds again after the next start.
-        not_awaited: vec![WALKER],
-        commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
-        meter: metrics.journal(),
-        actor: metrics.actor("journal"),
-        intakes: BTreeMap::from([
-            (Stream::UserEvents, metrics.intake("user_events")),
-            (Stream::AuditEvents, audit_intake.clone()),
-            (Stream::Screenshots, audit_intake),
-        ]),
-        log: log.clone(),
-    };
-    let mut store = journal.open().map_err(|error: StoreError| {
-        StartError::unavailable(format!("the journal in {}", config.pipeline.journal.directory), error)
-    })?;
-    let events = &config.butler_sos.user_events;
-    let udp = if events.enable {
-        let floor = recent::last_user_event_ns(&mut store);
-        let port = udp_ingestor::open(&settings::udp(config), floor, log);
-        Some(port.map_err(|error| StartError::unavailable("the port of user events", error))?)
-    } else {
-        None
-    };
-    let mut listeners = Vec::new();
-    for listener in config.listeners() {
-        let unavailable = |error: std::io::Error| {
-            StartError::unavailable(format!("{} ({}:{})", listener.path, listener.host, listener.port), error)
-        };
-        let host = listener.host.trim_matches(['[', ']']);
-        let socket = TcpListener::bind((host, listener.port)).map_err(unavailable)?;
-        let address = socket.local_addr().map_err(unavailable)?;
-        listeners.push((listener, socket, address));
-    }
-    let recent_audits =
-        if config.butler_sos.audit_events.enable { recent::audit_bodies(&mut store) } else { Vec::new() };
-    let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
-    Ok((journal, Opened { store, udp, listeners, recent_audits, has_unfinished_downloads }))
-}
-
-/// The audit API's part of the map.
-struct AuditApi<'a> {
-    config: &'a Config,
-    metrics: &'a Metrics,
-    journal: &'a Addr<Journal>,
-    log: &'a Logger,
-}
-
-impl AuditApi<'_> {
-    fn start(
-        &self,
-        supervision: &Supervision,
-        thread: &ArbiterHandle,
-        socket: TcpListener,
-        recent: &[Vec<u8>],
-        mailboxes: &mut Vec<MailboxGauge>,
-        own: &mut Own<'_>,
-    ) -> Result<Outlet<Close>, StartError> {
-        let meter = self.metrics.actor("audit_http_ingestor");
-        let actors = &self.config.pipeline.actors;
-        let http = settings::audit_http(self.config);
-        let to_journal = Outlet::new(self.journal.clone(), http.queue_max.max(bound(actors.journal.mailbox)));
-        mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
-        own.watch_audit_events(&to_journal);
-        let intake = self.metrics.intake("audit_events");
-        let log = self.log.clone();
-        let api = AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log, recent)
-            .map_err(|error| StartError::config("Butler-SOS.auditEvents.tls", error))?;
-        let address = supervision.start(thread, meter, move || api);
-        Ok(Outlet::new(address, bound(actors.audit_http_ingestor.mailbox)))
-    }
-}
-
 /// What a listener of the operator's side is called in the log, and what it serves.
 fn access(config: &Config, listener: &Listener, address: SocketAddr) -> (&'static str, Access) {
     let token = &config.pipeline.operations.token;
@@ -465,8 +197,4 @@ fn access(config: &Config, listener: &Listener, address: SocketAddr) -> (&'stati
         [Service::Configuration] => ("configuration", Access::configuration(address, &listener.host, token)),
         _ => ("operations", Access::operations(address, &listener.host, token)),
     }
-}
-
-fn listening(log: &Logger, service: &'static str, address: SocketAddr) {
-    info!(log, "listening"; "service" => service, "address" => %address);
 }

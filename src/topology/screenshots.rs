@@ -23,11 +23,12 @@ use butler_sos_domain::session_cookie::SessionCookieNames;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
+use super::StartError;
 use super::settings::{bound, qlik_tls, size, static_hosts};
-use super::{MailboxGauge, StartError};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
 use crate::operations::screenshots::Storage;
+use crate::operations::view::MailboxGauge;
 
 /// How long a download may hold the lead for its user while others wait for its session.
 const LEAD_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,293 @@
+//! The pipeline while it is put together: each step starts some actors and connects them with those before.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix::Addr;
+use actix_rt::{Arbiter, ArbiterHandle};
+use butler_sos_actors::app_directory::AppDirectory;
+use butler_sos_actors::audit_http_ingestor::AuditHttpIngestor;
+use butler_sos_actors::journal::actor::{Journal, JournalConfig};
+use butler_sos_actors::journal::store::Store;
+use butler_sos_actors::keeper::{Keeper, KeeperConfig};
+use butler_sos_actors::message::{Append, CatchUp, Close, Keep};
+use butler_sos_actors::metric::DestinationMeter;
+use butler_sos_actors::outlet::{Outlet, Parcel};
+use butler_sos_actors::redirect_walker::{CONSUMER as WALKER, WalkerOutlets};
+use butler_sos_actors::sink::{SinkConfig, SinkOutlets};
+use butler_sos_actors::udp_ingestor::{UdpIngestor, UdpPort};
+use butler_sos_actors::user_parser::{UserParser, UserParserOutlets};
+use slog::info;
+
+use super::destinations::Planned;
+use super::own::Own;
+use super::screenshots::{self, Downloads};
+use super::settings::{self, bound};
+use super::{StartError, Surroundings};
+use crate::config::{Config, Loaded};
+use crate::operations::jobs::RedeliveryPort;
+use crate::operations::journal_reader::JournalReader;
+use crate::operations::live::Live;
+use crate::operations::process::ProcessView;
+use crate::operations::state::Listening;
+use crate::operations::view::{MailboxGauge, View};
+
+/// What is there so far.
+pub struct Assembly<'a> {
+    config: &'a Config,
+    shared: &'a Surroundings,
+    own: Own<'a>,
+    arbiters: Vec<Arbiter>,
+    /// Where both keepers live.
+    keepers: ArbiterHandle,
+    journal: Addr<Journal>,
+    outlets: SinkOutlets,
+    mailboxes: Vec<MailboxGauge>,
+    meters: BTreeMap<&'static str, DestinationMeter>,
+    redelivery: BTreeMap<&'static str, RedeliveryPort>,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    /// In the order in which they are to be closed.
+    pub intakes: Vec<Outlet<Close>>,
+}
+
+impl<'a> Assembly<'a> {
+    /// Begins with the journal, and with what keeps dead letters.
+    pub fn new(config: &'a Config, shared: &'a Surroundings, journal: JournalConfig, store: Store) -> Self {
+        let meter = journal.actor.clone();
+        let arbiters = vec![Arbiter::new(), Arbiter::new()];
+        let keepers = arbiters[1].handle();
+        let journal = shared
+            .supervision
+            .start(&arbiters[0].handle(), meter.clone(), move || Journal::new(journal, store));
+        let room = bound(config.pipeline.actors.journal.mailbox);
+        let to_dead_letters =
+            keeper(shared, &keepers, "dead_letter_keeper", settings::dead_letters(config), room);
+        let to_append = Outlet::<Append>::new(journal.clone(), room);
+        Self {
+            config,
+            shared,
+            own: Own::new(config, &shared.metrics),
+            arbiters,
+            keepers,
+            outlets: SinkOutlets {
+                to_position: Outlet::new(journal.clone(), room),
+                to_next: Outlet::new(journal.clone(), room),
+                to_commit: Outlet::new(journal.clone(), room),
+                to_dead_letters,
+            },
+            mailboxes: vec![MailboxGauge::new(meter, to_append)],
+            journal,
+            meters: BTreeMap::new(),
+            redelivery: BTreeMap::new(),
+            addresses: Vec::new(),
+            intakes: Vec::new(),
+        }
+    }
+
+    /// What is asked of the journal at most at once, of each kind.
+    fn room(&self) -> u32 {
+        bound(self.config.pipeline.actors.journal.mailbox)
+    }
+
+    fn to_journal<M>(&self, bound: u32) -> Outlet<M>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        Journal: actix::Handler<Parcel<M>>,
+    {
+        Outlet::new(self.journal.clone(), bound)
+    }
+
+    /// What stops one actor's thread from being another's.
+    fn thread(&mut self) -> ArbiterHandle {
+        let arbiter = Arbiter::new();
+        let handle = arbiter.handle();
+        self.arbiters.push(arbiter);
+        handle
+    }
+
+    /// Starts every destination.
+    pub fn destinations(&mut self, planned: Vec<Planned>) {
+        for planned in planned {
+            let consumer = planned.consumer;
+            let replay_refused = planned.replay_refused;
+            let meter = self.shared.metrics.destination(consumer.name);
+            self.meters.insert(consumer.name, meter.clone());
+            let sink = SinkConfig {
+                consumer,
+                appetite: planned.appetite,
+                pauses: settings::pauses(self.config),
+                outlets: self.outlets.clone(),
+                actor: self.shared.metrics.actor(consumer.name),
+                meter,
+                log: self.shared.log.clone(),
+            };
+            let thread = self.thread();
+            let to_sink = planned.start(&self.shared.supervision, &thread, sink);
+            let port = RedeliveryPort { stream: consumer.stream, to_sink, replay_refused };
+            self.redelivery.insert(consumer.name, port);
+            info!(self.shared.log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());
+        }
+    }
+
+    /// Starts the downloads of screenshots.
+    pub fn downloads(&mut self) -> Result<Downloads, StartError> {
+        let every_download_twice = bound(4 * self.config.screenshot_concurrency());
+        let outlets = WalkerOutlets {
+            to_position: self.outlets.to_position.clone(),
+            to_next: self.outlets.to_next.clone(),
+            to_commit: self.outlets.to_commit.clone(),
+            to_append: self.to_journal(self.room().max(every_download_twice)),
+            to_offset_at: self.to_journal(self.room()),
+        };
+        let thread = self.thread();
+        let Surroundings { supervision, metrics, log } = self.shared;
+        let mut started = screenshots::start(self.config, supervision, &thread, metrics, outlets, log)?;
+        self.meters.insert(WALKER.name, started.meter.clone());
+        self.mailboxes.append(&mut started.mailboxes);
+        Ok(started)
+    }
+
+    /// Starts the way of user events. The outlet answers when all that the parser got before has gone to the journal.
+    pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Outlet<Close> {
+        let (config, shared) = (self.config, self.shared);
+        let Surroundings { supervision, metrics, log } = shared;
+        let actors = &config.pipeline.actors;
+        let intake = metrics.intake("user_events");
+
+        let meter = metrics.actor("user_parser");
+        let outlets = UserParserOutlets {
+            to_journal: self.to_journal(self.room()),
+            to_quarantine: keeper(
+                shared,
+                &self.keepers,
+                "quarantine_keeper",
+                settings::quarantine(config),
+                self.room(),
+            ),
+        };
+        let parser = UserParser::new(
+            settings::user_parser(config),
+            outlets,
+            intake.clone(),
+            meter.clone(),
+            log.clone(),
+        )
+        .counting(self.own.event_counts());
+        let parser = supervision.start(&self.thread(), meter.clone(), move || parser);
+        let datagrams = Outlet::new(
+            parser.clone(),
+            bound(config.butler_sos.user_events.udp_server.message_queue.max_size),
+        );
+        self.mailboxes.push(MailboxGauge::new(meter, datagrams.clone()));
+        self.own.watch_user_events(&datagrams);
+
+        let thread = self.thread();
+        if let Some(directory) = settings::app_directory(config) {
+            let meter = metrics.actor("app_directory");
+            let names = Outlet::new(parser.clone(), bound(actors.app_directory.mailbox));
+            let directory = AppDirectory::new(directory, names, meter.clone(), log.clone());
+            supervision.start(&thread, meter, move || directory);
+        }
+        let address = port.address();
+        let meter = metrics.actor("udp_ingestor");
+        let ingestor = UdpIngestor::new(port, datagrams, &intake, meter.clone(), log.clone());
+        let ingestor = supervision.start(&thread, meter, move || ingestor);
+        self.intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
+        self.listening("user-events", address);
+        Outlet::new(parser, bound(actors.user_parser.mailbox))
+    }
+
+    /// Starts the audit API.
+    pub fn audit_intake(
+        &mut self,
+        socket: TcpListener,
+        address: SocketAddr,
+        recent: &[Vec<u8>],
+    ) -> Result<(), StartError> {
+        let (config, shared) = (self.config, self.shared);
+        let Surroundings { supervision, metrics, log } = shared;
+        let meter = metrics.actor("audit_http_ingestor");
+        let http = settings::audit_http(config);
+        let to_journal = self.to_journal::<Append>(http.queue_max.max(self.room()));
+        self.mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
+        self.own.watch_audit_events(&to_journal);
+        let intake = metrics.intake("audit_events");
+        let api =
+            AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log.clone(), recent)
+                .map_err(|error| StartError::config("Butler-SOS.auditEvents.tls", error))?;
+        let api = supervision.start(&self.thread(), meter, move || api);
+        self.intakes.push(Outlet::new(api, bound(config.pipeline.actors.audit_http_ingestor.mailbox)));
+        self.listening("audit-events", address);
+        Ok(())
+    }
+
+    /// Says where something is served.
+    pub fn listening(&mut self, service: &'static str, address: SocketAddr) {
+        info!(self.shared.log, "listening"; "service" => service, "address" => %address);
+        self.addresses.push((service, address));
+    }
+
+    /// Starts what the server says about itself, and ends the assembly.
+    pub fn finish(mut self, loaded: &Loaded) -> Assembled {
+        let config = self.config;
+        let Surroundings { supervision, metrics, log } = self.shared;
+        let thread = self.thread();
+        let operations = &config.pipeline.operations;
+        let view = View {
+            metrics: metrics.clone(),
+            to_journal_state: self.to_journal(self.room()),
+            to_offset_at: self.to_journal(self.room()),
+            to_dead_letters: self.outlets.to_dead_letters.clone(),
+            reader: JournalReader {
+                to_next: self.to_journal(self.room()),
+                scan_records_max: operations.scan_records_max,
+            },
+            redelivery: Arc::new(self.redelivery),
+            jobs: Arc::default(),
+            live: Arc::new(Live::new(operations.live_listeners_max)),
+            history: Arc::default(),
+            listening: Arc::new(self.addresses.iter().map(Listening::from).collect()),
+            dead_letters: settings::dead_letters(config).directory,
+            quarantine: settings::quarantine(config).directory,
+            storage: screenshots::storage(config),
+            settings: Arc::new(loaded.shown()),
+            log: log.clone(),
+            mailboxes: Arc::new(self.mailboxes),
+            destinations: Arc::new(self.meters),
+            draining: Arc::default(),
+            process: ProcessView::default(),
+            configuration: loaded.print().into(),
+            #[cfg(feature = "test-panics")]
+            switches: supervision.switches.clone(),
+        };
+        self.own.start(supervision, || thread, log);
+        Assembled {
+            view,
+            intakes: self.intakes,
+            to_catch_up: Outlet::new(self.journal, 1),
+            arbiters: self.arbiters,
+        }
+    }
+}
+
+/// What is left when everything runs.
+pub struct Assembled {
+    pub view: View,
+    pub intakes: Vec<Outlet<Close>>,
+    pub to_catch_up: Outlet<CatchUp>,
+    pub arbiters: Vec<Arbiter>,
+}
+
+fn keeper(
+    shared: &Surroundings,
+    thread: &ArbiterHandle,
+    name: &'static str,
+    config: KeeperConfig,
+    room: u32,
+) -> Outlet<Keep> {
+    let meter = shared.metrics.actor(name);
+    let keeper = Keeper::new(config, meter.clone(), shared.log.clone());
+    Outlet::new(shared.supervision.start(thread, meter, move || keeper), room)
+}

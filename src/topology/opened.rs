@@ -1,0 +1,97 @@
+//! What is opened before the first actor starts: the journal, the ports, and what the intake must remember.
+//!
+//! Everything outside that can be missing is met here, so that a start that fails has taken nothing in.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use butler_sos_actors::journal::actor::JournalConfig;
+use butler_sos_actors::journal::store::{Store, StoreError};
+use butler_sos_actors::message::{Consumer, Stream};
+use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::redirect_walker::CONSUMER as WALKER;
+use butler_sos_actors::udp_ingestor;
+use slog::Logger;
+
+use super::{StartError, recent, settings};
+use crate::config::{Config, Listener};
+
+/// Everything that is open.
+pub struct Opened {
+    pub journal: JournalConfig,
+    pub store: Store,
+    pub udp: Option<Arc<udp_ingestor::UdpPort>>,
+    pub listeners: Vec<Opening>,
+    /// Bodies of the newest audit events, the newest last.
+    pub recent_audits: Vec<Vec<u8>>,
+    pub has_unfinished_downloads: bool,
+}
+
+/// A TCP port that is ours.
+pub struct Opening {
+    pub listener: Listener,
+    pub socket: TcpListener,
+    pub address: SocketAddr,
+}
+
+/// Opens it all. `destinations` are those who will read the journal.
+pub fn open(
+    config: &Config,
+    destinations: impl Iterator<Item = Consumer>,
+    metrics: &Metrics,
+    log: &Logger,
+) -> Result<Opened, StartError> {
+    let journal = journal(config, destinations, metrics, log);
+    let mut store = journal.open().map_err(|error: StoreError| {
+        StartError::unavailable(format!("the journal in {}", config.pipeline.journal.directory), error)
+    })?;
+    let events = &config.butler_sos.user_events;
+    let udp = if events.enable {
+        let floor = recent::last_user_event_ns(&mut store);
+        let port = udp_ingestor::open(&settings::udp(config), floor, log);
+        Some(port.map_err(|error| StartError::unavailable("the port of user events", error))?)
+    } else {
+        None
+    };
+    let listeners = config.listeners().into_iter().map(bind).collect::<Result<_, _>>()?;
+    let recent_audits =
+        if config.butler_sos.audit_events.enable { recent::audit_bodies(&mut store) } else { Vec::new() };
+    let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
+    Ok(Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads })
+}
+
+fn journal(
+    config: &Config,
+    destinations: impl Iterator<Item = Consumer>,
+    metrics: &Metrics,
+    log: &Logger,
+) -> JournalConfig {
+    let audit_intake = metrics.intake("audit_events");
+    JournalConfig {
+        store: settings::store(config),
+        consumers: destinations.chain([WALKER]).collect(),
+        // What it keeps for a later try it finds again after the next start.
+        not_awaited: vec![WALKER],
+        commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
+        meter: metrics.journal(),
+        actor: metrics.actor("journal"),
+        intakes: BTreeMap::from([
+            (Stream::UserEvents, metrics.intake("user_events")),
+            (Stream::AuditEvents, audit_intake.clone()),
+            (Stream::Screenshots, audit_intake),
+        ]),
+        log: log.clone(),
+    }
+}
+
+fn bind(listener: Listener) -> Result<Opening, StartError> {
+    let unavailable = |error: std::io::Error| {
+        StartError::unavailable(format!("{} ({}:{})", listener.path, listener.host, listener.port), error)
+    };
+    let host = listener.host.trim_matches(['[', ']']);
+    let socket = TcpListener::bind((host, listener.port)).map_err(unavailable)?;
+    let address = socket.local_addr().map_err(unavailable)?;
+    Ok(Opening { listener, socket, address })
+}
