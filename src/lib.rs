@@ -3,6 +3,8 @@
 pub mod check;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod docs_test;
 pub mod exit;
 pub mod logging;
 pub mod operations;
