@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,7 +80,13 @@ impl Consumers {
     /// # Errors
     /// When the file cannot be read, created or synced.
     pub fn open(path: &Path) -> io::Result<(Consumers, usize)> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(disk::FILE_MODE)
+            .open(path)?;
         let mut bytes = Vec::new();
         let bytes_max = CONSUMER_BYTES * 2 * CONSUMERS_MAX as u64;
         (&mut file).take(bytes_max).read_to_end(&mut bytes)?;

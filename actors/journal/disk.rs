@@ -2,8 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+/// The service and its group: what is in the journal is about people.
+pub(super) const FILE_MODE: u32 = 0o640;
 
 pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     #[cfg(test)]
@@ -35,7 +38,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     faults::check(faults::Call::Create)?;
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
 }
 
 /// Faults that the current thread asked for.
