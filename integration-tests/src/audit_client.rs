@@ -3,7 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use butler_sos_domain::audit::sample::SAMPLE_VERSION;
 use serde_json::Value;
+
+/// The id of a test's event number `n`.
+pub fn event_id(n: usize) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
 
 /// One client; not shared between threads, so that each has its own connection.
 pub struct AuditClient {
@@ -40,7 +46,7 @@ impl AuditClient {
             .agent
             .post(&self.url)
             .header("Content-Type", "application/json")
-            .header("X-Audit-QS-Version", "0.4.0");
+            .header("X-Audit-QS-Version", SAMPLE_VERSION);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }

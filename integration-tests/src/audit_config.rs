@@ -1,11 +1,15 @@
-//! Configurations of servers that take audit events, in the words of an administrator.
+//! Configurations of servers that take audit events, by what a test wants of them.
 
-use std::fmt::Write as _;
+use serde_json::{Value, json};
 
-/// What a test wants of its server; [`AuditConfig::yaml`] writes it down.
+use crate::influxd::Influxd;
+use crate::mosquitto::Mosquitto;
+use crate::settings::Settings;
+
+/// What a test wants of its server; [`AuditConfig::text`] writes it down.
 ///
-/// Limits per client are off, batches wait for next to nothing, InfluxDB keeps points of any age, and all files
-/// are below the sandbox's `data`.
+/// Limits per client are off, batches wait for next to nothing, InfluxDB keeps points of any age (a recorded day is
+/// soon older than a retention), and what destinations write is below the sandbox's `data`.
 #[derive(Debug, Clone, Default)]
 pub struct AuditConfig {
     /// Version and port of an InfluxDB on this machine; database, bucket and organisation are [`DATABASE`].
@@ -28,89 +32,69 @@ pub const TOPIC: &str = "sos/audit";
 pub const INFLUX_TOKEN: &str = "t0ken";
 
 impl AuditConfig {
-    pub fn yaml(&self) -> String {
+    /// To every destination.
+    pub fn everywhere(influxd: &Influxd, broker: &Mosquitto) -> Self {
+        let (influxdb, mqtt) = (Some((1, influxd.port())), Some(broker.port()));
+        Self { influxdb, mqtt, files: true, ..Self::default() }
+    }
+
+    pub fn text(&self) -> String {
         let mut kinds = Vec::new();
-        let mut destinations = String::new();
-        let tags: Vec<String> = self
-            .static_tags
-            .iter()
-            .map(|(name, value)| format!("{{ name: '{name}', value: '{value}' }}"))
-            .collect();
-        let tags = format!("staticTags: [{}]", tags.join(", "));
+        let mut settings = Settings::bare().and(json!({ "Butler-SOS": { "auditEvents": {
+            "enable": true, "host": "127.0.0.1", "port": 0,
+            "apiToken": self.token,
+            "cors": { "allowedOrigins": self.allowed_origins },
+            "rateLimit": { "enable": false },
+        } } }));
+        if let Some((cert, key)) = &self.tls {
+            let tls = json!({ "enable": true, "cert": cert, "key": key });
+            settings = settings.and(json!({ "Butler-SOS": { "auditEvents": { "tls": tls } } }));
+        }
         if let Some((version, port)) = self.influxdb {
             kinds.push("influxdb");
-            _ = write!(
-                destinations,
-                "
-      influxdb:
-        metadata:
-          host: 127.0.0.1
-          port: {port}
-          version: {version}
-          writeFrequency: 20
-          {tags}
-          v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
-          v2Config: {{ org: {DATABASE}, bucket: {DATABASE}, token: {INFLUX_TOKEN} }}
-          v3Config: {{ database: {DATABASE}, token: {INFLUX_TOKEN} }}"
-            );
+            settings = settings.and(self.destination("influxdb", "metadata", json!({
+                "host": "127.0.0.1", "port": port, "version": version, "writeFrequency": 20,
+                "v1Config": { "dbName": DATABASE, "retentionPolicy": { "name": "forever", "duration": "INF" } },
+                "v2Config": { "org": DATABASE, "bucket": DATABASE, "token": INFLUX_TOKEN },
+                "v3Config": { "database": DATABASE, "token": INFLUX_TOKEN },
+            })));
         }
         if self.files {
             kinds.extend(["json", "parquet", "qvd"]);
-            _ = write!(
-                destinations,
-                "
-      json:
-        objectdata: {{ enable: true, exportDirectory: '{{dir}}/data/json', {tags} }}"
-            );
-            for kind in ["parquet", "qvd"] {
-                _ = write!(
-                    destinations,
-                    "
-      {kind}:
-        metadata: {{ exportDirectory: '{{dir}}/data/{kind}', writeFrequency: 100, {tags} }}"
-                );
-            }
+            let csv = json!({ "enable": true, "exportDirectory": "{dir}/data/csv" });
+            settings = settings
+                .and(self.destination(
+                    "json",
+                    "objectdata",
+                    json!({ "enable": true, "exportDirectory": "{dir}/data/json" }),
+                ))
+                .and(self.rows("parquet"))
+                .and(self.rows("qvd"))
+                .and(json!({ "Pipeline": { "csv": { "auditEvents": csv } } }));
         }
-        let tls = match &self.tls {
-            Some((cert, key)) => format!("{{ enable: true, cert: '{cert}', key: '{key}' }}"),
-            None => "{ enable: false }".to_owned(),
-        };
-        let mqtt = match self.mqtt {
-            Some(port) => format!("{{ enable: true, brokerHost: 127.0.0.1, brokerPort: {port} }}"),
-            None => "{ enable: false }".to_owned(),
-        };
-        let topic = if self.mqtt.is_some() { TOPIC } else { "null" };
-        let origins: Vec<String> = self.allowed_origins.iter().map(|origin| format!("'{origin}'")).collect();
-        format!(
-            "\
-Butler-SOS:
-  logLevel: info
-  mqttConfig: {mqtt}
-  auditEvents:
-    enable: true
-    host: 127.0.0.1
-    port: 0
-    apiToken: '{token}'
-    tls: {tls}
-    cors: {{ allowedOrigins: [{origins}] }}
-    rateLimit: {{ enable: false }}
-    destination:
-      enable: {enable}
-      type: '{kinds}'{destinations}
-Pipeline:
-  journal: {{ directory: '{{dir}}/data/journal', commitIntervalMs: 5 }}
-  deadLetters: {{ directory: '{{dir}}/data/dead-letters' }}
-  retry: {{ firstMs: 20, longestMs: 200 }}
-  operations: {{ host: 127.0.0.1, port: 0 }}
-  mqtt: {{ auditEvents: {{ topic: {topic} }} }}
-  csv:
-    auditEvents: {{ enable: {files}, exportDirectory: '{{dir}}/data/csv' }}
-",
-            token = self.token,
-            origins = origins.join(", "),
-            enable = !kinds.is_empty(),
-            kinds = if kinds.is_empty() { "json".to_owned() } else { kinds.join(",") },
-            files = self.files,
-        )
+        if let Some(port) = self.mqtt {
+            settings = settings.and(json!({
+                "Butler-SOS": { "mqttConfig": { "enable": true, "brokerHost": "127.0.0.1", "brokerPort": port } },
+                "Pipeline": { "mqtt": { "auditEvents": { "topic": TOPIC } } },
+            }));
+        }
+        if !kinds.is_empty() {
+            let kinds = json!({ "enable": true, "type": kinds.join(",") });
+            settings = settings.and(json!({ "Butler-SOS": { "auditEvents": { "destination": kinds } } }));
+        }
+        settings.text()
+    }
+
+    /// Parquet or QVD, which are written in rows.
+    fn rows(&self, kind: &str) -> Value {
+        let directory = format!("{{dir}}/data/{kind}");
+        self.destination(kind, "metadata", json!({ "exportDirectory": directory, "writeFrequency": 100 }))
+    }
+
+    /// One destination, with the tags that all of them have.
+    fn destination(&self, kind: &str, section: &str, mut settings: Value) -> Value {
+        let tag = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
+        settings["staticTags"] = self.static_tags.iter().map(tag).collect();
+        json!({ "Butler-SOS": { "auditEvents": { "destination": { kind: { section: settings } } } } })
     }
 }

@@ -8,26 +8,19 @@
 //! | 1 | 400 `partial write: unable to parse '…': … dropped=0`, others taken | 400 `partial write: field type conflict: … dropped=N`, others taken |
 //! | 2 | 400 `unable to parse '…': …`, nothing taken | 422 `… partial write: field type conflict: … dropped=N`, others taken |
 //! | 3 | 400 with `data[].line_number`, others taken | the same |
-//!
-//! Runs on a thread of its own, so that tests may block.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::sync::MutexGuard;
 
-use actix_web::dev::ServerHandle;
-use actix_web::http::StatusCode;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use flate2::read::GzDecoder;
-use futures_util::StreamExt;
-use influxdb_line_protocol::{FieldValue, parse_lines};
+use influxdb_line_protocol::FieldValue;
 use serde_json::{Value, json};
 
-use crate::line::with_doubled_backslashes;
+use crate::line::read_point;
 use crate::sandbox::wait_for;
+use crate::stand_in::{Asked, Reaction, Service, StandIn};
 
 /// What the stand-in is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +60,7 @@ pub struct FakeWrite {
 }
 
 /// The running stand-in.
-pub struct FakeInflux {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-    server: ServerHandle,
-    thread: Option<thread::JoinHandle<()>>,
-}
+pub struct FakeInflux(StandIn<State>);
 
 struct State {
     version: FakeVersion,
@@ -101,7 +89,7 @@ impl FakeInflux {
     }
 
     fn start_with(version: FakeVersion, token: Option<String>) -> Self {
-        let state = Arc::new(Mutex::new(State {
+        Self(StandIn::start(State {
             version,
             token,
             may_administer: true,
@@ -112,33 +100,15 @@ impl FakeInflux {
             outage: None,
             writes: Vec::new(),
             requests: Vec::new(),
-        }));
-        let (started, starts) = mpsc::channel();
-        let shared = Arc::clone(&state);
-        let thread = thread::spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let shared = web::Data::from(shared);
-                let server = HttpServer::new(move || {
-                    App::new().app_data(shared.clone()).default_service(web::to(serve))
-                });
-                let server = server.workers(1).disable_signals().shutdown_timeout(0);
-                let server = server.bind(("127.0.0.1", 0)).expect("a free port");
-                let address = server.addrs()[0];
-                let server = server.run();
-                started.send((address, server.handle())).expect("the starter waits");
-                let _ = server.await;
-            });
-        });
-        let (address, server) = starts.recv().expect("the stand-in starts");
-        Self { address, state, server, thread: Some(thread) }
+        }))
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.address().port()
     }
 
     /// Takes the right to look for and make databases away, or gives it back.
@@ -195,91 +165,18 @@ impl FakeInflux {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.service()
     }
-}
-
-impl Drop for FakeInflux {
-    fn drop(&mut self) {
-        let stopping = self.server.stop(false);
-        let runtime = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build();
-            runtime.expect("a runtime").block_on(stopping);
-        };
-        thread::scope(|scope| _ = scope.spawn(runtime).join());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A request, taken apart.
-struct Asked {
-    method: String,
-    path: String,
-    full: String,
-    query: BTreeMap<String, String>,
-    authorization: Option<String>,
-    is_gzip: bool,
-    body: Vec<u8>,
-}
-
-async fn serve(
-    state: web::Data<Mutex<State>>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-) -> HttpResponse {
-    let mut body = Vec::new();
-    while let Some(Ok(chunk)) = payload.next().await {
-        body.extend_from_slice(&chunk);
-    }
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let query = web::Query::<BTreeMap<String, String>>::from_query(request.query_string());
-    let asked = Asked {
-        method: request.method().to_string(),
-        path: request.path().to_owned(),
-        full: request.uri().to_string(),
-        query: query.map(web::Query::into_inner).unwrap_or_default(),
-        authorization: header("authorization"),
-        is_gzip: header("content-encoding").as_deref() == Some("gzip"),
-        body,
-    };
-    let reaction = state.lock().unwrap_or_else(PoisonError::into_inner).react(asked);
-    match reaction {
-        Reaction::Answer(status, retry_after, body) => {
-            let mut answer = HttpResponse::build(StatusCode::from_u16(status).expect("a status"));
-            if let Some(seconds) = retry_after {
-                answer.insert_header(("Retry-After", seconds.to_string()));
-            }
-            if body.is_null() { answer.finish() } else { answer.json(body) }
-        }
-        Reaction::Hang => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            HttpResponse::NoContent().finish()
-        }
-        // Ends the connection's task, and no hook prints it.
-        Reaction::Cut => std::panic::resume_unwind(Box::new("cut")),
-    }
-}
-
-enum Reaction {
-    Answer(u16, Option<u64>, Value),
-    Hang,
-    Cut,
-}
-
-fn answer(status: u16, body: Value) -> Reaction {
-    Reaction::Answer(status, None, body)
 }
 
 // === impl State ===
 
-impl State {
+impl Service for State {
     fn react(&mut self, asked: Asked) -> Reaction {
         self.requests.push(format!("{} {}", asked.method, asked.full));
         let is_v3 = matches!(self.version, FakeVersion::V3 | FakeVersion::V3WithoutWriteLp);
         match (asked.method.as_str(), asked.path.as_str()) {
-            ("GET" | "HEAD", "/ping" | "/health") => answer(204, Value::Null),
+            ("GET" | "HEAD", "/ping" | "/health") => Reaction::answer(204, Value::Null),
             ("POST", "/write") if self.version == FakeVersion::V1 => self.write(&asked, "db"),
             ("POST", "/api/v2/write") if self.version == FakeVersion::V2 || is_v3 => {
                 self.write(&asked, "bucket")
@@ -292,13 +189,15 @@ impl State {
                 self.administer(&asked, Self::bucket)
             }
             ("POST", "/api/v3/configure/database") if is_v3 => self.administer(&asked, Self::configure),
-            _ => answer(404, json!({ "error": "no such route" })),
+            _ => Reaction::answer(404, json!({ "error": "no such route" })),
         }
     }
+}
 
+impl State {
     fn is_allowed(&self, asked: &Asked) -> bool {
         let Some(token) = &self.token else { return true };
-        let given = asked.authorization.as_deref().unwrap_or_default();
+        let given = asked.header("authorization");
         match self.version {
             FakeVersion::V1 => {
                 let both = openssl::base64::encode_block(token.as_bytes());
@@ -322,10 +221,10 @@ impl State {
 
     fn administer(&mut self, asked: &Asked, act: impl FnOnce(&mut Self, &Asked) -> Reaction) -> Reaction {
         if !self.is_allowed(asked) {
-            return answer(401, self.unauthorized());
+            return Reaction::answer(401, self.unauthorized());
         }
         if !self.may_administer {
-            return answer(403, json!({ "error": "forbidden", "message": "forbidden" }));
+            return Reaction::answer(403, json!({ "error": "forbidden", "message": "forbidden" }));
         }
         act(self, asked)
     }
@@ -335,36 +234,39 @@ impl State {
         if statement.starts_with("SHOW DATABASES") {
             let rows: Vec<Value> = self.databases.keys().map(|name| json!([name])).collect();
             let series = json!([{ "name": "databases", "columns": ["name"], "values": rows }]);
-            return answer(200, json!({ "results": [{ "statement_id": 0, "series": series }] }));
+            return Reaction::answer(200, json!({ "results": [{ "statement_id": 0, "series": series }] }));
         }
         let Some(rest) = statement.strip_prefix("CREATE DATABASE \"") else {
-            return answer(400, json!({ "error": format!("error parsing query: {statement}") }));
+            return Reaction::answer(400, json!({ "error": format!("error parsing query: {statement}") }));
         };
         let (name, with) = rest.split_once('"').unwrap_or((rest, ""));
         self.databases.insert(name.to_owned(), Value::from(with.trim()));
-        answer(200, json!({ "results": [{ "statement_id": 0 }] }))
+        Reaction::answer(200, json!({ "results": [{ "statement_id": 0 }] }))
     }
 
     fn bucket(&mut self, asked: &Asked) -> Reaction {
         let wanted = |key: &str| asked.query.get(key).cloned().unwrap_or_default();
         match (asked.method.as_str(), asked.path.as_str()) {
             ("GET", "/api/v2/orgs") => {
-                answer(200, json!({ "orgs": [{ "id": ORG_ID, "name": wanted("org") }] }))
+                Reaction::answer(200, json!({ "orgs": [{ "id": ORG_ID, "name": wanted("org") }] }))
             }
             ("GET", _) => match self.databases.get(&wanted("name")) {
-                Some(made) => answer(200, json!({ "buckets": [made] })),
+                Some(made) => Reaction::answer(200, json!({ "buckets": [made] })),
                 None => {
                     let message = format!("bucket {:?} not found", wanted("name"));
-                    answer(404, json!({ "code": "not found", "message": message }))
+                    Reaction::answer(404, json!({ "code": "not found", "message": message }))
                 }
             },
             _ => {
                 let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
                 let Some(name) = body["name"].as_str().filter(|_| body["orgID"] == ORG_ID) else {
-                    return answer(400, json!({ "code": "invalid", "message": "orgID or name is missing" }));
+                    return Reaction::answer(
+                        400,
+                        json!({ "code": "invalid", "message": "orgID or name is missing" }),
+                    );
                 };
                 self.databases.insert(name.to_owned(), body.clone());
-                answer(201, body)
+                Reaction::answer(201, body)
             }
         }
     }
@@ -372,20 +274,24 @@ impl State {
     fn configure(&mut self, asked: &Asked) -> Reaction {
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         let Some(name) = body["db"].as_str() else {
-            return answer(400, json!({ "error": "serde error: missing field `db`" }));
+            return Reaction::answer(400, json!({ "error": "serde error: missing field `db`" }));
         };
         if self.databases.contains_key(name) {
-            return answer(409, json!({ "error": "attempted to create a resource that already exists" }));
+            return Reaction::answer(
+                409,
+                json!({ "error": "attempted to create a resource that already exists" }),
+            );
         }
         self.databases.insert(name.to_owned(), body.clone());
-        answer(200, Value::Null)
+        Reaction::answer(200, Value::Null)
     }
 
     // --- writes
 
     fn write(&mut self, asked: &Asked, database_key: &str) -> Reaction {
         let mut text = String::new();
-        let is_read = if asked.is_gzip {
+        let is_gzip = asked.header("content-encoding") == "gzip";
+        let is_read = if is_gzip {
             GzDecoder::new(&asked.body[..]).read_to_string(&mut text).is_ok()
         } else {
             text = String::from_utf8_lossy(&asked.body).into_owned();
@@ -395,20 +301,23 @@ impl State {
         let fault = self.faults.pop_front().or(self.outage);
         let reaction = match fault {
             Some(Fault::Status(status)) => {
-                answer(status, json!({ "error": "scripted", "message": "scripted" }))
+                Reaction::answer(status, json!({ "error": "scripted", "message": "scripted" }))
             }
             Some(Fault::Busy(status, seconds)) => {
                 Reaction::Answer(status, Some(seconds), json!({ "error": "scripted", "message": "scripted" }))
             }
             Some(Fault::Hang) => Reaction::Hang,
             Some(Fault::Cut) => Reaction::Cut,
-            _ if !self.is_allowed(asked) => answer(401, self.unauthorized()),
-            _ if !is_read => answer(400, json!({ "error": "gzip: invalid header or not UTF-8" })),
+            _ if !self.is_allowed(asked) => Reaction::answer(401, self.unauthorized()),
+            _ if !is_read => Reaction::answer(400, json!({ "error": "gzip: invalid header or not UTF-8" })),
             _ => {
                 let precision = asked.query.get("precision").map_or("", String::as_str);
                 let expect = if asked.path == "/api/v3/write_lp" { "nanosecond" } else { "ns" };
                 if precision != expect {
-                    answer(400, json!({ "error": format!("precision {precision:?} is not expected") }))
+                    Reaction::answer(
+                        400,
+                        json!({ "error": format!("precision {precision:?} is not expected") }),
+                    )
                 } else {
                     self.store(asked.query.get(database_key).map_or("", String::as_str), &lines)
                 }
@@ -417,13 +326,10 @@ impl State {
         let reaction = if fault == Some(Fault::CutAfterStoring) { Reaction::Cut } else { reaction };
         self.writes.push(FakeWrite {
             path: asked.full.clone(),
-            authorization: asked.authorization.clone(),
-            is_gzip: asked.is_gzip,
+            authorization: asked.headers.get("authorization").cloned(),
+            is_gzip,
             lines: lines.into_iter().map(str::to_owned).collect(),
-            status: match &reaction {
-                Reaction::Answer(status, ..) => Some(*status),
-                _ => None,
-            },
+            status: reaction.status(),
         });
         reaction
     }
@@ -437,7 +343,7 @@ impl State {
                 FakeVersion::V1 => json!({ "error": format!("database not found: {database:?}") }),
                 _ => json!({ "code": "not found", "message": format!("bucket {database:?} not found") }),
             };
-            return answer(404, words);
+            return Reaction::answer(404, words);
         }
         let parsed: Vec<Result<Point, String>> = lines.iter().map(|line| Point::parse(line, is_v3)).collect();
         let unparsed: Vec<String> = lines
@@ -446,7 +352,7 @@ impl State {
             .filter_map(|(line, point)| Some(format!("unable to parse '{line}': {}", point.as_ref().err()?)))
             .collect();
         if self.version == FakeVersion::V2 && !unparsed.is_empty() {
-            return answer(400, json!({ "code": "invalid", "message": unparsed.join("\n") }));
+            return Reaction::answer(400, json!({ "code": "invalid", "message": unparsed.join("\n") }));
         }
         let mut refused: Vec<(usize, String)> = Vec::new();
         let mut conflicts: Vec<String> = Vec::new();
@@ -472,7 +378,7 @@ impl State {
             }
         }
         match self.version {
-            _ if refused.is_empty() => answer(204, Value::Null),
+            _ if refused.is_empty() => Reaction::answer(204, Value::Null),
             FakeVersion::V3 | FakeVersion::V3WithoutWriteLp => {
                 let data: Vec<Value> = refused
                     .iter()
@@ -482,7 +388,10 @@ impl State {
                         json!({ "original_line": original, "line_number": number, "error_message": why })
                     })
                     .collect();
-                answer(400, json!({ "error": "partial write of line protocol occurred", "data": data }))
+                Reaction::answer(
+                    400,
+                    json!({ "error": "partial write of line protocol occurred", "data": data }),
+                )
             }
             version => {
                 let words = match conflicts.first() {
@@ -491,10 +400,10 @@ impl State {
                     None => format!("partial write: {} dropped=0", unparsed.join("\n")),
                 };
                 if version == FakeVersion::V1 {
-                    answer(400, json!({ "error": words }))
+                    Reaction::answer(400, json!({ "error": words }))
                 } else {
                     let message = format!("failure writing points to database: {words}");
-                    answer(422, json!({ "code": "unprocessable entity", "message": message }))
+                    Reaction::answer(422, json!({ "code": "unprocessable entity", "message": message }))
                 }
             }
         }
@@ -531,39 +440,22 @@ struct Point {
 
 impl Point {
     fn parse(line: &str, is_v3: bool) -> Result<Self, String> {
-        let line = if is_v3 { line.to_owned() } else { with_doubled_backslashes(line) };
-        let mut parsed = parse_lines(&line);
-        let point = parsed.next().ok_or("missing fields")?.map_err(|error| error.to_string())?;
-        if parsed.next().is_some() {
-            return Err("one line holds two points".to_owned());
-        }
-        let time = point.timestamp.ok_or("no time")?;
-        let measurement = point.series.measurement.to_string();
-        let tags: BTreeMap<String, String> = point
-            .series
-            .tag_set
-            .iter()
-            .flatten()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect();
-        let tag_count = point.series.tag_set.iter().flatten().count();
-        if tags.len() != tag_count {
-            return Err("duplicate tags".to_owned());
-        }
-        let kind = |value: &FieldValue<'_>| match value {
-            FieldValue::I64(_) => "integer",
-            FieldValue::U64(_) => "unsigned",
-            FieldValue::F64(_) => "float",
-            FieldValue::String(_) => "string",
-            FieldValue::Boolean(_) => "boolean",
-        };
-        let fields: Vec<(String, &'static str)> =
-            point.field_set.iter().map(|(key, value)| (key.to_string(), kind(value))).collect();
-        let names: BTreeSet<&String> = fields.iter().map(|(name, _)| name).collect();
-        if is_v3 && names.iter().any(|name| tags.contains_key(*name)) {
-            return Err("a tag and a field have one name".to_owned());
-        }
-        Ok(Self { key: format!("{measurement} {tags:?} {time}"), measurement, fields })
+        read_point(line, is_v3, |point, tags, time| {
+            let measurement = point.series.measurement.to_string();
+            let kind = |value: &FieldValue<'_>| match value {
+                FieldValue::I64(_) => "integer",
+                FieldValue::U64(_) => "unsigned",
+                FieldValue::F64(_) => "float",
+                FieldValue::String(_) => "string",
+                FieldValue::Boolean(_) => "boolean",
+            };
+            let fields: Vec<(String, &'static str)> =
+                point.field_set.iter().map(|(key, value)| (key.to_string(), kind(value))).collect();
+            if is_v3 && fields.iter().any(|(name, _)| tags.contains_key(name)) {
+                return Err("a tag and a field have one name".to_owned());
+            }
+            Ok(Self { key: format!("{measurement} {tags:?} {time}"), measurement, fields })
+        })
     }
 }
 

@@ -14,25 +14,18 @@
 //! values, names longer than 255 or values longer than 4096 characters, or a time more than a day away are no
 //! refusal but an integration error. Events that hold [`FakeNewRelic::refuse`]d text make a request a 400, as a
 //! proxy that checks contents might.
-//!
-//! Runs on a thread of its own, so that tests may block.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::MutexGuard;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::dev::ServerHandle;
-use actix_web::http::StatusCode;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use flate2::read::GzDecoder;
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::fake_influx::Fault;
 use crate::sandbox::wait_for;
+use crate::stand_in::{Asked, Reaction, Service, StandIn};
 
 /// Bytes of one request's body, as it came.
 pub const POST_BYTES_MAX: usize = 1_000_000;
@@ -57,12 +50,7 @@ pub struct FakePost {
 }
 
 /// The running stand-in.
-pub struct FakeNewRelic {
-    address: SocketAddr,
-    state: Arc<Mutex<State>>,
-    server: ServerHandle,
-    thread: Option<thread::JoinHandle<()>>,
-}
+pub struct FakeNewRelic(StandIn<State>);
 
 #[derive(Default)]
 struct State {
@@ -87,30 +75,12 @@ impl FakeNewRelic {
             ((*id).to_owned(), Account { api_key: (*api_key).to_owned(), ..Account::default() })
         };
         let accounts = accounts.iter().map(account).collect();
-        let state = Arc::new(Mutex::new(State { accounts, ..State::default() }));
-        let (started, starts) = mpsc::channel();
-        let shared = Arc::clone(&state);
-        let thread = thread::spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let shared = web::Data::from(shared);
-                let server = HttpServer::new(move || {
-                    App::new().app_data(shared.clone()).default_service(web::to(serve))
-                });
-                let server = server.workers(1).disable_signals().shutdown_timeout(0);
-                let server = server.bind(("127.0.0.1", 0)).expect("a free port");
-                let address = server.addrs()[0];
-                let server = server.run();
-                started.send((address, server.handle())).expect("the starter waits");
-                let _ = server.await;
-            });
-        });
-        let (address, server) = starts.recv().expect("the stand-in starts");
-        Self { address, state, server, thread: Some(thread) }
+        Self(StandIn::start(State { accounts, ..State::default() }))
     }
 
     /// What `newRelic.event.url` is to be.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.0.address())
     }
 
     /// What an account has, in the order in which it came.
@@ -157,111 +127,42 @@ impl FakeNewRelic {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for FakeNewRelic {
-    fn drop(&mut self) {
-        let stopping = self.server.stop(false);
-        let runtime = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build();
-            runtime.expect("a runtime").block_on(stopping);
-        };
-        thread::scope(|scope| _ = scope.spawn(runtime).join());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A request, taken apart.
-struct Asked {
-    method: String,
-    path: String,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-enum Reaction {
-    Answer(u16, Option<u64>, Value),
-    Hang,
-    Cut,
-}
-
-fn answer(status: u16, body: Value) -> Reaction {
-    Reaction::Answer(status, None, body)
-}
-
-async fn serve(
-    state: web::Data<Mutex<State>>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-) -> HttpResponse {
-    let mut body = Vec::new();
-    while let Some(Ok(chunk)) = payload.next().await {
-        body.extend_from_slice(&chunk);
-    }
-    let header =
-        |(name, value): (&actix_web::http::header::HeaderName, &actix_web::http::header::HeaderValue)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-    let asked = Asked {
-        method: request.method().to_string(),
-        path: request.uri().to_string(),
-        headers: request.headers().iter().map(header).collect(),
-        body,
-    };
-    let reaction = state.lock().unwrap_or_else(PoisonError::into_inner).react(asked);
-    match reaction {
-        Reaction::Answer(status, retry_after, body) => {
-            let mut answer = HttpResponse::build(StatusCode::from_u16(status).expect("a status"));
-            if let Some(seconds) = retry_after {
-                answer.insert_header(("Retry-After", seconds.to_string()));
-            }
-            answer.json(body)
-        }
-        Reaction::Hang => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            HttpResponse::NoContent().finish()
-        }
-        // Ends the connection's task, and no hook prints it.
-        Reaction::Cut => std::panic::resume_unwind(Box::new("cut")),
+        self.0.service()
     }
 }
 
 // === impl State ===
 
-impl State {
+impl Service for State {
     fn react(&mut self, asked: Asked) -> Reaction {
-        let events = asked.events();
+        let events = events_of(&asked);
         let mut post = FakePost {
-            path: asked.path.clone(),
+            path: asked.full.clone(),
             headers: asked.headers.clone(),
             bytes: asked.body.len(),
             events: events.as_ref().map_or(0, Vec::len),
             status: None,
         };
         let reaction = self.take(&asked, events);
-        if let Reaction::Answer(status, ..) = &reaction {
-            post.status = Some(*status);
-        }
+        post.status = reaction.status();
         self.posts.push(post);
         reaction
     }
+}
 
+impl State {
     fn take(&mut self, asked: &Asked, events: Result<Vec<Value>, String>) -> Reaction {
-        let id = asked.path.strip_prefix("/v1/accounts/").and_then(|rest| rest.strip_suffix("/events"));
+        let id = asked.full.strip_prefix("/v1/accounts/").and_then(|rest| rest.strip_suffix("/events"));
         let Some(account) = id.and_then(|id| self.accounts.get_mut(id)).filter(|_| asked.method == "POST")
         else {
-            return answer(404, json!({ "error": "no such account or address" }));
+            return Reaction::answer(404, json!({ "error": "no such account or address" }));
         };
         if asked.header("api-key") != account.api_key || account.api_key.is_empty() {
-            return answer(403, json!({ "error": "invalid Api-Key" }));
+            return Reaction::answer(403, json!({ "error": "invalid Api-Key" }));
         }
         let fault = account.faults.pop_front().or(account.outage);
         match fault {
-            Some(Fault::Status(status)) => return answer(status, json!({ "error": "a fault" })),
+            Some(Fault::Status(status)) => return Reaction::answer(status, json!({ "error": "a fault" })),
             Some(Fault::Busy(status, seconds)) => {
                 return Reaction::Answer(status, Some(seconds), json!({ "error": "busy" }));
             }
@@ -271,17 +172,17 @@ impl State {
         }
         let is_json = asked.header("content-type").starts_with("application/json");
         if !is_json || !matches!(asked.header("content-encoding"), "" | "gzip" | "deflate") {
-            return answer(415, json!({ "error": "content type or encoding" }));
+            return Reaction::answer(415, json!({ "error": "content type or encoding" }));
         }
         if asked.body.len() > POST_BYTES_MAX {
-            return answer(413, json!({ "error": "payload too large" }));
+            return Reaction::answer(413, json!({ "error": "payload too large" }));
         }
         let holds =
             |events: &[Value], text: &str| events.iter().any(|event| event.to_string().contains(text));
         if let (Ok(events), Some(text)) = (&events, &self.refused_text)
             && holds(events, text)
         {
-            return answer(400, json!({ "error": format!("refused: {text}") }));
+            return Reaction::answer(400, json!({ "error": format!("refused: {text}") }));
         }
         match events.and_then(|events| check_all(&events).map(|()| events)) {
             Ok(events) => account.events.extend(events),
@@ -289,32 +190,28 @@ impl State {
         }
         match fault {
             Some(Fault::CutAfterStoring) => Reaction::Cut,
-            _ => answer(200, json!({ "success": true, "uuid": format!("{:08x}", account.events.len()) })),
+            _ => Reaction::answer(
+                200,
+                json!({ "success": true, "uuid": format!("{:08x}", account.events.len()) }),
+            ),
         }
     }
 }
 
-impl Asked {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
+/// One object, or an array of them.
+fn events_of(asked: &Asked) -> Result<Vec<Value>, String> {
+    let mut text = Vec::new();
+    if asked.header("content-encoding") == "gzip" {
+        let read = GzDecoder::new(&asked.body[..]).read_to_end(&mut text);
+        read.map_err(|error| error.to_string())?;
+    } else {
+        text.clone_from(&asked.body);
     }
-
-    /// One object, or an array of them.
-    fn events(&self) -> Result<Vec<Value>, String> {
-        let mut text = Vec::new();
-        match self.header("content-encoding") {
-            "gzip" => {
-                let read = GzDecoder::new(&self.body[..]).read_to_end(&mut text);
-                read.map_err(|error| error.to_string())?;
-            }
-            _ => text.clone_from(&self.body),
-        }
-        let json: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        Ok(match json {
-            Value::Array(events) => events,
-            one => vec![one],
-        })
-    }
+    let json: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    Ok(match json {
+        Value::Array(events) => events,
+        one => vec![one],
+    })
 }
 
 fn check_all(events: &[Value]) -> Result<(), String> {

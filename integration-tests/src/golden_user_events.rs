@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::hex::unhex;
+
 /// One deliberate difference. `"*"` fits anything; `recorded` and `ours` are the values on either
 /// side, `None` where there is none.
 struct Difference {
@@ -175,11 +177,8 @@ impl Difference {
 fn datagram(row: &Value) -> Vec<u8> {
     match (row["datagram"].as_str(), row["datagram_hex"].as_str()) {
         (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(hex)) => {
-            let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
-            digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
-        }
-        (None, None) => Vec::new(),
+        (None, Some(digits)) => unhex(digits),
+        (None, None) => panic!("a row without a datagram: {row}"),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Data and port stay the same over stops and starts, as a real server's would.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,7 +12,7 @@ use influxdb::{Client, ReadQuery};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::sandbox::{get, wait_for};
+use crate::sandbox::{free_port, get, wait_for};
 
 /// The server, running or not. Killed and thrown away at the end.
 pub struct Influxd {
@@ -51,7 +51,7 @@ impl Influxd {
 
     fn new(needs_password: bool) -> Self {
         let directory = TempDir::with_prefix("influxd-").expect("a temporary directory");
-        let (http, rpc) = (free_port(), free_port());
+        let (http, rpc) = (free_address(), free_address());
         let config = config(directory.path(), http, rpc, needs_password);
         std::fs::write(directory.path().join("influxdb.conf"), config).expect("a temporary directory");
         Self { directory, address: http, admin: None, server: None }
@@ -199,9 +199,8 @@ impl Drop for Influxd {
     }
 }
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
+fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 fn config(directory: &Path, http: SocketAddr, rpc: SocketAddr, needs_password: bool) -> String {

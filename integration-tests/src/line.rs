@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use influxdb_line_protocol::{FieldValue, parse_lines};
+use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use serde_json::{Value, json};
 
 /// A point.
@@ -17,35 +17,52 @@ pub struct Line {
 
 /// Reads a line that is for version 3, or for one of the versions before it.
 pub fn read_line(line: &str, is_for_v3: bool) -> Result<Line, String> {
+    read_point(line, is_for_v3, |point, tags, time_ns| {
+        let value = |value: &FieldValue<'_>| match value {
+            FieldValue::I64(number) => json!(format!("{number}i")),
+            FieldValue::U64(number) => json!(format!("{number}u")),
+            FieldValue::F64(number) => json!(number),
+            FieldValue::String(text) => json!(text.as_str()),
+            FieldValue::Boolean(value) => json!(value),
+        };
+        let read = Line {
+            measurement: point.series.measurement.to_string(),
+            tags,
+            fields: point.field_set.iter().map(|(key, field)| (key.to_string(), value(field))).collect(),
+            time_ns,
+        };
+        if read.fields.len() != point.field_set.len() {
+            return Err("a field is there twice".to_owned());
+        }
+        Ok(read)
+    })
+}
+
+/// What `read` makes of the one point of a line, its tags and its time.
+pub(crate) fn read_point<T>(
+    line: &str,
+    is_for_v3: bool,
+    read: impl FnOnce(&ParsedLine<'_>, BTreeMap<String, String>, i64) -> Result<T, String>,
+) -> Result<T, String> {
     let line = if is_for_v3 { line.to_owned() } else { with_doubled_backslashes(line) };
     let mut lines = parse_lines(&line);
-    let point = lines.next().ok_or("no point")?.map_err(|error| error.to_string())?;
+    let point = lines.next().ok_or("missing fields")?.map_err(|error| error.to_string())?;
     if lines.next().is_some() {
         return Err("one line holds two points".to_owned());
     }
-    let tags = point.series.tag_set.iter().flatten();
-    let value = |value: &FieldValue<'_>| match value {
-        FieldValue::I64(number) => json!(format!("{number}i")),
-        FieldValue::U64(number) => json!(format!("{number}u")),
-        FieldValue::F64(number) => json!(number),
-        FieldValue::String(text) => json!(text.as_str()),
-        FieldValue::Boolean(value) => json!(value),
-    };
-    let read = Line {
-        measurement: point.series.measurement.to_string(),
-        tags: tags.clone().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-        fields: point.field_set.iter().map(|(key, field)| (key.to_string(), value(field))).collect(),
-        time_ns: point.timestamp.ok_or("no time")?,
-    };
-    if read.tags.len() != tags.count() || read.fields.len() != point.field_set.len() {
-        return Err("a tag or a field is there twice".to_owned());
+    let time = point.timestamp.ok_or("no time")?;
+    let all = point.series.tag_set.iter().flatten();
+    let tags: BTreeMap<String, String> =
+        all.clone().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    if tags.len() != all.count() {
+        return Err("duplicate tags".to_owned());
     }
-    Ok(read)
+    read(&point, tags, time)
 }
 
 /// Versions 1 and 2 take a backslash before anything but `,`, `=` and blank as itself; the parser of
 /// version 3 wants such a one doubled.
-pub(crate) fn with_doubled_backslashes(line: &str) -> String {
+fn with_doubled_backslashes(line: &str) -> String {
     let bytes = line.as_bytes();
     let mut is_escape = false;
     let series_end = bytes.iter().position(|byte| match byte {

@@ -2,22 +2,15 @@
 //!
 //! Stopped and started again it keeps its port, its certificates and what it promised to deliver.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::{BigNum, MsbOption};
-use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
 use tempfile::TempDir;
 
-use crate::sandbox::wait_for;
+use crate::certificates::{Pair, Role};
+use crate::sandbox::{free_port, wait_for};
 
 /// How the broker is set up.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +29,7 @@ pub struct Options {
 pub struct Mosquitto {
     directory: TempDir,
     port: u16,
+    options: Options,
     child: Option<Child>,
 }
 
@@ -43,14 +37,18 @@ impl Mosquitto {
     /// A broker that answers.
     pub fn start(options: &Options) -> Self {
         let directory = TempDir::with_prefix("mosquitto-").expect("a temporary directory");
-        let mut broker = Self { port: free_port(), directory, child: None };
-        broker.write_configuration(options);
+        let mut broker = Self { port: free_port(), directory, options: options.clone(), child: None };
+        broker.write_configuration();
         broker.start_again();
         broker
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The certificate (PEM) that the broker's own is signed with.
@@ -110,7 +108,8 @@ impl Mosquitto {
         self.directory.path().join(name)
     }
 
-    fn write_configuration(&self, options: &Options) {
+    fn write_configuration(&self) {
+        let options = &self.options;
         let mut lines = vec![
             // As root it would become another user, who may not read the files here.
             "user root".to_owned(),
@@ -129,7 +128,7 @@ impl Mosquitto {
             lines.push(format!("password_file {}", file.display()));
         }
         if options.tls {
-            make_certificates(self.directory.path()).expect("certificates");
+            write_certificates(self.directory.path()).expect("certificates");
             for (key, file) in [("cafile", "ca.pem"), ("certfile", "server.pem"), ("keyfile", "server.key")] {
                 lines.push(format!("{key} {}", self.path(file).display()));
             }
@@ -150,59 +149,17 @@ impl Drop for Mosquitto {
 /// Where Debian puts it; not on every user's PATH.
 const BINARY: &str = "/usr/sbin/mosquitto";
 
-/// A port that nobody listens on just now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
-}
-
-// === certificates
-
-struct Pair {
-    certificate: X509,
-    key: PKey<Private>,
-}
-
 /// Writes `ca.pem`, and `.pem` and `.key` of `server` and `client`.
-fn make_certificates(directory: &Path) -> Result<(), ErrorStack> {
+fn write_certificates(directory: &Path) -> Result<(), ErrorStack> {
     let write = |name: &str, pem: Vec<u8>| {
         std::fs::write(directory.join(name), pem).expect("the directory is writable");
     };
-    let authority = make_pair("test authority", None)?;
+    let authority = Pair::authority("test authority")?;
     write("ca.pem", authority.certificate.to_pem()?);
-    for name in ["server", "client"] {
-        let pair = make_pair(name, Some(&authority))?;
+    for (name, role) in [("server", Role::Server(&["localhost"])), ("client", Role::Client)] {
+        let pair = authority.issue(name, role)?;
         write(&format!("{name}.pem"), pair.certificate.to_pem()?);
         write(&format!("{name}.key"), pair.key.private_key_to_pem_pkcs8()?);
     }
     Ok(())
-}
-
-fn make_pair(name: &str, issuer: Option<&Pair>) -> Result<Pair, ErrorStack> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-    let mut subject = X509NameBuilder::new()?;
-    subject.append_entry_by_text("CN", name)?;
-    let subject = subject.build();
-    let mut serial = BigNum::new()?;
-    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-
-    let mut builder = X509::builder()?;
-    builder.set_version(2)?;
-    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-    builder.set_subject_name(&subject)?;
-    builder.set_issuer_name(issuer.map_or(&*subject, |issuer| issuer.certificate.subject_name()))?;
-    builder.set_pubkey(&key)?;
-    builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    builder.set_not_after(&*Asn1Time::days_from_now(30)?)?;
-    match issuer {
-        None => builder.append_extension(BasicConstraints::new().critical().ca().build()?)?,
-        Some(issuer) => {
-            let context = builder.x509v3_context(Some(&issuer.certificate), None);
-            let names = SubjectAlternativeName::new().dns("localhost").ip("127.0.0.1").build(&context)?;
-            builder.append_extension(names)?;
-        }
-    }
-    builder.sign(issuer.map_or(&key, |issuer| &issuer.key), MessageDigest::sha256())?;
-    Ok(Pair { certificate: builder.build(), key })
 }

@@ -4,12 +4,15 @@
 //! the number and InfluxDB is not given more values of a tag than it likes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::influxd::Influxd;
-use crate::mqtt_subscriber::MqttSubscriber;
-use crate::sandbox::{Metrics, wait_for};
+use crate::sandbox::Sandbox;
+use crate::sender::Sender;
+use crate::subscriber::Subscriber;
+use crate::written::{Row, csv_rows};
 
 /// Users in one app.
 const USERS: u64 = 1_000;
@@ -54,27 +57,13 @@ impl Census {
 
     /// What CSV files hold, row for row.
     pub fn of_csv(directory: &Path) -> Self {
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(directory).expect("a directory of CSV files") {
-            let path = entry.expect("a directory that can be read").path();
-            let mut file = csv::Reader::from_path(&path).expect("a CSV file");
-            let header = file.headers().expect("a header").clone();
-            let column = |name| header.iter().position(|column| column == name).expect("a known column");
-            let (user, app) = (column("userId"), column("appId"));
-            for row in file.records() {
-                let row = row.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                numbers.push(expect_number(row.get(user), row.get(app)));
-            }
-        }
-        numbers.into_iter().collect()
+        csv_rows(directory).iter().map(of_object).collect()
     }
 
     /// What a subscriber got in a topic, message for message.
-    pub fn of_mqtt(subscriber: &MqttSubscriber, of: &str) -> Self {
-        let numbers = subscriber.map(|(topic, payload)| {
-            (topic == of).then(|| expect_number(payload["userId"].as_str(), payload["appId"].as_str()))
-        });
-        numbers.into_iter().collect()
+    pub fn of_mqtt(subscriber: &Subscriber, topic: &str) -> Self {
+        let payloads = subscriber.json(topic);
+        payloads.iter().filter_map(Value::as_object).map(of_object).collect()
     }
 
     pub fn numbers(&self) -> BTreeSet<u64> {
@@ -108,29 +97,29 @@ impl Census {
     }
 }
 
+fn of_object(event: &Row) -> u64 {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    expect_number(text("userId"), text("appId"))
+}
+
 fn expect_number(user: Option<&str>, app: Option<&str>) -> u64 {
     let number = user.zip(app).and_then(|(user, app)| number(user, app));
     number.unwrap_or_else(|| panic!("an event that nobody sent: user {user:?}, app {app:?}"))
 }
 
-/// Sends events in the order of their numbers, to one life of a server, never more than the kernel's buffer holds.
-pub struct Sender {
-    socket: UdpSocket,
-    operations: SocketAddr,
-    first: u64,
+/// Sends events in the order of their numbers, to one life of a server.
+pub struct NumberedSender {
+    sender: Sender,
     next: u64,
-    /// What the server had counted before this sender.
-    before: f64,
 }
 
-/// Sent and not yet received: far less than the socket's buffer holds.
+/// These datagrams are small.
 const WINDOW: u64 = 200;
 
-impl Sender {
-    /// To a server that counts up from what it has received by now; the first event will have the number `first`.
-    pub fn new(socket: UdpSocket, operations: SocketAddr, first: u64) -> Self {
-        let before = Metrics::of(operations).map_or(0.0, |metrics| received(&metrics));
-        Self { socket, operations, first, next: first, before }
+impl NumberedSender {
+    /// To a running server; the first event will have the number `first`.
+    pub fn new(sandbox: &Sandbox, first: u64) -> Self {
+        Self { sender: Sender::new(sandbox.udp(), sandbox.address("operations"), WINDOW), next: first }
     }
 
     /// The number of the next event.
@@ -140,33 +129,14 @@ impl Sender {
 
     /// Sends so many events, waiting for the server where it must.
     pub fn send(&mut self, count: u64) {
-        let end = self.next + count;
-        while self.next < end {
-            self.send_some(end);
-            wait_for("the intake to take events", || {
-                let got = self.received()?;
-                (self.next - self.first < got + WINDOW).then_some(())
-            });
-        }
+        self.sender.send((self.next..self.next + count).map(datagram));
+        self.next += count;
     }
 
-    /// Sends as many as may be under way, at most to `end`. What a server that is gone does not take is no error.
-    pub fn send_some(&mut self, end: u64) {
-        let Some(got) = self.received() else { return };
-        while self.next < end && self.next - self.first < got + WINDOW {
-            let _ = self.socket.send(datagram(self.next).as_bytes());
-            self.next += 1;
-        }
+    /// Sends as many as may be under way; none where the server is gone.
+    pub fn send_some(&mut self) {
+        self.next += self.sender.send_some((self.next..).map(datagram));
     }
-
-    fn received(&self) -> Option<u64> {
-        let metrics = Metrics::of(self.operations)?;
-        Some((received(&metrics) - self.before) as u64)
-    }
-}
-
-fn received(metrics: &Metrics) -> f64 {
-    metrics.sum("butler_sos_events_received_total", &[("intake", "user_events")])
 }
 
 #[cfg(test)]

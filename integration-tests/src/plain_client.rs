@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslMethod};
 use openssl::x509::X509;
 
-use crate::fake_qlik::certificates::Pair;
+use crate::certificates::Pair;
 
 /// How a connection is made.
 #[derive(Clone)]

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -275,6 +276,22 @@ impl Drop for Sandbox {
     }
 }
 
+/// A port that nobody listens on just now.
+pub fn free_port() -> u16 {
+    // Below those that the system gives to connections: whoever gets it may stop and start again.
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other test processes begin elsewhere.
+    let begin = std::process::id().wrapping_mul(101);
+    let port = || {
+        let next = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(FIRST + next % COUNT).ok()
+    };
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::from_fn(port).take(COUNT as usize).find(is_free).expect("a free port")
+}
+
 /// What the server listens for, and the setting that names its port.
 struct Service {
     name: &'static str,
@@ -291,7 +308,7 @@ const SERVICES: [Service; 3] = [
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(10)))
+        .timeout_global(Some(Duration::from_secs(30)))
         .build()
         .into();
     let mut answer = agent.get(format!("http://{address}{path}")).call().ok()?;

@@ -5,31 +5,33 @@
 
 use serde_json::{Value, json};
 
-use crate::mosquitto::{Mosquitto, Options};
+use crate::mosquitto::Mosquitto;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
 pub struct Settings(Value);
 
 impl Settings {
-    /// User events on free ports, everything that is written below the sandbox's directory, retries
-    /// that a test can wait for, and no destination yet.
-    pub fn user_events() -> Self {
+    /// Free ports, everything that is written below the sandbox's directory, retries that a test can wait for, and
+    /// neither intake nor destination yet.
+    pub fn bare() -> Self {
         Self(json!({
-            "Butler-SOS": {
-                "userEvents": {
-                    "enable": true,
-                    "udpServerConfig": { "serverHost": "127.0.0.1", "portUserActivityEvents": 0 },
-                },
-            },
             "Pipeline": {
-                "operations": { "port": 0 },
+                "operations": { "host": "127.0.0.1", "port": 0 },
                 "journal": { "directory": "{dir}/journal", "commitIntervalMs": 10 },
                 "deadLetters": { "directory": "{dir}/dead-letters" },
                 "quarantine": { "directory": "{dir}/quarantine" },
                 "retry": { "firstMs": 10, "longestMs": 100 },
             },
         }))
+    }
+
+    /// [`Settings::bare`] with user events.
+    pub fn user_events() -> Self {
+        Self::bare().and(json!({ "Butler-SOS": { "userEvents": {
+            "enable": true,
+            "udpServerConfig": { "serverHost": "127.0.0.1", "portUserActivityEvents": 0 },
+        } } }))
     }
 
     /// The same with more: objects are merged, everything else is replaced.
@@ -68,8 +70,9 @@ pub fn influx(version: u8, port: u16) -> Value {
     } })
 }
 
-/// User events to a broker that was started with `options`, in all topics.
-pub fn mqtt(broker: &Mosquitto, options: &Options) -> Value {
+/// User events to a broker, in all topics.
+pub fn mqtt(broker: &Mosquitto) -> Value {
+    let options = broker.options();
     let mut config = json!({ "enable": true, "brokerHost": "localhost", "brokerPort": broker.port() });
     if let Some((user, password)) = options.login {
         merge(&mut config, json!({ "username": user, "password": password }));

@@ -5,10 +5,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use crate::mosquitto::{Mosquitto, Options};
+use serde_json::Value;
+
+use crate::hex::unhex;
+use crate::mosquitto::Mosquitto;
 use crate::sandbox::wait_for;
 
-/// The running listener.
+/// The running listener. The broker keeps its session, so that it misses nothing while either is away.
 pub struct Subscriber {
     child: Child,
     heard: Arc<Mutex<Heard>>,
@@ -28,13 +31,14 @@ pub struct Message {
 }
 
 impl Subscriber {
-    /// Listens to every topic of a broker that was started with `options`; messages that come while the
-    /// broker is away wait there.
-    pub fn start(broker: &Mosquitto, options: &Options) -> Self {
+    /// Listens to `topics` (a filter: `sos/#`); subscribed when this answers. One at each broker.
+    pub fn start(broker: &Mosquitto, topics: &str) -> Self {
         // Its output is read line by line while it runs.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-d", "-h", "localhost", "-p", &broker.port().to_string()]);
-        command.args(["-t", "#", "-q", "1", "-c", "-i", "listener", "-F", "message %t %x"]);
+        // A payload may hold line ends, so it comes in hexadecimal digits.
+        command.args(["-t", topics, "-q", "1", "-c", "-i", "listener", "-F", "message %t %x"]);
+        let options = broker.options();
         if let Some((user, password)) = options.login {
             command.args(["-u", user, "-P", password]);
         }
@@ -45,22 +49,19 @@ impl Subscriber {
             let (cert, key) = broker.client_certificate();
             command.arg("--cert").arg(cert).arg("--key").arg(key);
         }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("mosquitto_sub is installed (Debian: `apt-get install mosquitto-clients`)");
+        // It says when the broker is away; nobody wants to know.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child =
+            command.spawn().expect("stdbuf and mosquitto_sub are installed (Debian: mosquitto-clients)");
         let lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
         let heard = Arc::<Mutex<Heard>>::default();
         let hears = Arc::clone(&heard);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                let message = line.strip_prefix("message ").map(Message::read);
                 let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
-                if line.starts_with("Subscribed ") {
-                    heard.subscribed = true;
-                } else if let Some(message) = line.strip_prefix("message ") {
-                    heard.messages.push(Message::read(message));
-                }
+                heard.subscribed |= line.starts_with("Subscribed ");
+                heard.messages.extend(message);
             }
         });
         let subscriber = Self { child, heard };
@@ -68,15 +69,28 @@ impl Subscriber {
         subscriber
     }
 
+    /// How many messages so far.
+    pub fn count(&self) -> usize {
+        self.with(|heard| heard.messages.len())
+    }
+
     /// Everything heard so far.
     pub fn messages(&self) -> Vec<Message> {
         self.with(|heard| heard.messages.clone())
     }
 
+    /// What was heard so far in one topic.
+    pub fn json(&self, topic: &str) -> Vec<Value> {
+        let of_topic = |heard: &Heard| -> Vec<Message> {
+            heard.messages.iter().filter(|message| message.topic == topic).cloned().collect()
+        };
+        self.with(of_topic).iter().map(Message::json).collect()
+    }
+
     /// Everything heard, once there are so many.
     pub fn wait_for_messages(&self, count: usize) -> Vec<Message> {
         wait_for(&format!("{count} messages at the broker"), || {
-            (self.with(|heard| heard.messages.len()) >= count).then(|| self.messages())
+            (self.count() >= count).then(|| self.messages())
         })
     }
 
@@ -95,8 +109,12 @@ impl Drop for Subscriber {
 impl Message {
     /// Topic, blank, payload in hexadecimal digits.
     fn read(text: &str) -> Self {
-        let (topic, hex) = text.rsplit_once(' ').unwrap_or((text, ""));
-        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
-        Self { topic: topic.to_owned(), payload: (0..hex.len()).step_by(2).map(digit).collect() }
+        let (topic, digits) = text.rsplit_once(' ').unwrap_or((text, ""));
+        Self { topic: topic.to_owned(), payload: unhex(digits) }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload)
+            .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&self.payload)))
     }
 }

@@ -12,16 +12,11 @@
 
 use std::path::{Path, PathBuf};
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::{BigNum, MsbOption};
-use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
 use openssl::symm::Cipher;
-use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
+use openssl::x509::X509;
+
+use crate::certificates::{Pair, Role};
 
 /// Host names that the server's certificate holds.
 pub const NAMES: [&str; 6] =
@@ -29,13 +24,6 @@ pub const NAMES: [&str; 6] =
 
 /// Opens `client_key_encrypted.pem`.
 pub const PASSPHRASE: &str = "open-sesame-7261";
-
-/// A certificate with its key.
-#[derive(Clone)]
-pub struct Pair {
-    pub certificate: X509,
-    pub key: PKey<Private>,
-}
 
 /// What was made, and where it was written.
 #[derive(Clone)]
@@ -60,7 +48,7 @@ impl Certificates {
     /// Makes all of them anew and writes them into `dir`.
     pub fn create(dir: &Path) -> Result<Self, CertificateError> {
         let root = Pair::authority("fake Qlik root")?;
-        let server = root.issue("qlik.test", Role::Server)?;
+        let server = root.issue("qlik.test", Role::Server(&NAMES))?;
         let client = root.issue("QlikClient", Role::Client)?;
         let stranger_root = Pair::authority("stranger root")?;
         let stranger = stranger_root.issue("stranger", Role::Client)?;
@@ -88,71 +76,4 @@ impl Certificates {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Authority,
-    Server,
-    Client,
-}
-
-impl Pair {
-    fn authority(name: &str) -> Result<Self, ErrorStack> {
-        let key = new_key()?;
-        let certificate = certificate(name, &key, Role::Authority, None)?;
-        Ok(Self { certificate, key })
-    }
-
-    fn issue(&self, name: &str, role: Role) -> Result<Self, ErrorStack> {
-        let key = new_key()?;
-        let certificate = certificate(name, &key, role, Some(self))?;
-        Ok(Self { certificate, key })
-    }
-}
-
-fn new_key() -> Result<PKey<Private>, ErrorStack> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    PKey::from_ec_key(EcKey::generate(&group)?)
-}
-
-fn certificate(
-    name: &str,
-    key: &PKey<Private>,
-    role: Role,
-    issuer: Option<&Pair>,
-) -> Result<X509, ErrorStack> {
-    let mut subject = X509NameBuilder::new()?;
-    subject.append_entry_by_text("CN", name)?;
-    let subject = subject.build();
-    let mut serial = BigNum::new()?;
-    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-
-    let mut builder = X509::builder()?;
-    builder.set_version(2)?;
-    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-    builder.set_subject_name(&subject)?;
-    builder.set_issuer_name(issuer.map_or(&*subject, |issuer| issuer.certificate.subject_name()))?;
-    builder.set_pubkey(key)?;
-    builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-    builder.set_not_after(&*Asn1Time::days_from_now(3650)?)?;
-    match role {
-        Role::Authority => {
-            builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
-            builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
-        }
-        Role::Server => {
-            let mut names = SubjectAlternativeName::new();
-            for name in NAMES {
-                names.dns(name);
-            }
-            names.ip("127.0.0.1").ip("::1");
-            let names = names.build(&builder.x509v3_context(issuer.map(|i| &*i.certificate), None))?;
-            builder.append_extension(names)?;
-            builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-        }
-        Role::Client => builder.append_extension(ExtendedKeyUsage::new().client_auth().build()?)?,
-    }
-    builder.sign(issuer.map_or(key, |issuer| &issuer.key), MessageDigest::sha256())?;
-    Ok(builder.build())
 }

@@ -222,7 +222,10 @@ async fn behave(context: &Context, asked: &Asked<'_>, user: &User) -> HttpRespon
             context.never().await;
             HttpResponse::GatewayTimeout().finish()
         }
-        "slow" => in_pieces(picture(asked), 5, Duration::from_millis(300)),
+        "slow" => {
+            let pause_ms = asked.number("pause").unwrap_or(300);
+            in_pieces(picture(asked), 5, Duration::from_millis(pause_ms as u64))
+        }
         "trunc" => truncated(picture(asked), true),
         "cut" => truncated(picture(asked), false),
         "big" | "bignolen" => big(asked.number("mb").unwrap_or(60) << 20, what == "big"),

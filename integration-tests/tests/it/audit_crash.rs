@@ -4,26 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use butler_sos_integration_tests::audit_client::AuditClient;
+use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, TOPIC};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::mosquitto_sub::MosquittoSub;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::written::{Row, csv_rows, files, json_files, parquet_rows, qvd_rows};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const EVENTS: usize = 2_000;
 const CONNECTIONS: usize = 32;
 const KILLS: usize = 5;
 
-fn id(n: usize) -> String {
-    format!("00000000-0000-4000-8000-{n:012}")
-}
-
 fn event(n: usize) -> String {
     json!({
-        "schemaVersion": 1, "eventId": id(n), "correlationId": n.to_string(),
+        "schemaVersion": 1, "eventId": event_id(n), "correlationId": n.to_string(),
         "timestamp": format!("2026-11-20T10:{:02}:{:02}.{:03}Z", n / 60_000, n / 1_000 % 60, n % 1_000),
         "type": "event.test", "source": { "kind": "qlik-sense-extension" },
         "payload": {
@@ -38,14 +34,9 @@ fn event(n: usize) -> String {
 fn every_202_survives_kill_9_in_every_destination() {
     let influxd = Influxd::start_new();
     let broker = Mosquitto::start(&Options::default());
-    let subscriber = MosquittoSub::start(broker.port(), TOPIC);
-    let config = AuditConfig {
-        influxdb: Some((1, influxd.port())),
-        files: true,
-        mqtt: Some(broker.port()),
-        ..AuditConfig::default()
-    };
-    let mut sandbox = Sandbox::start_new(&config.yaml());
+    let subscriber = Subscriber::start(&broker, TOPIC);
+    let config = AuditConfig::everywhere(&influxd, &broker);
+    let mut sandbox = Sandbox::start_new(&config.text());
     // It stays the same over restarts.
     let server = sandbox.address("audit-events");
     let (next, accepted, unanswered) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -83,7 +74,7 @@ fn every_202_survives_kill_9_in_every_destination() {
     let metrics = sandbox.settle();
     assert_eq!(metrics.sum("butler_sos_events_dead_lettered_total", &[]), 0.0);
 
-    let all: BTreeSet<String> = (0..EVENTS).map(id).collect();
+    let all: BTreeSet<String> = (0..EVENTS).map(event_id).collect();
     let at = |kind: &str| sandbox.path().join("data").join(kind);
     check_once("Parquet", &all, &parquet_rows(&at("parquet")));
     check_once("QVD", &all, &qvd_rows(&at("qvd")));
@@ -104,11 +95,9 @@ fn every_202_survives_kill_9_in_every_destination() {
     check_once("InfluxDB", &all, &points);
 
     wait_for("every message", || {
-        let payloads = subscriber.payloads();
-        let published = payloads.iter().map(|payload| {
-            let payload: Value = serde_json::from_str(payload).expect("JSON");
-            payload["event"]["eventId"].as_str().expect("an id").to_owned()
-        });
+        let payloads = subscriber.json(TOPIC);
+        let published =
+            payloads.iter().map(|payload| payload["event"]["eventId"].as_str().expect("an id").to_owned());
         (published.collect::<BTreeSet<_>>() == all).then_some(())
     });
     assert!(sandbox.stop().success());

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use butler_sos_integration_tests::any_event::{accepted_body, any_value};
-use butler_sos_integration_tests::audit_client::{AuditAnswer, AuditClient};
+use butler_sos_integration_tests::audit_client::{AuditAnswer, AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, TOPIC};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::mosquitto_sub::MosquittoSub;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::written::{Row, csv_rows, parquet_rows, qvd_rows};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -17,10 +17,6 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
-
-fn id(n: usize) -> String {
-    format!("00000000-0000-4000-8000-{n:012}")
-}
 
 /// An event whose `payload.context` and `payload.event` hold this.
 fn event(context: &str, event: &str) -> String {
@@ -123,21 +119,16 @@ fn generated<T>(strategy: &impl Strategy<Value = T>, count: usize) -> Vec<T> {
 fn what_is_accepted_is_taken_everywhere() {
     let influxd = Influxd::start_new();
     let broker = Mosquitto::start(&Options::default());
-    let subscriber = MosquittoSub::start(broker.port(), TOPIC);
-    let config = AuditConfig {
-        influxdb: Some((1, influxd.port())),
-        files: true,
-        mqtt: Some(broker.port()),
-        ..AuditConfig::default()
-    };
-    let sandbox = Sandbox::start_new(&config.yaml());
+    let subscriber = Subscriber::start(&broker, TOPIC);
+    let config = AuditConfig::everywhere(&influxd, &broker);
+    let sandbox = Sandbox::start_new(&config.text());
     let client = AuditClient::new(sandbox.address("audit-events"));
 
     let named = hostile();
     let anything = generated(&accepted_body(), 500).into_iter().map(|body| ("generated", body));
     let bodies: Vec<(&str, String)> = named.into_iter().chain(anything).collect();
     for (n, (name, body)) in bodies.iter().enumerate() {
-        let answer = client.post(body.replacen(ID, &id(n), 1));
+        let answer = client.post(body.replacen(ID, &event_id(n), 1));
         assert_eq!(answer.status, 202, "{name}: {answer:?} to {}", &body[..body.len().min(2_000)]);
     }
     let name = |id: &str| {
@@ -147,14 +138,14 @@ fn what_is_accepted_is_taken_everywhere() {
     };
     let metrics = sandbox.settle();
     assert_eq!(metrics.sum("butler_sos_events_stored_total", &[]), bodies.len() as f64);
-    let dead_letters = std::fs::read_dir(sandbox.path().join("data/dead-letters"));
+    let dead_letters = std::fs::read_dir(sandbox.path().join("dead-letters"));
     let dead_letters =
         dead_letters.into_iter().flatten().flatten().map(|entry| std::fs::read_to_string(entry.path()));
     let dead_letters: Vec<String> =
         dead_letters.flatten().map(|text| text.chars().take(3_000).collect()).collect();
     assert_eq!(metrics.sum("butler_sos_events_dead_lettered_total", &[]), 0.0, "{dead_letters:?}");
 
-    let all: BTreeSet<String> = (0..bodies.len()).map(id).collect();
+    let all: BTreeSet<String> = (0..bodies.len()).map(event_id).collect();
     let check = |destination: &str, found: Vec<String>| {
         assert_eq!(found.len(), all.len(), "{destination}");
         let missing = all.difference(&found.into_iter().collect()).next().map(|id| name(id));
@@ -170,7 +161,7 @@ fn what_is_accepted_is_taken_everywhere() {
     check("Parquet", ids(parquet_rows(&at("parquet"))));
     check("QVD", ids(qvd_rows(&at("qvd"))));
     check("CSV", ids(csv_rows(&at("csv"))));
-    wait_for("every message", || (subscriber.payloads().len() >= all.len()).then_some(()));
+    wait_for("every message", || (subscriber.count() >= all.len()).then_some(()));
 }
 
 /// Any JSON, and events with a part that is anything.
@@ -226,7 +217,7 @@ fn check_answer(answer: &AuditAnswer) {
 
 #[test]
 fn anything_is_answered() {
-    let sandbox = Sandbox::start_new(&AuditConfig { files: true, ..AuditConfig::default() }.yaml());
+    let sandbox = Sandbox::start_new(&AuditConfig { files: true, ..AuditConfig::default() }.text());
     let client = AuditClient::new(sandbox.address("audit-events"));
     for (name, body, status) in [
         ("nothing", String::new(), 400),

@@ -147,7 +147,7 @@ fn an_allowed_origin_posts_and_others_are_blocked() {
     let (good, evil) = (pages.origin("qlik.test"), pages.origin("evil.test"));
     let other_port = format!("https://qlik.test:{}", pages.port + 1);
     let config = AuditConfig { allowed_origins: vec![other_port, good.clone()], ..config };
-    let sandbox = Sandbox::start_new(&config.yaml());
+    let sandbox = Sandbox::start_new(&config.text());
     let seen = browse(
         &sandbox,
         &[
@@ -187,7 +187,7 @@ fn a_star_lets_every_origin_post_and_an_empty_list_none() {
     let origins = [pages.origin("qlik.test"), pages.origin("evil.test")];
     for (allowed, blocked) in [(vec!["*".to_owned()], false), (Vec::new(), true)] {
         let config = AuditConfig { allowed_origins: allowed, ..config.clone() };
-        let sandbox = Sandbox::start_new(&config.yaml());
+        let sandbox = Sandbox::start_new(&config.text());
         let visits = [Visit::post(&origins[0], 1), Visit::post(&origins[1], 2)];
         for seen in browse(&sandbox, &visits) {
             let expect = if blocked { Value::Null } else { json!(202) };

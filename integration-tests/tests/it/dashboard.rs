@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::browser::{Look, Page};
 use butler_sos_integration_tests::fake_qlik::FakeQlik;
 use butler_sos_integration_tests::influxd::Influxd;
@@ -113,11 +114,7 @@ fn what_comes_from_outside_stays_text() {
         "payload": { "context": { "user": format!("UserDirectory=LAB; UserId={mark}"), "appName": "x".repeat(10_000),
             "sheetName": format!("{mark}{turned}") }, "event": {} },
     });
-    let audit = format!("http://{}/api/v1/audit-event", sandbox.address("audit-events"));
-    ureq::post(audit)
-        .header("content-type", "application/json")
-        .send(event.to_string())
-        .expect("it is taken");
+    AuditClient::new(sandbox.address("audit-events")).deliver(event.to_string());
     sandbox.settle_after(4);
 
     let mut page = open(&sandbox, Look::default());
@@ -220,10 +217,10 @@ fn screenshots_are_shown_and_pictures_taken() {
     let udp = sandbox.udp();
     udp.send(b"this is no event;<script>").expect("a datagram is sent");
     send(&sandbox, 0..3000);
-    let audit = format!("http://{}/api/v1/audit-event", sandbox.address("audit-events"));
+    let client = AuditClient::new(sandbox.address("audit-events"));
     let base = qlik.with_own_ports("https://qlik.test:14443/tempcontent");
     for event in butler_sos_domain::audit::sample::session(7, 1_795_000_000_000, Some(&base)) {
-        ureq::post(&audit).header("content-type", "application/json").send(event.body).expect("it is taken");
+        client.deliver(event.body);
     }
     sandbox.settle_after(3001);
     wait_for("a screenshot", || {

@@ -47,7 +47,7 @@ fn recorded_answers() {
         files: true,
         ..AuditConfig::default()
     };
-    let sandbox = Sandbox::start_new(&config.yaml());
+    let sandbox = Sandbox::start_new(&config.text());
     let port = sandbox.address("audit-events").port();
     let client = PlainClient { root: None, certificate: None, timeout: Duration::from_secs(20) };
     let (mut posted, mut accepted) = (0, BTreeSet::new());

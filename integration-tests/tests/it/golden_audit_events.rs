@@ -9,9 +9,9 @@ use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::line::{Line, read_line};
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::mosquitto_sub::MosquittoSub;
 use butler_sos_integration_tests::recorded;
-use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::sandbox::Sandbox;
+use butler_sos_integration_tests::subscriber::{Message, Subscriber};
 use butler_sos_integration_tests::written::{Row, csv_rows, json_files, parquet_rows, qvd_rows};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,7 @@ fn lines_of_each_version() {
             None => FakeInflux::start(version),
         };
         let sandbox =
-            Sandbox::start_new(&AuditConfig { influxdb: Some((number, fake.port())), ..config() }.yaml());
+            Sandbox::start_new(&AuditConfig { influxdb: Some((number, fake.port())), ..config() }.text());
         post_all(&sandbox, &cases);
         let read =
             |line: &str| read_line(line, number == 3).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -83,7 +83,7 @@ fn lines_of_each_version() {
 fn points_of_a_real_influxdb() {
     let cases = cases();
     let influxd = Influxd::start_new();
-    let sandbox = Sandbox::start_new(&AuditConfig { influxdb: Some((1, influxd.port())), ..config() }.yaml());
+    let sandbox = Sandbox::start_new(&AuditConfig { influxdb: Some((1, influxd.port())), ..config() }.text());
     post_all(&sandbox, &cases);
     let series = influxd.query(DATABASE, "SELECT * FROM audit_event GROUP BY *")["series"].take();
     let series = series.as_array().expect("series");
@@ -134,9 +134,9 @@ fn is_same(one: &Value, other: &Value) -> bool {
 fn files_and_messages() {
     let cases = cases();
     let broker = Mosquitto::start(&Options::default());
-    let subscriber = MosquittoSub::start(broker.port(), TOPIC);
+    let subscriber = Subscriber::start(&broker, TOPIC);
     let sandbox =
-        Sandbox::start_new(&AuditConfig { files: true, mqtt: Some(broker.port()), ..config() }.yaml());
+        Sandbox::start_new(&AuditConfig { files: true, mqtt: Some(broker.port()), ..config() }.text());
     post_all(&sandbox, &cases);
     let at = |kind: &str| sandbox.path().join("data").join(kind);
 
@@ -166,11 +166,10 @@ fn files_and_messages() {
         other => found.as_str() == Some(other.to_string().as_str()),
     });
 
-    let payloads = wait_for("every message", || {
-        let payloads = subscriber.payloads();
-        (payloads.len() >= cases.len()).then_some(payloads)
-    });
-    assert_eq!(payloads.len(), cases.len());
+    let messages = subscriber.wait_for_messages(cases.len());
+    assert_eq!(messages.len(), cases.len());
+    let text = |message: Message| String::from_utf8(message.payload).expect("UTF-8");
+    let payloads: Vec<String> = messages.into_iter().map(text).collect();
     for case in &cases {
         let event = format!(",\"event\":{}}}", body(case));
         let found = payloads.iter().filter(|payload| payload.ends_with(&event)).count();

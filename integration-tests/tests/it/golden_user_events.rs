@@ -5,9 +5,7 @@
 //! each command, so that it is known what came of which.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use butler_sos_integration_tests::csv_files;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_new_relic::FakeNewRelic;
 use butler_sos_integration_tests::golden_user_events::{
@@ -19,9 +17,12 @@ use butler_sos_integration_tests::sandbox::Sandbox;
 use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv, influx, mqtt, new_relic};
 use butler_sos_integration_tests::subscriber::{Message, Subscriber};
+use butler_sos_integration_tests::written::{self, csv_rows};
 use serde_json::{Value, json};
 
 use crate::ordered_object::members;
+use crate::pipeline::COLUMNS;
+use crate::sink_bench::now_ns;
 
 #[test]
 fn influxdb_1() {
@@ -107,20 +108,19 @@ struct Run {
     new_relic_name: &'static str,
     new_relic: Vec<Value>,
     /// By column.
-    csv: Vec<BTreeMap<String, String>>,
+    csv: Vec<written::Row>,
 }
 
 impl Run {
     fn new(version: u8, port: u16) -> Self {
-        let options = Options::default();
-        let broker = Mosquitto::start(&options);
-        let subscriber = Subscriber::start(&broker, &options);
+        let broker = Mosquitto::start(&Options::default());
+        let subscriber = Subscriber::start(&broker, "#");
         let fake = FakeNewRelic::start(&[ACCOUNT]);
         // One of the servers keeps users to itself.
         let scramble = version == 2;
         let settings = Settings::user_events()
             .and(influx(version, port))
-            .and(mqtt(&broker, &options))
+            .and(mqtt(&broker))
             .and(new_relic(&fake.url(), ACCOUNT, scramble))
             .and(csv())
             .and(json!({
@@ -149,9 +149,7 @@ impl Run {
         let refused = metrics.sum("butler_sos_events_dead_lettered_total", &[]);
         assert_eq!(refused, 0.0, "{}", sandbox.log_text());
 
-        let (columns, csv) = csv_files::read(&sandbox.path().join("csv"));
-        let named = |row: Vec<String>| columns.iter().cloned().zip(row).collect::<BTreeMap<_, _>>();
-        let csv: Vec<_> = csv.into_iter().map(named).collect();
+        let csv = csv_rows(&sandbox.path().join("csv"));
         assert_eq!(csv.len(), stored);
         let of_a_command = csv.iter().filter(|row| COMMANDS.iter().any(|(c, _)| *c == row["event_action"]));
         let messages = subscriber.wait_for_messages(stored + of_a_command.count());
@@ -181,12 +179,12 @@ impl Run {
         assert_eq!(ours.len(), self.rows.len());
         for (topic, messages) in topics {
             let marks = if topic == EVERYTHING { MARKS } else { 1 };
-            let is_mark = |message: &&Message| payload(message)["host"] == MARK;
+            let is_mark = |message: &&Message| message.json()["host"] == MARK;
             let by_row = by_row(messages, marks, is_mark);
             assert_eq!(by_row.0.len(), self.rows.len(), "{topic}");
             for (values, messages) in ours.iter_mut().zip(by_row.0) {
                 for message in messages {
-                    add_object(values, &format!("mqtt {topic}"), &payload(message));
+                    add_object(values, &format!("mqtt {topic}"), &message.json());
                 }
             }
         }
@@ -225,8 +223,8 @@ impl Run {
         assert!(self.began_ns <= times[0] && times[times.len() - 1] <= now_ns());
         let as_csv: Vec<String> =
             times.iter().map(|time| butler_sos_domain::encode::csv::timestamp(*time)).collect();
-        let in_csv: Vec<&String> = self.csv.iter().map(|row| &row["timestamp"]).collect();
-        assert_eq!(as_csv.iter().collect::<Vec<_>>(), in_csv);
+        let in_csv: Vec<&str> = self.csv.iter().filter_map(|row| row["timestamp"].as_str()).collect();
+        assert_eq!(as_csv, in_csv);
         let in_ms: Vec<u64> = times.iter().map(|time| time / 1_000_000).collect();
         let at_new_relic: Vec<_> =
             self.new_relic.iter().filter_map(|event| event["timestamp"].as_u64()).collect();
@@ -237,9 +235,9 @@ impl Run {
     fn check_csv(&self) {
         let everything = self.messages.iter().filter(|message| message.topic == EVERYTHING);
         for (row, message) in self.csv.iter().zip(everything) {
-            let payload = payload(message);
+            let payload = message.json();
             let text = |key: &str| payload[key].as_str().unwrap_or_default();
-            for (column, key) in COLUMNS {
+            for (column, key) in COLUMNS.into_iter().filter(|(_, key)| !key.is_empty()) {
                 assert_eq!(row[column], text(key), "{column} of {payload}");
             }
             let full = match (text("userDir"), text("userId")) {
@@ -250,24 +248,6 @@ impl Run {
         }
     }
 }
-
-/// Columns of CSV by the keys of MQTT, besides time and full user.
-const COLUMNS: [(&str, &str); 14] = [
-    ("messageType", "messageType"),
-    ("host", "host"),
-    ("event_action", "command"),
-    ("userDirectory", "userDir"),
-    ("userId", "userId"),
-    ("origin", "origin"),
-    ("context", "context"),
-    ("message", "message"),
-    ("appId", "appId"),
-    ("appName", "appName"),
-    ("uaBrowserName", "uaBrowserName"),
-    ("uaBrowserMajorVersion", "uaBrowserMajorVersion"),
-    ("uaOsName", "uaOsName"),
-    ("uaOsVersion", "uaOsVersion"),
-];
 
 /// The contract's order of a payload's keys.
 const KEYS: [&str; 15] = [
@@ -293,10 +273,6 @@ fn check_order_of_keys(message: &Message) {
     let keys: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
     let expect: Vec<&str> = KEYS.into_iter().filter(|key| keys.contains(key)).collect();
     assert_eq!(keys, expect);
-}
-
-fn payload(message: &Message) -> Value {
-    serde_json::from_slice(&message.payload).expect("JSON")
 }
 
 // === what belongs to which recording
@@ -351,9 +327,4 @@ fn plain_field(value: &str) -> String {
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let inner = inner.unwrap_or_else(|| panic!("not a text: {value}"));
     inner.replace("\\\"", "\"").replace("\\\\", "\\")
-}
-
-fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
-    u64::try_from(now.as_nanos()).expect("before 2554")
 }

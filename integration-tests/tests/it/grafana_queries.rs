@@ -11,8 +11,8 @@ use butler_sos_integration_tests::influxd::Influxd;
 use influxdb_line_protocol::parse_lines;
 use serde_json::Value;
 
-use crate::influx_bench::now_ns;
 use crate::prometheus_rules::{assert_exposed, exposed, promtool, repository};
+use crate::sink_bench::now_ns;
 
 /// One dashboard, and what its variables stand for in a test.
 struct Dashboard {

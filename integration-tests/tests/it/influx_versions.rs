@@ -5,7 +5,8 @@ use butler_sos_actors::message::Stream;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
 use serde_json::json;
 
-use crate::influx_bench::{Bench, Plain, config, v1, v2, v3};
+use crate::influx_bench::{Plain, config, start, v1, v2, v3};
+use crate::sink_bench::Bench;
 
 fn versions() -> [(FakeVersion, &'static str, InfluxTarget); 4] {
     [
@@ -17,7 +18,7 @@ fn versions() -> [(FakeVersion, &'static str, InfluxTarget); 4] {
 }
 
 fn bench(fake: &FakeInflux, target: InfluxTarget) -> Bench {
-    Bench::start(config(fake.port(), target), Stream::UserEvents, || Plain)
+    start(config(fake.port(), target), Stream::UserEvents, || Plain)
 }
 
 fn lines(count: usize) -> Vec<String> {

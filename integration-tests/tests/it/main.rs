@@ -27,3 +27,4 @@ mod real_mosquitto;
 mod screenshots;
 mod sent_events;
 mod service_manager;
+mod sink_bench;

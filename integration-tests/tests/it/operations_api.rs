@@ -5,13 +5,16 @@ use std::io::{BufRead, BufReader};
 use butler_sos_domain::sample::{Layout, datagram};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::sender::Sender;
+use butler_sos_integration_tests::written::csv_rows;
 use serde_json::{Value, json};
 
 /// User events to InfluxDB 1 and CSV, audit events to JSON files.
 pub fn config(influx_port: u16, operations: &str) -> String {
     format!(
         "Butler-SOS:
-  influxdbConfig: {{enable: true, host: 127.0.0.1, port: {influx_port}, version: 1, v1Config: {{dbName: sos}}}}
+  influxdbConfig: {{enable: true, host: 127.0.0.1, port: {influx_port}, version: 1, 
+    v1Config: {{dbName: sos, retentionPolicy: {{name: forever, duration: INF}}}}}}
   userEvents:
     enable: true
     sendToInfluxdb: {{enable: true}}
@@ -35,12 +38,10 @@ Pipeline:
     )
 }
 
-/// Sends sample user events `from` to `to`.
+/// Sends sample user events of these numbers, as fast as the server takes them.
 pub fn send(sandbox: &Sandbox, numbers: std::ops::Range<u64>) {
-    let udp = sandbox.udp();
-    for number in numbers {
-        udp.send(datagram(number, Layout::Eight).as_bytes()).expect("a datagram is sent");
-    }
+    let mut sender = Sender::new(sandbox.udp(), sandbox.address("operations"), 200);
+    sender.send(numbers.map(|number| datagram(number, Layout::Eight)));
 }
 
 pub fn get(sandbox: &Sandbox, path: &str) -> Value {
@@ -105,16 +106,8 @@ fn a_dead_letter_is_retried_to_its_destination_alone() {
     wait_for("the last one to be delivered", || letters(&sandbox).is_empty().then_some(()));
     assert_eq!(influxd.count("sos", "user_events", "userId"), 2);
     // Nobody else got anything twice, and the books are right.
-    let rows: usize = butler_sos_rows(&sandbox);
-    assert_eq!(rows, 4);
+    assert_eq!(csv_rows(&sandbox.path().join("csv")).len(), 4);
     assert_eq!(sandbox.settle().unaccounted(), 0.0);
-}
-
-/// Rows of all CSV files of user events.
-fn butler_sos_rows(sandbox: &Sandbox) -> usize {
-    let files = std::fs::read_dir(sandbox.path().join("csv")).expect("the directory is there");
-    let rows = |path| std::fs::read_to_string(path).expect("text").lines().count() - 1;
-    files.map(|file| rows(file.expect("a file").path())).sum()
 }
 
 #[test]
@@ -140,10 +133,14 @@ fn a_replay_writes_what_is_gone_again_and_what_is_there_not_twice() {
         assert_eq!((&job["delivered"], &job["done"]), (&json!(700), &json!(700)), "{job}");
         assert_eq!(influxd.count("sos", "user_events", "userId"), 700);
     }
-    let metrics = sandbox.settle();
-    let of_influx = [("destination", "influx_sink")];
-    assert_eq!(metrics.sum("butler_sos_events_delivered_total", &of_influx), 700.0);
-    assert_eq!(metrics.sum("butler_sos_events_redelivered_total", &of_influx), 1400.0);
+    sandbox.settle();
+    for (name, count) in [("delivered", 700.0), ("redelivered", 1400.0)] {
+        let name = format!("butler_sos_events_{name}_total");
+        let counted = || sandbox.metrics().sum(&name, &[("destination", "influx_sink")]);
+        // Counted as soon as the journal knows, not before.
+        wait_for(&name, || (counted() >= count).then_some(()));
+        assert_eq!(counted(), count, "{name}");
+    }
 
     let (status, answer) = post(&sandbox, "/api/replay", &order("csv_sink"));
     assert_eq!(status, 409);

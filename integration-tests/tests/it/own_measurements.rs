@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
+use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
@@ -82,11 +83,9 @@ fn post_events(sandbox: &Sandbox) {
     let text = std::fs::read_to_string(path).unwrap();
     let row: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     let body = row["body"].as_str().unwrap();
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let url = format!("http://{}/api/v1/audit-event", sandbox.address("audit-events"));
+    let client = AuditClient::new(sandbox.address("audit-events"));
     for (body, status) in [(body, 202), ("{}", 400)] {
-        let answer = agent.post(&url).header("content-type", "application/json").send(body).unwrap();
-        assert_eq!(answer.status().as_u16(), status);
+        assert_eq!(client.post(body).status, status);
     }
 }
 

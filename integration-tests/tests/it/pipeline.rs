@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use butler_sos_integration_tests::csv_files;
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::sandbox::Sandbox;
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv, influx, mqtt};
-use butler_sos_integration_tests::subscriber::{Message, Subscriber};
+use butler_sos_integration_tests::subscriber::Subscriber;
+use butler_sos_integration_tests::written::csv_table;
 use serde_json::{Value, json};
 
 use crate::sent_events::{Sent, mixed};
@@ -23,28 +23,35 @@ fn datagrams(events: &[Sent]) -> Vec<&[u8]> {
     events.iter().map(|event| event.datagram.as_slice()).collect()
 }
 
-/// Nothing was rejected or refused, and everything was delivered, by the server's own count.
-fn check_counts(sandbox: &Sandbox, events: &[Sent], destinations: &[&'static str]) {
-    let metrics = sandbox.metrics();
+/// Nothing was rejected or refused, and everything was delivered, by the server's own count; the figures.
+fn check_counts(sandbox: &Sandbox, events: &[Sent], destinations: &[&'static str]) -> Metrics {
     let count = events.len() as f64;
+    let delivered = |metrics: &Metrics, destination| {
+        metrics.sum("butler_sos_events_delivered_total", &[("destination", destination)])
+    };
+    // Counted as soon as the journal knows, not before.
+    let metrics = wait_for("all events to be counted as delivered", || {
+        let metrics = sandbox.metrics();
+        destinations.iter().all(|of| delivered(&metrics, *of) >= count).then_some(metrics)
+    });
     assert_eq!(metrics.sum("butler_sos_events_stored_total", &[("intake", "user_events")]), count);
     assert_eq!(metrics.unaccounted(), 0.0);
     for destination in destinations {
-        let label = [("destination", *destination)];
-        assert_eq!(metrics.sum("butler_sos_events_delivered_total", &label), count, "{destination}");
-        assert_eq!(metrics.sum("butler_sos_events_dead_lettered_total", &label), 0.0, "{destination}");
+        assert_eq!(delivered(&metrics, *destination), count, "{destination}");
+        let dead = metrics.sum("butler_sos_events_dead_lettered_total", &[("destination", *destination)]);
+        assert_eq!(dead, 0.0, "{destination}");
     }
+    metrics
 }
 
 #[test]
 fn every_event_is_everywhere() {
     let influxd = Influxd::start_new_with_admin("sos", "one s3cret, = word");
-    let options = Options::default();
-    let broker = Mosquitto::start(&options);
-    let subscriber = Subscriber::start(&broker, &options);
+    let broker = Mosquitto::start(&Options::default());
+    let subscriber = Subscriber::start(&broker, "#");
     let settings = Settings::user_events()
         .and(influx(1, influxd.port()))
-        .and(mqtt(&broker, &options))
+        .and(mqtt(&broker))
         .and(csv())
         .and(tagged())
         .and(json!({
@@ -59,8 +66,8 @@ fn every_event_is_everywhere() {
     let mut events = mixed(2_500);
     // One event again and again: the same tags, the same batch, a point each.
     events.extend(vec![events[1].clone(); 100]);
-    let metrics = send(&sandbox, &datagrams(&events));
-    check_counts(&sandbox, &events, &["influx_sink", "mqtt_sink", "csv_sink"]);
+    send(&sandbox, &datagrams(&events));
+    let metrics = check_counts(&sandbox, &events, &["influx_sink", "mqtt_sink", "csv_sink"]);
     let batches = metrics.sum("butler_sos_batches_delivered_total", &[("destination", "influx_sink")]);
     assert!(batches >= 9.0, "{batches} batches");
 
@@ -95,9 +102,9 @@ fn a_broker_with_tls_password_client_certificate_and_version_5() {
 
 fn check_broker(options: &Options, more: Value) {
     let broker = Mosquitto::start(options);
-    let subscriber = Subscriber::start(&broker, options);
+    let subscriber = Subscriber::start(&broker, "#");
     let settings = Settings::user_events()
-        .and(mqtt(&broker, options))
+        .and(mqtt(&broker))
         .and(tagged())
         .and(json!({ "Butler-SOS": { "mqttConfig": more } }));
     let sandbox = Sandbox::start_new(&settings.text());
@@ -207,8 +214,8 @@ fn check_messages(subscriber: &Subscriber, events: &[Sent]) {
     }
     let messages = subscriber.wait_for_messages(expect.values().map(Vec::len).sum());
     let mut got = BTreeMap::<&str, Vec<Value>>::new();
-    for Message { topic, payload } in &messages {
-        got.entry(topic).or_default().push(serde_json::from_slice(payload).expect("JSON"));
+    for message in &messages {
+        got.entry(&message.topic).or_default().push(message.json());
     }
     assert_eq!(got.keys().collect::<Vec<_>>(), expect.keys().collect::<Vec<_>>());
     for (topic, expect) in expect {
@@ -222,7 +229,7 @@ fn check_messages(subscriber: &Subscriber, events: &[Sent]) {
 // === CSV
 
 /// The columns behind the timestamp by the keys of MQTT; `userFull` has none.
-const COLUMNS: [(&str, &str); 15] = [
+pub const COLUMNS: [(&str, &str); 15] = [
     ("host", "host"),
     ("event_action", "command"),
     ("userFull", ""),
@@ -243,7 +250,7 @@ const COLUMNS: [(&str, &str); 15] = [
 fn check_csv(sandbox: &Sandbox, events: &[Sent]) {
     let directory = sandbox.path().join("csv");
     assert!(std::fs::read_dir(&directory).expect("a directory").count() >= 3, "several files");
-    let (columns, rows) = csv_files::read(&directory);
+    let (columns, rows) = csv_table(&directory);
     let expect: Vec<&str> = ["timestamp"].into_iter().chain(COLUMNS.map(|(column, _)| column)).collect();
     assert_eq!(columns, expect);
     assert_eq!(rows.len(), events.len());

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use butler_sos_domain::audit::AuditRecord;
-use butler_sos_integration_tests::audit_client::AuditClient;
+use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, INFLUX_TOKEN};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
+use butler_sos_integration_tests::hex::unhex;
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::written::{csv_rows, files, json_files, parquet_rows, qvd_rows};
@@ -15,13 +16,9 @@ const TIME: &str = "2026-11-20T10:11:12.345Z";
 /// The same in InfluxDB's words: types of fields hold for a shard, a range of time.
 const TIME_NS: &str = "1795169472345000000";
 
-fn id(n: usize) -> String {
-    format!("00000000-0000-4000-8000-{n:012}")
-}
-
 fn event(n: usize, context: Value) -> String {
     json!({
-        "schemaVersion": 1, "eventId": id(n), "timestamp": TIME, "type": "event.test",
+        "schemaVersion": 1, "eventId": event_id(n), "timestamp": TIME, "type": "event.test",
         "payload": { "context": context, "event": { "objectId": "o", "objectData": { "n": n } } },
     })
     .to_string()
@@ -47,20 +44,15 @@ fn dead_letters(directory: &Path) -> Vec<Value> {
     lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex"));
-    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
-}
-
 fn check_letters(sandbox: &Sandbox, metrics: &Metrics, words: &[&str]) {
-    let letters = dead_letters(&sandbox.path().join("data/dead-letters"));
+    let letters = dead_letters(&sandbox.path().join("dead-letters"));
     assert_eq!(letters.len(), POISONED.len(), "{letters:?}");
     for (letter, n) in letters.iter().zip(POISONED) {
         assert_eq!(letter["destination"], "audit_influx_sink", "{letter}");
         let record = unhex(letter["record"].as_str().expect("a record"));
         let kept: Value =
             serde_json::from_slice(AuditRecord::decode(&record).expect("a record").body).expect("JSON");
-        assert_eq!(kept["eventId"], *id(n));
+        assert_eq!(kept["eventId"], *event_id(n));
         let reason = letter["reason"].as_str().expect("a reason");
         assert!(words.iter().all(|word| reason.contains(word)), "InfluxDB's own words: {reason}");
     }
@@ -83,14 +75,14 @@ fn a_field_of_another_type_in_a_real_influxdb() {
     // While it is away all events gather, so that they come in one batch.
     influxd.stop();
     let config = AuditConfig { influxdb: Some((1, influxd.port())), files: true, ..AuditConfig::default() };
-    let sandbox = Sandbox::start_new(&config.yaml());
+    let sandbox = Sandbox::start_new(&config.text());
     post(&sandbox);
     influxd.start();
     let metrics = sandbox.settle();
 
     let mut stored = influxd.tag_of_points(DATABASE, "audit_event", "eventId", "objectId");
     stored.sort();
-    let neighbours: Vec<String> = (0..EVENTS).filter(|n| !POISONED.contains(n)).map(id).collect();
+    let neighbours: Vec<String> = (0..EVENTS).filter(|n| !POISONED.contains(n)).map(event_id).collect();
     assert!(stored == neighbours, "{} points: {stored:?}", stored.len());
     check_letters(&sandbox, &metrics, &["field type conflict", "sheetName"]);
     let at = |kind: &str| sandbox.path().join("data").join(kind);
@@ -108,7 +100,7 @@ fn a_field_of_another_type_in_newer_versions() {
     ] {
         let fake = FakeInflux::start_with_token(version, INFLUX_TOKEN);
         let config = AuditConfig { influxdb: Some((number, fake.port())), ..AuditConfig::default() };
-        let sandbox = Sandbox::start_new(&config.yaml());
+        let sandbox = Sandbox::start_new(&config.text());
         fake.hold_type("audit_event", "sheetName", "float");
         post(&sandbox);
         let metrics = sandbox.settle();

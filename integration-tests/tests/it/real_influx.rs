@@ -11,20 +11,16 @@ use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::user_line::UserPoint;
 use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
 use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::{golden_user_events, recorded};
 use serde_json::Value;
 
-use crate::influx_bench::{Bench, Plain, config, now_ns, v1};
-
-fn golden(name: &str) -> Vec<Value> {
-    let path = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use crate::influx_bench::{Plain, config, start, v1};
+use crate::sink_bench::now_ns;
 
 #[actix_rt::test]
 async fn the_database_is_made_with_its_retention() {
     let influxd = Influxd::start_new();
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
     bench.append([format!("m f=1 {}", now_ns())]).await;
     bench.settle().await;
     let policies = influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"");
@@ -39,7 +35,7 @@ async fn the_database_is_made_with_its_retention() {
 async fn a_database_that_is_there_is_used() {
     let influxd = Influxd::start_new();
     influxd.query("", "CREATE DATABASE \"senseops\"");
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
     bench.append([format!("m f=1 {}", now_ns())]).await;
     bench.settle().await;
     assert_eq!(influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"").len(), 1);
@@ -47,30 +43,17 @@ async fn a_database_that_is_there_is_used() {
     assert!(bench.dead_letters().is_empty());
 }
 
-fn datagram(row: &Value) -> Vec<u8> {
-    match (row["datagram"].as_str(), row["datagram_hex"].as_str()) {
-        (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(hex)) => hex
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect(),
-        (None, None) => panic!("a row without a datagram: {row}"),
-    }
-}
-
 #[actix_rt::test]
 async fn every_user_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || UserEventLines(UserPoint::new(Version::V1, "qs_", &[("a tag".into(), "x,y=z\\".into())]));
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
+    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
     let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
     let names = AppNames::default();
-    let start = now_ns();
+    let begin = now_ns();
     let (mut records, mut hosts, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for (n, row) in golden("user-events.jsonl").iter().enumerate() {
-        let datagram = datagram(row);
-        let Ok(enriched) = enrichment.event(&datagram, start + n as u64, &names) else {
+    for (n, row) in golden_user_events::rows().iter().enumerate() {
+        let Ok(enriched) = enrichment.event(&row.datagram, begin + n as u64, &names) else {
             continue;
         };
         let mut record = Vec::new();
@@ -99,11 +82,11 @@ async fn every_user_event_is_a_point() {
 async fn every_audit_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
+    let bench = start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
     let now = now_ns();
     let mut records = Vec::new();
     let mut ids = BTreeSet::new();
-    for row in golden("audit-events.jsonl") {
+    for row in recorded::cases(include_str!("../../golden/audit-events.jsonl"), "") {
         let mut body = match &row["body"] {
             Value::String(text) => serde_json::from_str(text).unwrap(),
             body => body.clone(),
@@ -129,13 +112,13 @@ async fn every_audit_event_is_a_point() {
 #[actix_rt::test]
 async fn poison_costs_itself_alone() {
     let influxd = Influxd::start_new();
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    let start = now_ns();
-    bench.append([format!("m f=1 {start}")]).await;
+    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let begin = now_ns();
+    bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
-    let mut lines: Vec<String> = (1..1_000).map(|n| format!("m,t=x f={n} {}", start + n)).collect();
-    lines[500] = format!("m,t=x f=\"a text\" {}", start + 501);
-    lines[700] = format!("m,t=x {}", start + 701);
+    let mut lines: Vec<String> = (1..1_000).map(|n| format!("m,t=x f={n} {}", begin + n)).collect();
+    lines[500] = format!("m,t=x f=\"a text\" {}", begin + 501);
+    lines[700] = format!("m,t=x {}", begin + 701);
     bench.append(&lines).await;
     bench.settle().await;
     let mut letters = bench.dead_letters();
@@ -147,7 +130,7 @@ async fn poison_costs_itself_alone() {
 
     // Beyond the retention: known by its number.
     bench
-        .append([format!("m f=1 {}", start - 20 * 86_400_000_000_000), format!("m f=2 {}", start + 5_000)])
+        .append([format!("m f=1 {}", begin - 20 * 86_400_000_000_000), format!("m f=2 {}", begin + 5_000)])
         .await;
     bench.settle().await;
     let letters = bench.dead_letters();
@@ -159,12 +142,12 @@ async fn poison_costs_itself_alone() {
 #[actix_rt::test]
 async fn it_goes_on_after_the_server_was_away() {
     let mut influxd = Influxd::start_new();
-    let bench = Bench::start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    let start = now_ns();
-    bench.append([format!("m f=1 {start}")]).await;
+    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let begin = now_ns();
+    bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
     influxd.kill();
-    bench.append((1..500).map(|n| format!("m f={n} {}", start + n))).await;
+    bench.append((1..500).map(|n| format!("m f={n} {}", begin + n))).await;
     bench.wait_for_error("no answer").await;
     influxd.start();
     bench.settle().await;
@@ -177,22 +160,22 @@ async fn users_with_and_without_rights() {
     let influxd = Influxd::start_new_with_admin("root", "correct horse");
     // The administrator makes the database …
     let admin = v1(Some(("root", "correct horse")));
-    let bench = Bench::start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
-    let start = now_ns();
-    bench.append([format!("m f=1 {start}")]).await;
+    let bench = start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
+    let begin = now_ns();
+    bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
     // … and somebody who may only write to it writes.
     influxd.query("", "CREATE USER \"writer\" WITH PASSWORD 'pass:word'");
     influxd.query("", "GRANT WRITE ON \"senseops\" TO \"writer\"");
     let writer = v1(Some(("writer", "pass:word")));
-    let bench = Bench::start(config(influxd.port(), writer), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=2 {}", start + 1)]).await;
+    let bench = start(config(influxd.port(), writer), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=2 {}", begin + 1)]).await;
     bench.settle().await;
     assert_eq!(influxd.count("senseops", "m", "f"), 2);
     // A wrong password is told without repeating it.
     let wrong = v1(Some(("writer", "swordfish")));
-    let bench = Bench::start(config(influxd.port(), wrong), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=3 {}", start + 2)]).await;
+    let bench = start(config(influxd.port(), wrong), Stream::UserEvents, || Plain);
+    bench.append([format!("m f=3 {}", begin + 2)]).await;
     bench.wait_for_error("401").await;
     assert!(!bench.state().last_error.unwrap().contains("swordfish"));
 }

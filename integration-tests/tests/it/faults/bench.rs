@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::mqtt_subscriber::MqttSubscriber;
-use butler_sos_integration_tests::numbered::{Census, Sender};
+use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use butler_sos_integration_tests::subscriber::Subscriber;
 use serde_json::Value;
 
 pub const DATABASE: &str = "senseops";
@@ -22,7 +22,7 @@ Butler-SOS:
     host: 127.0.0.1
     port: {influxd_port}
     version: 1
-    v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: 10d, duration: 10d }} }}
+    v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
   mqttConfig: {{ enable: true, brokerHost: 127.0.0.1, brokerPort: {broker_port} }}
   userEvents:
     enable: true
@@ -43,7 +43,7 @@ Pipeline:
   quarantine: {{ directory: '{{dir}}/quarantine' }}
   operations: {{ host: 127.0.0.1, port: 0 }}
   retry: {{ firstMs: 20, longestMs: 200 }}
-  influxdb: {{ timeoutMs: 1000 }}
+  influxdb: {{ timeoutMs: 3000 }}
 "
     )
 }
@@ -66,7 +66,7 @@ pub struct Bench {
     pub sandbox: Sandbox,
     pub influxd: Influxd,
     pub broker: Mosquitto,
-    pub subscriber: MqttSubscriber,
+    pub subscriber: Subscriber,
 }
 
 impl Bench {
@@ -74,7 +74,7 @@ impl Bench {
     pub fn start(configure: impl FnOnce(&Influxd, &Mosquitto) -> String) -> Self {
         let influxd = Influxd::start_new();
         let broker = Mosquitto::start(&Options::default());
-        let subscriber = MqttSubscriber::start(&broker, "sos/#");
+        let subscriber = Subscriber::start(&broker, "sos/#");
         let sandbox = Sandbox::start_new(&configure(&influxd, &broker));
         Self { sandbox, influxd, broker, subscriber }
     }
@@ -84,8 +84,8 @@ impl Bench {
     }
 
     /// For the running server; the next event has the number `first`.
-    pub fn sender(&self, first: u64) -> Sender {
-        Sender::new(self.sandbox.udp(), self.sandbox.address("operations"), first)
+    pub fn sender(&self, first: u64) -> NumberedSender {
+        NumberedSender::new(&self.sandbox, first)
     }
 
     pub fn in_influxdb(&self) -> Census {
@@ -112,7 +112,7 @@ impl Bench {
         let all = influxdb.numbers();
         // The broker has acknowledged them; the subscriber may still be reading.
         wait_for("the subscriber to have every event", || {
-            let enough = self.subscriber.len() >= all.len();
+            let enough = self.subscriber.count() >= all.len();
             (enough && self.in_mqtt().has_all(all.iter().copied())).then_some(())
         });
         assert_eq!(self.in_mqtt().numbers(), all, "the broker has events that the others have not");

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use butler_sos_integration_tests::numbered::Sender;
+use butler_sos_integration_tests::numbered::NumberedSender;
 use butler_sos_integration_tests::sandbox::{Metrics, wait_for};
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
 
@@ -91,9 +91,9 @@ fn live(bench: &mut Bench, first: u64, target: u64) -> Life {
 }
 
 /// Sends until it is stopped, and notes what is stored; the number of the first event that was not sent.
-fn stream(mut sender: Sender, operations: SocketAddr, stop: &AtomicBool, stored: &AtomicU64) -> u64 {
+fn stream(mut sender: NumberedSender, operations: SocketAddr, stop: &AtomicBool, stored: &AtomicU64) -> u64 {
     while !stop.load(Ordering::SeqCst) {
-        sender.send_some(u64::MAX);
+        sender.send_some();
         if let Some(metrics) = Metrics::of(operations) {
             assert_nothing_shed(&metrics);
             stored.store(metrics.sum("butler_sos_events_stored_total", &[]) as u64, Ordering::SeqCst);

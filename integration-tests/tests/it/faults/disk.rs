@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use butler_sos_actors::sink::unix_ms;
-use butler_sos_domain::audit::sample::{SAMPLE_VERSION, session};
-use butler_sos_integration_tests::numbered::{Census, Sender, datagram};
+use butler_sos_domain::audit::sample::session;
+use butler_sos_integration_tests::audit_client::AuditClient;
+use butler_sos_integration_tests::numbered::{Census, NumberedSender, datagram};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -78,11 +79,7 @@ Pipeline:
 /// The status that the audit API answers event number `n` with.
 fn post(sandbox: &Sandbox, n: u64) -> u16 {
     let event = &session(n, unix_ms().cast_signed(), None)[0];
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let url = format!("http://{}/api/v1/audit-event", sandbox.address("audit-events"));
-    let request = agent.post(url).header("content-type", "application/json");
-    let request = request.header("x-audit-qs-version", SAMPLE_VERSION);
-    request.send(&event.body).expect("the audit API answers").status().as_u16()
+    AuditClient::new(sandbox.address("audit-events")).post(&event.body).status
 }
 
 /// Posts events, from number `first` on, until one finds no room: the stream's last page may have held a few.
@@ -96,7 +93,7 @@ fn post_until_refused(sandbox: &Sandbox, first: u64) {
 }
 
 /// Sends user events until one finds no room.
-fn send_until_shed(sandbox: &Sandbox, sender: &mut Sender) {
+fn send_until_shed(sandbox: &Sandbox, sender: &mut NumberedSender) {
     let shed = || sandbox.metrics().sum("butler_sos_events_shed_total", &[("reason", "journal_disk")]);
     let before = shed();
     wait_for("the disk to be full", || {
@@ -112,7 +109,7 @@ fn a_full_disk_is_told_and_survived() {
         return;
     };
     let mut sandbox = Sandbox::start_new(&config(&disk.path().join("journal")));
-    let mut sender = Sender::new(sandbox.udp(), sandbox.address("operations"), 0);
+    let mut sender = NumberedSender::new(&sandbox, 0);
     sender.send(500);
     assert_sound(&sandbox.settle_after(500));
     assert_eq!(post(&sandbox, 0), 202);

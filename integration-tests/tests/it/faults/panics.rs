@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
-use butler_sos_domain::audit::sample::{SAMPLE_VERSION, session};
+use butler_sos_domain::audit::sample::session;
+use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::Mosquitto;
-use butler_sos_integration_tests::numbered::{Census, Sender};
+use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
+use butler_sos_integration_tests::written::{Row, csv_rows};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bench::{
@@ -66,7 +68,7 @@ Butler-SOS:
           host: 127.0.0.1
           port: {influxd}
           writeFrequency: 50
-          v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: 10d, duration: 10d }} }}
+          v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
       json: {{ objectdata: {{ enable: true, exportDirectory: '{{dir}}/json' }} }}
       parquet: {{ metadata: {{ exportDirectory: '{{dir}}/parquet', writeFrequency: 200 }} }}
       qvd: {{ metadata: {{ exportDirectory: '{{dir}}/qvd', writeFrequency: 200 }} }}
@@ -103,19 +105,16 @@ Pipeline:
 
 /// Posts audit events as a client that does not give up: the same one until it gets its 202.
 struct Poster {
-    address: SocketAddr,
+    client: AuditClient,
     events: Box<dyn Iterator<Item = (String, String)> + Send>,
-    agent: ureq::Agent,
 }
 
 impl Poster {
     fn new(address: SocketAddr, image_base: String) -> Self {
-        let config = ureq::Agent::config_builder();
-        let config = config.http_status_as_error(false).timeout_global(Some(Duration::from_secs(10)));
         let start_ms = butler_sos_actors::sink::unix_ms().cast_signed();
         let events = (1..).flat_map(move |seed| session(seed, start_ms, Some(&image_base)));
         let events = events.map(|event| (event.event_id, event.body));
-        Self { address, events: Box::new(events), agent: config.build().into() }
+        Self { client: AuditClient::new(address), events: Box::new(events) }
     }
 
     /// Posts one event for each permit; the ids of those that were acknowledged.
@@ -124,12 +123,8 @@ impl Poster {
         for () in permits {
             let (id, body) = self.events.next().expect("sessions without end");
             wait_for("an audit event to be taken", || {
-                let request = self.agent.post(format!("http://{}/api/v1/audit-event", self.address));
-                let request = request
-                    .header("content-type", "application/json")
-                    .header("x-audit-qs-version", SAMPLE_VERSION);
-                let status = request.send(&body).map(|answer| answer.status().as_u16());
-                matches!(status, Ok(202)).then_some(())
+                let answer = self.client.try_post(&body);
+                answer.is_some_and(|answer| answer.status == 202).then_some(())
             });
             acknowledged.insert(id);
         }
@@ -232,16 +227,13 @@ fn check_audit_events(bench: &Bench, posted: &BTreeSet<String>) {
     check("InfluxDB", &ids);
 
     let rows = csv_rows(&path("audit-csv"));
-    let ids: Vec<String> = rows.iter().map(|row| row["eventId"].clone()).collect();
+    let text = |row: &Row, column: &str| row[column].as_str().expect("text").to_owned();
+    let ids: Vec<String> = rows.iter().map(|row| text(row, "eventId")).collect();
     check("CSV", &ids);
 
-    let in_mqtt = || {
-        bench.subscriber.map(|(topic, payload)| {
-            (topic == "sos/audit").then(|| payload["event"]["eventId"].as_str().unwrap_or("?").to_owned())
-        })
-    };
+    let id = |payload: &Value| payload["event"]["eventId"].as_str().unwrap_or("?").to_owned();
     let all = wait_for("the subscriber to have every audit event", || {
-        let ids: BTreeSet<String> = in_mqtt().into_iter().collect();
+        let ids: BTreeSet<String> = bench.subscriber.json("sos/audit").iter().map(id).collect();
         (ids.len() >= posted.len()).then_some(ids)
     });
     assert_eq!(&all, posted, "MQTT");
@@ -261,27 +253,19 @@ fn check_audit_events(bench: &Bench, posted: &BTreeSet<String>) {
     assert!(screenshots.len() > 10, "{} screenshots", screenshots.len());
     let saved: BTreeSet<String> = screenshots
         .iter()
-        .flat_map(|row| serde_json::from_str::<Vec<String>>(&row["screenshotSavedPaths"]).unwrap_or_default())
+        .flat_map(|row| {
+            serde_json::from_str::<Vec<String>>(&text(row, "screenshotSavedPaths")).unwrap_or_default()
+        })
         .collect();
     let without: Vec<_> = screenshots
         .iter()
-        .filter(|row| row["screenshotSavedPaths"].len() < 3 && row["screenshotError"].is_empty())
+        .filter(|row| text(row, "screenshotSavedPaths").len() < 3 && text(row, "screenshotError").is_empty())
         .collect();
     assert!(without.is_empty(), "neither an image nor a reason: {without:?}");
     let files = std::fs::read_dir(path("images")).expect("images").count();
     assert_eq!(files, saved.len(), "one file for each path that was told");
     assert!(!saved.is_empty());
     assert!(saved.iter().all(|path| Path::new(path).is_file()), "{saved:?}");
-}
-
-/// The rows of all CSV files in a directory, by the names of their columns.
-fn csv_rows(directory: &Path) -> Vec<BTreeMap<String, String>> {
-    let mut rows = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("a directory of CSV files") {
-        let mut file = csv::Reader::from_path(entry.expect("an entry").path()).expect("a CSV file");
-        rows.extend(file.deserialize().map(|row| row.expect("a row")));
-    }
-    rows
 }
 
 /// What the headers of all QVD files in a directory say.
@@ -308,7 +292,7 @@ fn five_panics_in_the_window_end_the_process_with_70() {
     let mut sandbox = Sandbox::start_new(&alone());
     let mut sent = 0;
     for actor in ["journal", "csv_sink", "user_parser", "udp_ingestor", "dead_letter_keeper"] {
-        let mut sender = Sender::new(sandbox.udp(), sandbox.address("operations"), sent);
+        let mut sender = NumberedSender::new(&sandbox, sent);
         sender.send(300);
         sent = sender.next();
         let metrics = sandbox.settle_after(300);

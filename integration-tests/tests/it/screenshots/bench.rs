@@ -1,18 +1,15 @@
 //! The actors of screenshot downloads with a real journal on one side and the fake Qlik Sense on the other.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Actor;
 use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
 use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
-use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::batch::RecordBatch;
-use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
 use butler_sos_actors::message::{Append, Appetite, Consumer, NextBatch, Stream};
 use butler_sos_actors::metric::Metrics;
 use butler_sos_actors::outlet::Outlet;
@@ -28,8 +25,10 @@ use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
-use serde_json::json;
 use slog::{Drain, Logger, o};
+
+use super::house::names_in;
+use crate::sink_bench::{now_ns, start_journal, until};
 
 /// What a test may want otherwise.
 #[derive(Clone)]
@@ -92,7 +91,8 @@ impl Bench {
         let log_bytes = Arc::<Mutex<Vec<u8>>>::default();
         let log = logger(&log_bytes);
 
-        let journal = journal(dir, &metrics, &log);
+        let consumers = vec![CONSUMER, READER];
+        let journal = start_journal(&dir.join("journal"), consumers, vec![CONSUMER], &metrics, &log);
         let hosts = NAMES.iter().map(|name| ((*name).to_owned(), IpAddr::from([127, 0, 0, 1])));
         let hosts = StaticHosts::new(hosts);
         let certificate = |name: &str| Some(fake.certificates.path(name));
@@ -190,7 +190,7 @@ impl Bench {
     /// Puts screenshot events into the journal, as the audit API does.
     pub async fn post(&self, bodies: &[String]) {
         let mut records = RecordBatch::new();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let now = now_ns();
         for body in bodies {
             let record = AuditRecord::received(now, body.as_bytes());
             records.push_with(|buffer| record.encode_into(buffer)).unwrap();
@@ -224,12 +224,12 @@ impl Bench {
 
     /// Names of the files in the images' directory.
     pub fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(&self.images)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
+        names_in(&self.images)
+    }
+
+    /// Waits until these words are in the log.
+    pub async fn until_shown(&self, words: &str) {
+        until(words, || self.shown().contains(words), || self.shown()).await;
     }
 
     /// Everything that was logged, at every level, and every metric.
@@ -249,45 +249,6 @@ fn finished_of(data: &[u8]) -> Finished {
         sha256: record.screenshot.sha256.map(|hash| hash.into_owned()),
         error: record.screenshot.error.map(|error| error.into_owned()),
     }
-}
-
-/// A screenshot event, as Audit.qs posts it.
-pub fn event(number: u32, user: &str, url: &str) -> String {
-    json!({
-        "schemaVersion": 1,
-        "eventId": format!("00000000-0000-4000-8000-{number:012}"),
-        "correlationId": "1777868693436",
-        "timestamp": "2026-11-20T10:11:12.345Z",
-        "type": "screenshot.url.received",
-        "payload": {"context": {"user": user}, "event": {"screenshotUrl": url}},
-    })
-    .to_string()
-}
-
-fn journal(dir: &Path, metrics: &Metrics, log: &Logger) -> Addr<Journal> {
-    let stream = |stream: Stream| StreamConfig {
-        name: stream.name().to_owned(),
-        bytes_max: 1 << 28,
-        on_full: OnFull::Block,
-    };
-    let config = JournalConfig {
-        store: StoreConfig {
-            directory: dir.join("journal"),
-            streams: Stream::ALL.into_iter().map(stream).collect(),
-            segment_bytes_max: 1 << 24,
-            retention: Duration::from_secs(3600),
-            tail_bytes_max: 1 << 20,
-        },
-        consumers: vec![CONSUMER, READER],
-        not_awaited: vec![CONSUMER],
-        commit_interval: Duration::from_millis(5),
-        meter: metrics.journal(),
-        actor: metrics.actor("journal"),
-        intakes: BTreeMap::new(),
-        log: log.clone(),
-    };
-    let store = config.open().unwrap();
-    Journal::new(config, store).start()
 }
 
 fn logger(bytes: &Arc<Mutex<Vec<u8>>>) -> Logger {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use butler_sos_domain::retry::LaterPolicy;
 use butler_sos_integration_tests::fake_qlik::FakeQlik;
 
-use super::bench::{Bench, Settings, event};
+use super::bench::{Bench, Settings};
+use super::house::event;
+use crate::sink_bench::until;
 
 const USER: &str = "UserDirectory=LAB; UserId=goran";
 
@@ -46,7 +48,7 @@ async fn only_listed_hosts_are_asked() {
 async fn every_way_to_end_has_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
-    let settings = Settings { attempt_timeout: Duration::from_millis(700), ..Settings::default() };
+    let settings = Settings { attempt_timeout: Duration::from_secs(2), ..Settings::default() };
     let mut bench = Bench::start(dir.path(), &fake, &settings);
     let cases = [
         ("", "?b=jpeg", None),
@@ -64,7 +66,7 @@ async fn every_way_to_end_has_its_reason() {
         ("", "?b=trunc", Some("transport")),
         ("", "?b=cut", Some("transport")),
         ("", "?b=hang", Some("timeout")),
-        ("", "?b=slow", Some("timeout")),
+        ("", "?b=slow&pause=1000", Some("timeout")),
         ("", "?b=noloc", Some("missing-location")),
         ("", "?b=401", Some("http-401")),
         ("", "?b=429", Some("http-429")),
@@ -110,7 +112,7 @@ async fn what_may_pass_is_tried_again_later() {
     let later = LaterPolicy {
         pause_first: Duration::from_millis(100),
         pause_max: Duration::from_millis(200),
-        give_up_after: Duration::from_secs(20),
+        give_up_after: Duration::from_secs(60),
     };
     let mut bench = Bench::start(dir.path(), &fake, &Settings { later, ..Settings::default() });
     // Not there for five tries: the first download's three, and two of the next one.
@@ -118,11 +120,7 @@ async fn what_may_pass_is_tried_again_later() {
     let finished = bench.fetch(event(1, USER, &url)).await;
     assert_eq!(finished.error.as_deref(), Some("http-404"));
     assert!(bench.files().is_empty());
-    let deadline = std::time::Instant::now() + Duration::from_secs(15);
-    while !bench.shown().contains("screenshot stored on a later try") {
-        assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    bench.until_shown("screenshot stored on a later try").await;
     assert_eq!(bench.files().len(), 1);
 }
 
@@ -139,11 +137,7 @@ async fn what_keeps_failing_is_given_up() {
     let mut bench = Bench::start(dir.path(), &fake, &Settings { later, ..Settings::default() });
     let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?b=503");
     assert_eq!(bench.fetch(event(1, USER, &url)).await.error.as_deref(), Some("http-503"));
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !bench.shown().contains("screenshot given up") {
-        assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    bench.until_shown("screenshot given up").await;
     let tries = fake.requests().iter().filter(|request| request.server == "https").count();
     assert!(tries >= 6 && tries % 3 == 0, "{tries}");
     assert!(bench.files().is_empty());
@@ -173,11 +167,7 @@ fn the_retry_list_outlives_the_process() {
     let pause = Duration::from_millis(10);
     let later = LaterPolicy { pause_first: pause, pause_max: pause, ..LaterPolicy::default() };
     run_with(dir.path(), &fake, &Settings { later, ..Settings::default() }, async |mut bench| {
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        while bench.files().len() < 2 {
-            assert!(std::time::Instant::now() < deadline, "{}", bench.shown());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the second image", || bench.files().len() == 2, || bench.shown()).await;
         // Its event was told of, and is not told of again: what comes next is another one's.
         bench.post(&[event(3, USER, &other)]).await;
         let ids: Vec<_> = bench.finished(3).await.into_iter().map(|finished| finished.event_id).collect();

@@ -6,7 +6,8 @@ use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::bench::{Bench, Settings, event};
+use super::bench::{Bench, Settings};
+use super::house::event;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

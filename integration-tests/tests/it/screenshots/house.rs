@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use butler_sos_integration_tests::audit_client::{self, AuditClient};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports, certificates};
+use butler_sos_integration_tests::hex::hex;
+use butler_sos_integration_tests::line::read_line;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
 use butler_sos_integration_tests::written;
-use influxdb_line_protocol::{FieldValue, parse_lines};
 use serde_json::{Value, json};
 
 pub const USER: &str = "UserDirectory=LAB; UserId=goran";
@@ -95,19 +97,23 @@ impl House {
     /// Waits until so many events have ended, as the CSV files tell it.
     pub fn wait_for_finished(&self, events: usize) {
         wait_for(&format!("{events} finished events"), || {
-            (rows_of_csv(&self.sandbox.path().join("csv")).len() >= events).then_some(())
+            (written::csv_rows_so_far(&self.sandbox.path().join("csv")) >= events).then_some(())
         });
     }
 
     /// What each destination says about each event.
     pub fn delivered(&self) -> BTreeMap<&'static str, Vec<Told>> {
         let told = DESTINATIONS.map(|destination| {
+            let directory = self.sandbox.path().join(destination);
             let rows = match destination {
                 "influxdb" => self.influx.points().iter().map(|line| row_of_line(line)).collect(),
-                "csv" => rows_of_csv(&self.sandbox.path().join("csv")),
-                "json" => rows_of_json(&self.sandbox.path().join("json")),
-                "parquet" => objects(written::parquet_rows(&self.sandbox.path().join("parquet"))),
-                _ => objects(written::qvd_rows(&self.sandbox.path().join("qvd"))),
+                "csv" => objects(written::csv_rows(&directory)),
+                "json" => {
+                    let files = written::json_files(&directory).into_values();
+                    files.map(|text| serde_json::from_str(&text).unwrap()).collect()
+                }
+                "parquet" => objects(written::parquet_rows(&directory)),
+                _ => objects(written::qvd_rows(&directory)),
             };
             let mut told: Vec<_> = rows.iter().map(Told::from_row).collect();
             told.sort();
@@ -168,7 +174,7 @@ pub fn event(number: u32, user: &str, url: &str) -> String {
 }
 
 pub fn event_id(number: u32) -> String {
-    format!("00000000-0000-4000-8000-{number:012}")
+    audit_client::event_id(number as usize)
 }
 
 /// The name that the contract gives to the image of [`event`].
@@ -177,7 +183,7 @@ pub fn image_name(number: u32, extension: &str) -> String {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    openssl::sha::sha256(bytes).map(|byte| format!("{byte:02x}")).concat()
+    hex(&openssl::sha::sha256(bytes))
 }
 
 /// Names in a directory, sorted.
@@ -198,15 +204,8 @@ pub fn post(to: SocketAddr, bodies: &[String]) -> Vec<Option<u16>> {
             .chunks(per_client)
             .map(|bodies| {
                 scope.spawn(move || {
-                    let agent: ureq::Agent =
-                        ureq::Agent::config_builder().http_status_as_error(false).build().into();
-                    let post = |body: &String| {
-                        let request = agent
-                            .post(format!("http://{to}/api/v1/audit-event"))
-                            .header("content-type", "application/json")
-                            .header("authorization", format!("Bearer {API_TOKEN}"));
-                        request.send(body.as_str()).ok().map(|answer| answer.status().as_u16())
-                    };
+                    let client = AuditClient::new(to).with_token(API_TOKEN);
+                    let post = |body: &String| client.try_post(body).map(|answer| answer.status);
                     bodies.iter().map(post).collect::<Vec<_>>()
                 })
             })
@@ -282,34 +281,11 @@ Pipeline:
 
 // === what destinations hold, as rows
 
+/// Tags and texts.
 fn row_of_line(line: &str) -> Value {
-    let point = parse_lines(line).next().unwrap().unwrap();
-    let tags = point.series.tag_set.iter().flatten();
-    let tags = tags.map(|(name, value)| (name.to_string(), Value::from(value.to_string())));
-    let fields = point.field_set.iter().filter_map(|(name, value)| match value {
-        FieldValue::String(text) => Some((name.to_string(), Value::from(text.to_string()))),
-        _ => None,
-    });
-    Value::Object(tags.chain(fields).collect())
-}
-
-fn rows_of_csv(directory: &Path) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for name in names_in(directory).into_iter().filter(|name| name.ends_with(".csv")) {
-        let mut reader = csv::Reader::from_path(directory.join(name)).unwrap();
-        let header = reader.headers().unwrap().clone();
-        // The last row may be on its way.
-        for record in reader.records().map_while(Result::ok) {
-            let cells = header.iter().zip(&record).map(|(name, cell)| (name.to_owned(), cell.into()));
-            rows.push(Value::Object(cells.collect()));
-        }
-    }
-    rows
-}
-
-fn rows_of_json(directory: &Path) -> Vec<Value> {
-    let names = names_in(directory).into_iter().filter(|name| name.ends_with(".json"));
-    names.map(|name| serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()).collect()
+    let line = read_line(line, false).unwrap();
+    let tags = line.tags.into_iter().map(|(name, value)| (name, Value::String(value)));
+    Value::Object(tags.chain(line.fields).collect())
 }
 
 fn objects(rows: Vec<written::Row>) -> Vec<Value> {

@@ -14,8 +14,9 @@ const EXAMPLE: &str = include_str!("../../../../conf/examples/screenshots-with-f
 fn the_example_brings_images() {
     let sandbox = Sandbox::new("");
     let fake = FakeQlik::start(&sandbox.path().join("data/fake-qlik")).unwrap();
-    // The fake's usual ports may be taken here; nothing else is changed.
-    let qps = format!("port: {}", fake.ports.qps);
+    // The fake's usual ports may be taken here; nothing else is changed, but that tickets may take
+    // their time where all tests run at once.
+    let qps = format!("port: {}\n            ticketTimeoutMs: 20000", fake.ports.qps);
     let config = EXAMPLE.replace("port: 14243", &qps).replace("port: 8181", "port: 0");
     check(sandbox, &fake, &format!("{config}  operations: {{port: 0}}\n"));
 }

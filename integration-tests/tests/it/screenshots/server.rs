@@ -30,7 +30,7 @@ fn case(user: &'static str, tail: &'static str, expect: Result<&'static str, &'s
 
 #[test]
 fn every_destination_tells_how_a_download_went() {
-    let house = House::start(&Rooms { download_timeout_ms: 2500, log_level: "debug", ..Rooms::default() });
+    let house = House::start(&Rooms { download_timeout_ms: 4000, log_level: "debug", ..Rooms::default() });
     let cases = [
         case(USER, "/tempcontent/a.png", Ok("png")),
         case("LAB\\anna", "/analytics/tempcontent/b.png?b=redirect", Ok("png")),

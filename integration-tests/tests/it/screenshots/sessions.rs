@@ -1,11 +1,13 @@
 //! Sessions: one ticket at a time, never shared, all ended.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
 
-use super::bench::{Bench, Settings, event};
+use super::bench::{Bench, Settings};
+use super::house::event;
+use crate::sink_bench::until;
 
 struct Setup {
     dir: tempfile::TempDir,
@@ -30,11 +32,7 @@ impl Setup {
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&FakeQlik) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !condition(&self.fake) {
-            assert!(Instant::now() < deadline, "{what}: {:?}", self.fake.counts());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(what, || condition(&self.fake), || format!("{:?}", self.fake.counts())).await;
     }
 }
 
@@ -90,7 +88,7 @@ async fn sessions_end_with_their_age() {
         let event = setup.event(number as u32, "goran", tail);
         assert_eq!(setup.bench.fetch(event).await.error, None);
     }
-    assert_eq!(setup.fake.open_sessions().len(), 2);
+    assert_eq!(setup.fake.counts().sessions_opened, 2);
     setup.until("both sessions are ended", |fake| fake.open_sessions().is_empty()).await;
     // Each at the virtual proxy that its ticket was asked from.
     let counts = setup.fake.counts();
