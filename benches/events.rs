@@ -4,18 +4,18 @@ use std::hint::black_box;
 
 use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::encode::{parquet, qvd};
-use butler_sos_paths::{audit_records, steps};
+use butler_sos_paths::{STEPS, audit_records};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn events(c: &mut Criterion) {
     let mut group = c.benchmark_group("event");
     group.throughput(Throughput::Elements(1));
-    for mut step in steps() {
-        let mut n = 0;
+    for step in STEPS {
+        let (mut run, mut n) = ((step.prepare)(), 0);
         group.bench_function(step.name, |bencher| {
             bencher.iter(|| {
                 n += 1;
-                black_box((step.run)(n))
+                black_box(run(n))
             });
         });
     }

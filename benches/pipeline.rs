@@ -135,7 +135,9 @@ fn redirect(c: &mut Criterion) {
     let redirect = Answer {
         status: 302,
         location: Some(b"https://node1.example.com/analytics/tempcontent/abc/screenshot.png"),
-        set_cookies: vec![b"X-Qlik-Session-analytics=0b16fb7d-0000-4000-8000-000000000001; Path=/; HttpOnly; Secure"],
+        set_cookies: vec![
+            b"X-Qlik-Session-analytics=0b16fb7d-0000-4000-8000-000000000001; Path=/; HttpOnly; Secure",
+        ],
         ..Answer::default()
     };
     let image = Answer { status: 200, content_type: Some("image/png"), ..Answer::default() };

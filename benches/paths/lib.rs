@@ -10,7 +10,7 @@ use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::mqtt::UserPayload;
 use butler_sos_domain::encode::new_relic::UserAttributes;
 use butler_sos_domain::encode::user_line::UserPoint;
-use butler_sos_domain::encode::{audit_mqtt, csv as user_csv, object_json};
+use butler_sos_domain::encode::{audit_mqtt, csv, object_json};
 use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
 use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::sample::{self, Layout};
@@ -22,60 +22,30 @@ const USER_AGENTS_MAX: usize = 4_096;
 /// A time of receipt.
 const NOW_NS: u64 = 1_795_169_472_345_000_000;
 
-/// One step. `run(n)` does it for sample `n` and answers the bytes it made or read.
+/// Does a step for sample `n`; answers the bytes it made or read.
+pub type Run = Box<dyn FnMut(usize) -> usize>;
+
+/// One step: its name, and what makes it ready to run.
+#[derive(Clone, Copy)]
 pub struct Step {
     pub name: &'static str,
-    pub run: Box<dyn FnMut(usize) -> usize>,
-}
-
-fn step(name: &'static str, run: impl FnMut(usize) -> usize + 'static) -> Step {
-    Step { name, run: Box::new(run) }
+    pub prepare: fn() -> Run,
 }
 
 /// Every step, in the order in which an event meets them.
-#[must_use]
-pub fn steps() -> Vec<Step> {
-    let mut steps = vec![parse(), record()];
-    steps.extend([
-        user("user-line", {
-            let point = UserPoint::new(Version::V1, "qs_", &tags());
-            move |event, out| point.write(event, out)
-        }),
-        user("user-mqtt", {
-            let payload = UserPayload::new(&tags());
-            move |event, out| payload.write(event, out)
-        }),
-        user("user-new-relic", {
-            let attributes = UserAttributes::new(true, &tags(), &[]);
-            move |event, out| attributes.write(event, out)
-        }),
-        user("user-csv", |event, out| {
-            let mut writer = user_csv::writer(out);
-            // Writing into memory does not fail.
-            let _ = user_csv::write_user_row(&mut writer, event, true);
-        }),
-        audit_check(),
-        audit_event("audit-line", {
-            let point = AuditPoint::new(Version::V1, "audit_event", &tags());
-            move |event, out| point.write(event, out)
-        }),
-        audit_event("audit-json", |event, out| {
-            if let Some(file) = object_json::object_file(event, &[]) {
-                out.extend_from_slice(file.content.as_bytes());
-            }
-        }),
-        audit_event("audit-csv", {
-            let rows = AuditCsv::new(&tags(), true);
-            move |event, out| {
-                let mut writer = user_csv::writer(out);
-                // Writing into memory does not fail.
-                let _ = rows.write_row(&mut writer, event);
-            }
-        }),
-        audit_mqtt(),
-    ]);
-    steps
-}
+pub const STEPS: [Step; 11] = [
+    Step { name: "parse", prepare: parse },
+    Step { name: "user-record", prepare: user_record },
+    Step { name: "user-line", prepare: user_line },
+    Step { name: "user-mqtt", prepare: user_mqtt },
+    Step { name: "user-new-relic", prepare: user_new_relic },
+    Step { name: "user-csv", prepare: user_csv },
+    Step { name: "audit-check", prepare: audit_check },
+    Step { name: "audit-line", prepare: audit_line },
+    Step { name: "audit-json", prepare: audit_json },
+    Step { name: "audit-csv", prepare: audit_csv },
+    Step { name: "audit-mqtt", prepare: audit_mqtt },
+];
 
 // === user events
 
@@ -107,33 +77,46 @@ fn tags() -> [(String, String); 1] {
     [("qs_env".to_owned(), "prod".to_owned())]
 }
 
-fn parse() -> Step {
+fn parse() -> Run {
     let (datagrams, mut enrichment, names) = (datagrams(), enrichment(), AppNames::default());
-    step("parse", move |n| {
+    Box::new(move |n| {
         let datagram = datagrams[n % SAMPLES].as_bytes();
         enrichment.event(datagram, NOW_NS, &names).map_or(0, |enriched| enriched.event.host.len())
     })
 }
 
-fn record() -> Step {
-    let records = user_records();
-    let events: Vec<UserEvent<'static>> = records
-        .iter()
-        .map(|record| UserEvent::decode(record).map_or_else(|_| UserEvent::default(), UserEvent::into_owned))
-        .collect();
-    let mut out = Vec::new();
-    step("user-record", move |n| {
-        out.clear();
-        events[n % SAMPLES].encode_into(&mut out);
-        out.len()
+fn user_record() -> Run {
+    user(|event, out| event.encode_into(out))
+}
+
+fn user_line() -> Run {
+    let point = UserPoint::new(Version::V1, "qs_", &tags());
+    user(move |event, out| point.write(event, out))
+}
+
+fn user_mqtt() -> Run {
+    let payload = UserPayload::new(&tags());
+    user(move |event, out| payload.write(event, out))
+}
+
+fn user_new_relic() -> Run {
+    let attributes = UserAttributes::new(true, &tags(), &[]);
+    user(move |event, out| attributes.write(event, out))
+}
+
+fn user_csv() -> Run {
+    user(|event, out| {
+        let mut writer = csv::writer(out);
+        // Writing into memory does not fail.
+        let _ = csv::write_user_row(&mut writer, event, true);
     })
 }
 
 /// Decodes the record and encodes it for a destination.
-fn user(name: &'static str, mut encode: impl FnMut(&UserEvent<'_>, &mut Vec<u8>) + 'static) -> Step {
+fn user(mut encode: impl FnMut(&UserEvent<'_>, &mut Vec<u8>) + 'static) -> Run {
     let records = user_records();
     let mut out = Vec::new();
-    step(name, move |n| {
+    Box::new(move |n| {
         out.clear();
         if let Ok(event) = UserEvent::decode(&records[n % SAMPLES]) {
             encode(&event, &mut out);
@@ -162,20 +145,42 @@ pub fn audit_records() -> Vec<Vec<u8>> {
     audit_bodies().into_iter().map(record).collect()
 }
 
-fn audit_check() -> Step {
+fn audit_check() -> Run {
     let bodies = audit_bodies();
-    step("audit-check", move |n| {
+    Box::new(move |n| {
         let body = bodies[n % SAMPLES].as_bytes();
         let version = Some(audit_sample::SAMPLE_VERSION);
         audit::check(body, version).map_or(0, |accepted| usize::from(!accepted.is_screenshot()))
     })
 }
 
+fn audit_line() -> Run {
+    let point = AuditPoint::new(Version::V1, "audit_event", &tags());
+    audit_event(move |event, out| point.write(event, out))
+}
+
+fn audit_json() -> Run {
+    audit_event(|event, out| {
+        if let Some(file) = object_json::object_file(event, &[]) {
+            out.extend_from_slice(file.content.as_bytes());
+        }
+    })
+}
+
+fn audit_csv() -> Run {
+    let rows = AuditCsv::new(&tags(), true);
+    audit_event(move |event, out| {
+        let mut writer = csv::writer(out);
+        // Writing into memory does not fail.
+        let _ = rows.write_row(&mut writer, event);
+    })
+}
+
 /// Reads the record and encodes it for a destination.
-fn audit_event(name: &'static str, mut encode: impl FnMut(&AuditEvent<'_>, &mut Vec<u8>) + 'static) -> Step {
+fn audit_event(mut encode: impl FnMut(&AuditEvent<'_>, &mut Vec<u8>) + 'static) -> Run {
     let records = audit_records();
     let mut out = Vec::new();
-    step(name, move |n| {
+    Box::new(move |n| {
         out.clear();
         if let Ok(event) = AuditEvent::from_bytes(&records[n % SAMPLES]) {
             encode(&event, &mut out);
@@ -184,10 +189,10 @@ fn audit_event(name: &'static str, mut encode: impl FnMut(&AuditEvent<'_>, &mut 
     })
 }
 
-fn audit_mqtt() -> Step {
+fn audit_mqtt() -> Run {
     let records = audit_records();
     let mut out = Vec::new();
-    step("audit-mqtt", move |n| {
+    Box::new(move |n| {
         out.clear();
         if let Ok(record) = AuditRecord::decode(&records[n % SAMPLES]) {
             audit_mqtt::write(&record, &mut out);

@@ -104,21 +104,21 @@ fn request(to: SocketAddr, number: u64, bytes: usize) -> String {
     )
 }
 
-/// A user looked at an object; the object's title is as long as it takes.
+/// A user looked at an object, which has as much data as it takes.
 fn body(number: u64, bytes: usize) -> String {
-    let text = |title: &str| {
+    let text = |value: &str| {
         format!(
             concat!(
                 r#"{{"schemaVersion":1,"eventId":"{:08x}-0000-4000-8000-{:012x}","timestamp":"2026-11-20T10:11:12.345Z","#,
                 r#""type":"object.view.duration","source":{{"kind":"qlik-sense-extension","name":"audit-qs","version":"0.4.0"}},"#,
                 r#""payload":{{"context":{{"user":"UserDirectory=LAB; UserId=goran","appId":"5a3c0000-0000-4000-8000-000000000001","#,
                 r#""appName":"Sales","sheetId":"c1f9a7d2-0000-4000-8000-000000000001","sheetName":"Overview"}},"#,
-                r#""event":{{"objectId":"JpQrs","objectType":"barchart","objectTitle":"{}","#,
-                r#""enteredAt":"2026-11-20T10:11:02.345Z","leftAt":"2026-11-20T10:11:12.345Z","durationMs":10000,"visible":true}}}}}}"#
+                r#""event":{{"objectId":"JpQrs","duration":9123.4,"enteredAt":"2026-11-20T10:11:02.345Z","#,
+                r#""leftAt":"2026-11-20T10:11:11.468Z","visible":false,"dataStateId":7,"objectData":{{"value":"{}"}}}}}}}}"#
             ),
             number >> 48,
             number & 0xffff_ffff_ffff,
-            title
+            value
         )
     };
     let empty = text("").len();

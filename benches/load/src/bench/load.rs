@@ -19,6 +19,8 @@ pub struct Site {
     pub server_cpus: String,
     pub load_cpus: String,
     pub scratch: PathBuf,
+    /// PATH=VALUE
+    pub settings: Vec<String>,
 }
 
 /// A stand-in for InfluxDB.
@@ -71,7 +73,7 @@ impl Site {
 
     /// A server that finds what the last one left.
     pub fn same_server(&self, plan: &Plan) -> anyhow::Result<Server> {
-        Server::start(&self.server, &self.server_cpus, &self.scratch, plan)
+        Server::start(self, plan)
     }
 
     pub fn floor(&self, sink: &Sink) -> anyhow::Result<Receiver> {
@@ -128,8 +130,7 @@ impl Site {
     pub fn send(&self, to: SocketAddr, rate: f64, count: u64, first: u64) -> anyhow::Result<()> {
         let texts = [to.to_string(), rate.to_string(), count.to_string(), first.to_string()];
         let [to, rate, count, first] = texts.each_ref().map(String::as_str);
-        let arguments =
-            ["udp-sender", "--to", to, "--rate", rate, "--count", count, "--first", first];
+        let arguments = ["udp-sender", "--to", to, "--rate", rate, "--count", count, "--first", first];
         let mut sender = self.tool(arguments)?;
         sender.line()?;
         sender.finish()

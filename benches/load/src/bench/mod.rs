@@ -39,6 +39,9 @@ pub struct Options {
     /// Where the server may write; a directory in it is made and removed. Else the system's temporary directory.
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// A setting of the server, PATH=VALUE, to see what it does.
+    #[arg(long)]
+    set: Vec<String>,
     /// The page to write the table into.
     #[arg(long)]
     page: Option<PathBuf>,
@@ -75,6 +78,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         server_cpus: options.server_cpus.clone(),
         load_cpus: options.load_cpus.clone(),
         scratch: scratch.path().join("server"),
+        settings: options.set.clone(),
     };
     let mut rows = Vec::new();
     for (name, run) in RUNS {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::Options;
-use super::load::{Receiver, Site, Sink, Stretch};
+use super::load::{Receiver, Sink, Site, Stretch};
 use super::process::{Program, pause};
 use super::report::{Row, median, mega, whole};
 use super::server::Plan;
@@ -60,7 +60,9 @@ pub fn steady(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
     let seconds = options.seconds;
     Ok(vec![
         Row::new(
-            format!("user events UDP → journal on disk → InfluxDB, steady {seconds} s, default configuration"),
+            format!(
+                "user events UDP → journal on disk → InfluxDB, steady {seconds} s, default configuration"
+            ),
             "≥ 100 000/s, no loss",
             format!("{}/s, {lost} lost", whole(rate)),
             rate >= 0.99 * RATE && lost == 0,
@@ -119,10 +121,11 @@ pub fn cost_by_rate(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> 
         let runs = repeat(options, || side_by_side(site, rate, (rate * seconds) as u64))?;
         costs.push((rate, medians(&runs, 0, |run| run.cpu_us), medians(&runs, 1, |run| run.cpu_us)));
     }
-    let (low, high) = costs.iter().fold((f64::MAX, 0.0_f64), |(low, high), cost| (low.min(cost.1), high.max(cost.1)));
-    let told = costs.iter().map(|(rate, ours, floor)| {
-        format!("{}/s: {ours:.1} µs (floor {floor:.1})", whole(*rate))
-    });
+    let (low, high) =
+        costs.iter().fold((f64::MAX, 0.0_f64), |(low, high), cost| (low.min(cost.1), high.max(cost.1)));
+    let told = costs
+        .iter()
+        .map(|(rate, ours, floor)| format!("{}/s: {ours:.1} µs (floor {floor:.1})", whole(*rate)));
     Ok(vec![Row::new(
         "processor time per event, from 1 000/s up",
         "within a factor 2",
@@ -167,16 +170,20 @@ pub fn all_destinations(site: &Site, options: &Options) -> anyhow::Result<Vec<Ro
 
 /// A broker with all its limits off, and its port.
 fn broker(site: &Site) -> anyhow::Result<Option<(Program, u16)>> {
-    let Some(path) = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| std::path::Path::new(path).exists())
+    let Some(path) = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
     else {
         return Ok(None);
     };
     // Taken for a moment to learn of a free one.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let config = site.scratch.with_extension("mosquitto");
-    std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"))?;
-    let mut broker =
-        Program::start(&site.load_cpus, path.as_ref(), ["-c".as_ref(), config.as_os_str()])?;
+    std::fs::write(
+        &config,
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"),
+    )?;
+    let mut broker = Program::start(&site.load_cpus, path.as_ref(), ["-c".as_ref(), config.as_os_str()])?;
     broker.ignore_output();
     pause(Duration::from_millis(500));
     Ok(Some((broker, port)))

@@ -1,13 +1,15 @@
 //! The server under measurement, in a directory of its own, with a default configuration but for its ports.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::load::Site;
 use super::process::{Program, pause};
 
 /// What the server is to do.
@@ -32,12 +34,17 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(binary: &Path, cpus: &str, directory: &Path, plan: &Plan) -> anyhow::Result<Self> {
-        let config = directory.join("butler-sos.yaml");
-        std::fs::write(&config, plan.configuration(directory))?;
+    pub fn start(site: &Site, plan: &Plan) -> anyhow::Result<Self> {
+        let config = site.scratch.join("butler-sos.yaml");
+        std::fs::write(&config, plan.configuration(&site.scratch))?;
         let began = Instant::now();
-        let arguments = ["run".into(), "-c".into(), config, "--set".into(), "Pipeline.log.format=json".into()];
-        let mut program = Program::start(cpus, binary, arguments.map(PathBuf::into_os_string))?;
+        let mut arguments: Vec<OsString> = vec!["run".into(), "-c".into(), config.into()];
+        for setting in
+            ["Pipeline.log.format=json"].into_iter().chain(site.settings.iter().map(String::as_str))
+        {
+            arguments.extend(["--set".into(), setting.into()]);
+        }
+        let mut program = Program::start(&site.server_cpus, &site.server, arguments)?;
         let mut addresses = BTreeMap::new();
         let wanted = if plan.audit { 3 } else { 2 };
         while addresses.len() < wanted {
@@ -89,7 +96,9 @@ impl Plan {
             );
         }
         if let Some(port) = self.mqtt {
-            text += &format!("  mqttConfig:\n    enable: true\n    brokerHost: 127.0.0.1\n    brokerPort: {port}\n");
+            text += &format!(
+                "  mqttConfig:\n    enable: true\n    brokerHost: 127.0.0.1\n    brokerPort: {port}\n"
+            );
         }
         if self.audit {
             // All posts come from one address: its limit would be the first to be reached.
@@ -111,9 +120,8 @@ impl Plan {
                 self.journal_bytes_max.map(|bytes| format!("    bytesMax: {bytes}\n")).unwrap_or_default(),
         );
         if self.csv {
-            text += &format!(
-                "  csv:\n    userEvents:\n      enable: true\n      exportDirectory: {dir}/csv\n"
-            );
+            text +=
+                &format!("  csv:\n    userEvents:\n      enable: true\n      exportDirectory: {dir}/csv\n");
         }
         text
     }
@@ -149,7 +157,8 @@ mod tests {
     #[test]
     fn samples_are_added_up() {
         let metrics = Metrics(
-            "# HELP butler_sos_x y\nbutler_sos_x{a=\"b\"} 3\nbutler_sos_x{a=\"c\"} 4\nbutler_sos_xy 9\n".into(),
+            "# HELP butler_sos_x y\nbutler_sos_x{a=\"b\"} 3\nbutler_sos_x{a=\"c\"} 4\nbutler_sos_xy 9\n"
+                .into(),
         );
         assert_eq!(metrics.sum("x", ""), 7.0);
         assert_eq!(metrics.sum("x", "a=\"c\""), 4.0);
