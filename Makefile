@@ -6,7 +6,7 @@ CONFIG ?= conf/default.yaml
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench fake-qlik clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,7 @@ test: ## install what the tests need and run every test
 	scripts/install build test
 	$(CARGO) build --workspace --bins --locked --features test-panics
 	$(CARGO) test --workspace --locked --features test-panics
+	scripts/instructions
 
 check: ## formatting, lints, licences and advisories
 	$(CARGO) fmt --all --check
@@ -34,8 +35,15 @@ fmt: ## format the code
 deny: ## licences, advisories, duplicate versions, sources
 	scripts/deny
 
-bench: ## what parsing, encoding and the journal cost
-	$(CARGO) bench --package butler-sos-benches
+bench: ## measure the server beside a bare receiver, write docs/performance.md (BENCH="--repeat 1 --seconds 10": quickly)
+	scripts/install build
+	scripts/bench $(BENCH)
+
+bench-steps: ## what each step of an event costs: parse, encode, journal, outlet
+	$(CARGO) bench --package butler-sos-benches --bench events --bench pipeline
+
+instructions: ## the same in processor instructions, held against what is known
+	scripts/instructions
 
 fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
 	scripts/install build

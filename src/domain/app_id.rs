@@ -57,6 +57,9 @@ impl AppNames {
 
     /// The name of the app with this id.
     pub fn get(&self, id: &str) -> Option<&str> {
+        if self.by_id.is_empty() {
+            return None;
+        }
         self.by_id.get(&uuid(id)?).map(|name| &**name)
     }
 

@@ -105,9 +105,10 @@ impl Rejection {
 /// Reads one datagram. The event borrows from `datagram` whatever needs no change.
 pub fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection> {
     let bytes = datagram.strip_prefix(b"\xef\xbb\xbf").unwrap_or(datagram);
-    match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => parse_text(text, received_ns),
-        Cow::Owned(text) => {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse_text(text, received_ns),
+        Err(_) => {
+            let text = String::from_utf8_lossy(bytes);
             let Parsed { event, user_not_found, .. } = parse_text(&text, received_ns)?;
             Ok(Parsed { event: event.into_owned(), invalid_utf8: true, user_not_found })
         }

@@ -30,9 +30,7 @@ pub struct UserAgent {
 
 /// The user agent in a message: all after `UserAgent:`, without outer blanks and any `'`.
 pub fn from_message(message: &str) -> Option<Cow<'_, str>> {
-    const KEY: &str = "UserAgent:";
-    let at = message.find(KEY)?;
-    let text = message[at + KEY.len()..].trim();
+    let text = after_key(message)?.trim();
     // Usually one quote at each end.
     let inner = text.trim_matches('\'');
     let text = if inner.contains('\'') { Cow::Owned(text.replace('\'', "")) } else { Cow::Borrowed(inner) };
@@ -40,6 +38,19 @@ pub fn from_message(message: &str) -> Option<Cow<'_, str>> {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     })
+}
+
+/// All after the first `UserAgent:`. Looks for its first letter: a search for the whole prepares more than it saves.
+fn after_key(message: &str) -> Option<&str> {
+    const KEY: &str = "UserAgent:";
+    let mut rest = message;
+    loop {
+        rest = &rest[rest.find('U')?..];
+        match rest.strip_prefix(KEY) {
+            Some(text) => return Some(text),
+            None => rest = &rest[1..],
+        }
+    }
 }
 
 /// Reads a user agent. Costs some microseconds: see [`UserAgentCache`].
