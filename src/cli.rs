@@ -210,9 +210,9 @@ pub struct DlqShow {
 }
 
 #[derive(Clone, Debug, Args)]
-#[group(id = "which", required = true, args = ["id", "all"])]
 pub struct DlqSome {
     /// As `dlq list` shows it.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<String>,
     /// All dead letters.
     #[arg(long)]
@@ -423,6 +423,7 @@ mod tests {
         assert_eq!(read("butler-sos tail --stream screenshots").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos dlq").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos dlq retry").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq retry --json").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos dlq drop 1-0 --all").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos dlq drop --destination influx_sink").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos dlq drop --all --destination influx_sink").err(), None);

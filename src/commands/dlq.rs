@@ -244,9 +244,9 @@ mod tests {
     #[test]
     fn letters_are_listed_in_columns() {
         let expect = "\
-ID   TIME                      DESTINATION  EVENT          USER       REASON
+ID   TIME                      DESTINATION  EVENT          USER      REASON
 1-0  2025-10-09T08:53:20.123Z  influx_sink  Start session  LAB\\anna  field type conflict\\n\\u{1b}[2J
-1-0  2025-10-09T08:53:20.123Z  influx_sink  (damaged)      -          field type conflict\\n\\u{1b}[2J
+1-0  2025-10-09T08:53:20.123Z  influx_sink  (damaged)      -         field type conflict\\n\\u{1b}[2J
 ";
         assert_eq!(table(&[letter(&event()), letter(&Value::Null)]), expect);
     }
