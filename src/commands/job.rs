@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::client::Server;
 use super::words::{count, one_line};
 use super::{CommandError, note, say};
@@ -20,6 +22,10 @@ pub(super) struct Started {
 
 /// Shows how a job goes until it has ended, then says how. Ctrl-C stops it; a second one leaves it to itself.
 pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> Result<(), CommandError> {
+    // One for the whole time: what is pressed while the server is being asked counts too.
+    let interrupts = signal(SignalKind::interrupt());
+    let mut interrupts =
+        interrupts.map_err(|error| CommandError::NotDone(format!("Ctrl-C cannot be heard: {error}")))?;
     let mut meter = Meter::new(!as_json);
     let mut job = begun;
     let mut is_stopped = false;
@@ -27,7 +33,7 @@ pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> R
         meter.show(&job);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupts.recv() => {
                 if is_stopped {
                     meter.end();
                     return Err(CommandError::NotDone(format!("left alone: {}", progress(&job))));
