@@ -110,6 +110,137 @@ pub enum Command {
     SendSample(SendSample),
     /// Print the log appenders that make a Qlik Sense proxy send its user events here.
     PrintLog4net(PrintLog4net),
+    /// What a running server is doing: what is wrong and what to do about it, intakes, destinations, journal.
+    Status(Status),
+    /// Follow the events of a running server, one line each.
+    Tail(Tail),
+    /// Look at dead letters (events that a destination refused), deliver them once more, or drop them.
+    Dlq(Dlq),
+    /// Send what the journal still holds to a destination once more.
+    Replay(Replay),
+}
+
+/// Which server, and how to speak with it; else as the configuration says.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ServerArguments {
+    /// Where the server's operations API is, as `http://127.0.0.1:9842`; else `Pipeline.operations`.
+    #[arg(long, value_name = "URL", global = true)]
+    pub server: Option<String>,
+    /// Its token; others on this machine can see it in the list of processes: rather use --token-file.
+    #[arg(long, value_name = "TOKEN", global = true, value_parser = parse_header_secret)]
+    pub token: Option<Secret>,
+    /// A file that holds its token.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Do not verify the server's certificate (with https).
+    #[arg(long, global = true)]
+    pub insecure: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// All of `/api/state`, as it is.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Tail {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// Events of this stream alone.
+    #[arg(long, value_parser = ["user-events", "audit-events"])]
+    pub stream: Option<String>,
+    /// Part of a user's directory, id or both (`DIRECTORY\\id`).
+    #[arg(long, default_value = "")]
+    pub user: String,
+    /// Part of an app's name or id.
+    #[arg(long, default_value = "")]
+    pub app: String,
+    /// Part of an event's type or command.
+    #[arg(long = "type", value_name = "TYPE", default_value = "")]
+    pub event_type: String,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Dlq {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    #[command(subcommand)]
+    pub task: DlqTask,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum DlqTask {
+    /// The newest dead letters, the newest first.
+    List(DlqList),
+    /// One dead letter.
+    Show(DlqShow),
+    /// Deliver to the destination that refused, and to no other.
+    Retry(DlqSome),
+    /// Remove for good.
+    Drop(DlqSome),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DlqList {
+    /// Of this destination alone.
+    #[arg(long, value_name = "DESTINATION")]
+    pub destination: Option<String>,
+    /// How many.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub limit: u16,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DlqShow {
+    /// As `dlq list` shows it.
+    pub id: String,
+    /// As JSON, with the stored record in hex.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DlqSome {
+    /// As `dlq list` shows it.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub id: Option<String>,
+    /// All dead letters.
+    #[arg(long)]
+    pub all: bool,
+    /// With `--all`: of this destination alone.
+    #[arg(long, value_name = "DESTINATION", requires = "all")]
+    pub destination: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// As `butler-sos status` names it.
+    #[arg(long, value_name = "DESTINATION")]
+    pub destination: String,
+    /// When the first event was stored: RFC 3339 as 2026-11-20T10:00:00Z, or Unix milliseconds.
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// Events stored before this; else until now.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// How it ended, as a JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -214,6 +345,15 @@ fn parse_secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
+/// A token that can be sent; what is wrong with it is told without it.
+fn parse_header_secret(text: &str) -> Result<Secret, String> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(text))
+    } else {
+        Err("a token is printable ASCII without blanks".into())
+    }
+}
+
 fn parse_rate(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
@@ -261,6 +401,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_can_be_named_before_and_after_the_task() {
+        for line in ["butler-sos dlq --server http://h list", "butler-sos dlq list --server http://h"] {
+            let Command::Dlq(dlq) = read(line).expect("flags").task() else { panic!("{line}") };
+            assert_eq!(dlq.server.server.as_deref(), Some("http://h"), "{line}");
+        }
+        let cli = read("butler-sos status --token hunter2").expect("flags");
+        assert!(!format!("{cli:?}").contains("hunter2"));
+    }
+
+    #[test]
     fn usage_errors_are_told_apart() {
         assert_eq!(read("butler-sos --help").err(), Some(exit::OK));
         assert_eq!(read("butler-sos -V").err(), Some(exit::OK));
@@ -270,6 +420,16 @@ mod tests {
         assert_eq!(read("butler-sos --new-relic-account-name a").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos send-sample --rate -1").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos print-log4net").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos tail --stream screenshots").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq retry").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq retry --json").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq drop 1-0 --all").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq drop --destination influx_sink").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos dlq drop --all --destination influx_sink").err(), None);
+        assert_eq!(read("butler-sos dlq list --limit 0").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos replay --destination influx_sink").err(), Some(exit::USAGE));
+        assert_eq!(read("butler-sos status --token a --token-file b").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos print-log4net --host a<b").err(), Some(exit::USAGE));
         assert_eq!(read("butler-sos print-log4net --host a --port 0").err(), Some(exit::USAGE));
     }

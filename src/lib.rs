@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod commands;
 pub mod config;
 #[cfg(test)]
 mod docs_test;

@@ -6,16 +6,15 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use awc::Client;
 use awc::http::StatusCode;
 use awc::http::header;
 use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::audit::{SCREENSHOT_TYPE, sample as audit_sample};
 use butler_sos_domain::sample;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use url::Url;
 
 use crate::cli::{Layout, SendSample};
+use crate::commands::client::{http_client, reachable};
 use crate::config::Config;
 
 /// Sends what the command line asks for; ends when all is sent or at Ctrl-C.
@@ -60,7 +59,7 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
     let to = arguments.to.clone().unwrap_or_else(|| format!("{}:{}", reachable(&audit.host), audit.port));
     let url = format!("{scheme}://{to}/api/v1/audit-event");
     let token = arguments.token.as_ref().unwrap_or(&audit.api_token);
-    let client = client(arguments.insecure)?;
+    let client = http_client(arguments.insecure)?;
     let mut pace = Pace::new(arguments.rate, arguments.count);
     let mut refused = 0_u64;
     let base = if arguments.screenshots { Some(screenshot_base(arguments, config)?) } else { None };
@@ -137,26 +136,6 @@ fn rate_limit_pause<S>(answer: &awc::ClientResponse<S>) -> Option<Duration> {
     let headers = answer.headers();
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     (answer.status() == StatusCode::TOO_MANY_REQUESTS).then(|| Duration::from_secs(seconds))
-}
-
-fn client(insecure: bool) -> anyhow::Result<Client> {
-    let mut tls = SslConnector::builder(SslMethod::tls())?;
-    if insecure {
-        tls.set_verify(SslVerifyMode::NONE);
-    }
-    // HTTP/1.1 alone: without the offer of another protocol there is no other.
-    tls.set_alpn_protos(b"\x08http/1.1")?;
-    let connector = awc::Connector::new().openssl(tls.build());
-    Ok(Client::builder().connector(connector).timeout(Duration::from_secs(30)).finish())
-}
-
-/// An address to listen on, as an address to send to.
-fn reachable(host: &str) -> &str {
-    match host {
-        "0.0.0.0" | "" => "127.0.0.1",
-        "::" => "[::1]",
-        host => host,
-    }
 }
 
 fn resolve(to: &str) -> anyhow::Result<SocketAddr> {

@@ -107,17 +107,22 @@ fn json(
         };
         object.entry(key.to_string()).or_insert(value);
     }
-    let mut line = String::new();
-    // serde_json escapes what is below a blank; what else steers a terminal is escaped here in JSON's own notation.
-    for c in Value::Object(object).to_string().chars() {
-        if is_steering(c) {
-            let _ = write!(line, "\\u{:04x}", u32::from(c));
-        } else {
-            line.push(c);
-        }
-    }
+    let mut line = escaped_json(&Value::Object(object).to_string());
     line.push('\n');
     line
+}
+
+/// JSON with what steers a terminal escaped, in JSON's own notation; such characters stand in its strings alone.
+pub fn escaped_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_steering(c) {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Text with control characters escaped.

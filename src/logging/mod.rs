@@ -8,7 +8,7 @@
 //! how many is counted ([`Guard::dropped`]) and told in the log as soon as there is room.
 
 mod file;
-mod line;
+pub mod line;
 
 use std::{
     io::{self, IsTerminal, Write},

@@ -173,9 +173,9 @@ impl Drop for Claim<'_> {
 // === dead letters
 
 /// How one retry ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
-enum Outcome {
+pub enum Outcome {
     Delivered,
     /// It stays, with the new reason.
     Refused {

@@ -4,6 +4,7 @@ mod audit_crash;
 mod audit_hostile;
 mod browser;
 mod check;
+mod commands;
 mod conservation;
 mod dashboard;
 mod draining;

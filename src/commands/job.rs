@@ -1,0 +1,189 @@
+//! Retries and replays that are under way in the server: how they are going, until they end or Ctrl-C stops them.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::client::Server;
+use super::words::{count, one_line};
+use super::{CommandError, note, say};
+use crate::logging::line::escaped_json;
+use crate::operations::jobs::{JobKind, JobState, Phase};
+use crate::operations::state::State;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The server's answer to an order that begins a job.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Started {
+    pub job: JobState,
+}
+
+/// Shows how a job goes until it has ended, then says how. Ctrl-C stops it; a second one leaves it to itself.
+pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> Result<(), CommandError> {
+    // One for the whole time: what is pressed while the server is being asked counts too.
+    let interrupts = signal(SignalKind::interrupt());
+    let mut interrupts =
+        interrupts.map_err(|error| CommandError::NotDone(format!("Ctrl-C cannot be heard: {error}")))?;
+    let mut meter = Meter::new(!as_json);
+    let mut job = begun;
+    let mut is_stopped = false;
+    while job.phase == Phase::Running {
+        meter.show(&job);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = interrupts.recv() => {
+                if is_stopped {
+                    meter.end();
+                    return Err(CommandError::NotDone(format!("left alone: {}", progress(&job))));
+                }
+                is_stopped = true;
+                stop(server, &job).await?;
+            }
+        }
+        let state: State = server.get(&["state"], &[]).await?;
+        let found =
+            state.jobs.into_iter().find(|of| of.id == job.id && of.started_unix_ms == job.started_unix_ms);
+        job = found.ok_or_else(|| CommandError::NotDone(gone(&job)))?;
+    }
+    meter.end();
+    if as_json {
+        let json = serde_json::to_string(&job).map_err(io::Error::from)?;
+        say(&format!("{}\n", escaped_json(&json)))?;
+    } else {
+        say(&format!("{}\n", progress(&job)))?;
+    }
+    match job.phase {
+        // In JSON it has been said above, for programs; here it is for people.
+        Phase::Failed => Err(CommandError::NotDone(format!("{} did not end well", kind(&job)))),
+        _ => Ok(()),
+    }
+}
+
+/// A job that has ended by itself meanwhile cannot be stopped; how it ended is seen next.
+async fn stop(server: &Server, job: &JobState) -> Result<(), CommandError> {
+    note("stopping");
+    let body = serde_json::json!({ "destination": job.destination });
+    match server.post::<serde_json::Value>(&["replay", "stop"], &body).await {
+        Err(error) if !error.is_final() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn gone(job: &JobState) -> String {
+    format!(
+        "the server does not know this {} any more: it was started anew; {} of {} events had been dealt with",
+        kind(job),
+        count(job.done),
+        count(job.total)
+    )
+}
+
+const fn kind(job: &JobState) -> &'static str {
+    match job.kind {
+        JobKind::Retry => "retry",
+        JobKind::Replay => "replay",
+    }
+}
+
+/// How a job is going, or went, in one line.
+#[must_use]
+pub fn progress(job: &JobState) -> String {
+    let phase = match job.phase {
+        Phase::Running => "running",
+        Phase::Done => "done",
+        Phase::Stopped => "stopped",
+        Phase::Failed => "failed",
+    };
+    let percent = (u128::from(job.done) * 100).checked_div(u128::from(job.total)).unwrap_or(100);
+    let mut line = format!(
+        "{} to {} {phase}: {} of {} events ({percent} %), {} delivered, {} refused",
+        kind(job),
+        one_line(&job.destination, 40),
+        count(job.done),
+        count(job.total),
+        count(job.delivered),
+        count(job.refused),
+    );
+    if let Some(trouble) = &job.trouble {
+        let word = if job.phase == Phase::Running { "waits" } else { "because" };
+        line.push_str(&format!("; {word}: {}", one_line(trouble, 300)));
+    }
+    line
+}
+
+/// Progress on standard error: a line that is written over on a terminal, else one whenever something changed by a
+/// tenth or is in the way.
+struct Meter {
+    is_shown: bool,
+    is_terminal: bool,
+    last: Option<(u64, Option<String>)>,
+}
+
+impl Meter {
+    fn new(is_shown: bool) -> Self {
+        Self { is_shown, is_terminal: io::stderr().is_terminal(), last: None }
+    }
+
+    fn show(&mut self, job: &JobState) {
+        if !self.is_shown {
+            return;
+        }
+        let line = progress(job);
+        if self.is_terminal {
+            // Nothing can be done when it is gone.
+            let _ = write!(io::stderr(), "\r\x1b[2K{line}");
+            let _ = io::stderr().flush();
+            return;
+        }
+        let tenth = (job.done.saturating_mul(10)).checked_div(job.total).unwrap_or(10);
+        let now = Some((tenth, job.trouble.clone()));
+        if self.last != now {
+            note(&line);
+            self.last = now;
+        }
+    }
+
+    fn end(&self) {
+        if self.is_shown && self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_one_line() {
+        let mut job = JobState {
+            id: 1,
+            kind: JobKind::Replay,
+            destination: "influx_sink".into(),
+            phase: Phase::Running,
+            started_unix_ms: 1,
+            ended_unix_ms: None,
+            total: 1_500,
+            done: 500,
+            delivered: 498,
+            refused: 2,
+            trouble: None,
+        };
+        let check = |job: &JobState, expect: &str| {
+            assert_eq!(progress(job).replace('\u{a0}', " "), expect);
+        };
+        check(&job, "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 refused");
+        job.trouble = Some("away\n".into());
+        check(
+            &job,
+            "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 refused; waits: away\\n",
+        );
+        (job.kind, job.phase, job.total, job.done) = (JobKind::Retry, Phase::Failed, 0, 0);
+        check(
+            &job,
+            "retry to influx_sink failed: 0 of 0 events (100 %), 498 delivered, 2 refused; because: away\\n",
+        );
+    }
+}
