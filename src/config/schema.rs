@@ -195,10 +195,6 @@ pub fn bytes(default: &str, range: std::ops::RangeInclusive<i64>) -> Shape {
     scalar(Kind::Bytes { min: *range.start(), max: *range.end() }, Fallback::Text(default.into()))
 }
 
-pub fn maybe_bytes(range: std::ops::RangeInclusive<i64>) -> Shape {
-    scalar(Kind::Bytes { min: *range.start(), max: *range.end() }, Fallback::Nothing)
-}
-
 pub fn seconds(default: &str, range: std::ops::RangeInclusive<i64>) -> Shape {
     scalar(Kind::Seconds { min: *range.start(), max: *range.end() }, Fallback::Text(default.into()))
 }

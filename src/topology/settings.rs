@@ -1,13 +1,12 @@
 //! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use butler_sos_actors::app_directory::AppDirectoryConfig;
 use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig};
 use butler_sos_actors::csv_sink::CsvConfig;
-use butler_sos_actors::influx_client::{GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
+use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
 use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
 use butler_sos_actors::keeper::KeeperConfig;
 use butler_sos_actors::message::Stream;
@@ -277,23 +276,11 @@ impl Connection<'_> {
             port: self.port,
             write_timeout: Duration::from_millis(timeout_ms),
             body_bytes_max: size(limits.batch_bytes_max),
-            gzip_bytes_min: limits.gzip_bytes_min.map_or_else(|| gzip_bytes_min(self.host), size),
+            gzip_bytes_min: size(limits.gzip_bytes_min),
             create_database: limits.create_database,
             target,
         }
     }
-}
-
-/// Compressing costs more than all else that is done to an event; it pays where a network is between.
-fn gzip_bytes_min(host: &str) -> usize {
-    if is_this_machine(host) { usize::MAX } else { GZIP_BYTES_MIN }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let host = host.trim().trim_matches(['[', ']']);
-    let address = host.parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 pub fn mqtt(config: &Config) -> MqttConfig {
@@ -413,25 +400,4 @@ pub fn size(number: impl TryInto<usize>) -> usize {
 /// A bound of an outlet.
 pub fn bound(number: impl TryInto<u32>) -> u32 {
     number.try_into().unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bodies_for_this_machine_are_not_compressed() {
-        let check =
-            |host: &str, expect: bool| assert_eq!(gzip_bytes_min(host) == usize::MAX, expect, "{host}");
-        check("localhost", true);
-        check("127.0.0.1", true);
-        check("127.8.8.8", true);
-        check("::1", true);
-        check("[::1]", true);
-        check("::ffff:127.0.0.1", true);
-        check("10.0.0.1", false);
-        check("influxdb.example.com", false);
-        check("localhost.example.com", false);
-        check("", false);
-    }
 }

@@ -35,8 +35,8 @@ section! {
         "batchLingerMs" => batch_linger_ms: u64 = int(20, 0..=60_000);
         /// Most bytes of a batch, uncompressed.
         "batchBytesMax" => batch_bytes_max: u64 = bytes("5 MiB", 1_024..=67_108_864);
-        /// Bodies from this size are gzipped. Not given: from 4 KiB, and none when InfluxDB is on this machine.
-        "gzipBytesMin" => gzip_bytes_min: Option<u64> = maybe_bytes(0..=67_108_864);
+        /// Bodies from this size are gzipped.
+        "gzipBytesMin" => gzip_bytes_min: u64 = bytes("4 KiB", 0..=67_108_864);
         /// Milliseconds that a request may take, where the version's own section names no time.
         "timeoutMs" => timeout_ms: u64 = int(10_000, 100..=600_000);
         /// Whether a database or bucket that is not there is made.
