@@ -133,19 +133,21 @@ impl Subscriber {
 
     /// Collects until each topic has the numbers that it should have: which ones, and how many messages.
     async fn expect(&self, numbers: std::ops::Range<usize>) -> usize {
+        let end = numbers.end;
         let mut missing: BTreeSet<(String, usize)> = BTreeSet::new();
         for n in numbers {
             missing.insert(("sos/all".to_owned(), n));
             missing.insert((COMMANDS[n % 4].1.to_owned(), n));
         }
-        let all = missing.clone();
         let mut got = 0;
         while !missing.is_empty() {
             let (topic, payload) = self.next().await;
             assert_eq!((&payload["host"], &payload["userId"]), (&"pro2-win1".into(), &"göran".into()));
             assert_eq!(payload["tags"]["env"], "test");
             let number: usize = payload["context"].as_str().unwrap().parse().unwrap();
-            assert!(all.contains(&(topic.clone(), number)), "{number} does not belong to {topic}");
+            // One of before may come again: a broker that goes away has not acknowledged all it has passed on.
+            let belongs = topic == "sos/all" || topic == COMMANDS[number % 4].1;
+            assert!(belongs && number < end, "{number} does not belong to {topic}");
             missing.remove(&(topic, number));
             got += 1;
         }
