@@ -240,6 +240,9 @@ impl Sandbox {
     /// Waits until every intake has accounted for what it was given and no destination lags; the
     /// figures then.
     pub fn settle(&self) -> Metrics {
+        wait_for("every event to be accounted for", || (self.metrics().unaccounted() == 0.0).then_some(()));
+        // What waits is told as of the beginning of an answer, what is stored as of its end: only now is whatever has
+        // been stored among what waits.
         wait_for("every event to be delivered", || {
             let metrics = self.metrics();
             let waiting = metrics.sum("butler_sos_destination_lag_events", &[]);

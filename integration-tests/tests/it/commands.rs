@@ -17,7 +17,7 @@ const UNAVAILABLE: i32 = 69;
 /// The binary, with settings of the sandbox alone. A command that does not end is ended.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--signal=INT", "60"]).arg(binary("butler-sos")).current_dir(sandbox.path());
+    command.args(["--foreground", "--signal=INT", "60"]).arg(binary("butler-sos")).current_dir(sandbox.path());
     command.arg("-c").arg(sandbox.config_path());
     command.args(arguments).arg("--server").arg(format!("http://{}", sandbox.address("operations")));
     command
@@ -155,7 +155,7 @@ impl Following {
     }
 
     fn interrupt(&mut self) -> Option<i32> {
-        // `timeout` passes it on to the command.
+        // `timeout --foreground` passes it on to the command, once.
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "INT", &pid]).status().expect("kill is there").success());
         self.child.wait().expect("a child").code()
