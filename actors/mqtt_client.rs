@@ -5,7 +5,7 @@
 //! the library calls back runs inside C, where a panic would end the process, so nothing of ours
 //! that could panic runs there. Contract: destinations.md, "MQTT".
 //!
-//! # A defect of the library, and how it is kept away
+//! # Two defects of the library, and how they are kept away
 //!
 //! When the network refuses a publish of QoS 1 or 2 in the middle of a delivery, the C library frees the
 //! message, and frees it again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the
@@ -13,10 +13,17 @@
 //! broker is told to begin anew all the same), and a handle with messages that were not acknowledged
 //! is abandoned instead of closed. That costs memory for what was in flight, once for each
 //! connection that breaks in the middle of a delivery.
+//!
+//! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
+//! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
+//! and every other connection with it. So a handle is closed only after that owner has gone
+//! ([`Attempt`]), and abandoned when it does not go.
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -92,6 +99,7 @@ impl Default for MqttConfig {
 pub(crate) struct Client {
     /// Taken when dropped: closing waits for threads of the library.
     inner: Option<AsyncClient>,
+    attempt: Attempt,
     qos: i32,
     /// The largest packet that the broker takes, when it said so.
     packet_bytes_max: Option<usize>,
@@ -102,7 +110,12 @@ pub(crate) struct Client {
     closed_with: Arc<AtomicU32>,
     /// Told when the connection has ended: what is in flight then is never answered.
     lost: Arc<Notify>,
+    /// How long the library may try to connect.
+    connect_timeout: Duration,
 }
+
+/// Disconnected when the library has let go of what waits for the answer to a connection.
+type Attempt = std::sync::mpsc::Receiver<()>;
 
 /// Why a message was not acknowledged.
 #[derive(Debug, Clone)]
@@ -140,17 +153,24 @@ impl Client {
         let lost = Arc::<Notify>::default();
         let ended = Arc::clone(&lost);
         inner.set_connection_lost_callback(move |_| ended.notify_one());
+        let (held, attempt) = std::sync::mpsc::channel();
         let mut client = Self {
             inner: Some(inner),
+            attempt,
             qos: i32::from(config.qos),
             packet_bytes_max: None,
             window: config.in_flight_max.max(1),
             unacknowledged: Cell::new(0),
             closed_with,
             lost,
+            connect_timeout: connect_timeout(config),
         };
         let Some(inner) = &client.inner else { return Err(Trouble::new("connect", "no client")) };
-        let response = match tokio::time::timeout(config.timeout, inner.connect(options)).await {
+        let held_until_answered = move |_: &AsyncClient, _, _| {
+            let _held: &Sender<()> = &held;
+        };
+        let answer = inner.connect_with_callbacks(options, |_, _| {}, held_until_answered);
+        let response = match tokio::time::timeout(config.timeout, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(trouble(&error)),
             Err(_) => return Err(Trouble::new("timeout", "the broker does not answer the connection")),
@@ -267,15 +287,20 @@ impl Drop for Client {
         let Some(inner) = self.inner.take() else { return };
         inner.remove_disconnected_callback();
         inner.remove_connection_lost_callback();
-        let abandon = self.unacknowledged.get() > 0;
+        // Abandoned unless it is certain that it can be closed.
+        let inner = ManuallyDrop::new(inner);
+        let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
+        let attempt_timeout = self.connect_timeout + CLOSE_TIMEOUT;
+        let nothing_in_flight = self.unacknowledged.get() == 0;
         // Says goodbye, then closes; both may wait for the library's threads.
         let close = move || {
+            let is_let_go = attempt.recv_timeout(attempt_timeout) == Err(RecvTimeoutError::Disconnected);
             if inner.is_connected() {
                 let goodbye = DisconnectOptionsBuilder::new().timeout(Duration::from_millis(100)).finalize();
                 let _ = inner.disconnect(goodbye).wait_for(CLOSE_TIMEOUT);
             }
-            if abandon {
-                std::mem::forget(inner);
+            if is_let_go && nothing_in_flight {
+                drop(ManuallyDrop::into_inner(inner));
             }
         };
         let _ = std::thread::Builder::new().name("mqtt-close".to_owned()).spawn(close);
@@ -373,7 +398,7 @@ fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectO
     };
     options
         .keep_alive_interval(config.keep_alive)
-        .connect_timeout(config.timeout.max(Duration::from_secs(1)))
+        .connect_timeout(connect_timeout(config))
         .max_inflight(i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX)));
     if let Some(username) = &config.username {
         options.user_name(without_nul(username, "username")?);
@@ -385,6 +410,11 @@ fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectO
         options.ssl_options(ssl_options(tls)?);
     }
     Ok(options.finalize())
+}
+
+/// The library counts in whole seconds.
+fn connect_timeout(config: &MqttConfig) -> Duration {
+    config.timeout.max(Duration::from_secs(1))
 }
 
 fn ssl_options(tls: &MqttTls) -> Result<SslOptions, Trouble> {
@@ -430,7 +460,59 @@ fn int_property(response: &ServerResponse, code: PropertyCode) -> Option<usize> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
     use super::*;
+
+    /// A broker that takes its time and then answers `connack`; its port.
+    fn slow_door(connack: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = move |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 1024]);
+            thread::park_timeout(Duration::from_millis(200));
+            let _ = stream.write_all(connack);
+            // Until the other side has enough.
+            let _ = stream.read_to_end(&mut Vec::new());
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                thread::spawn(move || answer(stream));
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_any_more_does_not_hang_the_library() {
+        const NOT_AUTHORIZED: &[u8] = &[0x20, 3, 0, 0x87, 0];
+        const WELCOME: &[u8] = &[0x20, 3, 0, 0, 0];
+        let (done, is_done) = std::sync::mpsc::channel();
+        // A thread of its own: when the library hangs, this test fails and does not hang with it.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for connack in [NOT_AUTHORIZED, WELCOME] {
+                let port = slow_door(connack);
+                let config = MqttConfig { host: "127.0.0.1".into(), port, ..MqttConfig::default() };
+                let hasty = MqttConfig { timeout: Duration::from_millis(50), ..config.clone() };
+                for n in 0..5 {
+                    let trouble = runtime.block_on(Client::connect(&hasty, &format!("h{n}"))).err().unwrap();
+                    assert_eq!(trouble.class, "timeout");
+                }
+                // Its answer comes after those to the others.
+                let patient = runtime.block_on(Client::connect(&config, "p"));
+                assert_eq!(
+                    patient.err().map(|trouble| trouble.class),
+                    (connack == NOT_AUTHORIZED).then_some("auth")
+                );
+            }
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the library answers");
+    }
 
     #[test]
     fn addresses() {

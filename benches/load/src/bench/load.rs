@@ -16,6 +16,8 @@ pub struct Site {
     /// This program.
     pub tools: PathBuf,
     pub server: PathBuf,
+    /// The stand-in for Qlik Sense.
+    pub fake_qlik: PathBuf,
     pub server_cpus: String,
     pub load_cpus: String,
     pub scratch: PathBuf,

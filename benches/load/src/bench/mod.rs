@@ -4,6 +4,7 @@ mod load;
 mod process;
 mod report;
 mod runs;
+mod screenshots;
 mod server;
 
 use std::path::PathBuf;
@@ -49,13 +50,14 @@ pub struct Options {
 
 type Run = fn(&Site, &Options) -> anyhow::Result<Vec<Row>>;
 
-const RUNS: [(&str, Run); 9] = [
+const RUNS: [(&str, Run); 10] = [
     ("steady", runs::steady),
     ("highest", runs::highest),
     ("all-destinations", runs::all_destinations),
     ("burst", runs::burst),
     ("latency", runs::latency),
     ("audit", runs::audit),
+    ("screenshots", screenshots::screenshots),
     ("idle", runs::idle),
     ("outage", runs::outage),
     ("cost", runs::cost_by_rate),
@@ -73,6 +75,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let scratch = scratch.context("a directory to write in")?;
     let site = Site {
+        fake_qlik: tools.with_file_name("fake-qlik"),
         tools,
         server,
         server_cpus: options.server_cpus.clone(),

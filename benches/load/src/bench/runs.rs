@@ -346,6 +346,6 @@ pub fn outage(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-fn repeat<T>(options: &Options, mut run: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+pub fn repeat<T>(options: &Options, mut run: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
     (0..options.repeat.max(1)).map(|_| run()).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -20,6 +20,8 @@ pub struct Plan {
     pub mqtt: Option<u16>,
     pub csv: bool,
     pub audit: bool,
+    /// Another configuration file, whose settings win.
+    pub besides: Option<PathBuf>,
     pub journal_bytes_max: Option<&'static str>,
 }
 
@@ -28,6 +30,7 @@ pub struct Server {
     pub program: Program,
     pub user_events: SocketAddr,
     pub audit_events: Option<SocketAddr>,
+    pub config: PathBuf,
     operations: SocketAddr,
     /// From its start to the first 200 of `/ready`.
     pub started_in: Duration,
@@ -38,7 +41,10 @@ impl Server {
         let config = site.scratch.join("butler-sos.yaml");
         std::fs::write(&config, plan.configuration(&site.scratch))?;
         let began = Instant::now();
-        let mut arguments: Vec<OsString> = vec!["run".into(), "-c".into(), config.into()];
+        let mut arguments: Vec<OsString> = vec!["run".into()];
+        for file in [Some(&config), plan.besides.as_ref()].into_iter().flatten() {
+            arguments.extend(["-c".into(), file.into()]);
+        }
         for setting in
             ["Pipeline.log.format=json"].into_iter().chain(site.settings.iter().map(String::as_str))
         {
@@ -69,6 +75,7 @@ impl Server {
             program,
             user_events: *addresses.get("user-events").context("an address of user events")?,
             audit_events: addresses.get("audit-events").copied(),
+            config,
             operations,
             started_in: began.elapsed(),
         })
