@@ -50,6 +50,10 @@ impl Program {
         std::thread::spawn(move || lines.into_iter().flatten().for_each(drop));
     }
 
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end; fails when it did.
     pub fn finish(mut self) -> anyhow::Result<()> {
         let status = self.child.wait()?;
