@@ -17,7 +17,10 @@ const UNAVAILABLE: i32 = 69;
 /// The binary, with settings of the sandbox alone. A command that does not end is ended.
 fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--foreground", "--signal=INT", "60"]).arg(binary("butler-sos")).current_dir(sandbox.path());
+    command
+        .args(["--foreground", "--signal=INT", "60"])
+        .arg(binary("butler-sos"))
+        .current_dir(sandbox.path());
     command.arg("-c").arg(sandbox.config_path());
     command.args(arguments).arg("--server").arg(format!("http://{}", sandbox.address("operations")));
     command
