@@ -23,7 +23,8 @@ use tokio::sync::oneshot;
 
 use super::batch::Batch;
 use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId, SyncDone, SyncJob};
-use super::stream::AppendError;
+use super::stream::{AppendError, frame_bytes};
+use crate::guard::guard;
 use crate::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
     JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream, StreamState,
@@ -73,7 +74,35 @@ pub struct Journal {
     /// When set, no batch lingers.
     draining: bool,
     catching_up: Vec<oneshot::Sender<()>>,
-    append_trouble: Option<String>,
+    /// Streams that took nothing when they were last asked to.
+    append_trouble: BTreeMap<Stream, AppendTrouble>,
+    /// An append in which the journal panicked: whether its events are stored shows when the files are open again.
+    undecided: Option<Undecided>,
+    #[cfg(test)]
+    panics_in_append: Option<PanicMoment>,
+}
+
+/// Why a stream takes nothing.
+struct AppendTrouble {
+    error: String,
+    /// What was refused would have taken so many on disk.
+    bytes: u64,
+}
+
+/// See [`Journal::undecided`].
+struct Undecided {
+    stream: Stream,
+    /// Its records are below this offset, if they are there.
+    end: u64,
+    passage: Passage,
+}
+
+/// Where a test wants an append to panic.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PanicMoment {
+    BeforeWriting,
+    AfterWriting,
 }
 
 /// The store with its names looked up.
@@ -118,6 +147,8 @@ struct Waiter {
 }
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
+/// A stream that takes nothing is tried again this often, so that it is known to take events before one comes.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// An actor on a store that is already open, so that a locked or broken one stops the start.
@@ -131,7 +162,10 @@ impl Journal {
             lanes: BTreeMap::new(),
             draining: false,
             catching_up: Vec::new(),
-            append_trouble: None,
+            append_trouble: BTreeMap::new(),
+            undecided: None,
+            #[cfg(test)]
+            panics_in_append: None,
         };
         journal.adopt(store);
         journal
@@ -171,13 +205,18 @@ impl Journal {
 
     // --- appending and syncing
 
-    fn append(&mut self, append: Append, passage: &mut Passage) -> Result<Range<u64>, AppendRefused> {
+    fn append(&mut self, append: Append, passage: &mut Passage) -> Result<(), AppendRefused> {
         let Append { stream, mut records } = append;
         let now_ns = now_ns();
+        let bytes = frame_bytes(&records);
+        #[cfg(test)]
+        self.panic_if(PanicMoment::BeforeWriting);
         let result = match self.stream_of(stream) {
             Some((store, id)) => store.append(id, &mut records, now_ns),
             None => Err(AppendError::UnknownStream),
         };
+        #[cfg(test)]
+        self.panic_if(PanicMoment::AfterWriting);
         let events = passage.settle_all();
         let intake = self.config.intakes.get(&stream);
         match result {
@@ -185,15 +224,13 @@ impl Journal {
                 if let Some(intake) = intake {
                     intake.stored.inc_by(events);
                 }
-                if self.append_trouble.take().is_some() {
-                    info!(self.config.log, "the journal takes events again"; "stream" => stream.name());
-                }
+                self.append_trouble_is_over(stream);
                 for dropped in appended.dropped {
                     warn!(self.config.log, "the journal is full, its oldest events were dropped undelivered";
                         "stream" => stream.name(), "destination" => dropped.consumer,
                         "events" => dropped.offsets.end - dropped.offsets.start);
                 }
-                Ok(appended.offsets)
+                Ok(())
             }
             Err(error) => {
                 self.config.meter.append_failed();
@@ -207,13 +244,40 @@ impl Journal {
                 if let Some(intake) = intake {
                     intake.shed(reason).inc_by(events);
                 }
+                let trouble = AppendTrouble { error: error.to_string(), bytes };
                 // Said when it begins, not for every event that meets it.
-                if self.append_trouble.replace(error.to_string()).is_none() {
+                if self.append_trouble.insert(stream, trouble).is_none() {
                     error!(self.config.log, "the journal takes no events";
                         "stream" => stream.name(), "error" => %error);
                 }
                 Err(refused)
             }
+        }
+    }
+
+    fn append_trouble_is_over(&mut self, stream: Stream) {
+        if self.append_trouble.remove(&stream).is_some() {
+            info!(self.config.log, "the journal takes events again"; "stream" => stream.name());
+        }
+    }
+
+    /// Whoever waits until the journal is ready again sends nothing, so no append would tell.
+    fn look_for_room(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let (store, streams) = (&mut open.store, &open.streams);
+        let tried = self.append_trouble.iter().filter_map(|(stream, trouble)| {
+            let id = *streams.get(stream)?;
+            store.try_append(id, trouble.bytes).is_ok().then_some(*stream)
+        });
+        for stream in tried.collect::<Vec<_>>() {
+            self.append_trouble_is_over(stream);
+        }
+    }
+
+    #[cfg(test)]
+    fn panic_if(&mut self, moment: PanicMoment) {
+        if self.panics_in_append.take_if(|wanted| *wanted == moment).is_some() {
+            panic!("a test wants it");
         }
     }
 
@@ -287,6 +351,12 @@ impl Journal {
     /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
     /// told that they are not will send them again, so this must not be said of records that are.
     fn answer_after_reopening(&mut self) {
+        if let Some(Undecided { stream, end, mut passage }) = self.undecided.take()
+            && self.stream_of(stream).is_some_and(|(store, id)| end <= store.next_offset(id))
+            && let Some(intake) = self.config.intakes.get(&stream)
+        {
+            intake.stored.inc_by(passage.settle_all());
+        }
         for (lane, state) in std::mem::take(&mut self.lanes) {
             let end = match lane {
                 Lane::Stream(stream) => self.stream_of(stream).map(|(store, id)| store.next_offset(id)),
@@ -412,8 +482,8 @@ impl Journal {
     }
 
     fn state(&mut self) -> JournalState {
-        let mut state =
-            JournalState { append_trouble: self.append_trouble.clone(), ..JournalState::default() };
+        let append_trouble = self.append_trouble.values().next().map(|trouble| trouble.error.clone());
+        let mut state = JournalState { append_trouble, ..JournalState::default() };
         let Some(open) = &mut self.open else { return state };
         let streams = match open.store.stats(now_ns()) {
             Ok(streams) => streams,
@@ -466,6 +536,7 @@ impl Actor for Journal {
             journal.collect();
             journal.want_sync(Lane::Commits, None, ctx);
         });
+        ctx.run_interval(ROOM_INTERVAL, |journal, _| journal.look_for_room());
     }
 }
 
@@ -492,15 +563,32 @@ impl Handler<Parcel<Append>> for Journal {
         let Parcel { body: append, mut passage } = parcel;
         self.config.actor.received.inc();
         let stream = append.stream;
-        let appended = self.append(append, &mut passage);
-        drop(passage);
-        let offsets = match appended {
-            Ok(offsets) => offsets,
-            Err(refused) => return Box::pin(async { Err(refused) }),
-        };
+        let records = append.records.len() as u64;
+        let start = self.stream_of(stream).map_or(0, |(store, id)| store.next_offset(id));
+        let offsets = start..start + records;
+        // Who asks must learn whether the records are there even if this panics once they are: told otherwise, a client
+        // would send them again. So the answer is waited for before anything is written.
         let (answer, on_disk) = oneshot::channel();
-        self.want_sync(Lane::Stream(stream), Some(Waiter { end: offsets.end, answer }), ctx);
-        self.serve(stream, ctx);
+        let lane = Lane::Stream(stream);
+        self.lanes.entry(lane).or_default().waiting.push(Waiter { end: offsets.end, answer });
+        let done = guard(|| {
+            self.append(append, &mut passage)?;
+            self.want_sync(lane, None, ctx);
+            self.serve(stream, ctx);
+            Ok(())
+        });
+        match done {
+            Ok(Ok(())) => drop(passage),
+            Ok(Err(refused)) => {
+                self.lanes.entry(lane).or_default().waiting.pop();
+                return Box::pin(async { Err(refused) });
+            }
+            Err(panic) => {
+                self.undecided = Some(Undecided { stream, end: offsets.end, passage });
+                // Nothing else is handled before the restart.
+                ctx.wait(async move { panic!("{panic}") }.into_actor(self));
+            }
+        }
         Box::pin(async move {
             match on_disk.await {
                 Ok(Ok(())) => Ok(offsets),
@@ -628,6 +716,7 @@ mod tests {
 
     use super::*;
     use crate::journal::batch::RecordBatch;
+    use crate::journal::disk;
     use crate::journal::store::{OnFull, StreamConfig};
     use crate::message::Appetite;
     use crate::metric::Metrics;
@@ -649,6 +738,7 @@ mod tests {
         to_commit: Outlet<Commit>,
         to_position: Outlet<PositionOf>,
         to_catch_up: Outlet<CatchUp>,
+        to_state: Outlet<JournalStateNow>,
         metrics: Metrics,
     }
 
@@ -688,7 +778,8 @@ mod tests {
             to_next: Outlet::new(addr.clone(), 10),
             to_commit: Outlet::new(addr.clone(), 10),
             to_position: Outlet::new(addr.clone(), 10),
-            to_catch_up: Outlet::new(addr, 10),
+            to_catch_up: Outlet::new(addr.clone(), 10),
+            to_state: Outlet::new(addr, 10),
             metrics,
         }
     }
@@ -800,14 +891,8 @@ mod tests {
         }
     }
 
-    #[actix_rt::test]
-    async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
-        let directory = TempDir::new().unwrap();
-        let metrics = Metrics::new();
-        let mut config = config(directory.path(), &metrics, 1 << 24);
-        // No sync comes by itself.
-        config.commit_interval = Duration::from_secs(3600);
-        let store = config.open().unwrap();
+    /// A journal under supervision.
+    fn supervised(journal: Journal, metrics: &Metrics) -> Addr<Journal> {
         let supervision = crate::supervisor::Supervision {
             policy: crate::supervisor::RestartPolicy {
                 backoff: Duration::from_millis(1),
@@ -818,9 +903,18 @@ mod tests {
             #[cfg(feature = "test-panics")]
             switches: Default::default(),
         };
-        let meter = metrics.actor("journal");
-        let journal = Journal::new(config, store);
-        let journal = supervision.start(&actix_rt::Arbiter::current(), meter, move || journal);
+        supervision.start(&actix_rt::Arbiter::current(), metrics.actor("journal"), move || journal)
+    }
+
+    #[actix_rt::test]
+    async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
+        let directory = TempDir::new().unwrap();
+        let metrics = Metrics::new();
+        let mut config = config(directory.path(), &metrics, 1 << 24);
+        // No sync comes by itself.
+        config.commit_interval = Duration::from_secs(3600);
+        let store = config.open().unwrap();
+        let journal = supervised(Journal::new(config, store), &metrics);
         let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
         let to_break: Outlet<Break> = Outlet::new(journal.clone(), 10);
         let (appended, broken) =
@@ -830,6 +924,76 @@ mod tests {
         let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
         let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
         assert_eq!(texts(&to_next.ask(question).await.unwrap().unwrap()), ["a", "b"]);
+    }
+
+    /// Told that its events are not stored, a client sends them again: this must not be said of events that are.
+    #[actix_rt::test]
+    async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
+        for moment in [PanicMoment::BeforeWriting, PanicMoment::AfterWriting] {
+            let directory = TempDir::new().unwrap();
+            let metrics = Metrics::new();
+            let config = config(directory.path(), &metrics, 1 << 24);
+            let store = config.open().unwrap();
+            let mut journal = Journal::new(config, store);
+            journal.panics_in_append = Some(moment);
+            let journal = supervised(journal, &metrics);
+            let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
+            let intake = metrics.intake("user_events");
+            let send = || {
+                let mut passage = Passage::default();
+                passage.answers_for(2, intake.shed("actor_panic"));
+                to_append.ask_with(append(Stream::UserEvents, &["a", "b"]), passage)
+            };
+            // The second comes before the restart, and is handled after it.
+            let (first, second) = tokio::join!(send(), send());
+            let stored = u64::from(first.unwrap().is_ok()) * 2;
+            assert_eq!(stored, if moment == PanicMoment::AfterWriting { 2 } else { 0 }, "{moment:?}");
+            assert_eq!(second.unwrap().unwrap(), stored..stored + 2);
+            let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
+            let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
+            let batch = to_next.ask(question).await.unwrap().unwrap();
+            assert_eq!(batch.len() as u64, stored + 2, "{moment:?}");
+            assert_eq!((intake.stored.get(), intake.shed("actor_panic").get()), (stored + 2, 2 - stored));
+        }
+    }
+
+    /// Waits for what the state says of trouble with appends.
+    async fn until_trouble_is(to_state: &Outlet<JournalStateNow>, expect: bool) -> Option<String> {
+        let looks = async {
+            loop {
+                let state = to_state.ask(JournalStateNow).await.unwrap();
+                if state.append_trouble.is_some() == expect {
+                    return state.append_trouble;
+                }
+                actix_rt::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("trouble that begins and ends")
+    }
+
+    #[actix_rt::test]
+    async fn room_on_the_disk_is_noticed_without_an_append() {
+        let bench = bench(1 << 24);
+        bench.to_append.ask(append(Stream::AuditEvents, &["before"])).await.unwrap().unwrap();
+        disk::faults::break_disk(&[disk::faults::Call::Write(10)], 28);
+        assert!(bench.to_append.ask(append(Stream::AuditEvents, &["refused"])).await.unwrap().is_err());
+        let trouble = until_trouble_is(&bench.to_state, true).await.unwrap();
+        assert!(trouble.contains("no space"), "{trouble}");
+        disk::faults::heal();
+        until_trouble_is(&bench.to_state, false).await;
+        // Nothing of the trial is left.
+        bench.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
+        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+        assert_eq!(texts(&batch), ["before", "after"]);
+    }
+
+    #[actix_rt::test]
+    async fn trouble_of_one_stream_is_not_over_when_another_takes_events() {
+        let bench = bench(1 << 16);
+        let text = "x".repeat(10_000);
+        while bench.to_append.ask(append(Stream::UserEvents, &[&text])).await.unwrap().is_ok() {}
+        bench.to_append.ask(append(Stream::AuditEvents, &["taken"])).await.unwrap().unwrap();
+        assert!(bench.to_state.ask(JournalStateNow).await.unwrap().append_trouble.is_some());
     }
 
     #[actix_rt::test]

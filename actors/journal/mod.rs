@@ -67,6 +67,8 @@
 //!   reported as a range of offsets and skipped to the next good frame. Every read moves on; none loops or panics.
 //! * Only whole segments are removed. One that some consumer still needs is removed only by `OnFull::DropOldest`, and
 //!   then the append says who lost how many.
+//! * A segment takes records for at most an eighth of the retention (and a minute at least), whether it is full or not:
+//!   no record that everybody has outlives the retention by more than that.
 //! * At most two segments of a stream are not synced yet, so an open need sync no more than two.
 //! * Memory per stream: `tail_bytes_max`, 16 read positions of about 128 KiB, a megabyte of sparse index.
 

@@ -324,6 +324,29 @@ impl Store {
         Ok(Appended { offsets, dropped: std::mem::take(&mut self.members[stream.0].dropped) })
     }
 
+    /// Whether a frame of so many bytes could be appended, tried on the disk; leaves nothing behind.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn try_append(&mut self, stream: StreamId, frame_bytes: u64) -> Result<(), AppendError> {
+        let floor = self.floor(stream.0);
+        let member = self.members.get_mut(stream.0).ok_or(AppendError::UnknownStream)?;
+        // Nobody's records are dropped for a trial; the append itself may.
+        if member.on_full == OnFull::Block {
+            member.stream.make_room(frame_bytes, floor, false)?;
+        }
+        loop {
+            match self.members[stream.0].stream.try_write(frame_bytes) {
+                Err(AppendError::NoSpace(error)) => {
+                    if !self.give_back() {
+                        return Err(AppendError::NoSpace(error));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// What must be synced of a stream; `None` when all of it is.
     ///
     /// # Errors
@@ -479,17 +502,20 @@ impl Store {
 
     // --- space ---
 
-    /// Removes segments that nobody needs and whose records are older than the retention. Answers how many records went.
+    /// Removes segments that nobody needs and whose records are older than the retention, and closes those that have
+    /// been written to long enough. Answers how many records went.
     ///
     /// # Errors
-    /// When a file can be neither read nor removed. What was removed before stays so.
+    /// When a file can be neither read, made nor removed. What was removed before stays so.
     pub fn collect(&mut self, now_ns: u64) -> Result<u64, ReadError> {
         let retention_ns = u64::try_from(self.retention.as_nanos()).unwrap_or(u64::MAX);
         let mut removed = 0;
         for at in 0..self.members.len() {
             let floor = self.floor(at);
-            let gone = self.members[at].stream.collect(floor, now_ns.saturating_sub(retention_ns))?;
+            let stream = &mut self.members[at].stream;
+            let gone = stream.collect(floor, now_ns.saturating_sub(retention_ns))?;
             removed += gone.end - gone.start;
+            stream.roll_if_old(self.retention, now_ns)?;
         }
         Ok(removed)
     }

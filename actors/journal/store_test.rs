@@ -249,6 +249,8 @@ fn a_segment_that_vanished_is_skipped() {
         assert_eq!(all, (0..200).collect::<Vec<_>>());
         store.find_time(stream, 50 * SECOND).unwrap();
     }
+    // The first closes the active segment for its age.
+    store.collect(1000 * SECOND).unwrap();
     store.collect(1000 * SECOND).unwrap();
     assert_eq!(store.stats(0).unwrap()[0].segments, 1);
 }
@@ -515,4 +517,31 @@ fn a_real_disk_that_is_full() {
         store.sync_commits().unwrap();
         fill(&mut store, stream, 10, 10, 300);
     }
+}
+
+/// Few events never fill a segment; they go with the time all the same.
+#[test]
+fn a_segment_is_closed_by_age_and_removed_without_another_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+    fill(&mut store, stream, 3, 1, 20);
+    store.commit(consumer, 3, None).unwrap();
+    store.collect(50 * SECOND).unwrap();
+    assert_eq!(segments(directory.path(), "block").len(), 1, "too young to be closed");
+    store.collect(60 * SECOND).unwrap();
+    assert_eq!(segments(directory.path(), "block").len(), 2);
+    store.collect(61 * SECOND).unwrap();
+    assert_eq!(segments(directory.path(), "block").len(), 1, "all of it is old and delivered");
+    for _ in 0..2 {
+        store.collect(10_000 * SECOND).unwrap();
+        assert_eq!(segments(directory.path(), "block").len(), 1, "an empty segment is not closed");
+        drop(store);
+        let (again, _, recoveries) = open(directory.path());
+        assert_eq!(recoveries, []);
+        store = again;
+        assert_eq!(store.next_offset(stream), 3);
+    }
+    fill(&mut store, stream, 1, 1, 20);
+    assert_eq!(drain(&mut store, stream, 3, 9).0, [3]);
 }

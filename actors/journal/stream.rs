@@ -7,6 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::{Batch, BatchBuilder, RecordBatch, SkippedBecause};
 use super::disk;
@@ -22,6 +23,12 @@ const INDEX_ENTRIES_MAX: usize = 1 << 16;
 const CURSOR_FRAME_BYTES_MAX: usize = 256 << 10;
 /// Even a tiny stream is given segments of some use.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// What is written to try whether the disk takes anything.
+const TRIAL_BYTES_MAX: u64 = 1 << 20;
+/// A segment takes records for this part of the retention, so that none outlives the retention by much more.
+const SEGMENTS_PER_RETENTION: u32 = 8;
+/// However short the retention, there is no new file more often than this.
+const SEGMENT_AGE_MIN: Duration = Duration::from_secs(60);
 
 /// What one stream may take.
 #[derive(Clone, Copy, Debug)]
@@ -275,6 +282,17 @@ impl Stream {
         Ok(start..self.next_offset)
     }
 
+    /// Writes what a frame of so many bytes would take behind the last one, and takes it away again.
+    pub fn try_write(&mut self, frame_bytes: u64) -> Result<(), AppendError> {
+        self.cut()?;
+        let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
+        let zeros = vec![0; frame_bytes.min(TRIAL_BYTES_MAX) as usize];
+        self.must_cut = true;
+        let written = disk::write_all_at(&file, &zeros, active.bytes);
+        self.cut()?;
+        Ok(written?)
+    }
+
     /// Removes segments from the oldest on until a frame of so many bytes fits under the limit. Only those below `floor`
     /// unless `drop_needed`.
     pub fn make_room(&mut self, frame_bytes: u64, floor: u64, drop_needed: bool) -> Result<(), AppendError> {
@@ -384,6 +402,19 @@ impl Stream {
             self.remove_oldest()?;
         }
         Ok(first..self.first_offset())
+    }
+
+    /// Begins a new segment when the active one has been written to for long enough, so that its records do not stay
+    /// for as long as it takes to fill it.
+    pub fn roll_if_old(&mut self, retention: Duration, now_ns: u64) -> Result<(), ReadError> {
+        let oldest_at_ns = match self.segments.len().checked_sub(1) {
+            Some(last) => self.oldest_at_ns(last)?,
+            None => None,
+        };
+        if is_old_enough_to_roll(oldest_at_ns, retention, now_ns) {
+            self.roll()?;
+        }
+        Ok(())
     }
 
     // --- sync ---
@@ -681,6 +712,13 @@ impl Stream {
     }
 }
 
+/// Whether an active segment whose first record is from `oldest_at_ns` (`None`: it is empty) is to be closed.
+fn is_old_enough_to_roll(oldest_at_ns: Option<u64>, retention: Duration, now_ns: u64) -> bool {
+    let age_max = (retention / SEGMENTS_PER_RETENTION).max(SEGMENT_AGE_MIN);
+    let age = oldest_at_ns.map(|at_ns| Duration::from_nanos(now_ns.saturating_sub(at_ns)));
+    age.is_some_and(|age| age >= age_max)
+}
+
 /// Bytes that a batch will take on disk.
 pub fn frame_bytes(batch: &RecordBatch) -> u64 {
     (HEADER_BYTES + batch.body_bytes()) as u64
@@ -719,4 +757,31 @@ fn list(directory: &Path) -> io::Result<VecDeque<Segment>> {
     }
     segments.sort_by_key(|segment| segment.base_offset);
     Ok(segments.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_closed_for_their_age() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let check = |oldest_at_ns: Option<u64>, retention_hours: u64, now_ns: u64, expect: bool| {
+            let retention = Duration::from_secs(retention_hours * 3_600);
+            let got = is_old_enough_to_roll(oldest_at_ns, retention, now_ns);
+            assert_eq!(got, expect, "{oldest_at_ns:?} {retention_hours} {now_ns}");
+        };
+        // The default of 24 hours: three hours for each.
+        check(Some(0), 24, 3 * HOUR_NS - 1, false);
+        check(Some(0), 24, 3 * HOUR_NS, true);
+        check(Some(5 * HOUR_NS), 24, 7 * HOUR_NS, false);
+        // Nothing in it, nothing to close, whatever the time.
+        check(None, 24, 1_000 * HOUR_NS, false);
+        check(None, 0, 1_000 * HOUR_NS, false);
+        // No retention at all is no reason for a file every ten seconds.
+        check(Some(0), 0, HOUR_NS / 61, false);
+        check(Some(0), 0, HOUR_NS / 60, true);
+        // The clock went back.
+        check(Some(9 * HOUR_NS), 24, HOUR_NS, false);
+    }
 }
