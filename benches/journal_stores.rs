@@ -110,7 +110,12 @@ fn pool() -> Vec<[u8; 300]> {
 fn ours(name: &str, path: &Path, records: u64) -> Answer<()> {
     let config = || StoreConfig {
         directory: path.to_owned(),
-        streams: vec![StreamConfig { name: "events".into(), bytes_max: 64 << 30, on_full: OnFull::Block }],
+        streams: vec![StreamConfig {
+            name: "events".into(),
+            bytes_max: 64 << 30,
+            on_full: OnFull::Block,
+            room_bytes: 0,
+        }],
         segment_bytes_max: SEGMENT_BYTES_MAX_DEFAULT,
         retention: RETENTION_DEFAULT,
         tail_bytes_max: TAIL_BYTES_MAX_DEFAULT,

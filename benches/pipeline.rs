@@ -27,6 +27,7 @@ fn journal(c: &mut Criterion) {
             name: "user-events".into(),
             bytes_max: 1 << 30,
             on_full: OnFull::DropOldest,
+            room_bytes: 0,
         }],
         segment_bytes_max: SEGMENT_BYTES_MAX_DEFAULT,
         retention: RETENTION_DEFAULT,

@@ -747,6 +747,7 @@ mod tests {
             name: stream.name().to_owned(),
             bytes_max,
             on_full: OnFull::Block,
+            room_bytes: if stream == Stream::AuditEvents { 1 << 10 } else { 0 },
         };
         JournalConfig {
             store: StoreConfig {

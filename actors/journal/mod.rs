@@ -9,7 +9,7 @@
 //! ```text
 //! <directory>/store                         lock and identity: one line "butler-sos journal 1 <store id, 16 hex>"
 //! <directory>/consumers                     committed offsets, three slots of 4096 bytes per consumer
-//! <directory>/<stream>/<base offset>.log    one segment; the name has 20 digits; frames end to end, nothing else
+//! <directory>/<stream>/<base offset>.log    one segment; the name has 20 digits; frames end to end; in the last one zeros behind them
 //! ```
 //!
 //! # A frame (one per append), integers little endian
@@ -61,6 +61,9 @@
 //!   below `durable_offset` can therefore never meet an old offset with a new record behind it.
 //! * Offset and note of a consumer change together or not at all. A commit never goes back. After a power cut it
 //!   is at most as old as the last finished sync of commits.
+//! * Zeros behind the last frame are room that was written ahead, for streams that are synced often: bytes that the file
+//!   has already are synced without a new length of the file. A closed segment has none, unless a power cut took the
+//!   closing back; no frame begins with a zero.
 //! * A frame is whole or not there: a failed write is cut away before the next one. After a failed sync the bytes that it
 //!   covered are written again before the next one, since the kernel may have forgotten that they were not on disk.
 //! * A damaged tail (of the last segment, found at open) is cut at the last good frame. Damage elsewhere is

@@ -77,7 +77,12 @@ struct Run {
 fn config(directory: &Path) -> StoreConfig {
     StoreConfig {
         directory: directory.to_owned(),
-        streams: vec![StreamConfig { name: "s".into(), bytes_max: 40_000, on_full: OnFull::Block }],
+        streams: vec![StreamConfig {
+            name: "s".into(),
+            bytes_max: 40_000,
+            on_full: OnFull::Block,
+            room_bytes: 1000,
+        }],
         segment_bytes_max: 4096,
         retention: Duration::from_nanos(10),
         tail_bytes_max: 3000,

@@ -258,6 +258,24 @@ pub fn scan(file: Arc<File>, store_id: u64, base_offset: u64, file_bytes: u64) -
     }
 }
 
+/// Whether a range of a file holds nothing but zeros.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_room(file: &File, range: Range<u64>) -> io::Result<bool> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut position = range.start;
+    while position < range.end {
+        let length = (range.end - position).min(CHUNK_BYTES as u64) as usize;
+        file.read_exact_at(&mut chunk[..length], position)?;
+        if chunk[..length].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        position += length as u64;
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::batch::RecordBatch;
@@ -317,6 +335,21 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(scan_bytes(&flipped), (all.len() as u64, 14, vec![(11, 13)]), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn room_is_zeros_alone() {
+        let check = |bytes: &[u8], from: u64, expect: bool| {
+            assert_eq!(is_room(&file_of(bytes), from..bytes.len() as u64).unwrap(), expect);
+        };
+        check(b"", 0, true);
+        check(b"ab\0\0", 2, true);
+        check(b"ab\0\0", 1, false);
+        check(b"ab\0c\0", 2, false);
+        let mut long = vec![0; 3 * CHUNK_BYTES];
+        check(&long, 5, true);
+        long[CHUNK_BYTES + 7] = 1;
+        check(&long, 5, false);
     }
 
     #[test]

@@ -15,7 +15,8 @@ const EIO: i32 = 5;
 const SECOND: u64 = 1_000_000_000;
 
 fn config(directory: &Path) -> StoreConfig {
-    let stream = |name: &str, on_full| StreamConfig { name: name.into(), bytes_max: 64 << 10, on_full };
+    let stream =
+        |name: &str, on_full| StreamConfig { name: name.into(), bytes_max: 64 << 10, on_full, room_bytes: 0 };
     StoreConfig {
         directory: directory.join("journal"),
         streams: vec![stream("block", OnFull::Block), stream("drop", OnFull::DropOldest)],
@@ -168,6 +169,74 @@ fn a_tail_cut_anywhere_is_reported_and_appends_go_on() {
         fill(&mut store, stream, 1, 3, 9);
         assert_eq!(drain(&mut store, stream, 0, 2), ((0..7).collect(), vec![]));
     }
+}
+
+/// With room written ahead.
+fn open_roomy(directory: &Path) -> (Store, StreamId, Vec<Recovery>) {
+    let mut config = config(directory);
+    config.streams[0].room_bytes = 1000;
+    let (store, recoveries) = Store::open(config).unwrap();
+    let stream = store.stream("block").unwrap();
+    (store, stream, recoveries)
+}
+
+#[test]
+fn room_is_written_ahead_and_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open_roomy(directory.path());
+    fill(&mut store, stream, 3, 2, 20);
+    let path = segments(directory.path(), "block").remove(0);
+    let written = fs::read(&path).unwrap();
+    let frame = 48 + 2 * 24;
+    assert_eq!((written.len(), store.stats(1).unwrap()[0].bytes), (frame + 1000, 3 * frame as u64));
+    assert!(written[3 * frame..].iter().all(|byte| *byte == 0));
+    drop(store);
+    // With it and without it, and with a frame in it that was not written to its end.
+    for (tail, lost) in
+        [(written[3 * frame..].to_vec(), 0), (vec![], 0), ([vec![7; 9], vec![0; 90]].concat(), 99)]
+    {
+        fs::write(&path, [&written[..3 * frame], &tail].concat()).unwrap();
+        let (mut store, stream, recoveries) = open_roomy(directory.path());
+        let cut = Recovery::TailCut { stream: "block".into(), offset: 6, bytes: lost };
+        assert_eq!(recoveries, if lost > 0 { vec![cut] } else { vec![] });
+        fill(&mut store, stream, 1, 2, 20);
+        assert_eq!(drain(&mut store, stream, 0, 3), ((0..8).collect(), vec![]));
+    }
+}
+
+#[test]
+fn closed_segments_have_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open_roomy(directory.path());
+    fill(&mut store, stream, 100, 2, 100);
+    let lengths: Vec<u64> =
+        segments(directory.path(), "block").iter().map(|path| fs::metadata(path).unwrap().len()).collect();
+    let (active, closed) = lengths.split_last().unwrap();
+    let frame = 48 + 2 * 104;
+    assert!(closed.len() > 3 && closed.iter().all(|bytes| bytes % frame == 0), "{lengths:?}");
+    assert!(*active <= 4 << 10, "room ends with the segment");
+    drop(store);
+    // A power cut may take the closing back.
+    let path = segments(directory.path(), "block").remove(1);
+    let written = fs::read(&path).unwrap();
+    fs::write(&path, [written, vec![0; 500]].concat()).unwrap();
+    let (mut store, stream, recoveries) = open_roomy(directory.path());
+    assert_eq!(recoveries, []);
+    assert_eq!(drain(&mut store, stream, 0, 7), ((0..200).collect(), vec![]));
+}
+
+#[test]
+fn a_disk_without_space_for_room_takes_what_it_has_space_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open_roomy(directory.path());
+    faults::break_disk(&[Call::Write(500)], ENOSPC);
+    assert!(store.append(stream, &mut batch(0, 1, 20), 1).is_err(), "there is none for the frame either");
+    faults::heal();
+    fill(&mut store, stream, 2, 2, 20);
+    drop(store);
+    let (mut store, stream, recoveries) = open_roomy(directory.path());
+    assert_eq!(recoveries, []);
+    assert_eq!(drain(&mut store, stream, 0, 7), ((0..4).collect(), vec![]));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Limits {
     pub bytes_max: u64,
     pub segment_bytes_max: u64,
     pub tail_bytes_max: usize,
+    /// Zeros that are written ahead of the log, so that a sync need not make a file longer; 0: none.
+    pub room_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,8 @@ impl From<io::Error> for ReadError {
 struct Segment {
     base_offset: u64,
     bytes: u64,
+    /// With the room behind them, which is there in the active segment only.
+    room_end: u64,
     /// Up to here the file is known to be on the medium.
     synced_bytes: u64,
     /// Append times of the first and last frame, as far as they are known without reading.
@@ -123,7 +127,7 @@ pub struct Stream {
     bytes: u64,
     tail: Tail,
     cursors: VecDeque<Cursor>,
-    /// The active file may be longer than its good frames.
+    /// The active file may hold something other than zeros behind its good frames.
     must_cut: bool,
     /// A sync failed: what it covered must be written again before the next.
     must_rewrite: bool,
@@ -177,12 +181,14 @@ impl Stream {
             let file = Arc::new(fs::OpenOptions::new().read(true).write(true).open(path)?);
             let scan = segment::scan(file.clone(), store_id, last.base_offset, last.bytes)?;
             if scan.good_bytes < last.bytes {
+                if !segment::is_room(&file, scan.good_bytes..last.bytes)? {
+                    mended.tail_cut = Some((scan.next_offset, last.bytes - scan.good_bytes));
+                }
                 disk::set_len(&file, scan.good_bytes)?;
-                mended.tail_cut = Some((scan.next_offset, last.bytes - scan.good_bytes));
             }
             mended.damaged = scan.damaged;
-            last.bytes = scan.good_bytes;
-            last.synced_bytes = scan.good_bytes;
+            (last.bytes, last.room_end, last.synced_bytes) =
+                (scan.good_bytes, scan.good_bytes, scan.good_bytes);
             last.newest_at_ns = scan.last_appended_at_ns;
             last.index = scan.index;
             // What a process that died had written may be in the page cache only.
@@ -263,6 +269,7 @@ impl Stream {
             self.roll()?;
         }
         self.cut()?;
+        self.make_segment_room(frame_bytes)?;
         let (header, bytes) = batch.seal(start, now_ns, self.store_id);
         let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
         if let Err(error) = disk::write_all_at(&file, bytes, active.bytes) {
@@ -273,6 +280,7 @@ impl Stream {
         }
         active.index.note(start, active.bytes);
         active.bytes += frame_bytes;
+        active.room_end = active.room_end.max(active.bytes);
         active.oldest_at_ns.get_or_insert(now_ns);
         active.newest_at_ns = Some(now_ns);
         self.bytes += frame_bytes;
@@ -282,10 +290,33 @@ impl Stream {
         Ok(start..self.next_offset)
     }
 
+    /// Writes zeros behind the last frame when the next one passes their end: what follows overwrites them, and its
+    /// sync has no new length of the file to write.
+    fn make_segment_room(&mut self, frame_bytes: u64) -> io::Result<()> {
+        let segment_bytes_max = self.segment_bytes_max();
+        let Some((active, file)) = active(&mut self.segments) else { return Ok(()) };
+        let frame_end = active.bytes + frame_bytes;
+        if self.limits.room_bytes == 0 || frame_end <= active.room_end {
+            return Ok(());
+        }
+        let room_end = (frame_end + self.limits.room_bytes).min(segment_bytes_max);
+        let zeros = vec![0; room_end.saturating_sub(active.room_end) as usize];
+        if disk::write_all_at(&file, &zeros, active.room_end).is_err() {
+            // Without room it goes as well. Whether there is space for the frame itself, its own write tells.
+            self.must_cut = true;
+            return self.cut();
+        }
+        active.room_end = active.room_end.max(room_end);
+        Ok(())
+    }
+
     /// Writes what a frame of so many bytes would take behind the last one, and takes it away again.
     pub fn try_write(&mut self, frame_bytes: u64) -> Result<(), AppendError> {
         self.cut()?;
         let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
+        if active.bytes + frame_bytes <= active.room_end {
+            return Ok(());
+        }
         let zeros = vec![0; frame_bytes.min(TRIAL_BYTES_MAX) as usize];
         self.must_cut = true;
         let written = disk::write_all_at(&file, &zeros, active.bytes);
@@ -329,6 +360,7 @@ impl Stream {
 
     /// Begins a new active segment at the next offset.
     fn roll(&mut self) -> io::Result<()> {
+        self.must_cut |= self.segments.back().is_some_and(|active| active.room_end > active.bytes);
         self.cut()?;
         // At most two segments are unsynced at any time, so that an open need not look at more.
         let at = self.segments.len().saturating_sub(2);
@@ -364,12 +396,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes away what a failed write left behind the last good frame.
+    /// Takes away what is behind the last good frame: what a failed write left there, and the room.
     fn cut(&mut self) -> io::Result<()> {
         if self.must_cut
             && let Some((active, file)) = active(&mut self.segments)
         {
             disk::set_len(&file, active.bytes)?;
+            active.room_end = active.bytes;
             self.must_cut = false;
         }
         Ok(())
@@ -730,6 +763,7 @@ impl Segment {
         Segment {
             base_offset,
             bytes,
+            room_end: bytes,
             synced_bytes: bytes,
             oldest_at_ns: None,
             newest_at_ns: None,

@@ -7,7 +7,7 @@ use butler_sos_actors::app_directory::AppDirectoryConfig;
 use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig};
 use butler_sos_actors::csv_sink::CsvConfig;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
-use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
+use butler_sos_actors::journal::store::{OnFull, ROOM_BYTES_DEFAULT, StoreConfig, StreamConfig};
 use butler_sos_actors::keeper::KeeperConfig;
 use butler_sos_actors::message::Stream;
 use butler_sos_actors::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
@@ -50,6 +50,8 @@ pub fn store(config: &Config) -> StoreConfig {
             FullPolicy::Block => OnFull::Block,
             FullPolicy::DropOldest => OnFull::DropOldest,
         },
+        // User events are synced a few times a second, the others whenever somebody waits for it.
+        room_bytes: if stream == Stream::UserEvents { 0 } else { ROOM_BYTES_DEFAULT },
     };
     StoreConfig {
         directory: PathBuf::from(&journal.directory),

@@ -32,6 +32,7 @@ pub fn start_journal(
         name: stream.name().to_owned(),
         bytes_max: 1 << 28,
         on_full: OnFull::Block,
+        room_bytes: 0,
     };
     let config = JournalConfig {
         store: StoreConfig {
