@@ -630,14 +630,18 @@ impl Handler<Parcel<Commit>> for Journal {
         }
         // Who notes something relies on it after a power cut too: on the note, and on the records
         // that it speaks of.
-        let (records_synced, records_on_disk) = oneshot::channel();
-        let (note_synced, note_on_disk) = oneshot::channel();
-        let stream = parcel.body.consumer.stream;
-        let end = self.stream_of(stream).map_or(0, |(store, id)| store.next_offset(id));
-        self.want_sync(Lane::Stream(stream), Some(Waiter { end, answer: records_synced }), ctx);
-        self.want_sync(Lane::Commits, Some(Waiter { end: 0, answer: note_synced }), ctx);
+        let (stream, end) = (parcel.body.consumer.stream, parcel.body.offset);
+        let mut to_wait_for = Vec::new();
+        if self.stream_of(stream).is_some_and(|(store, id)| store.durable_offset(id) < end) {
+            let (answer, records_on_disk) = oneshot::channel();
+            self.want_sync(Lane::Stream(stream), Some(Waiter { end, answer }), ctx);
+            to_wait_for.push(records_on_disk);
+        }
+        let (answer, note_on_disk) = oneshot::channel();
+        self.want_sync(Lane::Commits, Some(Waiter { end: 0, answer }), ctx);
+        to_wait_for.push(note_on_disk);
         Box::pin(async move {
-            for on_disk in [records_on_disk, note_on_disk] {
+            for on_disk in to_wait_for {
                 match on_disk.await {
                     Ok(result) => result.map_err(JournalError::Disk)?,
                     Err(_) => return Err(JournalError::Disk("the journal restarted".to_owned())),
