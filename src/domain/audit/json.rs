@@ -133,15 +133,16 @@ pub fn write_number(number: f64, out: &mut String) {
 /// Appends `text` as a JSON string, the way `JSON.stringify` spells it.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
-    for piece in text.split_inclusive(needs_escape) {
-        match piece.chars().next_back() {
-            Some(last) if needs_escape(last) => {
-                out.push_str(&piece[..piece.len() - last.len_utf8()]);
-                write_escape(last, out);
-            }
-            _ => out.push_str(piece),
-        }
+    let mut rest = text;
+    // What is escaped is ASCII, so bytes are as good as characters.
+    while let Some(at) = rest.bytes().position(|byte| needs_escape(char::from(byte))) {
+        let (plain, after) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = after.chars();
+        characters.next().into_iter().for_each(|character| write_escape(character, out));
+        rest = characters.as_str();
     }
+    out.push_str(rest);
     out.push('"');
 }
 
@@ -327,12 +328,12 @@ fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
 /// Behind the closing quote of the string whose opening quote is at `at`.
 fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+    while let Some(skip) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += skip;
+        if bytes[at] == b'"' {
+            return at + 1;
         }
+        at += 2;
     }
     bytes.len()
 }
