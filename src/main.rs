@@ -32,8 +32,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
-        // They ask a running server, above.
-        Command::Status(_) | Command::Tail(_) | Command::Dlq(_) | Command::Replay(_) => exit::USAGE.into(),
+        // They were done above.
+        Command::Status(_) | Command::Top(_) | Command::Tail(_) | Command::Dlq(_) | Command::Replay(_) => {
+            exit::USAGE.into()
+        }
     }
 }
 
