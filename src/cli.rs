@@ -120,6 +120,10 @@ pub enum Command {
     Dlq(Dlq),
     /// Send what the journal still holds to a destination once more.
     Replay(Replay),
+    /// Print what makes a shell complete commands and options.
+    Completions(Completions),
+    /// Print the manual page, as roff.
+    Man,
 }
 
 /// Which server, and how to speak with it; else as the configuration says.
@@ -300,6 +304,20 @@ pub struct SendSample {
     /// Address to send from.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub from: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Shells that can be given completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,8 +1,9 @@
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use butler_sos::cli::{self, Cli, Command};
 use butler_sos::config::{self, Config};
-use butler_sos::{check, commands, exit, print_log4net, run, send_sample};
+use butler_sos::{check, commands, exit, manual, print_log4net, run, send_sample};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -12,6 +13,20 @@ fn main() -> ExitCode {
     let task = cli.task();
     if let Some(server) = commands::server_of(&task) {
         return ask(&task, server, &cli.settings);
+    }
+    // What is told of the command line itself needs no settings.
+    match &task {
+        Command::Completions(arguments) => return print(&manual::completions(arguments.shell)),
+        Command::Man => {
+            return match manual::page() {
+                Ok(page) => print(&page),
+                Err(error) => {
+                    eprintln!("{error}");
+                    exit::UNAVAILABLE.into()
+                }
+            };
+        }
+        _ => {}
     }
     let loaded = match config::load(&cli.settings) {
         Ok(loaded) => loaded,
@@ -33,9 +48,24 @@ fn main() -> ExitCode {
         }
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
         // They were done above.
-        Command::Status(_) | Command::Top(_) | Command::Tail(_) | Command::Dlq(_) | Command::Replay(_) => {
-            exit::USAGE.into()
+        Command::Status(_)
+        | Command::Top(_)
+        | Command::Tail(_)
+        | Command::Dlq(_)
+        | Command::Replay(_)
+        | Command::Completions(_)
+        | Command::Man => exit::USAGE.into(),
+    }
+}
+
+/// Who reads may have seen enough, as in `… | head`: that is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write: {error}");
+            exit::UNAVAILABLE.into()
         }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -71,7 +71,9 @@ pub fn server_of(command: &Command) -> Option<&ServerArguments> {
         | Command::Check(_)
         | Command::PrintConfig
         | Command::SendSample(_)
-        | Command::PrintLog4net(_) => None,
+        | Command::PrintLog4net(_)
+        | Command::Completions(_)
+        | Command::Man => None,
     }
 }
 
