@@ -120,6 +120,8 @@ pub enum Command {
     Dlq(Dlq),
     /// Send what the journal still holds to a destination once more.
     Replay(Replay),
+    /// Print the pseudonym of a user, under the configured key (`Pipeline.privacy.pseudonymise`).
+    Pseudonym(Pseudonym),
     /// Print what makes a shell complete commands and options.
     Completions(Completions),
     /// Print the manual page, as roff.
@@ -304,6 +306,12 @@ pub struct SendSample {
     /// Address to send from.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub from: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Pseudonym {
+    /// `DIRECTORY\id`, or as Qlik Sense writes it: `UserDirectory=DIRECTORY; UserId=id`.
+    pub user: String,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use butler_sos::cli::{self, Cli, Command};
 use butler_sos::config::{self, Config};
 use butler_sos::{check, commands, exit, manual, print_log4net, run, send_sample};
+use butler_sos_domain::pseudonym::{KEY_BYTES_MIN, Pseudonyms};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             print!("{}", print_log4net::file(&arguments, &loaded.config));
             ExitCode::SUCCESS
         }
+        Command::Pseudonym(arguments) => pseudonym(&arguments.user, &loaded.config),
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
         // They were done above.
         Command::Status(_)
@@ -81,6 +83,16 @@ fn ask(command: &Command, server: &cli::ServerArguments, settings: &cli::Setting
         }
     };
     commands::run(command, server, configured.as_ref()).into()
+}
+
+/// Also while nothing is replaced: whoever was replaced before has stayed so.
+fn pseudonym(user: &str, config: &Config) -> ExitCode {
+    let key = config.pipeline.privacy.pseudonymise.key.expose();
+    if key.len() < KEY_BYTES_MIN {
+        eprintln!("Pipeline.privacy.pseudonymise.key is not given");
+        return exit::CONFIG.into();
+    }
+    print(&format!("{}\n", Pseudonyms::new(key.as_bytes()).of_text(user)))
 }
 
 fn send(arguments: &cli::SendSample, config: &Config) -> ExitCode {

@@ -72,6 +72,7 @@ pub fn server_of(command: &Command) -> Option<&ServerArguments> {
         | Command::PrintConfig
         | Command::SendSample(_)
         | Command::PrintLog4net(_)
+        | Command::Pseudonym(_)
         | Command::Completions(_)
         | Command::Man => None,
     }
