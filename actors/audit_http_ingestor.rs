@@ -33,6 +33,7 @@ use crate::message::{Append, Close};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
 
+pub use crate::audit_http::intake::Privacy;
 pub use crate::audit_http::tls::{Tls, TlsConfig, TlsError, TlsVersion};
 
 /// `Butler-SOS.auditEvents`, `Pipeline.audit`, `Pipeline.actors.auditHttpIngestor`.
@@ -63,6 +64,8 @@ pub struct AuditHttpConfig {
     pub deduplicate_entries_max: usize,
     /// Screenshot events go to the stream `screenshots`.
     pub screenshots: bool,
+    /// `Pipeline.privacy.pseudonymise`.
+    pub privacy: Option<Privacy>,
 }
 
 impl Default for AuditHttpConfig {
@@ -85,6 +88,7 @@ impl Default for AuditHttpConfig {
             keep_alive: Duration::from_secs(75),
             deduplicate_entries_max: 100_000,
             screenshots: false,
+            privacy: None,
         }
     }
 }
@@ -144,7 +148,8 @@ impl AuditHttpIngestor {
             config.screenshots,
             intake,
             meter.clone(),
-        );
+        )
+        .private(config.privacy);
         let service = Service {
             intake: Arc::new(intake),
             warnings: Warnings::new(log.clone()),

@@ -130,15 +130,23 @@ impl Fetcher {
         Self { config, client, hosts: RefCell::default() }
     }
 
-    /// Downloads the event's screenshot and stores it.
+    /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
+    /// name; the single steps, which would show it, are not logged then.
     ///
     /// # Errors
     /// Why there is no file, after all attempts; it has been logged.
-    pub async fn fetch(self: Rc<Self>, event: &AuditEvent<'_>) -> Result<ImageStored, Reason> {
+    pub async fn fetch(
+        self: Rc<Self>,
+        event: &AuditEvent<'_>,
+        hidden_url: Option<&str>,
+    ) -> Result<ImageStored, Reason> {
         let url = event.screenshot_url.as_deref().unwrap_or_default();
         let log = self.config.log.new(slog::o!(
-            "event_id" => event.event_id.chars().take(64).collect::<String>(), "url" => text_for_log(url)));
-        let fetched = self.fetch_logged(event, url, &log).await;
+            "event_id" => event.event_id.chars().take(64).collect::<String>(),
+            "url" => text_for_log(hidden_url.unwrap_or(url))));
+        let silent = Logger::root(slog::Discard, slog::o!());
+        let walk_log = if hidden_url.is_some() { &silent } else { &log };
+        let fetched = self.fetch_logged(event, url, walk_log).await;
         match &fetched {
             Ok(stored) => {
                 info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())

@@ -27,10 +27,13 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use butler_sos_domain::audit::pseudonymous::{Clear, pseudonymous};
 use butler_sos_domain::audit::{AuditEvent, AuditRecord, ScreenshotOutcome};
+use butler_sos_domain::pseudonym::Pseudonyms;
 use butler_sos_domain::refusal::Reason;
 use butler_sos_domain::retry::LaterPolicy;
 use futures_util::stream::FuturesUnordered;
@@ -69,6 +72,8 @@ pub struct WalkerConfig {
     pub later: LaterPolicy,
     /// Downloads that wait for a later try; more are given up at once.
     pub retries_max: usize,
+    /// `Pipeline.privacy.pseudonymise`: opens what is sealed, and replaces names in what was stored before.
+    pub names: Option<Arc<Pseudonyms>>,
     pub outlets: WalkerOutlets,
     pub actor: ActorMeter,
     pub meter: DestinationMeter,
@@ -309,7 +314,20 @@ impl Run {
             // First the later record: a crash in between repeats the download, but never forgets it.
             self.append_later(offset, &record, reason).await;
         }
-        let finished = AuditRecord { source_offset: Some(offset), screenshot: outcome(&fetched), ..record };
+        let body = match &self.config.names {
+            // It was stored before names were replaced.
+            Some(names) if record.sealed.is_none() => pseudonymous(names, record.body).map(|of| of.body),
+            _ => Ok(Cow::Borrowed(record.body)),
+        };
+        // What was accepted is JSON.
+        let Ok(body) = body else { return Done { offset, trace: None } };
+        let finished = AuditRecord {
+            source_offset: Some(offset),
+            screenshot: outcome(&fetched),
+            sealed: None,
+            body: &body,
+            ..record
+        };
         let trace = self.append_surely(Stream::AuditEvents, &finished).await;
         self.config.actor.sent.inc();
         self.count(&fetched);
@@ -334,14 +352,30 @@ impl Run {
 
     /// The download; a panic in it is a failure of it alone.
     async fn fetch(&self, record: &AuditRecord<'_>) -> Result<ImageStored, Reason> {
-        let event = match AuditEvent::from_record(record.clone()) {
+        let mut event = match AuditEvent::from_record(record.clone()) {
             Ok(event) => event,
             Err(error) => {
                 error!(self.config.log, "a record of the journal is no event"; "error" => %error);
                 return Err(Reason::InvalidUrl);
             }
         };
-        let fetched = AssertUnwindSafe(Rc::clone(&self.fetcher).fetch(&event)).catch_unwind().await;
+        let mut hidden_url = None;
+        if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {
+            let Some(clear) = self.config.names.as_deref().and_then(|names| Clear::open(names, sealed))
+            else {
+                warn!(self.config.log, "the user of a screenshot cannot be read, the key is another one now";
+                    "event_id" => event.event_id.chars().take(64).collect::<String>());
+                return Err(Reason::UserNotParseable);
+            };
+            if let Some(user) = clear.user {
+                event.user = Some(Cow::Owned(user));
+            }
+            if let Some(url) = clear.screenshot_url {
+                hidden_url = event.screenshot_url.replace(Cow::Owned(url));
+            }
+        }
+        let fetch = Rc::clone(&self.fetcher).fetch(&event, hidden_url.as_deref());
+        let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
         fetched.unwrap_or_else(|panic| {
             error!(self.config.log, "a download panicked"; "panic" => panic_text(&*panic));
             Err(Reason::Transport)

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
 use awc::http::{Method, StatusCode};
+use butler_sos_domain::pseudonym::Pseudonyms;
 use butler_sos_domain::session_cookie::SessionCookie;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use rand::RngExt as _;
@@ -43,6 +44,8 @@ pub struct TicketConfig {
     pub ticket_timeout: Duration,
     /// `Pipeline.actors.ticketActor.concurrency`: requests to QPS under way at once.
     pub concurrency: usize,
+    /// Who users are in the log, where their names are not to be stored.
+    pub names: Option<Arc<Pseudonyms>>,
     pub actor: ActorMeter,
     pub log: Logger,
 }
@@ -98,10 +101,16 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
                 Err(error) => {
                     qps.config.actor.rejected(error.class(), 1);
                     qps.config.actor.failed(error.class());
+                    let shown = |names: &Arc<Pseudonyms>| names.of(key.user_directory(), key.user_id());
+                    let shown = qps.config.names.as_ref().map(shown);
+                    let (user_directory, user_id) = match &shown {
+                        Some(shown) => (shown.new_directory.as_str(), shown.new_id.as_str()),
+                        None => (key.user_directory(), key.user_id()),
+                    };
                     warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
                         "host" => &qps.config.host, "port" => qps.config.port,
                         "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
-                        "user_directory" => key.user_directory(), "user_id" => key.user_id());
+                        "user_directory" => user_directory, "user_id" => user_id);
                     Err(TicketFailed { words: error.to_string() })
                 }
             }
@@ -326,6 +335,7 @@ mod tests {
             hosts: StaticHosts::new([]),
             ticket_timeout: Duration::from_secs(5),
             concurrency: 2,
+            names: None,
             actor: Metrics::new().actor("ticket_actor"),
             log: discard_log(),
         })

@@ -6,9 +6,12 @@
 //! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
 //! When it fails: a datagram that makes the parser panic is rejected like any other that cannot be read.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context, Handler, Supervised};
 use butler_sos_domain::app_id::{AppNames, UNKNOWN_APP_NAME};
 use butler_sos_domain::enrichment::{Enriched, Enrichment, ExcludedUsers};
+use butler_sos_domain::pseudonym::Pseudonyms;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use slog::Logger;
@@ -30,6 +33,8 @@ pub struct UserParserConfig {
     pub user_agents_max: usize,
     /// Whether names of apps are asked for at all; if not, an unknown one is not worth a remark.
     pub app_names_expected: bool,
+    /// `Pipeline.privacy.pseudonymise`: what replaces users' names before anything is stored.
+    pub names: Option<Arc<Pseudonyms>>,
 }
 
 /// Where a parser's messages lead.
@@ -75,7 +80,8 @@ struct Quarantined<'a> {
     source: String,
     /// Size of the whole datagram.
     bytes: usize,
-    /// The first 512 bytes, where they are no UTF-8 with U+FFFD.
+    /// The first 512 bytes, where they are no UTF-8 with U+FFFD; empty where users' names are replaced: nobody knows
+    /// where in there a name is.
     text: String,
     /// The same bytes, to the letter.
     hex: String,
@@ -138,12 +144,16 @@ impl UserParser {
         let (enrichment, app_names) = (&mut self.enrichment, &self.app_names);
         let counters = &self.counters;
         let expected = self.config.app_names_expected;
+        let names = self.config.names.as_deref();
         let parsed = guard(|| {
             #[cfg(test)]
             assert!(!bytes.starts_with(b"poison"), "a test wants it");
             match enrichment.event(bytes, received_ns, app_names) {
                 Err(rejection) => Outcome::Rejected(rejection.reason()),
-                Ok(Enriched { event, excluded, invalid_utf8, user_not_found }) => {
+                Ok(Enriched { mut event, excluded, invalid_utf8, user_not_found }) => {
+                    if let Some(names) = names {
+                        names.replace_in_event(&mut event, user_not_found);
+                    }
                     if let Some(counts) = counts {
                         let origin = event.origin.as_deref().unwrap_or_default();
                         counts.event(&event.message_type, &event.host, origin, excluded);
@@ -163,6 +173,9 @@ impl UserParser {
             }
         });
         parsed.unwrap_or_else(|panic| {
+            // Such words like to cite what they stumbled over.
+            let panic =
+                if self.config.names.is_some() { "not shown, it may hold a name".to_owned() } else { panic };
             slog::error!(self.log, "a datagram made the parser panic"; "panic" => panic);
             self.actor.failed(PANICKED);
             // The cache may be half changed.
@@ -177,7 +190,9 @@ impl UserParser {
         self.rejections.add(datagram.source.ip(), reason, datagram.received_ns, &self.log);
         let room = self.outlets.to_quarantine.bound() - self.outlets.to_quarantine.depth();
         if kept.len() < room as usize {
-            kept.push(quarantine_line(datagram, bytes, reason));
+            let head: &[u8] =
+                if self.config.names.is_some() { &[] } else { &bytes[..bytes.len().min(KEPT_BYTES)] };
+            kept.push(quarantine_line(datagram, bytes.len(), head, reason));
         } else {
             self.actor.rejected("quarantine_full", 1);
         }
@@ -204,13 +219,12 @@ fn enrichment(config: &UserParserConfig) -> Enrichment {
     Enrichment::new(config.user_agents_max.max(1), ExcludedUsers::new(config.excluded_users.iter().cloned()))
 }
 
-fn quarantine_line(datagram: &Datagram, bytes: &[u8], reason: &str) -> Vec<u8> {
-    let head = &bytes[..bytes.len().min(KEPT_BYTES)];
+fn quarantine_line(datagram: &Datagram, bytes: usize, head: &[u8], reason: &str) -> Vec<u8> {
     let line = Quarantined {
         time: datagram.received_ns / 1_000_000,
         reason,
         source: datagram.source.to_string(),
-        bytes: bytes.len(),
+        bytes,
         text: String::from_utf8_lossy(head).into_owned(),
         hex: hex(head),
     };

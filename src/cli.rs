@@ -74,7 +74,7 @@ pub struct Settings {
     #[arg(long = "set", value_name = "PATH=VALUE", global = true, value_parser = parse_set)]
     pub set: Vec<(String, String)>,
     /// Start in spite of unknown keys and of settings that do not fit together; they become warnings.
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub skip_config_verification: bool,
     /// Name of a New Relic account; may be given several times, together with the next two.
     #[arg(long, value_name = "NAME", num_args = 1.., global = true)]
@@ -112,12 +112,20 @@ pub enum Command {
     PrintLog4net(PrintLog4net),
     /// What a running server is doing: what is wrong and what to do about it, intakes, destinations, journal.
     Status(Status),
+    /// Watch a running server at work on one screen: the flow of events, what is wrong, the latest events.
+    Top(Top),
     /// Follow the events of a running server, one line each.
     Tail(Tail),
     /// Look at dead letters (events that a destination refused), deliver them once more, or drop them.
     Dlq(Dlq),
     /// Send what the journal still holds to a destination once more.
     Replay(Replay),
+    /// Print the pseudonym of a user, under the configured key (`Pipeline.privacy.pseudonymise`).
+    Pseudonym(Pseudonym),
+    /// Print what makes a shell complete commands and options.
+    Completions(Completions),
+    /// Print the manual page, as roff.
+    Man,
 }
 
 /// Which server, and how to speak with it; else as the configuration says.
@@ -144,6 +152,15 @@ pub struct Status {
     /// All of `/api/state`, as it is.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Top {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// Which events to show: `user:anna app:sales type:session` and words; as behind the key `/`.
+    #[arg(long, value_name = "FILTER", default_value = "")]
+    pub filter: String,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -289,6 +306,26 @@ pub struct SendSample {
     /// Address to send from.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub from: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Pseudonym {
+    /// `DIRECTORY\id`, or as Qlik Sense writes it: `UserDirectory=DIRECTORY; UserId=id`.
+    pub user: String,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Shells that can be given completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -98,6 +98,8 @@ fn every_metric_is_described_with_its_type_and_no_other() {
 struct World(String);
 
 const FILE: &str = "block.yaml";
+/// Long enough for every setting that asks for a length.
+const SECRET: &str = "a-secret-of-enough-characters";
 
 impl Surroundings for World {
     fn variables(&self) -> Vec<(String, String)> {
@@ -105,11 +107,11 @@ impl Surroundings for World {
     }
 
     fn variable(&self, _name: &str) -> Option<String> {
-        Some("secret".to_owned())
+        Some(SECRET.to_owned())
     }
 
     fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
-        Ok(if path == Path::new(FILE) { self.0.clone() } else { "secret".to_owned() })
+        Ok(if path == Path::new(FILE) { self.0.clone() } else { SECRET.to_owned() })
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -8,6 +8,7 @@ pub mod config;
 mod docs_test;
 pub mod exit;
 pub mod logging;
+pub mod manual;
 pub mod operations;
 pub mod print_log4net;
 pub mod run;

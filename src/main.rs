@@ -1,8 +1,10 @@
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use butler_sos::cli::{self, Cli, Command};
 use butler_sos::config::{self, Config};
-use butler_sos::{check, commands, exit, print_log4net, run, send_sample};
+use butler_sos::{check, commands, exit, manual, print_log4net, run, send_sample};
+use butler_sos_domain::pseudonym::{KEY_BYTES_MIN, Pseudonyms};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -12,6 +14,20 @@ fn main() -> ExitCode {
     let task = cli.task();
     if let Some(server) = commands::server_of(&task) {
         return ask(&task, server, &cli.settings);
+    }
+    // What is told of the command line itself needs no settings.
+    match &task {
+        Command::Completions(arguments) => return print(&manual::completions(arguments.shell)),
+        Command::Man => {
+            return match manual::page() {
+                Ok(page) => print(&page),
+                Err(error) => {
+                    eprintln!("{error}");
+                    exit::UNAVAILABLE.into()
+                }
+            };
+        }
+        _ => {}
     }
     let loaded = match config::load(&cli.settings) {
         Ok(loaded) => loaded,
@@ -31,9 +47,27 @@ fn main() -> ExitCode {
             print!("{}", print_log4net::file(&arguments, &loaded.config));
             ExitCode::SUCCESS
         }
+        Command::Pseudonym(arguments) => pseudonym(&arguments.user, &loaded.config),
         Command::SendSample(arguments) => send(&arguments, &loaded.config),
-        // They ask a running server, above.
-        Command::Status(_) | Command::Tail(_) | Command::Dlq(_) | Command::Replay(_) => exit::USAGE.into(),
+        // They were done above.
+        Command::Status(_)
+        | Command::Top(_)
+        | Command::Tail(_)
+        | Command::Dlq(_)
+        | Command::Replay(_)
+        | Command::Completions(_)
+        | Command::Man => exit::USAGE.into(),
+    }
+}
+
+/// Who reads may have seen enough, as in `… | head`: that is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write: {error}");
+            exit::UNAVAILABLE.into()
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -49,6 +83,16 @@ fn ask(command: &Command, server: &cli::ServerArguments, settings: &cli::Setting
         }
     };
     commands::run(command, server, configured.as_ref()).into()
+}
+
+/// Also while nothing is replaced: whoever was replaced before has stayed so.
+fn pseudonym(user: &str, config: &Config) -> ExitCode {
+    let key = config.pipeline.privacy.pseudonymise.key.expose();
+    if key.len() < KEY_BYTES_MIN {
+        eprintln!("Pipeline.privacy.pseudonymise.key is not given");
+        return exit::CONFIG.into();
+    }
+    print(&format!("{}\n", Pseudonyms::new(key.as_bytes()).of_text(user)))
 }
 
 fn send(arguments: &cli::SendSample, config: &Config) -> ExitCode {

@@ -8,11 +8,14 @@
 //! | rejected | by reason: `rate_limit`, `unauthorized`, `too_large`, `media_type`, `incomplete`, `not_json`, `schema`, `constraints`, `version`, `payload`, `duplicate`, `queue_rate_limit`, `poison` |
 //! | shed | by reason: `queue_full`, `draining`, `actor_panic`; `journal_full`, `journal_disk` (counted by the journal) |
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
 use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope, payload, version};
+use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,11 +40,27 @@ pub struct Intake {
     queue_rate: Option<Mutex<RateWindows<()>>>,
     closed: AtomicBool,
     screenshots: bool,
+    privacy: Option<Privacy>,
     meter: IntakeMeter,
     actor: ActorMeter,
     panicked: Counter,
     since: Instant,
     last_ns: AtomicU64,
+}
+
+/// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
+#[derive(Clone)]
+pub struct Privacy {
+    pub names: Arc<Pseudonyms>,
+    /// Whether downloads of screenshots are made in the user's own name (`auth.mode: userTicket`).
+    pub user_is_needed: bool,
+}
+
+/// What is stored of a body.
+struct Kept<'a> {
+    body: Cow<'a, [u8]>,
+    /// For [`AuditRecord::sealed`].
+    sealed: Option<Vec<u8>>,
 }
 
 /// How an event with a complete body ended.
@@ -76,12 +95,19 @@ impl Intake {
             queue_rate: queue_per_minute.map(|limit| Mutex::new(RateWindows::new(limit, 1))),
             closed: AtomicBool::new(false),
             screenshots,
+            privacy: None,
             panicked: meter.shed("actor_panic"),
             meter,
             actor,
             since: Instant::now(),
             last_ns: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with users' names replaced.
+    pub fn private(mut self, privacy: Option<Privacy>) -> Self {
+        self.privacy = privacy;
+        self
     }
 
     /// One more POST; its account is settled by the reason that it ends with.
@@ -111,16 +137,22 @@ impl Intake {
     /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
     pub async fn take(self: &Arc<Self>, body: &[u8], version: Option<&str>, account: Account) -> Taken {
         let checked = guard(|| {
-            audit::check(body, version)
-                .map(|accepted| (accepted.is_screenshot(), accepted.audit_qs_version.is_some()))
+            let accepted = audit::check(body, version)?;
+            let stream = if accepted.is_screenshot() && self.screenshots {
+                Stream::Screenshots
+            } else {
+                Stream::AuditEvents
+            };
+            Ok::<_, Refusal>((stream, accepted.audit_qs_version.is_some(), self.kept(body, stream)))
         });
-        let (is_screenshot, has_version) = match checked {
-            Ok(Ok(accepted)) => accepted,
+        let (stream, has_version, kept) = match checked {
+            Ok(Ok((stream, has_version, Some(kept)))) => (stream, has_version, kept),
             Ok(Err(refusal)) => {
                 account.rejected(refusal_label(&refusal));
                 return Taken::Refused(refusal);
             }
-            Err(_) => {
+            // Whose names cannot be replaced is not stored with them.
+            Ok(Ok((_, _, None))) | Err(_) => {
                 self.actor.failed("poison");
                 account.rejected("poison");
                 return Taken::Failed;
@@ -130,7 +162,7 @@ impl Intake {
             account.shed("draining");
             return Taken::NoRoom;
         }
-        let announced = match self.recent.announce(Fingerprint::of(body)) {
+        let announced = match self.recent.announce(Fingerprint::of(&kept.body)) {
             Ok(announced) => announced,
             Err(met) => {
                 account.rejected("duplicate");
@@ -151,9 +183,7 @@ impl Intake {
             announced.finish(Outcome::NoRoom);
             return Taken::NoRoom;
         };
-        let stream =
-            if is_screenshot && self.screenshots { Stream::Screenshots } else { Stream::AuditEvents };
-        let Some(append) = self.append(stream, body) else {
+        let Some(append) = self.append(stream, &kept) else {
             account.shed("queue_full");
             announced.finish(Outcome::NoRoom);
             return Taken::NoRoom;
@@ -184,9 +214,32 @@ impl Intake {
         drop(room);
     }
 
-    fn append(&self, stream: Stream, body: &[u8]) -> Option<Append> {
-        let mut records = RecordBatch::with_capacity(body.len() + RECORD_OVERHEAD);
-        let record = AuditRecord::received(self.now_ns(), body);
+    /// What is stored: the body as it is, or without names; `None` when they cannot be replaced.
+    fn kept<'a>(&self, body: &'a [u8], stream: Stream) -> Option<Kept<'a>> {
+        let Some(privacy) = &self.privacy else {
+            return Some(Kept { body: Cow::Borrowed(body), sealed: None });
+        };
+        let Pseudonymous { body, mut clear } = pseudonymous(&privacy.names, body).ok()?;
+        if stream != Stream::Screenshots {
+            return Some(Kept { body, sealed: None });
+        }
+        if !privacy.user_is_needed {
+            clear.user = None;
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        openssl::rand::rand_bytes(&mut nonce).ok()?;
+        let sealed = clear.seal(&privacy.names, &nonce).ok()?;
+        Some(Kept { body, sealed: Some(sealed) })
+    }
+
+    fn append(&self, stream: Stream, kept: &Kept<'_>) -> Option<Append> {
+        let sealed = kept.sealed.as_deref();
+        let bytes = kept.body.len() + sealed.map_or(0, <[u8]>::len);
+        let mut records = RecordBatch::with_capacity(bytes + RECORD_OVERHEAD);
+        let record = AuditRecord {
+            sealed: sealed.map(Cow::Borrowed),
+            ..AuditRecord::received(self.now_ns(), &kept.body)
+        };
         records.push_with(|out| record.encode_into(out)).ok()?;
         Some(Append { stream, records })
     }

@@ -39,6 +39,10 @@ struct Bench {
 }
 
 fn bench(quarantine_bound: u32) -> Bench {
+    bench_with(quarantine_bound, None)
+}
+
+fn bench_with(quarantine_bound: u32, names: Option<Arc<Pseudonyms>>) -> Bench {
     let stored: Arc<Mutex<Vec<Parcel<Append>>>> = Arc::default();
     let to_journal = Outlet::new(Journal(Arc::clone(&stored)).start(), 10);
     let (to_quarantine, kept) = Probe::outlet(quarantine_bound, |_: &Keep| Ok(()));
@@ -48,6 +52,7 @@ fn bench(quarantine_bound: u32) -> Bench {
         excluded_users: vec![("LAB".into(), "excluded".into())],
         user_agents_max: 16,
         app_names_expected: true,
+        names,
     };
     let outlets = UserParserOutlets { to_journal, to_quarantine };
     let counts = EventCounts::new(10);
@@ -170,6 +175,27 @@ async fn poison_costs_itself_alone() {
     assert_eq!(bench.stored().len(), 2);
     assert_eq!(bench.intake.rejected(PANICKED).get(), 1);
     assert_eq!(bench.kept.lock().unwrap().len(), 1);
+}
+
+#[actix_rt::test]
+async fn names_of_users_end_here() {
+    let names = Pseudonyms::new(b"0123456789abcdef");
+    let bench = bench_with(10, Some(Arc::new(names.clone())));
+    let event = b"/qseow-proxy-session/;h;Start session;LAB;goran;x;/hub;of LAB\\goran".as_slice();
+    let excluded = b"/qseow-proxy-session/;h;Start session;LAB;excluded;x;/hub;m".as_slice();
+    bench.send(&[event, excluded, b"no event of goran", b"poison of goran"]).await;
+    until(|| bench.stored.lock().unwrap().len() == 1).await;
+    let user = names.of("LAB", "goran");
+    let stored = bench.stored();
+    assert_eq!(stored.len(), 1, "the excluded user is known by the real name");
+    assert_eq!(stored[0].user_full().map(|of| of.to_string()), Some(user.to_string()));
+    assert_eq!(stored[0].message, Some(format!("of {user}").into()));
+    until(|| !bench.kept.lock().unwrap().is_empty()).await;
+    for line in &bench.kept.lock().unwrap()[0].lines {
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        assert_eq!((&line["text"], &line["hex"]), (&"".into(), &"".into()));
+        assert!(line["bytes"].as_u64().unwrap() > 10);
+    }
 }
 
 #[actix_rt::test]

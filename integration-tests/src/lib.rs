@@ -16,6 +16,7 @@ pub mod line;
 pub mod mosquitto;
 pub mod numbered;
 pub mod plain_client;
+pub mod pty;
 pub mod recorded;
 pub mod sandbox;
 pub mod sender;

@@ -200,7 +200,9 @@ impl Server {
         ClientError::Unreachable { server: self.name(), words: error.to_string() }
     }
 
-    fn name(&self) -> String {
+    /// Its address, as people write it.
+    #[must_use]
+    pub fn name(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 }

@@ -3,6 +3,7 @@
 //! | command | file | asks |
 //! |---|---|---|
 //! | `status` | [`status`] | `/api/state` |
+//! | `top` | [`top`] | `/api/live`, `/api/events` |
 //! | `tail` | [`tail`] | `/api/tail` |
 //! | `dlq list\|show\|retry\|drop` | [`dlq`] | `/api/dead-letters…` |
 //! | `replay` | [`replay`] | `/api/replay`, and `/api/state` for how it goes ([`job`]) |
@@ -25,6 +26,7 @@ pub mod sse_reader;
 pub mod status;
 pub mod table;
 pub mod tail;
+pub mod top;
 pub mod words;
 
 use client::Server;
@@ -61,6 +63,7 @@ impl CommandError {
 pub fn server_of(command: &Command) -> Option<&ServerArguments> {
     match command {
         Command::Status(arguments) => Some(&arguments.server),
+        Command::Top(arguments) => Some(&arguments.server),
         Command::Tail(arguments) => Some(&arguments.server),
         Command::Dlq(arguments) => Some(&arguments.server),
         Command::Replay(arguments) => Some(&arguments.server),
@@ -68,7 +71,10 @@ pub fn server_of(command: &Command) -> Option<&ServerArguments> {
         | Command::Check(_)
         | Command::PrintConfig
         | Command::SendSample(_)
-        | Command::PrintLog4net(_) => None,
+        | Command::PrintLog4net(_)
+        | Command::Pseudonym(_)
+        | Command::Completions(_)
+        | Command::Man => None,
     }
 }
 
@@ -78,6 +84,7 @@ pub fn run(command: &Command, of: &ServerArguments, configured: Option<&Operatio
         let server = Server::new(of, configured)?;
         match command {
             Command::Status(arguments) => status::run(&server, arguments.json).await,
+            Command::Top(arguments) => top::run(&server, arguments).await,
             Command::Tail(arguments) => tail::run(&server, arguments).await,
             Command::Dlq(arguments) => dlq::run(&server, &arguments.task).await,
             Command::Replay(arguments) => replay::run(&server, arguments).await,

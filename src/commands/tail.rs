@@ -133,14 +133,20 @@ fn next_offset(event: &SseEvent, stream: &str) -> Option<u64> {
     offset.checked_add(1)
 }
 
-/// An event as one line: when, what, who, and what else there is, by name.
+/// An event as one line: when, and its [`words`].
 #[must_use]
 pub fn line(event: &EventJson) -> String {
+    format!("{}  {}", one_line(&event.received_at, 40), words(event))
+}
+
+/// What, who, and what else there is, by name.
+#[must_use]
+pub fn words(event: &EventJson) -> String {
     let texts = &event.texts;
     let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, TEXT_CHARACTERS));
     let what = text(&texts.command).unwrap_or_else(|| one_line(&event.event_type, TEXT_CHARACTERS));
     let user = text(&texts.user).or_else(|| text(&texts.user_id)).unwrap_or_else(|| "-".to_owned());
-    let mut line = format!("{}  {what}  {user}", one_line(&event.received_at, 40));
+    let mut line = format!("{what}  {user}");
     let browser =
         [&texts.browser, &texts.browser_version].map(|part| part.as_deref().unwrap_or_default()).join(" ");
     let screenshot = event.screenshot.as_ref();

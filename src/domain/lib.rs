@@ -18,6 +18,9 @@ pub mod audit;
 pub mod rate_window;
 pub mod throttle;
 
+// --- users' names, where they shall not be stored
+pub mod pseudonym;
+
 // --- files of events
 pub mod file_name;
 

@@ -24,7 +24,7 @@ use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
 use super::StartError;
-use super::settings::{bound, qlik_tls, size, static_hosts};
+use super::settings::{bound, names, qlik_tls, size, static_hosts};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
 use crate::operations::screenshots::Storage;
@@ -66,6 +66,7 @@ pub fn start(
         hosts: static_hosts(config),
         ticket_timeout: Duration::from_millis(section.auth.qps.ticket_timeout_ms),
         concurrency: actors.ticket_actor.concurrency,
+        names: names(config),
         actor: meter.clone(),
         log: log.clone(),
     };
@@ -133,6 +134,7 @@ pub fn start(
             ..LaterPolicy::default()
         },
         retries_max: pipeline.screenshots.retry_entries_max,
+        names: names(config),
         outlets,
         actor: actor.clone(),
         meter: meter.clone(),

@@ -1,10 +1,11 @@
 //! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use butler_sos_actors::app_directory::AppDirectoryConfig;
-use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig};
+use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig, Privacy};
 use butler_sos_actors::csv_sink::CsvConfig;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
 use butler_sos_actors::journal::store::{OnFull, ROOM_BYTES_DEFAULT, StoreConfig, StreamConfig};
@@ -21,10 +22,12 @@ use butler_sos_actors::udp_socket::SocketConfig;
 use butler_sos_actors::user_parser::UserParserConfig;
 use butler_sos_domain::encode::mqtt::UserTopics;
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
+use butler_sos_domain::pseudonym::Pseudonyms;
 use secrecy::SecretString;
 
 use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
 use crate::config::butler::influxdb::{self as influxdb, V1Config, V2Config, V3Config};
+use crate::config::butler::screenshots::AuthMode;
 use crate::config::butler::{NameValue, mqtt};
 use crate::config::pipeline::journal::FullPolicy;
 use crate::config::secret::Secret;
@@ -104,12 +107,19 @@ pub fn udp(config: &Config) -> UdpConfig {
     }
 }
 
+/// What replaces users' names, where they are not to be stored.
+pub fn names(config: &Config) -> Option<Arc<Pseudonyms>> {
+    let pseudonymise = &config.pipeline.privacy.pseudonymise;
+    pseudonymise.enable.then(|| Arc::new(Pseudonyms::new(pseudonymise.key.expose().as_bytes())))
+}
+
 pub fn user_parser(config: &Config) -> UserParserConfig {
     let excluded = &config.butler_sos.user_events.exclude_user;
     UserParserConfig {
         excluded_users: excluded.iter().map(|user| (user.directory.clone(), user.user_id.clone())).collect(),
         user_agents_max: config.pipeline.user_parsing.user_agent_cache_entries_max,
         app_names_expected: config.butler_sos.app_names.enable,
+        names: names(config),
     }
 }
 
@@ -159,6 +169,10 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         keep_alive: Duration::from_secs(limits.keep_alive_seconds),
         deduplicate_entries_max: limits.deduplicate_entries_max,
         screenshots: audit.destination.screenshots.enable,
+        privacy: names(config).map(|names| Privacy {
+            names,
+            user_is_needed: audit.destination.screenshots.auth.mode == AuthMode::UserTicket,
+        }),
     }
 }
 

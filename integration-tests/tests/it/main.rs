@@ -29,3 +29,4 @@ mod screenshots;
 mod sent_events;
 mod service_manager;
 mod sink_bench;
+mod top;

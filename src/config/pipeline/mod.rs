@@ -7,6 +7,7 @@ pub mod intake;
 pub mod journal;
 pub mod network;
 pub mod operations;
+pub mod privacy;
 pub mod screenshots;
 
 use self::{
@@ -16,6 +17,7 @@ use self::{
     journal::Journal,
     network::{AppDirectory, Influxdb, Mqtt, Retry},
     operations::{Log, Operations, OwnMeasurements},
+    privacy::Privacy,
     screenshots::Screenshots,
 };
 use crate::config::schema::section;
@@ -51,6 +53,8 @@ section! {
         "deadLetters" => dead_letters: DeadLetters = group::<DeadLetters>();
         /// Datagrams that are no user events.
         "quarantine" => quarantine: Quarantine = group::<Quarantine>();
+        /// What is not stored of people.
+        "privacy" => privacy: Privacy = group::<Privacy>();
         /// How log lines look and where they wait.
         "log" => log: Log = group::<Log>();
         /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
+
 use super::{
     Check,
     words::{frequency_seconds, is_host, is_http_url},
@@ -80,6 +82,13 @@ impl Check<'_> {
         }
         if pipeline.retry.first_ms > pipeline.retry.longest_ms {
             self.refuse("Pipeline.retry.firstMs", "must not be more than longestMs");
+        }
+        let pseudonymise = &pipeline.privacy.pseudonymise;
+        if pseudonymise.enable && pseudonymise.key.expose().len() < KEY_BYTES_MIN {
+            let words = format!(
+                "a key of at least {KEY_BYTES_MIN} characters is needed, such as from `openssl rand -hex 32`"
+            );
+            self.refuse("Pipeline.privacy.pseudonymise.key", words);
         }
         let prefix = &pipeline.influxdb.user_agent_tag_prefix;
         if prefix.chars().any(|c| c.is_control() || c.is_whitespace() || ",=\\\"".contains(c)) {

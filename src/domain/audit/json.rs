@@ -326,7 +326,7 @@ fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Behind the closing quote of the string whose opening quote is at `at`.
-fn end_of_string(bytes: &[u8], at: usize) -> usize {
+pub(super) fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(skip) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += skip;

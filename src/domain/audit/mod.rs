@@ -14,6 +14,7 @@ pub mod envelope;
 pub mod event;
 pub mod json;
 pub mod payload;
+pub mod pseudonymous;
 pub mod record;
 pub mod sample;
 mod schema;

@@ -7,14 +7,17 @@
 //! offset  size  what
 //! 0       1     format version, 1
 //! 1       8     received_ns, u64 little endian: nanoseconds since 1970
-//! 9       1     flags: 1 source offset follows, 2 sha256 follows, 4 error follows; other bits are 0
+//! 9       1     flags: 1 source offset follows, 2 sha256 follows, 4 error follows, 8 the body holds pseudonyms and
+//!               what is sealed follows; other bits are 0
 //! 10      8     source offset, u64 little endian (only with flag 1): the offset of this event in the
 //!               stream `screenshots`
 //! ..      2     number of saved paths, u16 little endian
 //! ..      4+n   each path: length u32 little endian, then so many bytes of UTF-8
 //! ..      4+n   sha256 (only with flag 2), the same way
 //! ..      4+n   error (only with flag 4), the same way
-//! ..      rest  the body exactly as received
+//! ..      4+n   what is sealed (only with flag 8): length u32 little endian, then so many bytes; none when a download
+//!               needs no name
+//! ..      rest  the body exactly as received, or with its user's names replaced
 //! ```
 //!
 //! A record carries no checksum of its own: the journal's frame has one. Contract: `delivery.md`, "The journal".
@@ -27,6 +30,7 @@ const FORMAT: u8 = 1;
 const HAS_SOURCE_OFFSET: u8 = 1;
 const HAS_SHA256: u8 = 2;
 const HAS_ERROR: u8 = 4;
+const HAS_SEALED: u8 = 8;
 
 /// An audit event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +42,10 @@ pub struct AuditRecord<'a> {
     pub source_offset: Option<u64>,
     /// How the download ended; empty for every other event.
     pub screenshot: ScreenshotOutcome<'a>,
-    /// The request's body, exactly as received.
+    /// Only in the stream `screenshots`, and only where users' names are replaced: `body` has been through that, and what
+    /// a download needs in clear is in here, encrypted ([`super::pseudonymous::Clear`]); nothing when it needs nothing.
+    pub sealed: Option<Cow<'a, [u8]>>,
+    /// The request's body, exactly as received but for names that were replaced.
     pub body: &'a [u8],
 }
 
@@ -90,6 +97,7 @@ impl<'a> AuditRecord<'a> {
             (HAS_SOURCE_OFFSET, self.source_offset.is_some()),
             (HAS_SHA256, self.screenshot.sha256.is_some()),
             (HAS_ERROR, self.screenshot.error.is_some()),
+            (HAS_SEALED, self.sealed.is_some()),
         ] {
             if present {
                 flags |= bit;
@@ -103,6 +111,11 @@ impl<'a> AuditRecord<'a> {
         for text in paths.iter().chain(&self.screenshot.sha256).chain(&self.screenshot.error) {
             put_text(out, text);
         }
+        if let Some(sealed) = &self.sealed {
+            // Some hundred bytes.
+            out.extend_from_slice(&u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_le_bytes());
+            out.extend_from_slice(sealed);
+        }
         out.extend_from_slice(self.body);
     }
 
@@ -115,7 +128,7 @@ impl<'a> AuditRecord<'a> {
         }
         let received_ns = u64::from_le_bytes(rest.array("time of receipt")?);
         let [flags] = rest.array("flags")?;
-        if flags & !(HAS_SOURCE_OFFSET | HAS_SHA256 | HAS_ERROR) != 0 {
+        if flags & !(HAS_SOURCE_OFFSET | HAS_SHA256 | HAS_ERROR | HAS_SEALED) != 0 {
             return Err(RecordError::Flags(flags));
         }
         let source_offset = match flags & HAS_SOURCE_OFFSET {
@@ -136,8 +149,12 @@ impl<'a> AuditRecord<'a> {
             0 => None,
             _ => Some(Cow::Borrowed(rest.text("error")?)),
         };
+        let sealed = match flags & HAS_SEALED {
+            0 => None,
+            _ => Some(Cow::Borrowed(rest.bytes("sealed part")?)),
+        };
         let screenshot = ScreenshotOutcome { saved_paths, sha256, error };
-        Ok(Self { received_ns, source_offset, screenshot, body: rest.0 })
+        Ok(Self { received_ns, source_offset, screenshot, sealed, body: rest.0 })
     }
 }
 
@@ -158,11 +175,15 @@ impl<'a> Rest<'a> {
         Ok(*head)
     }
 
-    fn text(&mut self, what: &'static str) -> Result<&'a str, RecordError> {
+    fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], RecordError> {
         let length = u32::from_le_bytes(self.array(what)?) as usize;
         let (head, tail) = self.0.split_at_checked(length).ok_or(RecordError::Short(what))?;
         self.0 = tail;
-        std::str::from_utf8(head).map_err(|_| RecordError::Text(what))
+        Ok(head)
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<&'a str, RecordError> {
+        std::str::from_utf8(self.bytes(what)?).map_err(|_| RecordError::Text(what))
     }
 }
 
@@ -193,6 +214,7 @@ mod tests {
                 sha256: Some("00ff".into()),
                 error: Some("timeout".into()),
             },
+            sealed: Some(b"secret".into()),
             body: b"",
         });
         for cut in 0..whole.len() {
@@ -218,10 +240,12 @@ mod tests {
         fn round_trip(
             received_ns: u64, source_offset: Option<u64>,
             saved_paths in prop::collection::vec(text(), 0..4),
-            sha256 in prop::option::of(text()), error in prop::option::of(text()), body: Vec<u8>,
+            sha256 in prop::option::of(text()), error in prop::option::of(text()),
+            sealed: Option<Vec<u8>>, body: Vec<u8>,
         ) {
             let screenshot = ScreenshotOutcome { saved_paths, sha256, error };
-            let record = AuditRecord { received_ns, source_offset, screenshot, body: &body };
+            let sealed = sealed.map(Cow::Owned);
+            let record = AuditRecord { received_ns, source_offset, screenshot, sealed, body: &body };
             let mut bytes = b"before".to_vec();
             record.encode_into(&mut bytes);
             prop_assert_eq!(AuditRecord::decode(&bytes[6..]), Ok(record));
@@ -234,7 +258,7 @@ mod tests {
                 *first = FORMAT;
             }
             if bytes.len() > 9 {
-                bytes[9] &= 7;
+                bytes[9] &= 15;
             }
             let _ = AuditRecord::decode(&bytes);
         }

@@ -46,7 +46,7 @@ mod tests {
         let check = |screenshot: ScreenshotOutcome<'_>, expect: &str| {
             let body = br#"{ "n": 1.50 }"#;
             let received_ns = 1_795_169_472_345_999_999;
-            let record = AuditRecord { received_ns, screenshot, source_offset: None, body };
+            let record = AuditRecord { received_ns, screenshot, body, ..AuditRecord::default() };
             let mut out = Vec::new();
             write(&record, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expect);

@@ -109,6 +109,7 @@ impl Bench {
             hosts: hosts.clone(),
             ticket_timeout: Duration::from_secs(6),
             concurrency: 16,
+            names: None,
             actor: metrics.actor("ticket_actor"),
             log: log.clone(),
         })
@@ -163,6 +164,7 @@ impl Bench {
             concurrency: settings.concurrency,
             later: settings.later.clone(),
             retries_max: 1000,
+            names: None,
             outlets: WalkerOutlets {
                 to_position: Outlet::new(journal.clone(), 100),
                 to_next: Outlet::new(journal.clone(), 100),

@@ -6,6 +6,7 @@ mod downloads;
 mod golden;
 mod house;
 mod newcomer;
+mod privacy;
 mod secrets;
 mod server;
 mod sessions;

@@ -247,7 +247,7 @@ fn get_with(address: std::net::SocketAddr, path: &str, token: &str) -> (u16, Str
     (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
 }
 
-fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {
@@ -263,17 +263,17 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 
 /// Spellings of secrets, by their first four bytes.
 #[derive(Default)]
-struct Needles(HashMap<[u8; 4], Vec<(Vec<u8>, String)>>);
+pub(super) struct Needles(HashMap<[u8; 4], Vec<(Vec<u8>, String)>>);
 
 impl Needles {
-    fn add(&mut self, what: &str, secret: &str) {
+    pub(super) fn add(&mut self, what: &str, secret: &str) {
         for spelling in spellings(secret) {
             let head = spelling[..4].try_into().unwrap();
             self.0.entry(head).or_default().push((spelling, what.to_owned()));
         }
     }
 
-    fn found_in(&self, bytes: &[u8]) -> BTreeSet<&str> {
+    pub(super) fn found_in(&self, bytes: &[u8]) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         for (at, head) in bytes.windows(4).enumerate() {
             for (needle, what) in self.0.get(head).into_iter().flatten() {

@@ -1,0 +1,328 @@
+//! An audit event's body without its user's names.
+//!
+//! | where | what becomes of it |
+//! |---|---|
+//! | `payload.context.user` | `UserDirectory=dir-…; UserId=user-…`, `dir-…\user-…` or `user-…`, in the form that it had |
+//! | other members of `payload.context` whose name begins with `user` (any case), but `userAgent` | a pseudonym of the whole value |
+//! | every other string in `payload` that is no UUID | this user's names in it, as [`Replacement::replaced_in`] finds them |
+//! | everything else | stays byte for byte |
+//!
+//! A member that stands several times is replaced each time. What an app's data say of others is not looked at.
+
+use std::borrow::Cow;
+
+use openssl::error::ErrorStack;
+use serde::{Deserialize, Serialize};
+
+use super::json::{Json, Kind, NotJson, end_of_string, write_string};
+use crate::identity;
+use crate::pseudonym::{NONCE_BYTES, Pseudonyms, Replacement};
+
+/// What is stored, and what a download of the event's screenshot needs besides.
+#[derive(Debug, PartialEq)]
+pub struct Pseudonymous<'a> {
+    pub body: Cow<'a, [u8]>,
+    pub clear: Clear,
+}
+
+/// What must be sealed, if it is kept at all.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clear {
+    /// `payload.context.user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `payload.event.screenshotUrl`, when it held a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screenshot_url: Option<String>,
+}
+
+impl Clear {
+    /// Encrypted; nothing when there is nothing to encrypt. `nonce` must be random.
+    ///
+    /// # Errors
+    /// OpenSSL refuses.
+    pub fn seal(&self, names: &Pseudonyms, nonce: &[u8; NONCE_BYTES]) -> Result<Vec<u8>, ErrorStack> {
+        if *self == Self::default() {
+            return Ok(Vec::new());
+        }
+        // Two strings always serialise.
+        names.seal(nonce, &serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// `None` when it was sealed with another key, or is damaged.
+    #[must_use]
+    pub fn open(names: &Pseudonyms, sealed: &[u8]) -> Option<Self> {
+        if sealed.is_empty() {
+            return Some(Self::default());
+        }
+        serde_json::from_slice(&names.open(sealed)?).ok()
+    }
+}
+
+impl std::fmt::Debug for Clear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clear")
+    }
+}
+
+/// Replaces names in `body`.
+///
+/// # Errors
+/// It is not JSON; an accepted body is.
+pub fn pseudonymous<'a>(names: &Pseudonyms, body: &'a [u8]) -> Result<Pseudonymous<'a>, NotJson> {
+    let json = Json::parse(body)?;
+    let payloads = || named(json, |key| key == "payload");
+    let contexts = || payloads().flat_map(|payload| named(payload, |key| key == "context"));
+    // By where they stand in the text.
+    let mut whole: Vec<(usize, Json<'a>)> = Vec::new();
+    let mut found: Vec<Replacement> = Vec::new();
+    let mut clear = Clear::default();
+    for value in contexts().flat_map(|context| named(context, names_user)) {
+        whole.push((place(json, value), value));
+    }
+    for (key, value) in contexts().flat_map(Json::members) {
+        let Some(user) = value.string().filter(|user| names_person(&key) && is_name(user)) else { continue };
+        let replacement = names.of_text(&user);
+        if !found.contains(&replacement) {
+            found.push(replacement);
+        }
+        if key == "user" {
+            clear.user = Some(user.into_owned());
+        }
+    }
+    let mut out = String::new();
+    let mut copied = 0;
+    for payload in payloads() {
+        rewrite(names, json, payload, &whole, &found, &mut copied, &mut out);
+    }
+    if copied == 0 {
+        return Ok(Pseudonymous { body: Cow::Borrowed(body), clear });
+    }
+    out.push_str(&json.text()[copied..]);
+    let urls = || {
+        let events = payloads().flat_map(|payload| named(payload, |key| key == "event"));
+        events.flat_map(|event| named(event, |key| key == "screenshotUrl"))
+    };
+    if let Some(url) = urls().last().and_then(Json::string)
+        && replaced(&found, &url).is_some()
+    {
+        clear.screenshot_url = Some(url.into_owned());
+    }
+    Ok(Pseudonymous { body: Cow::Owned(out.into_bytes()), clear })
+}
+
+fn named<'a>(object: Json<'a>, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Json<'a>> {
+    object.members().filter(move |(key, _)| wanted(key)).map(|(_, value)| value)
+}
+
+fn names_user(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key.starts_with("user") && key != "useragent"
+}
+
+/// Members whose value is looked for in the other texts; not `userRole` and the like.
+fn names_person(key: &str) -> bool {
+    ["user", "userid", "username", "userfull"].contains(&key.to_lowercase().as_str())
+}
+
+/// Qlik Sense says `N/A` where it knows no user.
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && !text.trim().eq_ignore_ascii_case("N/A")
+}
+
+/// Where `part` stands in the text of `json`.
+fn place(json: Json<'_>, part: Json<'_>) -> usize {
+    part.text().as_ptr().addr().wrapping_sub(json.text().as_ptr().addr())
+}
+
+/// Copies what is changed in `payload` to `out`; everything before `copied` has been copied.
+fn rewrite<'a>(
+    names: &Pseudonyms,
+    json: Json<'a>,
+    payload: Json<'a>,
+    whole: &[(usize, Json<'a>)],
+    found: &[Replacement],
+    copied: &mut usize,
+    out: &mut String,
+) {
+    let text = json.text();
+    let mut at = place(json, payload);
+    let end = at + payload.text().len();
+    let mut take = |from: usize, to: usize, new: &str| {
+        out.push_str(&text[*copied..from]);
+        write_string(new, out);
+        *copied = to;
+    };
+    while at < end {
+        if let Some((_, value)) = whole.iter().find(|(place, _)| *place == at) {
+            let stop = at + value.text().len();
+            if let Some(new) = of_whole(names, *value) {
+                take(at, stop, &new);
+            }
+            at = stop;
+        } else if text.as_bytes()[at] == b'"' {
+            let stop = end_of_string(text.as_bytes(), at).min(end);
+            let is_key = text[stop..end].trim_start().starts_with(':');
+            let string = Json::assembled(&text[at..stop]).string().unwrap_or_default();
+            if !is_key && let Some(new) = replaced(found, &string) {
+                take(at, stop, &new);
+            }
+            at = stop;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// A value that names a user, as a pseudonym; `None` when it names nobody.
+fn of_whole(names: &Pseudonyms, value: Json<'_>) -> Option<String> {
+    let text = match value.kind() {
+        Kind::Null => return None,
+        Kind::String => value.string().unwrap_or_default(),
+        // What a number or an object says of the user is said no more plainly than this.
+        _ => Cow::Borrowed(value.text()),
+    };
+    if !is_name(&text) {
+        return None;
+    }
+    let new = names.of_text(&text);
+    let has_keys = identity::parse(&text).is_some() && text.to_lowercase().contains("userid");
+    Some(if has_keys {
+        format!("UserDirectory={}; UserId={}", new.new_directory, new.new_id)
+    } else {
+        new.to_string()
+    })
+}
+
+fn replaced(found: &[Replacement], text: &str) -> Option<String> {
+    if is_uuid(text) {
+        return None;
+    }
+    let mut new: Option<String> = None;
+    for replacement in found {
+        new = replacement.replaced_in(new.as_deref().unwrap_or(text)).or(new);
+    }
+    new
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') && lengths.eq([8, 4, 4, 4, 12])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::AuditEvent;
+    use super::super::record::AuditRecord;
+    use super::*;
+
+    fn names() -> Pseudonyms {
+        Pseudonyms::new(b"0123456789abcdef")
+    }
+
+    /// `<d>` and `<u>` stand for the pseudonyms of LAB\anna.
+    fn check(body: &str, expect: &str) -> Clear {
+        let anna = names().of("LAB", "anna");
+        let expect = expect.replace("<d>", &anna.new_directory).replace("<u>", &anna.new_id);
+        let Pseudonymous { body, clear } = pseudonymous(&names(), body.as_bytes()).expect("JSON");
+        assert_eq!(String::from_utf8_lossy(&body), expect);
+        clear
+    }
+
+    #[test]
+    fn the_user_is_replaced_and_nothing_else_changes() {
+        let clear = check(
+            r#"{ "type":"anna", "eventId": "anna", "payload" : {"context":{"user" : "UserDirectory=LAB; UserId=anna","appName":"An\u00e5 1.0"},"event":{"n":1.0,"n":1e400,"s":"\ud800","o":{"anna":"Anna & LAB\\anna \u0061nna"}}}}"#,
+            r#"{ "type":"anna", "eventId": "anna", "payload" : {"context":{"user" : "UserDirectory=<d>; UserId=<u>","appName":"An\u00e5 1.0"},"event":{"n":1.0,"n":1e400,"s":"\ud800","o":{"anna":"<u> & <d>\\<u> <u>"}}}}"#,
+        );
+        assert_eq!(clear.user.as_deref(), Some("UserDirectory=LAB; UserId=anna"));
+        assert_eq!(clear.screenshot_url, None);
+        assert!(!format!("{clear:?}").contains("anna"));
+        let sealed = clear.seal(&names(), &[1; 12]).expect("it is sealed");
+        assert_eq!(Clear::open(&names(), &sealed), Some(clear));
+        assert_eq!(Clear::open(&Pseudonyms::new(b"another key, long"), &sealed), None);
+        assert_eq!(Clear::default().seal(&names(), &[1; 12]).ok(), Some(Vec::new()));
+        assert_eq!(Clear::open(&names(), b""), Some(Clear::default()));
+    }
+
+    #[test]
+    fn every_form_and_every_copy() {
+        check(
+            r#"{"payload":{"context":{"user":"LAB\\anna"}}}"#,
+            r#"{"payload":{"context":{"user":"<d>\\<u>"}}}"#,
+        );
+        check(
+            r#"{"payload":{"context":{"user":"LAB\\anna","user":"LAB\\anna"},"context":{"user":"LAB; UserId=anna"}},"payload":{"context":{"user":"lab\\Anna"},"e":["anna"]}}"#,
+            r#"{"payload":{"context":{"user":"<d>\\<u>","user":"<d>\\<u>"},"context":{"user":"UserDirectory=<d>; UserId=<u>"}},"payload":{"context":{"user":"<d>\\<u>"},"e":["<u>"]}}"#,
+        );
+        for same in [
+            r#"{"payload":{"context":{"user":"N/A","userAgent":"anna"}}}"#,
+            r#"{"payload":{"context":{"user":""}}}"#,
+            r#"{"payload":{"context":{"user":null}}}"#,
+            r#"{"payload":{"user":"LAB\\anna"}}"#,
+            r#"{"payload":[]}"#,
+            r#"{"payload":7}"#,
+            "[]",
+            "7",
+        ] {
+            check(same, same);
+        }
+        let odd = names();
+        let (id, number) = (odd.of("", "Anna Berg"), odd.of("", "17"));
+        check(
+            r#"{"payload":{"context":{"user":"LAB\\anna","userName":"Anna Berg","USERID":17,"userAgent":"x"}}}"#,
+            &format!(
+                r#"{{"payload":{{"context":{{"user":"<d>\\<u>","userName":"{id}","USERID":"{number}","userAgent":"x"}}}}}}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn a_url_that_held_a_name_is_told() {
+        let clear = check(
+            r#"{"payload":{"context":{"user":"LAB\\anna"},"event":{"screenshotUrl":"https://h/u/anna/x.png","id":"0000anna-0000-4000-8000-000000000001","u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#,
+            r#"{"payload":{"context":{"user":"<d>\\<u>"},"event":{"screenshotUrl":"https://h/u/<u>/x.png","id":"0000anna-0000-4000-8000-000000000001","u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#,
+        );
+        assert_eq!(clear.screenshot_url.as_deref(), Some("https://h/u/anna/x.png"));
+        // What is a part of a UUID is nobody's name.
+        let body = r#"{"payload":{"context":{"user":"LAB\\4bad"},"event":{"u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#;
+        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+        assert!(String::from_utf8_lossy(&got).contains("00000bad-0bad-4bad-8bad-00000000abad"));
+    }
+
+    #[test]
+    fn destinations_see_pseudonyms_in_every_column() {
+        let body = r#"{"timestamp":"2026-11-20T10:11:12.345Z","type":"t","payload":{"context":{"user":"UserDirectory=LAB; UserId=anna"},"event":{}}}"#;
+        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+        let event = AuditEvent::from_record(AuditRecord::received(1, &got)).expect("an event");
+        let anna = names().of("LAB", "anna");
+        assert_eq!(event.user_directory.as_deref(), Some(anna.new_directory.as_str()));
+        assert_eq!(event.user_id.as_deref(), Some(anna.new_id.as_str()));
+        // A second time changes it again, so it must not be done twice: the record says that it is done.
+        assert_ne!(pseudonymous(&names(), &got).expect("JSON").body, got);
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_json(user in ".{0,20}", text in ".{0,40}", key in "[a-zU\"\\\\]{0,6}") {
+            let value = |text: &str| serde_json::Value::from(text);
+            let body = serde_json::json!({ "payload": { "context": { "user": value(&user), &key: value(&text) },
+                "event": { &key: [value(&text), { "x": value(&user) }] } } });
+            let body = body.to_string();
+            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+            let got: serde_json::Value = serde_json::from_slice(&got).expect("JSON");
+            let is_user = is_name(&user) && user.trim().chars().count() >= 3;
+            if is_user && user.trim().chars().all(char::is_alphanumeric) {
+                prop_assert_ne!(&got["payload"]["context"]["user"], &value(&user));
+                prop_assert_ne!(&got["payload"]["event"][&key][1]["x"], &value(&user));
+            }
+        }
+
+        #[test]
+        fn any_bytes_do_no_harm(body in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = pseudonymous(&names(), &body);
+        }
+    }
+}
