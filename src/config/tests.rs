@@ -516,6 +516,7 @@ fn a_file_for_butler_sos_15_is_taken_as_it_is() {
 fn every_shipped_file_parses_and_verifies() {
     for (name, text) in [
         ("default", include_str!("../../conf/default.yaml")),
+        ("package", include_str!("../../conf/package/butler-sos.yaml")),
         ("full", include_str!("../../conf/full.yaml")),
         ("influxdb-mqtt", include_str!("../../conf/examples/influxdb-mqtt.yaml")),
         ("screenshots", include_str!("../../conf/examples/screenshots.yaml")),
@@ -532,6 +533,25 @@ fn every_shipped_file_parses_and_verifies() {
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
         assert!(loaded.ignored.is_empty(), "{name}: {:?}", loaded.ignored);
     }
+}
+
+/// The package's file differs from the default in its directories alone, each of them absolute.
+#[test]
+fn the_package_has_the_default_under_its_own_directories() {
+    let package = check_fine(include_str!("../../conf/package/butler-sos.yaml"));
+    let directories = package.shown().into_iter().filter(|of| of.origin.starts_with("a.yaml"));
+    let directories: Vec<_> = directories.filter(|of| of.path.to_lowercase().ends_with("directory")).collect();
+    assert_eq!(directories.len(), 7);
+    for of in directories {
+        assert!(of.value.contains("/var/l"), "{}: {}", of.path, of.value);
+    }
+    let default = check_fine(include_str!("../../conf/default.yaml"));
+    let settings = |loaded: &Loaded| {
+        format!("{:?}", loaded.config)
+            .replace("/var/lib/butler-sos/data", "./data")
+            .replace("/var/log/butler-sos", "log")
+    };
+    assert_eq!(settings(&package), settings(&default));
 }
 
 /// `conf/full.yaml` is what the code says. To write it anew: `BLESS=1 cargo test -p butler-sos full_yaml`.
