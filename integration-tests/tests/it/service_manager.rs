@@ -11,7 +11,6 @@ use crate::prometheus_rules::repository;
 
 const UNIT: &str = "conf/systemd/butler-sos.service";
 
-
 /// The unit in a directory of its own, with the server that was built; `systemd-analyze` looks for it.
 fn unit(directory: &Path) -> String {
     let text = std::fs::read_to_string(repository(UNIT)).expect("the unit");
