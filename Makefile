@@ -6,7 +6,7 @@ CONFIG ?= conf/default.yaml
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,17 @@ instructions: ## the same in processor instructions, held against what is known
 fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
 	scripts/install build
 	$(CARGO) run --package butler-sos-integration-tests --bin fake-qlik -- --dir ./data/fake-qlik
+
+package: ## the Debian package, into <target>/debian
+	scripts/install build package
+	scripts/package
+
+package-test: ## a package of what tests run: installed, run, upgraded, removed and purged in a Debian of its own
+	scripts/install build package
+	scripts/package-test
+
+sbom: ## every crate in the program with its licence, as CycloneDX, into <target>/sbom
+	scripts/sbom
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -39,7 +39,7 @@ pub struct NewRelicConfig {
     pub url: String,
     pub account: NewRelicAccount,
     /// `newRelic.event.header`: names and values. They never replace the headers that the API needs.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, SecretString)>,
     /// For one whole request.
     pub timeout: Duration,
 }
@@ -113,8 +113,9 @@ impl NewRelicClient {
         let mut headers = Vec::with_capacity(config.headers.len());
         let mut headers_left_out = Vec::new();
         for (name, value) in &config.headers {
-            let parsed =
-                HeaderName::from_bytes(name.trim().as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+            let parsed = HeaderName::from_bytes(name.trim().as_bytes())
+                .ok()
+                .zip(HeaderValue::from_str(value.expose_secret()).ok());
             let (parsed, mut value) = parsed.ok_or_else(|| NewRelicError::Header(name.clone()))?;
             if OWN_HEADERS.contains(&parsed.as_str()) {
                 headers_left_out.push(name.clone());
@@ -254,8 +255,7 @@ mod tests {
     #[actix_rt::test]
     async fn headers_and_keys() {
         let with = |headers: &[(&str, &str)]| {
-            let headers =
-                headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
             NewRelicClient::new(NewRelicConfig { headers, ..config("https://h") })
         };
         let client =

@@ -233,3 +233,37 @@ fn every_link_leads_somewhere() {
         }
     }
 }
+
+/// Whether a line says the word that switches the compiler's guarantees off, outside of comments.
+fn is_unsafe(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe")
+}
+
+#[test]
+fn every_unsafe_is_told_with_its_reason() {
+    let mut found = BTreeMap::new();
+    for path in files("src", ".rs").into_iter().chain(files("actors", ".rs")) {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        // This file looks for the word.
+        let count = text.lines().filter(|line| is_unsafe(line)).count();
+        let name = path.strip_prefix(ROOT).expect("in here").display().to_string();
+        if count > 0 && name != "src/docs_test.rs" {
+            found.insert(name, count.to_string());
+        }
+    }
+    let page = read("docs/security.md");
+    let (_, table) = page.split_once("| file | unsafe | why |\n").expect("the table");
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let told: BTreeMap<String, String> = rows
+        .map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
+        .filter(|cells: &Vec<String>| cells[1] != "none")
+        .map(|cells| {
+            assert!(!cells[3].is_empty(), "no reason for {}", cells[1]);
+            (cells[1].clone(), cells[2].clone())
+        })
+        .collect();
+    assert_eq!(told, found);
+    assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
+    assert!(is_unsafe("let x = unsafe { y() };") && !is_unsafe("#![deny(unsafe_code)] // unsafe"));
+}

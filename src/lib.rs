@@ -5,6 +5,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 #[cfg(test)]
+mod docker_test;
+#[cfg(test)]
 mod docs_test;
 pub mod exit;
 pub mod logging;

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -610,7 +610,9 @@ fn is_stream_name(name: &str) -> bool {
 /// The store's own file, locked as long as it is open.
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(STORE_FILE);
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(disk::FILE_MODE);
+    let opened = options.open(&path);
     let file = opened.map_err(|source| StoreError::Io { path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),

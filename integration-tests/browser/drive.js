@@ -6,17 +6,41 @@
 // {"do": "click" | "fill" | "press", "selector", "text"}
 // {"do": "size", "width", "height"}
 // {"do": "picture", "path", "full"}
+// {"do": "barriers"}                          what axe-core finds to keep people out, one text each
+// {"do": "unreachable"}                       controls that Tab does not reach, or does not show that it has reached
 // {"do": "complaints"}                        errors of console, page, network and policy since the last time
 //
 // An answer is {"value"} or {"error"}.
 
+const { readFileSync } = require('node:fs');
 const readline = require('node:readline');
 const { setTimeout } = require('node:timers/promises');
 
 const { chromium } = require('playwright-core');
 
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+
 let page;
 let complaints = [];
+
+// Runs in the page.
+const beginTabbing = () => {
+  document.activeElement.blur();
+  const controls = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')];
+  const scope = document.querySelector('dialog:modal') ?? document;
+  window.unseen = new Set(controls.filter((of) => scope.contains(of) && !of.disabled && of.tabIndex >= 0 && of.checkVisibility()));
+  return window.unseen.size;
+};
+const atTab = () => {
+  const of = document.activeElement;
+  if (of === document.body) return null;
+  const isNew = window.unseen.delete(of);
+  const { outlineStyle, outlineWidth } = getComputedStyle(of);
+  const { top, bottom } = of.getBoundingClientRect();
+  const isSeen = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 && bottom > 0 && top < innerHeight;
+  return isNew && !isSeen ? `cannot be seen to have the focus: ${of.outerHTML.slice(0, 160)}` : null;
+};
+const endTabbing = () => [...window.unseen].map((of) => `Tab does not reach: ${of.outerHTML.slice(0, 160)}`);
 
 const deeds = {
   async open({ url, width, height, scheme, motion }, browser) {
@@ -54,6 +78,23 @@ const deeds = {
   size: ({ width, height }) => page.setViewportSize({ width, height }),
   picture: async ({ path, full }) => {
     await page.screenshot({ path, fullPage: full ?? false });
+  },
+  barriers: async () => {
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate('axe.run(document, { resultTypes: ["violations"] })');
+    const where = ({ target, failureSummary }) => `${target.join(' ')}: ${failureSummary.replace(/\s+/g, ' ')}`;
+    return violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.slice(0, 3).map(where).join('; ')}`);
+  },
+  unreachable: async () => {
+    const controls = await page.evaluate(beginTabbing);
+    const found = [];
+    // Once around from wherever it begins; some controls have several stops in them.
+    for (let tabs = 0; tabs < 2 * controls + 30 && (await page.evaluate('window.unseen.size')) > 0; tabs++) {
+      await page.keyboard.press('Tab');
+      const trouble = await page.evaluate(atTab);
+      if (trouble) found.push(trouble);
+    }
+    return [...found, ...(await page.evaluate(endTabbing))];
   },
   complaints: () => complaints.splice(0),
 };

@@ -83,6 +83,18 @@ impl Page {
         self.order(&json!({ "do": "picture", "path": path }));
     }
 
+    /// What axe-core finds in the page as it is now that keeps people out, one text each.
+    pub fn barriers(&mut self) -> Vec<String> {
+        let barriers = self.order(&json!({ "do": "barriers" }));
+        serde_json::from_value(barriers).expect("a list of texts")
+    }
+
+    /// Controls that Tab does not reach, or that do not show that they have the focus.
+    pub fn unreachable(&mut self) -> Vec<String> {
+        let unreachable = self.order(&json!({ "do": "unreachable" }));
+        serde_json::from_value(unreachable).expect("a list of texts")
+    }
+
     /// What browser and page have complained of since the last time.
     pub fn complaints(&mut self) -> Vec<String> {
         let complaints = self.order(&json!({ "do": "complaints" }));

@@ -22,6 +22,8 @@ use crate::cli::Settings;
 pub const SYSTEM_FILE: &str = "/etc/butler-sos/butler-sos.yaml";
 /// What holds when no file is named and none is there: everything local, nothing else needed.
 const BUILT_IN_FILE: &str = include_str!("../../conf/default.yaml");
+/// Where a value comes from that nobody has set.
+pub(super) const DEFAULT_ORIGIN: &str = "default";
 /// Variables that begin so are settings.
 const ENVIRONMENT_PREFIX: &str = "BUTLER_SOS__";
 /// Most bytes of a secret's file.
@@ -72,7 +74,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Mistakes> {
 pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result<Loaded, Mistakes> {
     let keys = Config::keys();
     let mut gathered = Gathered::default();
-    let Value { kind: ValueKind::Table(defaults), .. } = section_defaults(&keys, &"default".to_owned())
+    let Value { kind: ValueKind::Table(defaults), .. } = section_defaults(&keys, &DEFAULT_ORIGIN.to_owned())
     else {
         return Err(Mistakes(Vec::new()));
     };
@@ -229,7 +231,7 @@ fn origin(tree: &Value, path: &str) -> String {
         node = next;
         known = node.origin().or(known);
     }
-    known.unwrap_or("default").to_owned()
+    known.unwrap_or(DEFAULT_ORIGIN).to_owned()
 }
 
 /// Paths of sections that are switched off: what stands there need not be right.

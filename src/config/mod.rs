@@ -39,7 +39,7 @@ pub use self::{
     layer::Surroundings,
     load::{Loaded, SYSTEM_FILE, load, load_from},
     mistake::{Mistake, MistakeKind, Mistakes},
-    print::Shown,
+    print::{Hides, Shown, ShownConfiguration},
     verify::{frequency_seconds, is_host, network},
 };
 

@@ -1,11 +1,13 @@
 //! The merged configuration for people: every value, and where it came from. Secrets are `***`.
 
+use std::sync::Arc;
+
 use config::{Value, ValueKind};
 
 use super::{
     Config,
     layer::join,
-    load::Loaded,
+    load::{DEFAULT_ORIGIN, Loaded},
     schema::{Key, Kind, Leaf, Section, Shape},
 };
 
@@ -25,35 +27,127 @@ const HIDDEN: &str = "***";
 /// The column in which origins stand.
 const ORIGIN_COLUMN: usize = 64;
 
+/// What is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hides {
+    Secrets,
+    /// Also most of what names machines, people, certificates, topics and accounts, where it was configured:
+    /// `configVisualisation.obfuscate`.
+    SecretsAndNames,
+}
+
+/// The whole configuration, fit to be shown: as text, and value by value.
+#[derive(Clone, Debug)]
+pub struct ShownConfiguration {
+    pub text: Arc<str>,
+    pub settings: Arc<Vec<Shown>>,
+}
+
+/// Settings that name somebody or something, by their key. Of some Butler SOS shows the first ten characters; three
+/// are enough to recognise one's own.
+const NAMING_KEYS: [&str; 30] = [
+    "accountId",
+    "accountName",
+    "allowedImageDownloadHosts",
+    "allowedOrigins",
+    "allowedSources",
+    "baseTopic",
+    "brokerHost",
+    "bucket",
+    "ca",
+    "cert",
+    "clientCert",
+    "clientCertCA",
+    "clientCertKey",
+    "clientId",
+    "database",
+    "dbName",
+    "destinationAccount",
+    "host",
+    "hostIP",
+    "key",
+    "org",
+    "remoteURL",
+    "serverHost",
+    "topic",
+    "trustedProxies",
+    "url",
+    "userDirectory",
+    "userId",
+    "username",
+    "virtualProxy",
+];
+/// Here `directory` is one of users, and a folder everywhere else.
+const NAMING_LIST: &str = "excludeUser[";
+/// Here the keys are names of hosts too.
+const NAMING_MAP: &str = "Pipeline.screenshots.resolve.";
+const NAME_CHARACTERS_SHOWN: usize = 3;
+/// What stands for the rest, whatever its length.
+const NAME_REST: &str = "**********";
+
+/// Whether the setting at `path` names somebody or something.
+fn names(path: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    NAMING_KEYS.contains(&key) || path.contains(NAMING_LIST)
+}
+
+/// The beginning of a name, as YAML.
+fn obfuscated(value: &str) -> String {
+    if matches!(value, "null" | "\"\"" | "''" | "[]" | "{}") {
+        return value.to_owned();
+    }
+    let characters = value.chars().filter(|c| !matches!(c, '"' | '\\' | '['));
+    let shown: String = characters.take(NAME_CHARACTERS_SHOWN).collect();
+    format!("\"{shown}{NAME_REST}\"")
+}
+
 impl Loaded {
-    /// Every value in the order of the reference, for the dashboard.
+    /// The merged configuration for people.
+    pub fn configuration(&self, hides: Hides) -> ShownConfiguration {
+        let lines = self.lines(hides);
+        let text = yaml(&lines).into();
+        let values = lines.into_iter();
+        let settings = values
+            .filter_map(|line| Some(Shown { path: line.path, value: line.value?, origin: line.origin }));
+        ShownConfiguration { text, settings: Arc::new(settings.collect()) }
+    }
+
+    /// Every value in the order of the reference.
     pub fn shown(&self) -> Vec<Shown> {
-        let mut lines = Vec::new();
-        lines_of(&Config::keys(), &self.tree, "", 0, &mut lines);
-        lines
-            .into_iter()
-            .filter_map(|line| Some(Shown { path: line.path, value: line.value?, origin: line.origin }))
-            .collect()
+        Arc::unwrap_or_clone(self.configuration(Hides::Secrets).settings)
     }
 
     /// The merged configuration as YAML, each value with a comment that tells its origin.
     pub fn print(&self) -> String {
+        yaml(&self.lines(Hides::Secrets))
+    }
+
+    fn lines(&self, hides: Hides) -> Vec<Line> {
         let mut lines = Vec::new();
         lines_of(&Config::keys(), &self.tree, "", 0, &mut lines);
-        let mut text = String::new();
-        for line in lines {
-            let head = match line.value {
-                Some(value) => format!("{}{}: {value}", "  ".repeat(line.depth), line.label),
-                None => format!("{}{}:", "  ".repeat(line.depth), line.label),
-            };
-            match line.origin.as_str() {
-                "" => text.push_str(&head),
-                origin => text.push_str(&format!("{head:ORIGIN_COLUMN$} # {}", origin.escape_debug())),
+        if hides == Hides::SecretsAndNames {
+            for line in &mut lines {
+                line.obfuscate();
             }
-            text.push('\n');
         }
-        text
+        lines
     }
+}
+
+fn yaml(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let head = match &line.value {
+            Some(value) => format!("{}{}: {value}", "  ".repeat(line.depth), line.label),
+            None => format!("{}{}:", "  ".repeat(line.depth), line.label),
+        };
+        match line.origin.as_str() {
+            "" => text.push_str(&head),
+            origin => text.push_str(&format!("{head:ORIGIN_COLUMN$} # {}", origin.escape_debug())),
+        }
+        text.push('\n');
+    }
+    text
 }
 
 struct Line {
@@ -63,6 +157,21 @@ struct Line {
     depth: usize,
     value: Option<String>,
     origin: String,
+}
+
+impl Line {
+    fn obfuscate(&mut self) {
+        let is_in_map = self.path.starts_with(NAMING_MAP);
+        // A default names nobody.
+        if self.origin == DEFAULT_ORIGIN || !(is_in_map || names(&self.path)) {
+            return;
+        }
+        self.value = self.value.take().map(|value| obfuscated(&value));
+        if is_in_map {
+            self.label = obfuscated(&self.label);
+            self.path = format!("{NAMING_MAP}{}", self.label);
+        }
+    }
 }
 
 fn lines_of(keys: &[Key], value: &Value, path: &str, depth: usize, lines: &mut Vec<Line>) {

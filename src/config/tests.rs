@@ -411,6 +411,7 @@ fn secrets_are_found_and_never_shown() {
   auditEvents: {enable: true, apiToken: '${TOKEN}'}
   influxdbConfig: {enable: true, version: 2, v2Config: {org: o, bucket: b, token: 'file:/run/secrets/t'}}
   mqttConfig: {enable: true, username: u, password: 0815}
+  newRelic: {event: {header: [{name: X-Proxy-Key, value: of-the-proxy}, {name: X-Other, value: '${TOKEN}'}]}}
 Pipeline: {operations: {token: plain-text}}
 ",
     )
@@ -432,7 +433,9 @@ Pipeline: {operations: {token: plain-text}}
 
     let printed = loaded.print();
     let all = format!("{printed}{loaded:?}{:?}", loaded.shown());
-    for hidden in ["from-the-environment", "from-a-file", "from-a-flag", "0815", "plain-text"] {
+    assert_eq!(butler.new_relic.event.header[1].value.expose(), "from-the-environment");
+    for hidden in ["from-the-environment", "from-a-file", "from-a-flag", "0815", "plain-text", "of-the-proxy"]
+    {
         assert!(!all.contains(hidden), "{hidden} is shown");
     }
     assert!(
@@ -443,6 +446,75 @@ Pipeline: {operations: {token: plain-text}}
     assert!(printed.contains("- accountName: nr"));
     let again = printed.replace("'***'", "x");
     check_fine(&again);
+}
+
+#[test]
+fn names_are_hidden_where_the_page_is_for_others() {
+    let loaded = of_file(
+        "Butler-SOS:
+  userEvents: {excludeUser: [{directory: LABOUR, userId: goran}], tags: [{name: env, value: production}]}
+  influxdbConfig: {enable: true, host: influx.example.com, version: 2, v2Config: {org: example, bucket: b, token: tttt}}
+  auditEvents: {cors: {allowedOrigins: ['https://qlik.example.com']}}
+Pipeline: {screenshots: {resolve: {pictures.example.com: 10.20.30.41}}, csv: {userEvents: {exportDirectory: /srv/csv}}}
+",
+    )
+    .load(&named(&["a.yaml"]))
+    .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let shown = loaded.configuration(Hides::SecretsAndNames);
+    let all = format!("{}{:?}", shown.text, shown.settings);
+    for hidden in ["example", "LABOUR", "goran", "tttt", "qlik.", "pictures", "10.20"] {
+        assert!(!all.contains(hidden), "{hidden} in {}", shown.text);
+    }
+    for (path, value) in [
+        ("Butler-SOS.influxdbConfig.host", "\"inf**********\""),
+        ("Butler-SOS.userEvents.excludeUser[0].directory", "\"LAB**********\""),
+        ("Butler-SOS.auditEvents.cors.allowedOrigins", "\"htt**********\""),
+        ("Butler-SOS.influxdbConfig.v2Config.token", "'***'"),
+        // What nobody set, and what names nobody.
+        ("Butler-SOS.mqttConfig.brokerHost", "localhost"),
+        ("Butler-SOS.userEvents.tags[0].value", "production"),
+        ("Pipeline.csv.userEvents.exportDirectory", "/srv/csv"),
+    ] {
+        let found = shown.settings.iter().find(|of| of.path == path).unwrap_or_else(|| panic!("{path}"));
+        assert_eq!(found.value, value, "{path}");
+    }
+    assert!(loaded.configuration(Hides::Secrets).text.contains("influx.example.com"));
+}
+
+#[test]
+fn tags_that_stand_in_the_way_are_told() {
+    let check = |text: &str, expect: &[&str]| {
+        let loaded = of_file(text).load(&named(&["a.yaml"])).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let tells = |part: &&str| loaded.warnings.iter().any(|line| line.contains(*part));
+        assert!(expect.iter().all(tells), "{:?}", loaded.warnings);
+        let about_names = loaded.warnings.iter().filter(|line| line.contains(".name: ")).count();
+        assert_eq!(about_names, expect.len(), "{:?}", loaded.warnings);
+    };
+    let tags = "tags: [{name: env, value: x}, {tag: host, value: x}, {name: qs_uaOsName, value: x}, {name: uaOsName, value: x}, {name: time, value: x}, {name: qs_host, value: x}]";
+    let influx = "influxdbConfig: {enable: true}";
+    check(&format!("Butler-SOS:\n  {influx}\n  userEvents: {{enable: true, {tags}}}\n"), &[]);
+    let to_influx = format!(
+        "Butler-SOS:\n  {influx}\n  userEvents: {{enable: true, sendToInfluxdb: {{enable: true}}, {tags}}}\n"
+    );
+    check(
+        &to_influx,
+        &[
+            "a.yaml:3:98: Butler-SOS.userEvents.tags[1].name: `host` is a name that events have",
+            "tags[2].name: `qs_uaOsName`",
+            "tags[4].name: `time`",
+        ],
+    );
+    let bare = format!("{to_influx}Pipeline: {{influxdb: {{userAgentTagPrefix: ''}}}}\n");
+    check(&bare, &["`host`", "tags[3].name: `uaOsName`", "`time`"]);
+    let new_relic =
+        "thirdPartyToolsCredentials: {newRelic: [{accountName: a, insertApiKey: k, accountId: 1}]}
+  newRelic: {enable: true, event: {attribute: {static: [{name: eventType, value: x}, {name: a, value: x}]}}}";
+    check(
+        &format!(
+            "Butler-SOS:\n  {new_relic}\n  userEvents: {{enable: true, sendToNewRelic: {{enable: true, destinationAccount: [a]}}, {tags}}}\n"
+        ),
+        &["tags[2].name: `qs_uaOsName`", "tags[5].name: `qs_host`", "attribute.static[0].name: `eventType`"],
+    );
 }
 
 #[test]
@@ -516,6 +588,7 @@ fn a_file_for_butler_sos_15_is_taken_as_it_is() {
 fn every_shipped_file_parses_and_verifies() {
     for (name, text) in [
         ("default", include_str!("../../conf/default.yaml")),
+        ("package", include_str!("../../conf/package/butler-sos.yaml")),
         ("full", include_str!("../../conf/full.yaml")),
         ("influxdb-mqtt", include_str!("../../conf/examples/influxdb-mqtt.yaml")),
         ("screenshots", include_str!("../../conf/examples/screenshots.yaml")),
@@ -532,6 +605,26 @@ fn every_shipped_file_parses_and_verifies() {
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
         assert!(loaded.ignored.is_empty(), "{name}: {:?}", loaded.ignored);
     }
+}
+
+/// The package's file differs from the default in its directories alone, each of them absolute.
+#[test]
+fn the_package_has_the_default_under_its_own_directories() {
+    let package = check_fine(include_str!("../../conf/package/butler-sos.yaml"));
+    let directories = package.shown().into_iter().filter(|of| of.origin.starts_with("a.yaml"));
+    let directories: Vec<_> =
+        directories.filter(|of| of.path.to_lowercase().ends_with("directory")).collect();
+    assert_eq!(directories.len(), 7);
+    for of in directories {
+        assert!(of.value.contains("/var/l"), "{}: {}", of.path, of.value);
+    }
+    let default = check_fine(include_str!("../../conf/default.yaml"));
+    let settings = |loaded: &Loaded| {
+        format!("{:?}", loaded.config)
+            .replace("/var/lib/butler-sos/data", "./data")
+            .replace("/var/log/butler-sos", "log")
+    };
+    assert_eq!(settings(&package), settings(&default));
 }
 
 /// `conf/full.yaml` is what the code says. To write it anew: `BLESS=1 cargo test -p butler-sos full_yaml`.

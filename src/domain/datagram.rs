@@ -290,6 +290,20 @@ mod tests {
         assert_eq!((seven.context.as_deref(), seven.message), (Some("x"), None));
     }
 
+    /// log4net writes `(null)` for a property that nobody has set. It is text like any other, as it was for Butler SOS:
+    /// what a proxy sent is evidence, and a user may be called so.
+    #[test]
+    fn a_property_that_is_not_set_is_the_text_that_log4net_writes() {
+        let got = event("/qseow-proxy-session/;h;Start session;(null);(null);(null);(null);(null)");
+        assert_eq!(got.user_full().map(|full| full.to_string()).as_deref(), Some("(null)\\(null)"));
+        for part in [got.origin, got.context, got.message] {
+            assert_eq!(part.as_deref(), Some("(null)"));
+        }
+        let five = parse(b"/proxy-user-event/;h;Service.Proxy;(null);Start session", 0).expect("an event");
+        assert!(five.user_not_found, "no user is made of it");
+        assert_eq!(five.event.context.as_deref(), Some("(null)"));
+    }
+
     #[test]
     fn rejections() {
         let check = |datagram: &[u8], expect: Rejection| {

@@ -17,6 +17,7 @@ use super::event_json::{EventJson, Filter, stream_named};
 use super::tail::unknown_stream;
 use super::view::View;
 use super::{assets, jobs, kept, live, screenshots, sse, tail};
+use crate::config::ShownConfiguration;
 
 /// What is larger than this is no order of ours.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -80,7 +81,7 @@ async fn route(request: &HttpRequest, payload: web::Payload, view: &View, access
     let path = request.path();
     match request.method().as_str() {
         "GET" | "HEAD" => match path.strip_prefix("/api/") {
-            Some(path) => read(path, request.query_string(), view).await,
+            Some(path) => read(path, request.query_string(), view, access).await,
             None => page(request, view, access).await,
         },
         "POST" => {
@@ -112,12 +113,12 @@ async fn page(request: &HttpRequest, view: &View, access: &Access) -> Answer {
                 if readiness.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             HttpResponse::build(status).json(readiness)
         }
-        "/configuration" => plain(&view.configuration),
+        "/configuration" => plain(&configuration(view, access).text),
         "/" if access.configuration_first() => {
             let wants_page = text_of(request.headers(), "accept").is_some_and(|of| of.contains("text/html"));
             match assets::asset("/configuration.html").filter(|_| wants_page || access.has_token()) {
                 Some(page) => page,
-                None => plain(&view.configuration),
+                None => plain(&configuration(view, access).text),
             }
         }
         "/" => assets::asset("/index.html").ok_or_else(nothing_here)?,
@@ -131,6 +132,11 @@ fn only_looked_at() -> Refusal {
 
 fn nothing_here() -> Refusal {
     Refusal::not_found("there is nothing here")
+}
+
+/// What this listener shows of it.
+fn configuration<'v>(view: &'v View, access: &Access) -> &'v ShownConfiguration {
+    if access.configuration_first() { &view.configuration_page } else { &view.configuration }
 }
 
 fn plain(text: &str) -> HttpResponse {
@@ -173,7 +179,7 @@ struct Events {
     older_before: Option<u64>,
 }
 
-async fn read(path: &str, query_text: &str, view: &View) -> Answer {
+async fn read(path: &str, query_text: &str, view: &View, access: &Access) -> Answer {
     let list = || query::<ListQuery>(query_text);
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["state"] => Ok(json(&view.state().await)),
@@ -196,7 +202,7 @@ async fn read(path: &str, query_text: &str, view: &View) -> Answer {
         }
         ["dead-letters", id] => kept::dead_letter(view, kept::entry_id(id)?).await,
         ["configuration"] => {
-            let settings: Vec<_> = view
+            let settings: Vec<_> = configuration(view, access)
                 .settings
                 .iter()
                 .map(|of| serde_json::json!({ "path": of.path, "value": of.value, "origin": of.origin }))

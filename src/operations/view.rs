@@ -22,7 +22,7 @@ use super::live::Live;
 use super::process::ProcessView;
 use super::screenshots::Storage;
 use super::state::{Listening, Mailbox, ProcessNow, State};
-use crate::config::Shown;
+use crate::config::ShownConfiguration;
 
 /// How full an actor's mailbox is, asked when shown.
 pub struct MailboxGauge {
@@ -62,9 +62,10 @@ pub struct View {
     /// Intake has stopped, destinations catch up.
     pub draining: Arc<AtomicBool>,
     pub process: ProcessView,
-    /// The effective configuration, without its secrets: as text, and value by value.
-    pub configuration: Arc<str>,
-    pub settings: Arc<Vec<Shown>>,
+    /// The effective configuration, without its secrets.
+    pub configuration: ShownConfiguration,
+    /// The same for the listener of `configVisualisation`.
+    pub configuration_page: ShownConfiguration,
     pub log: Logger,
     #[cfg(feature = "test-panics")]
     pub switches: butler_sos_actors::supervisor::PanicSwitches,

@@ -25,7 +25,7 @@ use super::own::Own;
 use super::screenshots::{self, Downloads};
 use super::settings::{self, bound};
 use super::{StartError, Surroundings};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Hides, Loaded};
 use crate::operations::jobs::RedeliveryPort;
 use crate::operations::journal_reader::JournalReader;
 use crate::operations::live::Live;
@@ -252,13 +252,13 @@ impl<'a> Assembly<'a> {
             dead_letters: settings::dead_letters(config).directory,
             quarantine: settings::quarantine(config).directory,
             storage: screenshots::storage(config),
-            settings: Arc::new(loaded.shown()),
             log: log.clone(),
             mailboxes: Arc::new(self.mailboxes),
             destinations: Arc::new(self.meters),
             draining: Arc::default(),
             process: ProcessView::default(),
-            configuration: loaded.print().into(),
+            configuration: loaded.configuration(Hides::Secrets),
+            configuration_page: loaded.configuration(hidden_on_the_page(config)),
             #[cfg(feature = "test-panics")]
             switches: supervision.switches.clone(),
         };
@@ -290,4 +290,9 @@ fn keeper(
     let meter = shared.metrics.actor(name);
     let keeper = Keeper::new(config, meter.clone(), shared.log.clone());
     Outlet::new(shared.supervision.start(thread, meter, move || keeper), room)
+}
+
+/// What the listener of `configVisualisation` keeps to itself.
+fn hidden_on_the_page(config: &Config) -> Hides {
+    if config.butler_sos.config_visualisation.obfuscate { Hides::SecretsAndNames } else { Hides::Secrets }
 }

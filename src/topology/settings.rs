@@ -362,7 +362,8 @@ pub fn new_relic_accounts(config: &Config) -> Vec<NewRelicAccount> {
 
 pub fn new_relic(config: &Config, account: NewRelicAccount) -> NewRelicConfig {
     let event = &config.butler_sos.new_relic.event;
-    NewRelicConfig { url: event.url.clone(), account, headers: pairs(&event.header), timeout: POST_TIMEOUT }
+    let headers = event.header.iter().map(|of| (of.name.clone(), of.value.to_secret_string())).collect();
+    NewRelicConfig { url: event.url.clone(), account, headers, timeout: POST_TIMEOUT }
 }
 
 pub fn new_relic_attributes(config: &Config) -> UserAttributes {

@@ -252,8 +252,12 @@ fn screenshots_are_shown_and_pictures_taken() {
         page.until(
             "document.querySelector('#shot').open && document.querySelector('#shot-image').naturalWidth > 0",
         );
+        assert_eq!(page.barriers(), NO_COMPLAINTS);
+        assert_eq!(page.unreachable(), NO_COMPLAINTS);
         page.press("Escape");
         page.until("!document.querySelector('#shot').open");
+        assert_eq!(page.barriers(), NO_COMPLAINTS);
+        assert_eq!(page.unreachable(), NO_COMPLAINTS);
         page.eval("document.querySelector('.lists').scrollIntoView()");
         page.picture(&directory.join(format!("dashboard-screenshots-{scheme}.png")));
         assert_fits(&mut page);

@@ -41,7 +41,7 @@ fn start(fake: &FakeNewRelic, settings: Settings) -> Bench {
     let sinks = consumers(settings.accounts.iter().map(account).collect());
     let bench = Bench::new(sinks.iter().map(|(consumer, _)| *consumer).collect());
     for (consumer, account) in sinks {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).into());
         let config = NewRelicConfig {
             url: fake.url(),
             account,

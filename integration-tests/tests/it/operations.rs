@@ -211,6 +211,34 @@ fn listeners_of_butler_sos_answer_their_path_alone() {
     assert_eq!(posted.status(), 405);
 }
 
+/// The configuration has a page of its own, for others than the dashboard's: names are hidden there unless told otherwise.
+#[test]
+fn the_page_of_the_configuration_hides_names() {
+    let at = |obfuscate: bool| {
+        let page = json!({ "enable": true, "host": "127.0.0.1", "port": 0, "obfuscate": obfuscate });
+        let settings = Settings::user_events().and(csv()).and(json!({
+            "Butler-SOS": { "configVisualisation": page, "influxdbConfig": { "host": "evidence.example.com" } },
+        }));
+        Sandbox::start_new(&settings.text())
+    };
+    for (obfuscate, hidden) in [(true, "evi**********"), (false, "evidence.example.com")] {
+        let sandbox = at(obfuscate);
+        let page = sandbox.address("configuration");
+        for path in ["/", "/configuration", "/api/configuration"] {
+            let (status, text) = get(page, path).expect("an answer");
+            assert_eq!(status, 200, "{path}");
+            assert!(text.contains(hidden), "{path}: {text}");
+            assert!(!obfuscate || !text.contains("example.com"), "{path}: {text}");
+        }
+        assert!(
+            get(sandbox.address("operations"), "/configuration")
+                .expect("an answer")
+                .1
+                .contains("evidence.example")
+        );
+    }
+}
+
 /// Both have port 9842 by default, so a Butler SOS file that enables one must not stop the other.
 #[test]
 fn prometheus_and_operations_may_have_one_port() {

@@ -20,9 +20,19 @@ section! {
         /// Address of the event API without a path; it depends on the region of the account.
         "url" => url: String = text("https://insights-collector.eu01.nr-data.net");
         /// HTTP headers added to each request.
-        "header" => header: Vec<NameValue> = list_of::<NameValue>();
+        "header" => header: Vec<Header> = list_of::<Header>();
         /// Attributes added to each event.
         "attribute" => attribute: NewRelicAttribute = group::<NewRelicAttribute>();
+    }
+}
+
+section! {
+    /// A header. What it is for is not known here, so its value is hidden as keys are.
+    pub struct Header {
+        /// The name.
+        "name" => name: String = needed_text();
+        /// The value: as it is, `${NAME}` of the environment, or `file:/path` of a file.
+        "value" => value: Secret = secret();
     }
 }
 

@@ -104,7 +104,8 @@ section! {
         "host" => host: String = text("localhost");
         /// Port to listen on.
         "port" => port: u16 = listen_port(3100);
-        /// Whether host names and the like are hidden too. Secrets always are.
+        /// Whether of names of hosts, users, certificates, topics and accounts three characters are shown there. Secrets
+        /// are always hidden; the dashboard at `Pipeline.operations` shows names.
         "obfuscate" => obfuscate: bool = yes();
     }
 }

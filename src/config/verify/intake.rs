@@ -1,5 +1,7 @@
 //! User events and the audit API.
 
+use butler_sos_domain::encode::{new_relic, user_line};
+
 use super::{
     Check,
     words::{is_source, network},
@@ -7,6 +9,41 @@ use super::{
 use crate::config::mistake::quoted;
 
 impl Check<'_> {
+    /// Tags that would stand in the way of the event's own are left out, and somebody will look for them.
+    fn user_event_tags(&mut self) {
+        let to_influxdb = self.config.user_events_to_influxdb();
+        let to_new_relic = self.config.user_events_to_new_relic();
+        let prefix = &self.config.pipeline.influxdb.user_agent_tag_prefix;
+        for (index, tag) in self.config.butler_sos.user_events.tags.iter().enumerate() {
+            let path = format!("Butler-SOS.userEvents.tags[{index}].name");
+            let name = quoted(&tag.name);
+            if to_influxdb && user_line::is_taken(&tag.name, prefix) {
+                self.warn(
+                    &path,
+                    format!(
+                        "{name} is a name that events have or InfluxDB keeps: this tag is not written there"
+                    ),
+                );
+            }
+            if to_new_relic && new_relic::is_taken(&tag.name) {
+                self.warn(
+                    &path,
+                    format!("{name} is an attribute of every event: this tag is not sent to New Relic"),
+                );
+            }
+        }
+        if to_new_relic {
+            let attributes = &self.config.butler_sos.new_relic.event.attribute.fixed;
+            for (index, attribute) in
+                attributes.iter().enumerate().filter(|(_, of)| new_relic::is_taken(&of.name))
+            {
+                let path = format!("Butler-SOS.newRelic.event.attribute.static[{index}].name");
+                let name = quoted(&attribute.name);
+                self.warn(&path, format!("{name} is an attribute of every event: this one is not sent"));
+            }
+        }
+    }
+
     pub(super) fn user_events(&mut self) {
         let events = &self.config.butler_sos.user_events;
         if !events.enable {
@@ -50,6 +87,7 @@ impl Check<'_> {
                 }
             }
         }
+        self.user_event_tags();
         let switches = [
             (
                 "sendToInfluxdb",

@@ -34,6 +34,12 @@ const OWN_KEYS: [&str; 14] = [
     "eventType",
 ];
 
+/// Whether a configured attribute may not have this name: the event has it.
+#[must_use]
+pub fn is_taken(name: &str) -> bool {
+    OWN_KEYS.contains(&name)
+}
+
 /// How user events become New Relic events; made once from the configuration.
 #[derive(Clone, Debug)]
 pub struct UserAttributes {
@@ -49,7 +55,7 @@ impl UserAttributes {
     /// two with one name the tag counts; one with the name of an own key is left out.
     pub fn new(scramble: bool, tags: &[(String, String)], attributes: &[(String, String)]) -> Self {
         let all: Vec<_> = attributes.iter().chain(tags).cloned().collect();
-        let kept: Vec<_> = all.into_iter().filter(|(name, _)| !OWN_KEYS.contains(&name.as_str())).collect();
+        let kept: Vec<_> = all.into_iter().filter(|(name, _)| !is_taken(name)).collect();
         Self { scramble, configured: members(&kept) }
     }
 

@@ -19,6 +19,17 @@ const USER_AGENT_TAGS: [&str; 4] = ["uaBrowserName", "uaBrowserMajorVersion", "u
 const OWN_TAGS: [&str; 8] =
     ["host", "event_action", "userFull", "userDirectory", "userId", "origin", "appId", "appName"];
 
+/// What InfluxDB keeps for itself.
+const RESERVED: [&str; 3] = ["time", "_field", "_measurement"];
+
+/// Whether a configured tag may not have this name: the event has it, or InfluxDB does.
+#[must_use]
+pub fn is_taken(name: &str, user_agent_tag_prefix: &str) -> bool {
+    let of_user_agent =
+        || name.strip_prefix(user_agent_tag_prefix).is_some_and(|tag| USER_AGENT_TAGS.contains(&tag));
+    name.is_empty() || OWN_TAGS.contains(&name) || RESERVED.contains(&name) || of_user_agent()
+}
+
 /// How user events become points; made once from the configuration.
 #[derive(Clone, Debug)]
 pub struct UserPoint {
@@ -42,13 +53,12 @@ struct FieldNames {
 
 impl UserPoint {
     /// `user_agent_tag_prefix` stands before the four tags of the user agent (`qs_`). `tags` are the
-    /// configured ones, name and value; one with the name of a tag of the event itself is left out:
-    /// what was observed is not overwritten by configuration.
+    /// configured ones, name and value; one whose name [`is_taken`] is left out: what was observed is
+    /// not overwritten by configuration.
     pub fn new(version: Version, user_agent_tag_prefix: &str, tags: &[(String, String)]) -> Self {
         let user_agent_tags = USER_AGENT_TAGS.map(|tag| format!("{user_agent_tag_prefix}{tag}"));
-        let own = |name: &str| OWN_TAGS.contains(&name) || user_agent_tags.iter().any(|tag| tag == name);
         let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let tags: Vec<_> = tags.filter(|(name, _)| !own(name)).collect();
+        let tags: Vec<_> = tags.filter(|(name, _)| !is_taken(name, user_agent_tag_prefix)).collect();
         let user_agent_keys = user_agent_tags.each_ref().map(|tag| encode_tag_key(version, tag));
         let fields = match version {
             Version::V1 => {
@@ -137,7 +147,7 @@ mod tests {
     }
 
     fn check(version: Version, event: &UserEvent<'_>, expect: &str) {
-        let tags = [("host", "not me"), ("qs_uaOsName", "nor me"), ("env", "dev")];
+        let tags = [("host", "not me"), ("qs_uaOsName", "nor me"), ("time", "nor this"), ("env", "dev")];
         let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut out = Vec::new();
         UserPoint::new(version, "qs_", &tags).write(event, &mut out);

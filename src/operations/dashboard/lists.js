@@ -114,6 +114,11 @@ function fieldsOf(event) {
   return fields.filter(([, value]) => value !== '').flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, bdi(value))]);
 }
 
+/** Long lists scroll in a window of their own, which the keyboard must reach. */
+function fieldList(...items) {
+  return el('div', { class: 'window', role: 'group', tabindex: '0', 'aria-label': 'All fields' }, el('dl', { class: 'fields' }, ...items));
+}
+
 function userOf(event) {
   return event.userDirectory && event.userId ? `${event.userDirectory}\\${event.userId}` : event.user;
 }
@@ -124,7 +129,7 @@ const keyOf = (event) => `${event.stream}:${event.offset}`;
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
-  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), el('dl', { class: 'fields' }, ...fieldsOf(event)));
+  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), fieldList(...fieldsOf(event)));
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
     cell('Received', moment(event.receivedUnixMs)),
     cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
@@ -280,7 +285,7 @@ function letterRow(letter) {
   const event = letter.event;
   const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
   const about = el('details', {}, el('summary', {}, bdi(words, { class: 'clip' })),
-    el('dl', { class: 'fields' }, el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
+    fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
   const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
   return el('tr', { 'data-id': letter.id },
     cell('Refused', moment(letter.time)),
