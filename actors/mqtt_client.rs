@@ -35,7 +35,9 @@ use paho_mqtt::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
+use crate::reach::Server;
 use crate::sink::Trouble;
+use crate::tls::ClientTls;
 
 /// How a broker is reached. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -138,6 +140,21 @@ impl Client {
     }
 
     async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+        match Self::try_open(config, client_id, forget_session).await {
+            Err(trouble) if UNTOLD.contains(&trouble.class) => Err(match why_not(config).await {
+                Some(why) => why,
+                // The way is free, so it was the broker itself.
+                None if trouble.class == "connect" => {
+                    let words = "the broker takes the connection and ends it without an answer";
+                    Trouble::new("disconnected", words)
+                }
+                None => trouble,
+            }),
+            opened => opened,
+        }
+    }
+
+    async fn try_open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
         let options = connect_options(config, forget_session)?;
         let in_flight_max = i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX));
         let create = CreateOptionsBuilder::new()
@@ -369,6 +386,35 @@ fn trouble(error: &PahoError) -> Trouble {
         }
         PahoError::Publish(code, _) => trouble(&PahoError::from_return_code(*code)),
         other => Trouble::new("mqtt", other.to_string()),
+    }
+}
+
+/// Classes of a connection that failed without the library's saying where: at the name, at the connection, at TLS.
+const UNTOLD: [&str; 4] = ["connect", "disconnected", "mqtt", "timeout"];
+/// For each step of finding out.
+const WHY_NOT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Goes the same way step by step; `None` when nothing is wrong with it.
+async fn why_not(config: &MqttConfig) -> Option<Trouble> {
+    let patience = config.timeout.min(WHY_NOT_TIMEOUT);
+    let server = Server { host: config.host.clone(), port: config.port, address: None, patience };
+    let tls = config.tls.as_ref().map(MqttTls::client_tls);
+    let asking = actix_rt::task::spawn_blocking(move || match tls {
+        Some(tls) => server.shake_hands(&tls),
+        None => server.connect().map(drop),
+    });
+    // Resolving has limits of its own, which are longer.
+    let asked = tokio::time::timeout(2 * WHY_NOT_TIMEOUT, asking).await;
+    asked.ok()?.ok()?.err()
+}
+
+impl MqttTls {
+    /// The same for a client of our own.
+    #[must_use]
+    pub fn client_tls(&self) -> ClientTls {
+        let passphrase = self.passphrase.clone().unwrap_or_else(|| SecretString::from(""));
+        let Self { ca, cert, key, .. } = self.clone();
+        ClientTls { ca, cert, key, passphrase, verify: true }
     }
 }
 
