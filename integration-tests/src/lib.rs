@@ -6,6 +6,7 @@ pub mod audit_client;
 pub mod audit_config;
 pub mod browser;
 pub mod certificates;
+pub mod chance;
 pub mod fake_influx;
 pub mod fake_new_relic;
 pub mod fake_qlik;
