@@ -307,7 +307,7 @@ impl Drop for Client {
         // Abandoned unless it is certain that it can be closed.
         let inner = ManuallyDrop::new(inner);
         let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
-        let attempt_timeout = self.connect_timeout + CLOSE_TIMEOUT;
+        let attempt_timeout = self.connect_timeout + GIVEN_UP_LATE_MAX;
         let nothing_in_flight = self.unacknowledged.get() == 0;
         // Says goodbye, then closes; both may wait for the library's threads.
         let close = move || {
@@ -344,6 +344,8 @@ const PACKET_BYTES_MAX: usize = 268_435_455;
 const SPARE_BUFFERS: i32 = 64;
 /// Not zero, see the head of this file; the next connection begins a new session anyway.
 const SESSION_SECONDS: u32 = 1;
+/// The library looks at its time limits every three seconds, unless it is busy.
+const GIVEN_UP_LATE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the broker says about the message itself, for good; `None` when it may take it another time.
