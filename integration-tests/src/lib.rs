@@ -14,6 +14,7 @@ pub mod golden_user_events;
 pub mod hex;
 pub mod http_request;
 pub mod influxd;
+pub mod journal_append;
 pub mod line;
 pub mod mosquitto;
 pub mod name_server;

@@ -243,6 +243,15 @@ impl Poster {
     }
 }
 
+/// Ends loads when it goes, also when a test fails.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Does something so many times a second until it is told to stop.
 pub fn paced(per_second: u64, stop: &AtomicBool, mut work: impl FnMut()) {
     let pause = Duration::from_secs(1) / u32::try_from(per_second.max(1)).unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 //! In CI for some seconds; `make outages MINUTES=10` for as long as one likes (`BUTLER_SOS_OUTAGE_SECONDS`).
 //! What it prints is what `docs/reliability.md` says.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use butler_sos_integration_tests::sandbox::{Metrics, wait_for, wait_within};
 use butler_sos_integration_tests::tcp_proxy::Mode;
 use serde_json::json;
 
-use crate::everything::{Everything, audit_load, delivered, user_load};
+use crate::everything::{Everything, StopAtEnd, audit_load, delivered, user_load};
 
 const SECONDS: u64 = 12;
 const USER_EVENTS_PER_SECOND: u64 = 200;
@@ -74,6 +74,7 @@ fn everything_is_away_and_comes_back() {
     let sender = NumberedSender::new(&bench.sandbox, 0);
     let poster = bench.poster(1);
     thread::scope(|scope| {
+        let at_end = StopAtEnd(&stop);
         let users = scope.spawn(|| user_load(sender, user_rate, &stop, &sent));
         let audits = scope.spawn(|| audit_load(poster, AUDIT_EVENTS_PER_SECOND, &stop));
         // What everyone needs once: connections, caches, sessions, first files.
@@ -122,7 +123,7 @@ fn everything_is_away_and_comes_back() {
             }
             (recovery.len() == AWAY.len()).then_some(())
         });
-        stop.store(true, Ordering::SeqCst);
+        drop(at_end);
         let users = users.join().expect("the load does not panic");
         let posted = audits.join().expect("the poster got its answers");
         let metrics = bench.settle_within(Duration::from_secs(120), users);

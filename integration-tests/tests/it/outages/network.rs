@@ -102,6 +102,22 @@ fn new_relic() {
     check(Plan::default(), NEW_RELIC, &HTTP);
 }
 
+/// A broker that accepts connections and says nothing, for longer than anybody waits for one.
+#[test]
+fn the_broker_hangs_for_long() {
+    let mut yard = Yard::start(Plan::default());
+    yard.send(100);
+    yard.assert_recovered();
+    yard.proxies[BROKER].set(Mode::Hang);
+    yard.proxies[BROKER].cut_all();
+    yard.send(100);
+    yard.assert_others_go_on(&[BROKER]);
+    // Two connections are given up; the first by everybody.
+    wait_for("two time-outs", || (yard.errors(BROKER, "timeout") >= 2.0).then_some(()));
+    yard.proxies[BROKER].resume();
+    yard.assert_recovered();
+}
+
 /// Nobody answers any more, each in another way; then all do.
 #[test]
 fn all_of_them() {
