@@ -12,7 +12,7 @@
 //! process would abort. So the library is never let clean up: sessions are not "clean" in its eyes (the
 //! broker is told to begin anew all the same), and a handle with messages that were not acknowledged
 //! is abandoned instead of closed. That costs memory for what was in flight, once for each
-//! connection that breaks in the middle of a delivery.
+//! connection that breaks in the middle of a delivery (`mqtt_sink` keeps that little).
 //!
 //! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
 //! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
