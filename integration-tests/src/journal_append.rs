@@ -13,6 +13,7 @@ pub fn append(directory: &Path, stream: Stream, record: &[u8]) {
         name: stream.name().to_owned(),
         bytes_max: 1 << 30,
         on_full: OnFull::Block,
+        room_bytes: 0,
     };
     let opened = Store::open(StoreConfig {
         directory: directory.to_owned(),
