@@ -6,7 +6,7 @@ CONFIG ?= conf/default.yaml
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,15 @@ package-test: ## a package of what tests run: installed, run, upgraded, removed 
 
 sbom: ## every crate in the program with its licence, as CycloneDX, into <target>/sbom
 	scripts/sbom
+
+# How long everything is away, and how many user events come each second meanwhile.
+MINUTES ?= 10
+RATE ?= 200
+outages: ## everything that the server speaks to is away for MINUTES (10), RATE (200) events a second; figures at the end
+	scripts/install build test
+	$(CARGO) build --workspace --bins --locked --features test-panics
+	BUTLER_SOS_OUTAGE_SECONDS=$$(( $(MINUTES) * 60 )) BUTLER_SOS_OUTAGE_RATE=$(RATE) \
+	  $(CARGO) test --workspace --locked --features test-panics --test it outages::all_at_once -- --nocapture
 
 clean: ## remove what was built
 	$(CARGO) clean

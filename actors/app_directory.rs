@@ -19,9 +19,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use slog::{Logger, debug, info, warn};
 
+use crate::http_delivery::{class_of_silence, silence};
 use crate::message::AppNamesLearned;
 use crate::metric::ActorMeter;
 use crate::outlet::Outlet;
+use crate::tls::certificate_fault::CertificateWatch;
 use crate::tls::{ClientTls, ReloadingTls, TlsError, http_client};
 
 /// `Butler-SOS.appNames` and `Butler-SOS.cert`.
@@ -58,8 +60,8 @@ pub struct AppDirectory {
 enum PollError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the request failed: {0}")]
-    Request(String),
+    #[error("no answer from the repository service: {words}")]
+    Silence { class: &'static str, words: String },
     #[error("the answer has status {0}")]
     Status(StatusCode),
     #[error("the answer cannot be read: {0}")]
@@ -77,7 +79,7 @@ impl PollError {
     fn class(&self) -> &'static str {
         match self {
             Self::Tls(_) => "tls",
-            Self::Request(_) => "request",
+            Self::Silence { class, .. } => class,
             Self::Status(_) => "status",
             Self::Body(_) => "body",
             Self::NotAnArray(_) => "not_an_array",
@@ -106,6 +108,7 @@ impl Actor for AppDirectory {
         let poller = Poller {
             tls: Some(ReloadingTls::new(self.config.tls.clone())),
             client: None,
+            watch: CertificateWatch::default(),
             config: self.config.clone(),
         };
         let (to_parser, actor, log) = (self.to_parser.clone(), self.actor.clone(), self.log.clone());
@@ -165,6 +168,8 @@ struct Poller {
     /// Away while a blocking task looks at the files.
     tls: Option<ReloadingTls>,
     client: Option<awc::Client>,
+    /// Listens to that client's connector.
+    watch: CertificateWatch,
 }
 
 impl Poller {
@@ -178,7 +183,10 @@ impl Poller {
             .insert_header(("Accept", "application/json"))
             .send()
             .await
-            .map_err(|error| PollError::Request(error.to_string()))?;
+            .map_err(|error| PollError::Silence {
+                class: class_of_silence(&error),
+                words: silence(&error, &self.watch),
+            })?;
         if !answer.status().is_success() {
             return Err(PollError::Status(answer.status()));
         }
@@ -194,6 +202,7 @@ impl Poller {
     /// certificate that was withdrawn is not to be used any longer.
     async fn client(&mut self) -> Result<awc::Client, PollError> {
         let mut tls = self.tls.take().unwrap_or_else(|| ReloadingTls::new(self.config.tls.clone()));
+        let watch = tls.watch();
         let looked = actix_rt::task::spawn_blocking(move || {
             let changed = tls.changed();
             (tls, changed)
@@ -201,6 +210,7 @@ impl Poller {
         let (tls, changed) = looked.await.map_err(|_| PollError::Blocking)?;
         self.tls = Some(tls);
         if let Some(connector) = changed? {
+            self.watch = watch;
             self.client = Some(http_client(connector, self.config.timeout));
         }
         match &self.client {

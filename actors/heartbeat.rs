@@ -14,9 +14,10 @@ use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use slog::{Logger, debug, info, warn};
 use url::Url;
 
-use crate::http_delivery::{CONNECT_TIMEOUT, exchange, status_class, tls_connector};
+use crate::http_delivery::{CONNECT_TIMEOUT, FarSide, exchange, status_class, tls_connector};
 use crate::metric::ActorMeter;
 use crate::sink::Trouble;
+use crate::tls::certificate_fault::CertificateWatch;
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ impl Supervised for Heartbeat {}
 
 async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) {
     let host = host_of(&config.url);
+    let watch = CertificateWatch::default();
+    let to = FarSide { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
     let mut client = None;
     let mut failures = 0_u64;
     let mut interval = tokio::time::interval(config.every);
@@ -62,7 +65,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     loop {
         interval.tick().await;
         actor.sent.inc();
-        match beat(&config, &mut client).await {
+        match beat(&config, &to, &mut client).await {
             Ok(()) => {
                 if failures > 0 {
                     info!(log, "heartbeats arrive again"; "host" => &host, "failures" => failures);
@@ -83,13 +86,17 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     }
 }
 
-async fn beat(config: &HeartbeatConfig, client: &mut Option<awc::Client>) -> Result<(), Trouble> {
+async fn beat(
+    config: &HeartbeatConfig,
+    to: &FarSide,
+    client: &mut Option<awc::Client>,
+) -> Result<(), Trouble> {
     let client = match client {
         Some(client) => client,
-        None => client.insert(http_client(config.timeout)?),
+        None => client.insert(http_client(config.timeout, &to.watch)?),
     };
     let request = client.get(&config.url);
-    let answer = exchange(request, Default::default(), config.timeout, "the monitoring tool", None).await?;
+    let answer = exchange(request, Default::default(), config.timeout, to, None).await?;
     match answer.status {
         200..=299 => Ok(()),
         status => Err(Trouble::new(status_class(status), format!("the answer has status {status}"))),
@@ -97,8 +104,8 @@ async fn beat(config: &HeartbeatConfig, client: &mut Option<awc::Client>) -> Res
 }
 
 /// Redirects are followed: there is nothing in the request that another host may not see.
-fn http_client(timeout: Duration) -> Result<awc::Client, Trouble> {
-    let tls = tls_connector(None).map_err(|error| Trouble::new("tls", error.to_string()))?;
+fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Client, Trouble> {
+    let tls = tls_connector(None, watch).map_err(|error| Trouble::new("tls", error.to_string()))?;
     let connector =
         awc::Connector::new().timeout(CONNECT_TIMEOUT).handshake_timeout(CONNECT_TIMEOUT).openssl(tls);
     Ok(awc::Client::builder().connector(connector).timeout(timeout).finish())

@@ -22,9 +22,12 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
 use crate::sink::Trouble;
+use crate::tls::certificate_fault::CertificateWatch;
 
 /// Name look-up, TCP and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For finding out whether a name was what took so long.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that idled longer is not used again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// One is in use at a time; a second one helps while the first is being closed.
@@ -64,13 +67,14 @@ pub(crate) fn client(tls: Option<SslConnector>, timeout: Duration) -> awc::Clien
 }
 
 /// TLS 1.2 and up, verified, HTTP/1.1. `ca`: a PEM file of authorities that are trusted besides the system's.
-pub(crate) fn tls_connector(ca: Option<&Path>) -> Result<SslConnector, ErrorStack> {
+pub(crate) fn tls_connector(ca: Option<&Path>, watch: &CertificateWatch) -> Result<SslConnector, ErrorStack> {
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     builder.set_alpn_protos(b"\x08http/1.1")?;
     if let Some(ca) = ca {
         builder.set_ca_file(ca)?;
     }
+    watch.watch(&mut builder);
     Ok(builder.build())
 }
 
@@ -81,17 +85,29 @@ pub(crate) fn sensitive(text: &SecretString) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Sends a request and reads the answer, whatever its status.
-///
-/// `to` names the server in words about its silence; `secret` is struck from what it says.
+/// Who is spoken to, for words about silence.
+#[derive(Debug, Clone)]
+pub(crate) struct FarSide {
+    /// `InfluxDB at http://db:8086`. Holds no secret.
+    pub name: String,
+    /// Name or address.
+    pub host: String,
+    /// Listens to the client's connector.
+    pub watch: CertificateWatch,
+}
+
+/// Sends a request and reads the answer, whatever its status; `secret` is struck from what is said there.
 pub(crate) async fn exchange(
     request: ClientRequest,
     body: Bytes,
     timeout: Duration,
-    to: &str,
+    to: &FarSide,
     secret: Option<&str>,
 ) -> Result<Answer, Trouble> {
-    let mut answer = request.send_body(body).await.map_err(|error| no_answer(to, &error))?;
+    let mut answer = match request.send_body(body).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(no_answer(to, &error).await),
+    };
     let status = answer.status().as_u16();
     let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let pause = pause.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
@@ -125,18 +141,72 @@ fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     retry::retry_after(value, now).map(|pause| pause.min(RETRY_AFTER_MAX))
 }
 
-fn no_answer(to: &str, error: &SendRequestError) -> Trouble {
-    let class = match error {
+async fn no_answer(to: &FarSide, error: &SendRequestError) -> Trouble {
+    let (mut class, mut words) = (class_of_silence(error), silence(error, &to.watch));
+    // The time may have gone by before there was an address to connect to.
+    if class == "timeout"
+        && let Some(fault) = name_fault(&to.host).await
+    {
+        (class, words) = ("dns", fault);
+    }
+    Trouble::new(class, format!("no answer from {}: {words}", to.name))
+}
+
+/// Why a host has no address, when that is so.
+async fn name_fault(host: &str) -> Option<String> {
+    let looking = tokio::net::lookup_host((host.trim_matches(['[', ']']), 0));
+    match tokio::time::timeout(LOOK_UP_TIMEOUT, looking).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(unresolved(&error)),
+        Err(_) => Some("its host name is not resolved in time".to_owned()),
+    }
+}
+
+fn unresolved(error: &dyn std::fmt::Display) -> String {
+    format!("its host name cannot be resolved ({error})")
+}
+
+/// Why there was no answer, for people.
+pub(crate) fn silence(error: &SendRequestError, watch: &CertificateWatch) -> String {
+    if class_of_silence(error) == "tls"
+        && let Some(fault) = watch.take()
+    {
+        return fault;
+    }
+    match error {
+        SendRequestError::Timeout => "it does not answer in time".to_owned(),
+        SendRequestError::Connect(ConnectError::Timeout) => "no connection in time".to_owned(),
+        SendRequestError::Connect(ConnectError::Resolver(error)) => unresolved(error),
+        SendRequestError::Connect(ConnectError::NoRecords) => "its host name has no address".to_owned(),
+        SendRequestError::Connect(ConnectError::Io(error)) if is_handshake(error) => {
+            format!("the TLS handshake fails: {error}")
+        }
+        SendRequestError::Connect(ConnectError::Io(error)) => format!("no connection: {error}"),
+        // What the client calls its connector is the connection.
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            "the connection ended before the answer".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The metric label of a request without an answer.
+pub(crate) fn class_of_silence(error: &SendRequestError) -> &'static str {
+    match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
         SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
-        // A handshake that fails comes as an I/O error without a kind of its own.
-        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == ErrorKind::Other => "tls",
+        SendRequestError::Connect(ConnectError::Io(error)) if is_handshake(error) => "tls",
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
+        SendRequestError::Connect(ConnectError::Disconnected) => "connection",
         SendRequestError::Connect(_) => "connect",
         SendRequestError::Response(ParseError::Header) => UNREADABLE_HEADER,
         _ => "connection",
-    };
-    Trouble::new(class, format!("no answer from {to}: {error}"))
+    }
+}
+
+/// A handshake that fails comes as an I/O error without a kind of its own.
+fn is_handshake(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::Other
 }
 
 /// The metric label of an HTTP status.

@@ -13,9 +13,10 @@ use openssl::base64;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
-use crate::http_delivery::{self, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
+use crate::http_delivery::{self, FarSide, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
 use crate::influx_answer::Reply;
 use crate::sink::Trouble;
+use crate::tls::certificate_fault::CertificateWatch;
 
 /// From sending a request to its answer, when nothing else is configured.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +81,7 @@ pub enum ClientError {
 pub struct InfluxClient {
     config: InfluxConfig,
     http: awc::Client,
+    far_side: FarSide,
     base: String,
     authorization: Option<HeaderValue>,
     /// Version 3 without `/api/v3/write_lp`: what speaks the older API only.
@@ -150,8 +152,18 @@ impl InfluxClient {
             Some(text) => Some(sensitive(&text).ok_or(ClientError::Credentials)?),
             None => None,
         };
-        let http = http_client(&config)?;
-        Ok(Self { config, http, base, authorization, is_v3_without_v3_api: false, is_default_policy: false })
+        let watch = CertificateWatch::default();
+        let far_side = FarSide { name: format!("InfluxDB at {base}"), host, watch };
+        let http = http_client(&config, &far_side.watch)?;
+        Ok(Self {
+            config,
+            http,
+            far_side,
+            base,
+            authorization,
+            is_v3_without_v3_api: false,
+            is_default_policy: false,
+        })
     }
 
     #[must_use]
@@ -290,7 +302,7 @@ impl InfluxClient {
             request,
             body,
             self.config.write_timeout,
-            "InfluxDB",
+            &self.far_side,
             self.config.target.secret(),
         )
         .await
@@ -313,11 +325,11 @@ fn unreadable_refusal() -> Reply {
     Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{words}\"}}") }
 }
 
-fn http_client(config: &InfluxConfig) -> Result<awc::Client, ClientError> {
+fn http_client(config: &InfluxConfig, watch: &CertificateWatch) -> Result<awc::Client, ClientError> {
     let tls = match &config.scheme {
         Scheme::Http => None,
         Scheme::Https { ca } => {
-            let tls = tls_connector(ca.as_deref());
+            let tls = tls_connector(ca.as_deref(), watch);
             Some(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?)
         }
     };

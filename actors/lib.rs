@@ -74,5 +74,6 @@ pub mod keeper;
 mod segment_store;
 
 // --- clients
+pub mod reach;
 pub mod static_hosts;
 pub mod tls;

@@ -206,6 +206,8 @@ struct ProcessGauges {
 pub struct DestinationState {
     pub up: bool,
     pub last_error: Option<String>,
+    /// Its class, as it is counted.
+    pub last_error_class: Option<&'static str>,
     /// When the last error was met, unix milliseconds.
     pub last_error_unix_ms: Option<u64>,
 }
@@ -547,6 +549,7 @@ impl DestinationMeter {
         self.with_state(|state| {
             state.up = false;
             state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
+            state.last_error_class = Some(class);
             state.last_error_unix_ms = Some(unix_ms);
         });
     }

@@ -12,7 +12,7 @@
 //! process would abort. So the library is never let clean up: sessions are not "clean" in its eyes (the
 //! broker is told to begin anew all the same), and a handle with messages that were not acknowledged
 //! is abandoned instead of closed. That costs memory for what was in flight, once for each
-//! connection that breaks in the middle of a delivery.
+//! connection that breaks in the middle of a delivery (`mqtt_sink` keeps that little).
 //!
 //! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
 //! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
@@ -35,7 +35,9 @@ use paho_mqtt::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
+use crate::reach::Server;
 use crate::sink::Trouble;
+use crate::tls::ClientTls;
 
 /// How a broker is reached. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -138,6 +140,21 @@ impl Client {
     }
 
     async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+        match Self::try_open(config, client_id, forget_session).await {
+            Err(trouble) if UNTOLD.contains(&trouble.class) => Err(match why_not(config).await {
+                Some(why) => why,
+                // The way is free, so it was the broker itself.
+                None if trouble.class == "connect" => {
+                    let words = "the broker takes the connection and ends it without an answer";
+                    Trouble::new("disconnected", words)
+                }
+                None => trouble,
+            }),
+            opened => opened,
+        }
+    }
+
+    async fn try_open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
         let options = connect_options(config, forget_session)?;
         let in_flight_max = i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX));
         let create = CreateOptionsBuilder::new()
@@ -290,7 +307,7 @@ impl Drop for Client {
         // Abandoned unless it is certain that it can be closed.
         let inner = ManuallyDrop::new(inner);
         let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
-        let attempt_timeout = self.connect_timeout + CLOSE_TIMEOUT;
+        let attempt_timeout = self.connect_timeout + GIVEN_UP_LATE_MAX;
         let nothing_in_flight = self.unacknowledged.get() == 0;
         // Says goodbye, then closes; both may wait for the library's threads.
         let close = move || {
@@ -327,6 +344,8 @@ const PACKET_BYTES_MAX: usize = 268_435_455;
 const SPARE_BUFFERS: i32 = 64;
 /// Not zero, see the head of this file; the next connection begins a new session anyway.
 const SESSION_SECONDS: u32 = 1;
+/// The library looks at its time limits every three seconds, unless it is busy.
+const GIVEN_UP_LATE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the broker says about the message itself, for good; `None` when it may take it another time.
@@ -369,6 +388,35 @@ fn trouble(error: &PahoError) -> Trouble {
         }
         PahoError::Publish(code, _) => trouble(&PahoError::from_return_code(*code)),
         other => Trouble::new("mqtt", other.to_string()),
+    }
+}
+
+/// Classes of a connection that failed without the library's saying where: at the name, at the connection, at TLS.
+const UNTOLD: [&str; 4] = ["connect", "disconnected", "mqtt", "timeout"];
+/// For each step of finding out.
+const WHY_NOT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Goes the same way step by step; `None` when nothing is wrong with it.
+async fn why_not(config: &MqttConfig) -> Option<Trouble> {
+    let patience = config.timeout.min(WHY_NOT_TIMEOUT);
+    let server = Server { host: config.host.clone(), port: config.port, address: None, patience };
+    let tls = config.tls.as_ref().map(MqttTls::client_tls);
+    let asking = actix_rt::task::spawn_blocking(move || match tls {
+        Some(tls) => server.shake_hands(&tls),
+        None => server.connect().map(drop),
+    });
+    // Resolving has limits of its own, which are longer.
+    let asked = tokio::time::timeout(2 * WHY_NOT_TIMEOUT, asking).await;
+    asked.ok()?.ok()?.err()
+}
+
+impl MqttTls {
+    /// The same for a client of our own.
+    #[must_use]
+    pub fn client_tls(&self) -> ClientTls {
+        let passphrase = self.passphrase.clone().unwrap_or_else(|| SecretString::from(""));
+        let Self { ca, cert, key, .. } = self.clone();
+        ClientTls { ca, cert, key, passphrase, verify: true }
     }
 }
 

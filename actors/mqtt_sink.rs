@@ -10,6 +10,7 @@
 //! An audit event's payload is `{"receivedAt":"2026-11-20T10:11:12.345Z","event":<body as received>}`,
 //! for a screenshot with `screenshotSavedPaths`, `screenshotSha256`, `screenshotError` when set.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use butler_sos_domain::audit::AuditRecord;
@@ -33,6 +34,29 @@ pub struct Mqtt {
     messages: Messages,
     client: Option<Client>,
     suspect: Option<Suspect>,
+    caution: Caution,
+}
+
+/// How many messages may wait for their acknowledgement.
+///
+/// What waits when a connection ends is memory that the library does not give back (see `mqtt_client`). So one that
+/// ended is followed by one with a single message under way, and each acknowledgement lets one more come beside the
+/// next: a broker that ends every connection costs next to nothing, and one that is back is at full speed soon.
+#[derive(Debug)]
+struct Caution(Cell<usize>);
+
+impl Caution {
+    fn window(&self, of_client: usize) -> usize {
+        self.0.get().min(of_client)
+    }
+
+    fn acknowledged(&self, messages: usize) {
+        self.0.set(self.0.get().saturating_add(messages));
+    }
+
+    fn connection_ended(&self) {
+        self.0.set(1);
+    }
 }
 
 /// What events become, and where they go.
@@ -66,7 +90,8 @@ impl Mqtt {
 
     fn new(config: MqttConfig, role: &str, messages: Messages) -> Self {
         let client_id = client_id(config.client_id.as_deref(), role);
-        Self { config, client_id, messages, client: None, suspect: None }
+        let caution = Caution(Cell::new(usize::MAX));
+        Self { config, client_id, messages, client: None, suspect: None, caution }
     }
 
     /// The open connection, or a new one.
@@ -79,9 +104,9 @@ impl Mqtt {
 
     /// Sends the batch through the window, or its first record `alone`; stops at the first trouble.
     async fn pipeline(&self, client: &Client, batch: &Batch, alone: bool) -> Pipelined {
-        let window = client.window();
+        let room = || self.caution.window(client.window());
         let mut done = Pipelined::at(batch.from_offset());
-        let mut flight: VecDeque<InFlight> = VecDeque::with_capacity(window.min(batch.len()));
+        let mut flight: VecDeque<InFlight> = VecDeque::with_capacity(room().min(batch.len()));
         let mut messages = Vec::new();
         let mut waiting = 0;
         for record in batch.iter().take(if alone { 1 } else { usize::MAX }) {
@@ -92,7 +117,7 @@ impl Mqtt {
                 Ok(Err(reason)) | Err(reason) => event.refused = Some(reason),
             }
             let needed = messages.len().max(1);
-            while waiting + needed > window
+            while waiting + needed > room()
                 && let Some(oldest) = flight.pop_front()
             {
                 waiting -= oldest.tokens.len();
@@ -162,6 +187,9 @@ impl Destination for Mqtt {
             client.round_trip(self.config.timeout).await?;
         }
         let mut done = self.pipeline(&client, batch, alone).await;
+        if done.stop.is_some() {
+            self.caution.connection_ended();
+        }
         match done.stop.take() {
             None => {
                 self.suspect = None;
@@ -207,6 +235,7 @@ impl Pipelined {
     /// Waits until every message of `event` is acknowledged; false when the pipeline must stop.
     async fn settle(&mut self, mqtt: &Mqtt, client: &Client, batch: &Batch, event: InFlight) -> bool {
         let mut refused = event.refused;
+        let messages = event.tokens.len();
         for token in event.tokens {
             match client.acknowledged(token, mqtt.config.timeout).await {
                 Ok(()) => {}
@@ -217,6 +246,7 @@ impl Pipelined {
                 }
             }
         }
+        mqtt.caution.acknowledged(messages);
         self.delivered.next_offset = event.offset + 1;
         match refused {
             None => {
@@ -303,6 +333,22 @@ fn client_id(configured: Option<&str>, role: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_ended_is_followed_by_a_careful_one() {
+        let caution = Caution(Cell::new(usize::MAX));
+        assert_eq!(caution.window(1_000), 1_000, "at first nobody is careful");
+        caution.acknowledged(3);
+        assert_eq!(caution.window(1_000), 1_000);
+        caution.connection_ended();
+        let mut windows = Vec::new();
+        for _ in 0..5 {
+            windows.push(caution.window(10));
+            // All of them are acknowledged.
+            caution.acknowledged(caution.window(10));
+        }
+        assert_eq!(windows, [1, 2, 4, 8, 10]);
+    }
 
     #[test]
     fn client_ids() {

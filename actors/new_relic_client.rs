@@ -21,8 +21,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use crate::http_delivery::{self, Answer, compressed, sensitive, shortened, status_class, tls_connector};
+use crate::http_delivery::{
+    self, Answer, FarSide, compressed, sensitive, shortened, status_class, tls_connector,
+};
 use crate::sink::Trouble;
+use crate::tls::certificate_fault::CertificateWatch;
 
 /// Events in one request: New Relic's limit.
 pub const EVENTS_MAX: usize = 2_000;
@@ -70,6 +73,7 @@ pub enum NewRelicError {
 pub struct NewRelicClient {
     config: NewRelicConfig,
     http: awc::Client,
+    far_side: FarSide,
     url: String,
     api_key: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -125,9 +129,12 @@ impl NewRelicClient {
             value.set_sensitive(true);
             headers.push((parsed, value));
         }
-        let tls = if url.starts_with("https:") { Some(tls_connector(None)?) } else { None };
+        let watch = CertificateWatch::default();
+        let tls = if url.starts_with("https:") { Some(tls_connector(None, &watch)?) } else { None };
         let http = http_delivery::client(tls, config.timeout);
-        Ok(Self { config, http, url, api_key, headers, headers_left_out })
+        let (host, origin) = host_and_origin(&url);
+        let far_side = FarSide { name: format!("New Relic at {origin}"), host, watch };
+        Ok(Self { config, http, far_side, url, api_key, headers, headers_left_out })
     }
 
     /// Names of configured headers that are not sent, because ours have their place.
@@ -148,7 +155,7 @@ impl NewRelicClient {
             .insert_header((CONTENT_ENCODING, "gzip"))
             .insert_header((HeaderName::from_static(API_KEY), self.api_key.clone()));
         let key = Some(self.config.account.api_key.expose_secret());
-        let answer = http_delivery::exchange(request, body, self.config.timeout, "New Relic", key).await?;
+        let answer = http_delivery::exchange(request, body, self.config.timeout, &self.far_side, key).await?;
         Ok(verdict(&answer))
     }
 }
@@ -175,6 +182,13 @@ fn address(base: &str, account_id: &str) -> Option<String> {
     }
     url.path_segments_mut().ok()?.pop_if_empty().extend(["v1", "accounts", account_id.trim(), "events"]);
     Some(url.into())
+}
+
+/// The host, and scheme, host and port.
+fn host_and_origin(url: &str) -> (String, String) {
+    let parts =
+        |url: Url| (url.host_str().unwrap_or_default().to_owned(), url.origin().ascii_serialization());
+    Url::parse(url).map(parts).unwrap_or_default()
 }
 
 /// `{…},{…},` as `[{…},{…}]`.

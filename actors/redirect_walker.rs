@@ -46,13 +46,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::image_fetch::{FetchConfig, Fetcher};
 use crate::journal::batch::{Batch, RecordBatch};
 use crate::message::{
-    Append, AppendRefused, Appetite, Commit, Consumer, NextBatch, OffsetAt, Position, PositionOf, Stream,
+    Append, AppendRefused, Appetite, Commit, Consumer, Keep, NextBatch, OffsetAt, Position, PositionOf,
+    Stream,
 };
 use crate::metric::{ActorMeter, DestinationMeter};
 use crate::offset_window::OffsetWindow;
 use crate::outlet::{Outlet, Parcel};
 use crate::screenshot_message::{FinishDownloads, ImageStored};
-use crate::sink::unix_ms;
+use crate::sink::{DeadLetter, Refused, unix_ms};
 use crate::supervisor::panic_text;
 
 /// Who the walker is to the journal.
@@ -88,6 +89,7 @@ pub struct WalkerOutlets {
     pub to_commit: Outlet<Commit>,
     pub to_append: Outlet<Append>,
     pub to_offset_at: Outlet<OffsetAt>,
+    pub to_dead_letters: Outlet<Keep>,
 }
 
 const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
@@ -280,9 +282,10 @@ impl Run {
                 Ok(_) => jobs.push(Box::pin(self.clone().first(offset, record.data.to_vec()))),
                 Err(error) => {
                     self.config.actor.rejected("damaged", 1);
-                    error!(self.config.log, "a record of the journal is no event"; "offset" => offset,
-                        "error" => %error);
-                    window.done(offset, None);
+                    error!(self.config.log, "a record of the journal is no event, kept as a dead letter";
+                        "offset" => offset, "error" => %error);
+                    let (reason, record) = (error.to_string(), record.data.to_vec());
+                    jobs.push(Box::pin(self.clone().bury(Refused { offset, reason, record })));
                 }
             }
         }
@@ -332,6 +335,14 @@ impl Run {
         self.config.actor.sent.inc();
         self.count(&fetched);
         Done { offset, trace: Some(trace) }
+    }
+
+    /// Keeps what is no event, so that the commit may forget it.
+    async fn bury(self, refused: Refused) -> Done {
+        let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
+        self.ask(|| self.config.outlets.to_dead_letters.ask(Keep { lines: vec![letter.clone()] })).await;
+        self.config.meter.dead_lettered.inc();
+        Done { offset: refused.offset, trace: None }
     }
 
     /// A later try.

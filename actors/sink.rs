@@ -358,7 +358,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
+    pub(crate) fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
         use std::fmt::Write as _;
         let mut record = String::with_capacity(refused.record.len() * 2);
         for byte in &refused.record {
@@ -374,7 +374,7 @@ impl DeadLetter {
         }
     }
 
-    fn to_line(&self) -> Vec<u8> {
+    pub(crate) fn to_line(&self) -> Vec<u8> {
         // Strings and numbers always serialise.
         serde_json::to_vec(self).unwrap_or_default()
     }

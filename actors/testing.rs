@@ -13,9 +13,9 @@ pub fn discard_log() -> Logger {
     Logger::root(Discard, o!())
 }
 
-/// Waits until `condition` holds; fails after a minute.
+/// Waits until `condition` holds; fails after ten seconds.
 pub async fn until(mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "the condition did not come to hold in time");
         tokio::time::sleep(Duration::from_millis(2)).await;

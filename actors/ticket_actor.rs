@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
+use awc::error::{ConnectError, SendRequestError};
 use awc::http::{Method, StatusCode};
 use butler_sos_domain::pseudonym::Pseudonyms;
 use butler_sos_domain::session_cookie::SessionCookie;
@@ -25,10 +26,12 @@ use serde::{Deserialize, Serialize};
 use slog::{Logger, debug, warn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::http_delivery::{class_of_silence, silence};
 use crate::metric::ActorMeter;
 use crate::outlet::Parcel;
 use crate::screenshot_message::{SessionsOver, TicketFailed, TicketFor};
 use crate::static_hosts::{StaticHosts, plain_http_client};
+use crate::tls::certificate_fault::CertificateWatch;
 use crate::tls::{ClientTls, ReloadingTls};
 
 /// Where QPS is, and who we are to it.
@@ -177,10 +180,10 @@ struct TicketAnswer {
 enum QpsError {
     #[error("client certificate: {0}")]
     Certificate(String),
-    #[error("TLS: {0}")]
-    Tls(String),
-    #[error("not reached: {0}")]
-    Transport(String),
+    #[error("not reached: {words}")]
+    Silence { class: &'static str, words: String },
+    #[error("broken answer")]
+    Broken,
     #[error("no answer in time")]
     Timeout,
     #[error("status {0}")]
@@ -193,8 +196,8 @@ impl QpsError {
     fn class(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
-            Self::Tls(_) => "tls",
-            Self::Transport(_) => "transport",
+            Self::Silence { class, .. } => class,
+            Self::Broken => "transport",
             Self::Timeout => "timeout",
             Self::Status(_) => "status",
             Self::NoTicket => "no-ticket",
@@ -202,17 +205,16 @@ impl QpsError {
     }
 }
 
-impl From<awc::error::SendRequestError> for QpsError {
-    fn from(error: awc::error::SendRequestError) -> Self {
-        use awc::error::{ConnectError, SendRequestError};
+impl QpsError {
+    fn of(error: &SendRequestError, watch: &CertificateWatch) -> Self {
         match error {
             SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Self::Timeout,
-            SendRequestError::Connect(ConnectError::SslError(error)) => Self::Tls(error.to_string()),
-            // Connecting and sending know no more than names and addresses.
-            SendRequestError::Connect(error) => Self::Transport(error.to_string()),
-            SendRequestError::Send(error) => Self::Transport(error.to_string()),
+            // Connecting and sending know no more than names, addresses and certificates.
+            SendRequestError::Connect(_) | SendRequestError::Send(_) => {
+                Self::Silence { class: class_of_silence(error), words: silence(error, watch) }
+            }
             // What was answered stays out of the log.
-            _ => Self::Transport("broken answer".to_owned()),
+            _ => Self::Broken,
         }
     }
 }
@@ -247,6 +249,10 @@ impl Qps {
         client.made.clone().ok_or_else(|| QpsError::Certificate("none".to_owned()))
     }
 
+    fn silence(&self, error: &SendRequestError) -> QpsError {
+        QpsError::of(error, &self.client.borrow().tls.watch())
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<awc::ClientRequest, QpsError> {
         let key: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
         let url = format!("https://{}:{}{path}?Xrfkey={key}", self.config.host, self.config.port);
@@ -260,10 +266,11 @@ impl Qps {
         user_id: &str,
     ) -> Result<SecretString, QpsError> {
         let request = self.request(Method::POST, &virtual_proxy.ticket_path())?;
-        let mut answer = request.send_json(&TicketRequest { user_directory, user_id }).await?;
+        let answer = request.send_json(&TicketRequest { user_directory, user_id }).await;
+        let mut answer = answer.map_err(|error| self.silence(&error))?;
         expect_success(answer.status())?;
         let body = answer.body().limit(ANSWER_BYTES_MAX).await;
-        let body = body.map_err(|_| QpsError::Transport("broken answer".to_owned()))?;
+        let body = body.map_err(|_| QpsError::Broken)?;
         let answer: TicketAnswer = serde_json::from_slice(&body).map_err(|_| QpsError::NoTicket)?;
         if answer.ticket.is_empty() {
             return Err(QpsError::NoTicket);
@@ -277,7 +284,8 @@ impl Qps {
         session: &SessionCookie,
     ) -> Result<(), QpsError> {
         let path = virtual_proxy.session_path(session.expose_id());
-        let answer = self.request(Method::DELETE, &path)?.send().await?;
+        let answer =
+            self.request(Method::DELETE, &path)?.send().await.map_err(|error| self.silence(&error))?;
         expect_success(answer.status())
     }
 }

@@ -3,6 +3,8 @@
 //! One description for everything that calls out by HTTPS: Qlik's repository and proxy services with a client
 //! certificate, InfluxDB with a CA of one's own. Only HTTP/1.1 is offered: nothing here needs more.
 
+pub mod certificate_fault;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,6 +17,8 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
+
+use self::certificate_fault::CertificateWatch;
 
 /// Certificates by file, PEM. The passphrase does not print.
 #[derive(Clone)]
@@ -69,6 +73,11 @@ impl Default for ClientTls {
 impl ClientTls {
     /// Reads the files and makes a connector. Blocks.
     pub fn connector(&self) -> Result<SslConnector, TlsError> {
+        self.connector_watched(&CertificateWatch::default())
+    }
+
+    /// [`ClientTls::connector`] whose refusals of certificates are listened to. Blocks.
+    pub fn connector_watched(&self, watch: &CertificateWatch) -> Result<SslConnector, TlsError> {
         // Begins with the system's trust, host names checked, and sound ciphers.
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
@@ -100,7 +109,9 @@ impl ClientTls {
             }
             _ => return Err(TlsError::Incomplete),
         }
-        if !self.verify {
+        if self.verify {
+            watch.watch(&mut builder);
+        } else {
             builder.set_verify(SslVerifyMode::NONE);
         }
         Ok(builder.build())
@@ -130,6 +141,7 @@ fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
 #[derive(Debug)]
 pub struct ReloadingTls {
     tls: ClientTls,
+    watch: CertificateWatch,
     stamps: Vec<Option<(u64, SystemTime)>>,
     read_before: bool,
 }
@@ -137,7 +149,13 @@ pub struct ReloadingTls {
 impl ReloadingTls {
     #[must_use]
     pub fn new(tls: ClientTls) -> Self {
-        Self { tls, stamps: Vec::new(), read_before: false }
+        Self { tls, watch: CertificateWatch::default(), stamps: Vec::new(), read_before: false }
+    }
+
+    /// Listens to all connectors made here.
+    #[must_use]
+    pub fn watch(&self) -> CertificateWatch {
+        self.watch.clone()
     }
 
     /// A new connector when there is none yet or a file has changed; `None` when the last one is still right. Blocks.
@@ -151,7 +169,7 @@ impl ReloadingTls {
         if self.read_before && stamps == self.stamps {
             return Ok(None);
         }
-        let connector = self.tls.connector()?;
+        let connector = self.tls.connector_watched(&self.watch)?;
         self.stamps = stamps;
         self.read_before = true;
         Ok(Some(connector))

@@ -260,6 +260,7 @@ mod tests {
             lag_events: 7,
             lag_seconds: 1.0,
             last_error: Some("refused".into()),
+            last_error_class: Some("connect"),
             last_error_unix_ms: None,
         }
     }

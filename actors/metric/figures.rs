@@ -61,6 +61,8 @@ pub struct DestinationFigures {
     /// Failed deliveries by class.
     pub errors: BTreeMap<String, u64>,
     pub last_error: Option<String>,
+    /// One of `errors`.
+    pub last_error_class: Option<String>,
     pub last_error_unix_ms: Option<u64>,
 }
 
@@ -136,6 +138,7 @@ impl DestinationMeter {
             deferred: u64::try_from(self.deferred.get()).unwrap_or(0),
             errors: self.errors.of(self.name),
             last_error: state.last_error,
+            last_error_class: state.last_error_class.map(str::to_owned),
             last_error_unix_ms: state.last_error_unix_ms,
         }
     }

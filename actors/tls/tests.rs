@@ -1,4 +1,5 @@
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -25,10 +26,15 @@ pub(crate) const PASSPHRASE: &str = "pass-4711";
 
 impl Pki {
     pub fn new() -> Self {
+        Self::with_days(0..2)
+    }
+
+    /// With a server's certificate that is valid in this range of days from now.
+    pub fn with_days(days: Range<i64>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ca = make("test ca", None, 1);
-        let server = make("localhost", Some(&ca), 2);
-        let client = make("client", Some(&ca), 3);
+        let ca = make("test ca", None, 1, 0..2);
+        let server = make("localhost", Some(&ca), 2, days);
+        let client = make("client", Some(&ca), 3, 0..2);
         fs::write(dir.path().join("ca.pem"), ca.0.to_pem().unwrap()).unwrap();
         fs::write(dir.path().join("client.pem"), client.0.to_pem().unwrap()).unwrap();
         let locked =
@@ -66,7 +72,12 @@ fn name(common: &str) -> X509Name {
     name.build()
 }
 
-fn make(common: &str, signer: Option<&(X509, PKey<Private>)>, serial: u32) -> (X509, PKey<Private>) {
+fn make(
+    common: &str,
+    signer: Option<&(X509, PKey<Private>)>,
+    serial: u32,
+    days: Range<i64>,
+) -> (X509, PKey<Private>) {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
     let mut cert = X509::builder().unwrap();
@@ -74,8 +85,10 @@ fn make(common: &str, signer: Option<&(X509, PKey<Private>)>, serial: u32) -> (X
     cert.set_serial_number(&BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap()).unwrap();
     cert.set_subject_name(&name(common)).unwrap();
     cert.set_issuer_name(signer.map_or(&name(common), |signer| signer.0.subject_name())).unwrap();
-    cert.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    cert.set_not_after(&Asn1Time::days_from_now(2).unwrap()).unwrap();
+    let now = crate::sink::unix_ms().cast_signed() / 1_000;
+    let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
+    cert.set_not_before(&day(days.start)).unwrap();
+    cert.set_not_after(&day(days.end)).unwrap();
     cert.set_pubkey(&key).unwrap();
     if signer.is_none() {
         cert.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
@@ -138,7 +151,7 @@ fn files_are_read_again_when_they_change() {
     assert!(tls.changed().unwrap().is_some());
     assert!(tls.changed().unwrap().is_none());
     let path = pki.dir.path().join("ca.pem");
-    let (good, other) = (fs::read(&path).unwrap(), make("another ca", None, 9).0.to_pem().unwrap());
+    let (good, other) = (fs::read(&path).unwrap(), make("another ca", None, 9, 0..2).0.to_pem().unwrap());
     fs::write(&path, "broken").unwrap();
     assert!(tls.changed().is_err());
     assert!(tls.changed().is_err());

@@ -1,5 +1,7 @@
 //! Certificates of authorities that nobody knows but a test.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
@@ -22,6 +24,10 @@ pub struct Pair {
 pub enum Role {
     /// A server of these names, `127.0.0.1` and `::1`.
     Server(&'static [&'static str]),
+    /// A server of these names alone.
+    ServerElsewhere(&'static [&'static str]),
+    /// Like [`Role::Server`], until yesterday.
+    ServerUntilYesterday(&'static [&'static str]),
     Client,
 }
 
@@ -51,19 +57,31 @@ impl Pair {
         builder.set_subject_name(&subject)?;
         builder.set_issuer_name(issued.map_or(&*subject, |(issuer, _)| issuer.certificate.subject_name()))?;
         builder.set_pubkey(&key)?;
-        builder.set_not_before(&*Asn1Time::days_from_now(0)?)?;
-        builder.set_not_after(&*Asn1Time::days_from_now(3650)?)?;
+        let day = |days: i64| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            Asn1Time::from_unix(now.cast_signed() + days * 86_400)
+        };
+        let is_over = matches!(issued, Some((_, Role::ServerUntilYesterday(_))));
+        builder.set_not_before(&*day(if is_over { -2 } else { 0 })?)?;
+        builder.set_not_after(&*day(if is_over { -1 } else { 3650 })?)?;
         match issued {
             None => {
                 builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
                 builder.append_extension(KeyUsage::new().critical().key_cert_sign().crl_sign().build()?)?;
             }
-            Some((issuer, Role::Server(hosts))) => {
+            Some((
+                issuer,
+                role @ (Role::Server(hosts)
+                | Role::ServerElsewhere(hosts)
+                | Role::ServerUntilYesterday(hosts)),
+            )) => {
                 let mut names = SubjectAlternativeName::new();
                 for host in hosts {
                     names.dns(host);
                 }
-                names.ip("127.0.0.1").ip("::1");
+                if !matches!(role, Role::ServerElsewhere(_)) {
+                    names.ip("127.0.0.1").ip("::1");
+                }
                 let names = names.build(&builder.x509v3_context(Some(&issuer.certificate), None))?;
                 builder.append_extension(names)?;
                 builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;

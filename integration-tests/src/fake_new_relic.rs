@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::sync::MutexGuard;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -76,6 +77,10 @@ impl FakeNewRelic {
         };
         let accounts = accounts.iter().map(account).collect();
         Self(StandIn::start(State { accounts, ..State::default() }))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
     }
 
     /// What `newRelic.event.url` is to be.

@@ -62,6 +62,9 @@ pub struct Sandbox {
     /// Ports that the first start was given, kept for the next.
     ports: BTreeMap<String, SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
+    /// Before the server's command line.
+    wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 struct Server {
@@ -81,6 +84,8 @@ impl Sandbox {
             server: None,
             ports: BTreeMap::new(),
             log: Arc::default(),
+            wrapper: Vec::new(),
+            environment: Vec::new(),
         };
         sandbox.write_config(config);
         sandbox
@@ -91,6 +96,16 @@ impl Sandbox {
         let mut sandbox = Self::new(config);
         sandbox.start();
         sandbox
+    }
+
+    /// Starts of the server from now on stand behind these words, which end in replacing themselves by it.
+    pub fn wrap(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
+    /// Starts of the server from now on have this in their environment.
+    pub fn set_environment(&mut self, name: &str, value: impl Into<String>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     pub fn write_config(&self, config: &str) {
@@ -127,7 +142,15 @@ impl Sandbox {
     pub fn spawn(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut command = Command::new(binary("butler-sos"));
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(binary("butler-sos")),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(binary("butler-sos"));
+                command
+            }
+        };
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").arg("-c").arg(&self.config).current_dir(&self.path);
         command.arg("--set").arg("Pipeline.log.format=json");
         for service in SERVICES {

@@ -8,15 +8,16 @@
 //! as well as to new ones. Its port stays the same, also while it refuses.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, Backlog};
 
+use crate::http_request;
 use crate::sandbox::wait_for;
 
 /// A port that the system chooses, then asked for by its number: only such a port stays bound while nobody listens.
@@ -41,6 +42,12 @@ pub enum Mode {
     Slow {
         bytes_per_second: u32,
     },
+    /// Requests of HTTP are read to their end, answered with this status and `Retry-After` in seconds, and do not
+    /// reach the far side.
+    Answer {
+        status: u16,
+        retry_after: Option<u32>,
+    },
 }
 
 /// A proxy to one address. Dropping it ends all of its connections.
@@ -64,6 +71,8 @@ struct State {
     /// Both ends of every open connection.
     open: BTreeMap<u64, [TcpStream; 2]>,
     accepted: u64,
+    /// When each request was answered in the far side's stead.
+    answered: Vec<Instant>,
     /// Connections that reached the far side; the key of the next one in `open`.
     connected: u64,
 }
@@ -78,6 +87,7 @@ impl TcpProxy {
             ended: false,
             open: BTreeMap::new(),
             accepted: 0,
+            answered: Vec::new(),
             connected: 0,
         };
         let shared = Arc::new(Shared { target, state: Mutex::new(state), changed: Condvar::new() });
@@ -105,7 +115,10 @@ impl TcpProxy {
         if mode == Mode::Refuse && before != Mode::Refuse {
             state.cut_all();
             self.stop_listening();
-        } else if mode != Mode::Refuse && before == Mode::Refuse {
+        } else if is_answer(mode) != is_answer(before) {
+            state.cut_all();
+        }
+        if mode != Mode::Refuse && before == Mode::Refuse {
             let backlog = Backlog::new(128).expect("a backlog");
             socket::listen(&self.listener, backlog).expect("the port is still ours");
         }
@@ -126,6 +139,11 @@ impl TcpProxy {
     /// Connections accepted so far.
     pub fn accepted(&self) -> u64 {
         self.shared.lock().accepted
+    }
+
+    /// When each request was answered by [`Mode::Answer`].
+    pub fn answered(&self) -> Vec<Instant> {
+        self.shared.lock().answered.clone()
     }
 
     /// The port stays bound, so nobody else gets it, and connections to it are refused.
@@ -189,7 +207,12 @@ impl Shared {
 
     fn connection(self: Arc<Self>, client: TcpStream) {
         let Some(state) = self.wait_while(|state| state.mode == Mode::Hang) else { return };
+        let mode = state.mode;
         drop(state);
+        if is_answer(mode) {
+            self.answer(client);
+            return;
+        }
         let Ok(server) = TcpStream::connect(self.target) else { return };
         let pair = || Some([client.try_clone().ok()?, server.try_clone().ok()?]);
         let (Some(kept), Some([from_client, to_server])) = (pair(), pair()) else { return };
@@ -208,6 +231,23 @@ impl Shared {
         self.pump(server, client, Direction::Answers);
         let _ = requests.join();
         self.lock().open.remove(&number);
+    }
+
+    /// Answers one request after the other, as long as the mode says so.
+    fn answer(&self, client: TcpStream) {
+        let Ok(mut to) = client.try_clone() else { return };
+        let mut from = BufReader::new(client);
+        while http_request::read(&mut from).is_some() {
+            let mut state = self.lock();
+            let Mode::Answer { status, retry_after } = state.mode else { return };
+            state.answered.push(Instant::now());
+            drop(state);
+            let pause = retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
+            let answer = format!("HTTP/1.1 {status} Fault\r\n{pause}Content-Length: 8\r\n\r\nscripted");
+            if to.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
     }
 
     /// Moves bytes until one side ends.
@@ -250,6 +290,10 @@ impl Shared {
         }
         let _ = to.shutdown(Shutdown::Write);
     }
+}
+
+fn is_answer(mode: Mode) -> bool {
+    matches!(mode, Mode::Answer { .. })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,6 +353,27 @@ mod tests {
             assert_eq!(say(&mut connect(&proxy), "hello"), "hello");
         }
         assert_eq!(proxy.accepted(), 6);
+    }
+
+    #[test]
+    fn requests_are_answered_in_the_far_sides_stead() {
+        let proxy = TcpProxy::start(echo());
+        let mut stream = connect(&proxy);
+        assert_eq!(say(&mut stream, "hello"), "hello");
+        proxy.set(Mode::Answer { status: 429, retry_after: Some(7) });
+        assert_eq!(say(&mut stream, "hello"), "", "an open connection is ended");
+        let mut stream = connect(&proxy);
+        for body in ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"]
+        {
+            stream.write_all(format!("POST / HTTP/1.1\r\n{body}").as_bytes()).unwrap();
+            let expect = "HTTP/1.1 429 Fault\r\nRetry-After: 7\r\nContent-Length: 8\r\n\r\nscripted";
+            let mut answer = vec![0; expect.len()];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(String::from_utf8(answer).unwrap(), expect);
+        }
+        assert_eq!(proxy.answered().len(), 2);
+        proxy.resume();
+        assert_eq!(say(&mut connect(&proxy), "hello"), "hello");
     }
 
     #[test]

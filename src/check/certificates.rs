@@ -43,7 +43,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     if butler.mqtt.enable
         && let Some(tls) = settings::mqtt(config).tls
     {
-        let tls = settings::mqtt_client_tls(tls);
+        let tls = tls.client_tls();
         found.extend(client("Butler-SOS.mqttConfig.tls", ["ca", "cert", "key"], &tls));
     }
     let metadata = &audit.destination.influxdb.metadata;

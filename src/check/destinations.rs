@@ -2,20 +2,15 @@
 //!
 //! All are asked at once, each for [`PATIENCE`] at most. Nothing is written anywhere.
 
-use std::{
-    future::Future,
-    io::{self, ErrorKind, Read},
-    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
-    time::Duration,
-};
+use std::{future::Future, net::IpAddr, time::Duration};
 
 use butler_sos_actors::{
     influx_client::{InfluxClient, InfluxConfig},
     mqtt_sink,
+    reach::Server,
     sink::Trouble,
     tls::ClientTls,
 };
-use openssl::ssl::{HandshakeError, SslConnector};
 
 use super::{
     PATIENCE, blocking,
@@ -28,9 +23,6 @@ use crate::{
     },
     topology::settings,
 };
-
-/// How long a server that refuses our certificate gets to say so. With TLS 1.3 it does so after the handshake.
-const REFUSAL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Asks everything that the server would speak to.
 pub async fn findings(config: &Config) -> Vec<Finding> {
@@ -52,7 +44,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     }
     if butler.app_names.enable {
         let host = butler.app_names.host_ip.clone().unwrap_or_default();
-        let qrs = Server { host, port: config.pipeline.app_directory.port, address: None };
+        let qrs = server(&host, config.pipeline.app_directory.port, None);
         ask("Butler-SOS.appNames.hostIP", actix_rt::spawn(in_time(tls(qrs, settings::qlik_tls(config)))));
     }
     let shots = &audit.destination.screenshots;
@@ -61,7 +53,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
         let mut resolve = config.pipeline.screenshots.resolve.iter();
         let address = resolve.find(|(name, _)| name.eq_ignore_ascii_case(&host));
         let address = address.and_then(|(_, address)| address.parse().ok());
-        let qps = Server { host, port: shots.auth.qps.port, address };
+        let qps = server(&host, shots.auth.qps.port, address);
         let path = "Butler-SOS.auditEvents.destination.screenshots.auth.qps.host";
         ask(path, actix_rt::spawn(in_time(tls(qps, settings::qlik_tls(config)))));
     }
@@ -106,14 +98,14 @@ async fn influxdb(config: InfluxConfig) -> Result<String, String> {
 
 /// Connects by ourselves first, since the MQTT library tells little about what went wrong; then logs in.
 async fn broker(mqtt: mqtt_sink::MqttConfig) -> Result<String, String> {
-    let server = Server { host: mqtt.host.clone(), port: mqtt.port, address: None };
+    let server = server(&mqtt.host, mqtt.port, None);
     match mqtt.tls.clone() {
         None => {
-            let connecting = blocking(PATIENCE, move || server.connect().map(drop));
+            let connecting = blocking(PATIENCE, move || server.connect().map(drop).map_err(words));
             connecting.await.unwrap_or_else(|| Err(no_answer()))?;
         }
         Some(files) => {
-            tls(server, settings::mqtt_client_tls(files)).await?;
+            tls(server, files.client_tls()).await?;
         }
     }
     let at = format!("{}:{}", mqtt.host, mqtt.port);
@@ -122,76 +114,24 @@ async fn broker(mqtt: mqtt_sink::MqttConfig) -> Result<String, String> {
     Ok(format!("the broker at {at} lets us in"))
 }
 
-/// Somebody to connect to.
-struct Server {
-    host: String,
-    port: u16,
-    /// Instead of what the name resolves to.
-    address: Option<IpAddr>,
+fn server(host: &str, port: u16, address: Option<IpAddr>) -> Server {
+    Server { host: host.to_owned(), port, address, patience: PATIENCE }
 }
 
 async fn tls(server: Server, tls: ClientTls) -> Result<String, String> {
     blocking(PATIENCE, move || {
-        let connector =
-            tls.connector().map_err(|_| "not asked: the certificates cannot be used".to_owned())?;
-        shake_hands(&server, &connector)
+        // What is wrong with our own files is told elsewhere.
+        tls.connector().map_err(|_| "not asked: the certificates cannot be used".to_owned())?;
+        server.shake_hands(&tls).map_err(words)?;
+        Ok(format!("{}:{} answers with TLS", server.host, server.port))
     })
     .await
     .unwrap_or_else(|| Err(no_answer()))
 }
 
-impl Server {
-    /// Blocks.
-    fn connect(&self) -> Result<TcpStream, String> {
-        let Self { host, port, address } = self;
-        let host = host.trim_matches(['[', ']']);
-        let addresses: Vec<SocketAddr> = match address {
-            Some(address) => vec![SocketAddr::new(*address, *port)],
-            None => {
-                let found = (host, *port).to_socket_addrs();
-                found.map_err(|error| format!("{host} has no address: {error}"))?.collect()
-            }
-        };
-        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(format!("{host}:{port} does not answer: {last}"))
-    }
-}
-
-/// Connects, shakes hands, and listens for a moment whether we are refused. Blocks.
-fn shake_hands(server: &Server, connector: &SslConnector) -> Result<String, String> {
-    let stream = server.connect()?;
-    let (host, port) = (server.host.trim_matches(['[', ']']), server.port);
-    let prepared =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    prepared.map_err(|error| error.to_string())?;
-    let mut stream = connector.connect(host, stream).map_err(|error| match error {
-        HandshakeError::Failure(broken) => {
-            let verified = broken.ssl().verify_result();
-            match verified == openssl::x509::X509VerifyResult::OK {
-                true => format!("{host}:{port} and we do not agree on TLS: {}", broken.error()),
-                false => format!("the certificate of {host}:{port} is not accepted: {verified}"),
-            }
-        }
-        other => format!("{host}:{port} breaks off the TLS handshake: {other}"),
-    })?;
-    stream.get_ref().set_read_timeout(Some(REFUSAL_TIMEOUT)).map_err(|error| error.to_string())?;
-    match stream.read(&mut [0; 1]) {
-        Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Err(format!("{host}:{port} ends the connection, probably because of our certificate: {error}"))
-        }
-        _ => Ok(format!("{host}:{port} answers with TLS")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{io::Read, net::TcpListener};
 
     use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
     use secrecy::ExposeSecret;
@@ -239,7 +179,7 @@ mod tests {
     }
 
     /// A server that insists on a client certificate, asked once.
-    fn check_handshake(change: impl Fn(&mut ClientTls), expect: Result<&str, &str>) {
+    fn check_handshake(change: impl Fn(&mut ClientTls), expect: Result<(), &str>) {
         let files = CertificateFiles::new(90);
         let own = files.client();
         let key = std::fs::read(files.path("key.pem")).expect("a key");
@@ -264,10 +204,10 @@ mod tests {
         let mut tls = own.clone();
         change(&mut tls);
         let address = Some(IpAddr::from([127, 0, 0, 1]));
-        let server = Server { host: "localhost".into(), port, address };
-        let outcome = shake_hands(&server, &tls.connector().expect("a connector"));
+        let outcome = server("localhost", port, address).shake_hands(&tls).map_err(words);
         match (&outcome, expect) {
-            (Ok(words), Ok(expect)) | (Err(words), Err(expect)) => assert!(words.contains(expect), "{words}"),
+            (Ok(()), Ok(())) => {}
+            (Err(words), Err(expect)) => assert!(words.contains(expect), "{words}"),
             _ => panic!("{outcome:?}, expected {expect:?}"),
         }
         serving.join().expect("the server");
@@ -275,8 +215,8 @@ mod tests {
 
     #[test]
     fn handshakes() {
-        check_handshake(|_| (), Ok("answers with TLS"));
-        check_handshake(|tls| tls.ca = None, Err("is not accepted: self-signed certificate"));
+        check_handshake(|_| (), Ok(()));
+        check_handshake(|tls| tls.ca = None, Err("is signed by itself and not among those that are trusted"));
         check_handshake(
             |tls| (tls.cert, tls.key) = (None, None),
             Err("ends the connection, probably because of our certificate"),

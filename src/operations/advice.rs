@@ -202,7 +202,7 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     let earlier = before.destinations.get(name).cloned().unwrap_or_default();
     if !now.up {
         let words = now.last_error.as_deref().unwrap_or("no answer yet");
-        let class = class_of(words, now.errors.keys());
+        let class = now.last_error_class.as_deref().unwrap_or_default();
         found.push(problem(
             Severity::Error,
             "destination-down",
@@ -238,31 +238,19 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     }
 }
 
-/// Errors are counted by class, but the last one is told in words that begin with it in no fixed way; the class that
-/// stands in the words wins, or the only one there is.
-fn class_of<'a>(words: &str, classes: impl Iterator<Item = &'a String>) -> &'a str {
-    let classes: Vec<&String> = classes.collect();
-    let in_words =
-        |class: &&&String| class.strip_prefix("http-").is_some_and(|status| words.contains(status));
-    match (classes.iter().find(in_words), classes.as_slice()) {
-        (Some(class), _) => class,
-        (None, [only]) => only,
-        (None, _) if words.contains("refused") || words.contains("connect") => "connect",
-        (None, _) if words.contains("imed out") || words.contains("timeout") => "timeout",
-        _ => "",
-    }
-}
-
 fn down_advice(class: &str) -> &'static str {
     match class {
-        "connect" | "disconnected" | "dns" => {
+        "dns" => {
+            "Its host name does not resolve on this machine. Compare it with the configuration; try it with getent hosts NAME."
+        }
+        "connect" | "connection" | "disconnected" => {
             "Is it running, and are host and port right? Try them from this machine (curl, or mosquitto_pub); look at firewalls between."
         }
         "timeout" => {
             "It does not answer in time. Look at its load and disk; a longer timeout helps only when it is slow for good reason."
         }
         "tls" => {
-            "The TLS handshake fails. Compare the CA file and the name in its certificate with the configuration."
+            "The TLS handshake fails; the words above say what is wrong with the certificate. Compare its end, its names and who signed it with the configuration (host, ca)."
         }
         "auth" | "http-401" | "http-403" => {
             "It does not accept our credentials. Compare token, user and password with what it expects, and their rights to write."
@@ -359,6 +347,7 @@ mod tests {
         let figures = &mut influx(state).figures;
         figures.up = false;
         figures.errors.insert(class.to_owned(), 1);
+        figures.last_error_class = Some(class.to_owned());
         figures.last_error = Some(words.to_owned());
     }
 

@@ -96,6 +96,7 @@ pub struct DestinationReadiness {
     pub lag_events: u64,
     pub lag_seconds: f64,
     pub last_error: Option<String>,
+    pub last_error_class: Option<&'static str>,
     pub last_error_unix_ms: Option<u64>,
 }
 
@@ -147,6 +148,7 @@ impl View {
                     lag_events,
                     lag_seconds,
                     last_error: state.last_error,
+                    last_error_class: state.last_error_class,
                     last_error_unix_ms: state.last_error_unix_ms,
                 },
             );

@@ -140,6 +140,7 @@ impl<'a> Assembly<'a> {
             to_commit: self.outlets.to_commit.clone(),
             to_append: self.to_journal(self.room().max(every_download_twice)),
             to_offset_at: self.to_journal(self.room()),
+            to_dead_letters: self.outlets.to_dead_letters.clone(),
         };
         let thread = self.thread();
         let Surroundings { supervision, metrics, log } = self.shared;

@@ -324,12 +324,6 @@ pub fn mqtt(config: &Config) -> MqttConfig {
     }
 }
 
-/// The files of the connection to the broker, for whoever looks at them without the MQTT library.
-pub fn mqtt_client_tls(tls: MqttTls) -> ClientTls {
-    let passphrase = tls.passphrase.unwrap_or_else(|| SecretString::from(""));
-    ClientTls { ca: tls.ca, cert: tls.cert, key: tls.key, passphrase, verify: true }
-}
-
 /// For connecting, and for the broker's word on what was published.
 const MQTT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,16 +1,38 @@
-//! One event that a destination refuses costs itself alone, and is kept with the reason.
+//! One item that somebody cannot take costs itself alone, and is kept with the reason.
+//!
+//! | who | what it cannot take | where it goes | shown by |
+//! |---|---|---|---|
+//! | UDP intake, user parser | no layout of a proxy, not UTF-8, too long, from a stranger | quarantine, `rejected` by reason | `conservation` |
+//! | user parser | a datagram that makes it panic | quarantine, `actor_panic` | `user_parser::tests::poison_costs_itself_alone` |
+//! | audit API | no JSON, no envelope, a payload against its schema | answered 400 or 422, `rejected` by reason | `golden_audit_api`, `audit_hostile` |
+//! | every encoder and destination | a record of the journal that is no event | dead letter | here |
+//! | InfluxDB 1 (real), 2, 3 | a field of another type than there is | dead letter, InfluxDB's words | here, `influx_versions`, `real_influx` |
+//! | InfluxDB 1 (real), 2, 3 | a line that it cannot parse | dead letter, InfluxDB's words | `influx_versions`, `real_influx` |
+//! | MQTT (real) | a message larger than the broker takes | dead letter | `real_mosquitto` |
+//! | New Relic | an event that it answers 400 to | dead letter, its words | `new_relic` |
+//! | screenshots | what is no image, too large, no URL, no user | the event goes on with `screenshotError` | `screenshots::server` |
+//! | redirect walker | a record of the journal that is no event | dead letter | here |
+//! | app directory | what is no app in QRS's answer | passed over | `app_directory::tests` |
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
+use butler_sos_actors::message::Stream;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, INFLUX_TOKEN};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::hex::unhex;
 use butler_sos_integration_tests::influxd::Influxd;
+use butler_sos_integration_tests::journal_append::append;
+use butler_sos_integration_tests::numbered::NumberedSender;
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use butler_sos_integration_tests::tcp_proxy::Mode;
 use butler_sos_integration_tests::written::{csv_rows, files, json_files, parquet_rows, qvd_rows};
 use serde_json::{Value, json};
+
+use crate::everything::Everything;
 
 const TIME: &str = "2026-11-20T10:11:12.345Z";
 /// The same in InfluxDB's words: types of fields hold for a shard, a range of time.
@@ -107,4 +129,60 @@ fn a_field_of_another_type_in_newer_versions() {
         assert_eq!(fake.points().len(), EVENTS - POISONED.len(), "version {number}");
         check_letters(&sandbox, &metrics, &words);
     }
+}
+
+/// The destinations of each stream, with everything switched on.
+const READERS: [(Stream, &[&str]); 3] = [
+    (Stream::UserEvents, &["influx_sink", "mqtt_sink", "new_relic_sink", "csv_sink"]),
+    (
+        Stream::AuditEvents,
+        &["audit_influx_sink", "audit_mqtt_sink", "audit_csv_sink", "json_sink", "parquet_sink", "qvd_sink"],
+    ),
+    (Stream::Screenshots, &["redirect_walker"]),
+];
+
+/// Of each stream, one record that nobody can read, between events that wait.
+#[test]
+fn a_record_that_is_no_event_at_every_destination() {
+    const SOME: u64 = 40;
+    const DAMAGED: &[u8] = b"\x63no event";
+    let mut bench = Everything::start(json!({}));
+    let mut posted = BTreeSet::new();
+    // Whoever is away has neighbours on both sides in one batch.
+    bench.proxies.values().for_each(|proxy| proxy.set(Mode::Refuse));
+    NumberedSender::new(&bench.sandbox, 0).send(SOME);
+    let mut poster = bench.poster(1);
+    posted.extend((0..SOME).map(|_| poster.post()));
+    wait_for("user events to be stored", || {
+        let stored =
+            bench.sandbox.metrics().sum("butler_sos_events_stored_total", &[("intake", "user_events")]);
+        (stored == SOME as f64).then_some(())
+    });
+    bench.sandbox.kill();
+    for (stream, _) in READERS {
+        append(&bench.sandbox.path().join("journal"), stream, DAMAGED);
+    }
+    bench.sandbox.start();
+    NumberedSender::new(&bench.sandbox, SOME).send(SOME);
+    let mut poster = bench.poster(1_000);
+    posted.extend((0..SOME).map(|_| poster.post()));
+    bench.proxies.values().for_each(|proxy| proxy.resume());
+    let metrics = bench.settle_within(Duration::from_secs(60), SOME);
+
+    let mut found = BTreeMap::<String, u64>::new();
+    for letter in dead_letters(&bench.sandbox.path().join("dead-letters")) {
+        assert_eq!(unhex(letter["record"].as_str().expect("a record")), DAMAGED, "{letter}");
+        assert!(!letter["reason"].as_str().expect("a reason").is_empty(), "{letter}");
+        *found.entry(letter["destination"].as_str().expect("a name").to_owned()).or_default() += 1;
+    }
+    let all = READERS.iter().flat_map(|(_, readers)| readers.iter());
+    let expect: BTreeMap<String, u64> = all.map(|name| ((*name).to_owned(), 1)).collect();
+    assert_eq!(found, expect, "one dead letter of each");
+    for name in expect.keys() {
+        let labels = [("destination", name.as_str())];
+        assert_eq!(metrics.sum("butler_sos_events_dead_lettered_total", &labels), 1.0, "{name}");
+    }
+    // Its neighbours are everywhere.
+    bench.assert_user_events(2 * SOME, 0);
+    bench.assert_audit_events(&posted);
 }

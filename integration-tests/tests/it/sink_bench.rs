@@ -157,7 +157,8 @@ pub async fn until(what: &str, condition: impl Fn() -> bool, seen: impl Fn() -> 
 }
 
 /// Keeps dead letters in memory.
-struct Keeper(Arc<Mutex<Vec<DeadLetter>>>);
+#[derive(Default)]
+pub struct Keeper(Arc<Mutex<Vec<DeadLetter>>>);
 
 impl Actor for Keeper {
     type Context = Context<Self>;

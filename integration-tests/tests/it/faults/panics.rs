@@ -1,21 +1,17 @@
 //! Every actor of a running server is made to panic while events come, twice, and nothing of it shows at the far ends.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use butler_sos_domain::audit::sample::session;
-use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::Mosquitto;
 use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
-use butler_sos_integration_tests::written::{Row, csv_rows};
-use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::everything::{Audited, Poster, audit_events_are_there};
 
 use super::bench::{
     Bench, DATABASE, assert_nothing_shed, assert_sound, config, without_broker, without_influxdb,
@@ -103,33 +99,9 @@ Pipeline:
     users.replace("Butler-SOS:\n", &butler_sos).replace("Pipeline:\n", &pipeline)
 }
 
-/// Posts audit events as a client that does not give up: the same one until it gets its 202.
-struct Poster {
-    client: AuditClient,
-    events: Box<dyn Iterator<Item = (String, String)> + Send>,
-}
-
-impl Poster {
-    fn new(address: SocketAddr, image_base: String) -> Self {
-        let start_ms = butler_sos_actors::sink::unix_ms().cast_signed();
-        let events = (1..).flat_map(move |seed| session(seed, start_ms, Some(&image_base)));
-        let events = events.map(|event| (event.event_id, event.body));
-        Self { client: AuditClient::new(address), events: Box::new(events) }
-    }
-
-    /// Posts one event for each permit; the ids of those that were acknowledged.
-    fn run(mut self, permits: &Receiver<()>) -> BTreeSet<String> {
-        let mut acknowledged = BTreeSet::new();
-        for () in permits {
-            let (id, body) = self.events.next().expect("sessions without end");
-            wait_for("an audit event to be taken", || {
-                let answer = self.client.try_post(&body);
-                answer.is_some_and(|answer| answer.status == 202).then_some(())
-            });
-            acknowledged.insert(id);
-        }
-        acknowledged
-    }
+/// Posts one event for each permit; the ids of those that were acknowledged.
+fn post_all(mut poster: Poster, permits: &Receiver<()>) -> BTreeSet<String> {
+    permits.iter().map(|()| poster.post()).collect()
 }
 
 /// What happens around each panic.
@@ -175,12 +147,10 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
     let known: BTreeSet<String> = ACTORS.iter().map(|actor| (*actor).to_owned()).collect();
     assert_eq!(actors, known, "an actor is missing here, or in the server");
 
-    let poster = Poster::new(
-        sandbox.address("audit-events"),
-        format!("https://qlik.test:{}/tempcontent", qlik.ports.https),
-    );
+    let image_base = format!("https://qlik.test:{}/tempcontent", qlik.ports.https);
+    let poster = Poster::new(sandbox.address("audit-events"), &image_base, 1);
     let (permits, permitted) = sync_channel(1_000);
-    let posting = thread::spawn(move || poster.run(&permitted));
+    let posting = thread::spawn(move || post_all(poster, &permitted));
     let mut rounds = Rounds { bench: &bench, permits, sent: 0 };
     for restarts in [1.0, 2.0] {
         for actor in &actors {
@@ -202,83 +172,15 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
 }
 
 fn check_audit_events(bench: &Bench, posted: &BTreeSet<String>) {
-    let path = |name: &str| bench.sandbox.path().join(name);
-    let once: BTreeMap<&str, u64> = posted.iter().map(|id| (id.as_str(), 1)).collect();
-    let count = |ids: &[String]| {
-        let mut times = BTreeMap::<String, u64>::new();
-        ids.iter().for_each(|id| *times.entry(id.clone()).or_default() += 1);
-        times
-    };
-    let check = |place: &str, ids: &[String]| {
-        let got = count(ids);
-        let got: BTreeMap<&str, u64> = got.iter().map(|(id, times)| (id.as_str(), *times)).collect();
-        let lost: Vec<_> = once.keys().filter(|id| !got.contains_key(*id)).collect();
-        let wrong: Vec<_> = got.iter().filter(|(id, times)| once.get(*id) != Some(*times)).collect();
-        assert!(lost.is_empty() && wrong.is_empty(), "{place}: lost {lost:?}, not once {wrong:?}");
-    };
-
-    let answer = bench.influxd.query(DATABASE, "SELECT * FROM \"audit_event\"");
-    let series = &answer["series"][0];
-    let columns = series["columns"].as_array().expect("columns");
-    let column = columns.iter().position(|name| name == "eventId").expect("the tag eventId");
-    let rows = series["values"].as_array().expect("rows");
-    let ids: Vec<String> =
-        rows.iter().map(|row| row[column].as_str().unwrap_or_default().to_owned()).collect();
-    check("InfluxDB", &ids);
-
-    let rows = csv_rows(&path("audit-csv"));
-    let text = |row: &Row, column: &str| row[column].as_str().expect("text").to_owned();
-    let ids: Vec<String> = rows.iter().map(|row| text(row, "eventId")).collect();
-    check("CSV", &ids);
-
-    let id = |payload: &Value| payload["event"]["eventId"].as_str().unwrap_or("?").to_owned();
-    let all = wait_for("the subscriber to have every audit event", || {
-        let ids: BTreeSet<String> = bench.subscriber.json("sos/audit").iter().map(id).collect();
-        (ids.len() >= posted.len()).then_some(ids)
+    let images = audit_events_are_there(&Audited {
+        directory: bench.sandbox.path().to_owned(),
+        influxd: &bench.influxd,
+        database: DATABASE,
+        subscriber: &bench.subscriber,
+        topic: "sos/audit",
+        posted,
     });
-    assert_eq!(&all, posted, "MQTT");
-
-    assert_eq!(qvd_records(&path("qvd")), posted.len(), "QVD");
-    for (directory, extension) in
-        [("parquet", "parquet"), ("qvd", "qvd"), ("json", "json"), ("images", "png")]
-    {
-        for file in std::fs::read_dir(path(directory)).expect("a directory") {
-            let name = file.expect("an entry").file_name().into_string().expect("a plain name");
-            assert!(name.ends_with(extension) && !name.starts_with('.'), "{directory}/{name} is left over");
-        }
-    }
-
-    let screenshots: Vec<_> =
-        rows.iter().filter(|row| row["eventType"] == "screenshot.url.received").collect();
-    assert!(screenshots.len() > 10, "{} screenshots", screenshots.len());
-    let saved: BTreeSet<String> = screenshots
-        .iter()
-        .flat_map(|row| {
-            serde_json::from_str::<Vec<String>>(&text(row, "screenshotSavedPaths")).unwrap_or_default()
-        })
-        .collect();
-    let without: Vec<_> = screenshots
-        .iter()
-        .filter(|row| text(row, "screenshotSavedPaths").len() < 3 && text(row, "screenshotError").is_empty())
-        .collect();
-    assert!(without.is_empty(), "neither an image nor a reason: {without:?}");
-    let files = std::fs::read_dir(path("images")).expect("images").count();
-    assert_eq!(files, saved.len(), "one file for each path that was told");
-    assert!(!saved.is_empty());
-    assert!(saved.iter().all(|path| Path::new(path).is_file()), "{saved:?}");
-}
-
-/// What the headers of all QVD files in a directory say.
-fn qvd_records(directory: &Path) -> usize {
-    let of = |bytes: &[u8]| -> Option<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        text.split_once("<NoOfRecords>")?.1.split_once('<')?.0.parse().ok()
-    };
-    std::fs::read_dir(directory)
-        .expect("a directory of QVD files")
-        .map(|entry| std::fs::read(entry.expect("an entry").path()).expect("a file"))
-        .map(|bytes| of(&bytes).expect("a QVD header"))
-        .sum()
+    assert!(images > 0);
 }
 
 /// A server that needs nobody else.

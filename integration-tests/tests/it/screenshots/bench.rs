@@ -28,7 +28,7 @@ use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
 use slog::{Drain, Logger, o};
 
 use super::house::names_in;
-use crate::sink_bench::{now_ns, start_journal, until};
+use crate::sink_bench::{Keeper, now_ns, start_journal, until};
 
 /// What a test may want otherwise.
 #[derive(Clone)]
@@ -171,6 +171,7 @@ impl Bench {
                 to_commit: Outlet::new(journal.clone(), 100),
                 to_append: Outlet::new(journal.clone(), 1000),
                 to_offset_at: Outlet::new(journal.clone(), 100),
+                to_dead_letters: Outlet::new(Keeper::default().start(), 10),
             },
             actor: metrics.actor("redirect_walker"),
             meter: metrics.destination("redirect_walker"),
