@@ -24,4 +24,5 @@ pub mod stand_in;
 pub mod subscriber;
 pub mod tcp_proxy;
 pub mod tools;
+pub mod torture;
 pub mod written;

@@ -1,6 +1,5 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
-mod audit_crash;
 mod audit_hostile;
 mod browser;
 mod check;

@@ -5,3 +5,4 @@ mod crash;
 mod disk;
 mod outages;
 mod panics;
+mod torture;
