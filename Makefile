@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 CONFIG ?= conf/default.yaml
+MINUTES ?= 60
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages torture soak clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +45,17 @@ bench-steps: ## what each step of an event costs: parse, encode, journal, outlet
 
 instructions: ## the same in processor instructions, held against what is known
 	scripts/instructions
+
+torture: ## kill the server 200 times under load and compare ids at every destination (TORTURE="--rounds 20 --seed 1")
+	scripts/install build test
+	$(CARGO) build --workspace --bins --locked --features test-panics
+	$(TARGET)/debug/torture $(TORTURE)
+
+soak: ## run for MINUTES (60) with every destination; does anything grow? (SOAK="--rate 500 --audits 5")
+	scripts/install build test
+	$(CARGO) build --release --locked --bin butler-sos
+	$(CARGO) build --release --locked --package butler-sos-integration-tests --bin soak
+	$(TARGET)/release/soak --minutes $(MINUTES) $(SOAK)
 
 fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
 	scripts/install build

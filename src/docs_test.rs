@@ -267,3 +267,47 @@ fn every_unsafe_is_told_with_its_reason() {
     assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
     assert!(is_unsafe("let x = unsafe { y() };") && !is_unsafe("#![deny(unsafe_code)] // unsafe"));
 }
+
+/// Whether one of `sources` holds the test of this name, as cargo prints it: `module::path::name`.
+fn has_test(sources: &[(String, String)], name: &str) -> bool {
+    let Some((module, function)) = name.rsplit_once("::") else { return false };
+    // A file's own `mod tests`.
+    let module = module.strip_suffix("::tests").unwrap_or(module).replace("::", "/");
+    sources.iter().filter(|(path, _)| path.ends_with(&format!("/{module}"))).any(|(_, text)| {
+        let before = text.split(&format!("fn {function}(")).next().unwrap_or_default();
+        let mut above = before.lines().rev().take(4).map(str::trim);
+        before.len() < text.len() && above.any(|line| line.starts_with("#[") && line.ends_with("test]"))
+    })
+}
+
+#[test]
+fn every_test_in_the_table_of_promises_exists() {
+    let folders = ["src", "actors", "benches", "integration-tests"];
+    let sources: Vec<(String, String)> = folders
+        .into_iter()
+        .flat_map(|folder| files(folder, ".rs"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let path = path.to_string_lossy().into_owned();
+            let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+            (module.to_owned(), text)
+        })
+        .collect();
+    let page = read("docs/reliability.md");
+    let section = page.split("\n## ").find(|part| part.starts_with("The table\n")).expect("the section");
+    let mut rows = 0;
+    for row in section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 7, "{row}");
+        rows += 1;
+        let tests: Vec<&str> = spans(cells[1]).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            let is_program =
+                Path::new(ROOT).join("integration-tests/src/bin").join(format!("{test}.rs")).exists();
+            assert!(is_program || has_test(&sources, test), "{test}: no such test");
+        }
+    }
+    assert!(rows > 20, "{rows} rows");
+    assert!(!has_test(&sources, "docs_test::has_test"), "a function that is no test");
+}

@@ -588,6 +588,31 @@ fn a_real_disk_that_is_full() {
     }
 }
 
+/// Room that was written ahead says nothing about a disk that has become read-only.
+#[test]
+fn a_trial_meets_what_an_append_would_meet_and_leaves_nothing() {
+    for room_bytes in [0, 1 << 10] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(directory.path());
+        config.streams.iter_mut().for_each(|stream| stream.room_bytes = room_bytes);
+        let (mut store, _) = Store::open(config).unwrap();
+        let stream = store.stream("block").unwrap();
+        fill(&mut store, stream, 2, 1, 50);
+        for errno in [ENOSPC, EROFS] {
+            faults::break_disk(&[Call::Write(10)], errno);
+            assert!(store.try_append(stream, 200).is_err(), "{room_bytes} {errno}");
+            faults::heal();
+            store.try_append(stream, 200).unwrap();
+        }
+        fill(&mut store, stream, 2, 1, 50);
+        assert_eq!(drain(&mut store, stream, 0, 9), ((0..4).collect(), vec![]));
+        drop(store);
+        let (mut store, stream, recoveries) = open(directory.path());
+        assert_eq!(recoveries, []);
+        assert_eq!(drain(&mut store, stream, 0, 9).0, (0..4).collect::<Vec<_>>());
+    }
+}
+
 /// Few events never fill a segment; they go with the time all the same.
 #[test]
 fn a_segment_is_closed_by_age_and_removed_without_another_append() {

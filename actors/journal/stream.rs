@@ -314,10 +314,11 @@ impl Stream {
     pub fn try_write(&mut self, frame_bytes: u64) -> Result<(), AppendError> {
         self.cut()?;
         let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
-        if active.bytes + frame_bytes <= active.room_end {
-            return Ok(());
-        }
         let zeros = vec![0; frame_bytes.min(TRIAL_BYTES_MAX) as usize];
+        if active.bytes + frame_bytes <= active.room_end {
+            // Zeros over the zeros that are there: a disk that has become read-only refuses that too.
+            return Ok(disk::write_all_at(&file, &zeros, active.bytes)?);
+        }
         self.must_cut = true;
         let written = disk::write_all_at(&file, &zeros, active.bytes);
         self.cut()?;

@@ -39,6 +39,10 @@ impl AuditConfig {
     }
 
     pub fn text(&self) -> String {
+        self.settings().text()
+    }
+
+    pub fn settings(&self) -> Settings {
         let mut kinds = Vec::new();
         let mut settings = Settings::bare().and(json!({ "Butler-SOS": { "auditEvents": {
             "enable": true, "host": "127.0.0.1", "port": 0,
@@ -82,7 +86,7 @@ impl AuditConfig {
             let kinds = json!({ "enable": true, "type": kinds.join(",") });
             settings = settings.and(json!({ "Butler-SOS": { "auditEvents": { "destination": kinds } } }));
         }
-        settings.text()
+        settings
     }
 
     /// Parquet or QVD, which are written in rows.

@@ -30,4 +30,5 @@ pub mod subscriber;
 pub mod tcp_proxy;
 pub mod tls_front;
 pub mod tools;
+pub mod torture;
 pub mod written;

@@ -83,6 +83,11 @@ impl Census {
         numbers.into_iter().all(|number| self.0.contains_key(&number))
     }
 
+    /// The numbers that are here more than once.
+    pub fn repeated(&self) -> Vec<u64> {
+        self.0.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).collect()
+    }
+
     /// Fails unless every one of `acknowledged` is here.
     pub fn assert_holds(&self, place: &str, acknowledged: impl IntoIterator<Item = u64>) {
         let lost: Vec<u64> = acknowledged.into_iter().filter(|n| !self.0.contains_key(n)).collect();

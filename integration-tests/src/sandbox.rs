@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::tools::built;
+
 /// Nothing here takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,10 +47,7 @@ fn pause() {
 
 /// The server's binary, built beside the tests.
 pub fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("a test knows its own path");
-    let directory =
-        tests.parent().and_then(Path::parent).expect("tests are built in <target>/<profile>/deps");
-    let binary = directory.join(name);
+    let binary = built().join(name);
     assert!(binary.exists(), "{} is not built; `make test` builds it", binary.display());
     binary
 }
@@ -131,16 +130,17 @@ impl Sandbox {
             let operations = self.try_address("operations")?;
             (get(operations, "/ready")?.0 == 200).then_some(())
         });
-        for service in SERVICES {
-            if let Some(address) = self.try_address(service.name) {
-                self.ports.insert(service.name.to_owned(), address);
-            }
-        }
     }
 
     /// Starts the server and does not wait.
     pub fn spawn(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
+        // As those who send know them.
+        for service in SERVICES {
+            if let Some(address) = self.try_address(service.name) {
+                self.ports.insert(service.name.to_owned(), address);
+            }
+        }
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut command = match self.wrapper.split_first() {
             None => Command::new(binary("butler-sos")),
@@ -213,7 +213,7 @@ impl Sandbox {
 
     /// Where the server listens: `operations`, `user-events` or `audit-events`.
     pub fn address(&self, service: &str) -> SocketAddr {
-        self.try_address(service).unwrap_or_else(|| panic!("{service} is not listened for"))
+        wait_for(&format!("{service} to be listened for"), || self.try_address(service))
     }
 
     fn try_address(&self, service: &str) -> Option<SocketAddr> {
@@ -232,6 +232,12 @@ impl Sandbox {
 
     pub fn log_text(&self) -> String {
         self.log_lines().join("\n")
+    }
+
+    /// Leaves the directory behind, with the log; where it is.
+    pub fn keep(mut self) -> PathBuf {
+        let _ = std::fs::write(self.path.join("server.log"), self.log_text());
+        self.directory.take().map_or_else(|| self.path.clone(), TempDir::keep)
     }
 
     // --- talking to it

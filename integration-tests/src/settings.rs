@@ -41,6 +41,10 @@ impl Settings {
         self
     }
 
+    pub fn value(self) -> Value {
+        self.0
+    }
+
     pub fn text(&self) -> String {
         self.0.to_string()
     }

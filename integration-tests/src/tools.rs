@@ -26,10 +26,18 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// `<target>/<profile>`: what cargo built together with this program.
+pub fn built() -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let directory = own.parent().expect("a program is in a directory");
+    // Tests are in <target>/<profile>/deps.
+    let is_test = directory.file_name().is_some_and(|name| name == "deps");
+    let built = if is_test { directory.parent() } else { Some(directory) };
+    built.expect("cargo's directory").to_owned()
+}
+
 fn tools() -> PathBuf {
-    let tests = std::env::current_exe().expect("a test knows its own path");
-    // <target>/<profile>/deps/<test>
-    tests.ancestors().nth(3).expect("tests are built in <target>/<profile>/deps").join("tools")
+    built().parent().expect("cargo's directory").join("tools")
 }
 
 fn existing(path: PathBuf) -> PathBuf {

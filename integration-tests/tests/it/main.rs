@@ -1,7 +1,6 @@
 //! The whole server, and its larger parts, against real servers and stand-ins.
 
 mod accessibility;
-mod audit_crash;
 mod audit_hostile;
 mod browser;
 mod check;

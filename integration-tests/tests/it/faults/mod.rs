@@ -6,3 +6,4 @@ mod disk;
 mod outages;
 mod panics;
 mod random_panics;
+mod torture;
