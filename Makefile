@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 CONFIG ?= conf/default.yaml
+SECONDS ?= 60
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fuzz fake-qlik clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +45,10 @@ bench-steps: ## what each step of an event costs: parse, encode, journal, outlet
 
 instructions: ## the same in processor instructions, held against what is known
 	scripts/instructions
+
+fuzz: ## try random input on whatever reads from outside, a minute each (SECONDS=10: for as long)
+	scripts/install build
+	SECONDS_EACH=$(SECONDS) scripts/fuzz
 
 fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
 	scripts/install build
