@@ -8,6 +8,7 @@ pub mod config;
 mod docs_test;
 pub mod exit;
 pub mod logging;
+pub mod open_files;
 pub mod operations;
 pub mod print_log4net;
 pub mod run;
