@@ -66,6 +66,8 @@ fn open(directory: &Path) -> (Store, StreamId) {
             name: "user-events".to_owned(),
             bytes_max: 1 << 20,
             on_full: OnFull::Block,
+            // Zeros ahead of the log, as the audit stream has them.
+            room_bytes: 2 << 10,
         }],
         segment_bytes_max: 4 << 10,
         retention: Duration::from_secs(3_600),
