@@ -3,11 +3,11 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 CONFIG ?= conf/default.yaml
-MINUTES ?= 60
+SECONDS ?= 60
 # Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
 TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages torture soak clean
+.PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages torture soak fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,11 +51,16 @@ torture: ## kill the server 200 times under load and compare ids at every destin
 	$(CARGO) build --workspace --bins --locked --features test-panics
 	$(TARGET)/debug/torture $(TORTURE)
 
+soak: MINUTES ?= 60
 soak: ## run for MINUTES (60) with every destination; does anything grow? (SOAK="--rate 500 --audits 5")
 	scripts/install build test
 	$(CARGO) build --release --locked --bin butler-sos
 	$(CARGO) build --release --locked --package butler-sos-integration-tests --bin soak
 	$(TARGET)/release/soak --minutes $(MINUTES) $(SOAK)
+
+fuzz: ## try random input on whatever reads from outside, a minute each (SECONDS=10: for as long)
+	scripts/install build
+	SECONDS_EACH=$(SECONDS) scripts/fuzz
 
 fake-qlik: ## a stand-in for Qlik Sense (QPS, proxy, images) to try screenshots with
 	scripts/install build
@@ -73,8 +78,8 @@ sbom: ## every crate in the program with its licence, as CycloneDX, into <target
 	scripts/sbom
 
 # How long everything is away, and how many user events come each second meanwhile.
-MINUTES ?= 10
 RATE ?= 200
+outages: MINUTES ?= 10
 outages: ## everything that the server speaks to is away for MINUTES (10), RATE (200) events a second; figures at the end
 	scripts/install build test
 	$(CARGO) build --workspace --bins --locked --features test-panics

@@ -15,20 +15,22 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::KeepAlive;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
 
+use crate::audit_http::body::LargeBodies;
 use crate::audit_http::cors::Cors;
 use crate::audit_http::intake::Intake;
 use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
 use crate::audit_http::token::Token;
 use crate::audit_http::warnings::Warnings;
+use crate::http_server::seats::{SeatLimits, Seats};
+use crate::http_server::{self, ServerConfig};
 use crate::message::{Append, Close};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
@@ -56,9 +58,17 @@ pub struct AuditHttpConfig {
     /// `queue.rateLimit.maxMessagesPerMinute`, when that limit is on.
     pub queue_per_minute: Option<u32>,
     pub body_bytes_max: usize,
+    /// Bodies larger than 16 KiB that are being received, all together.
+    pub large_bodies_bytes_max: usize,
+    /// Of a request line and its headers.
+    pub header_bytes_max: usize,
     pub connections_max: usize,
+    /// Of one client address; trusted proxies are not counted.
+    pub connections_per_address_max: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    /// For a client to take its answer.
+    pub answer_timeout: Duration,
     /// Zero: one request a connection.
     pub keep_alive: Duration,
     pub deduplicate_entries_max: usize,
@@ -82,9 +92,13 @@ impl Default for AuditHttpConfig {
             backpressure_percent: 80,
             queue_per_minute: None,
             body_bytes_max: 1024 * 1024,
+            large_bodies_bytes_max: 64 * 1024 * 1024,
+            header_bytes_max: 32 * 1024,
             connections_max: 4_096,
+            connections_per_address_max: 1_024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             deduplicate_entries_max: 100_000,
             screenshots: false,
@@ -95,10 +109,8 @@ impl Default for AuditHttpConfig {
 
 /// The actor.
 pub struct AuditHttpIngestor {
-    threads: usize,
-    connections_max: usize,
-    header_timeout: Duration,
-    keep_alive: Duration,
+    server_config: ServerConfig,
+    seats: Arc<Seats>,
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     service: Arc<Service>,
@@ -122,7 +134,7 @@ const TICKS_PER_RENEWAL: u64 = 10;
 /// A server that could not start is tried again after this.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// A server that stops gives its requests so long to end.
-const STOP_PATIENCE_SECONDS: u64 = 5;
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 impl AuditHttpIngestor {
     /// An actor that will serve `listener`. `recent` are the bodies of events that are on disk, the newest
@@ -150,6 +162,19 @@ impl AuditHttpIngestor {
             meter.clone(),
         )
         .private(config.privacy);
+        let counted = meter.connections();
+        let limits = SeatLimits {
+            connections_max: config.connections_max,
+            per_address_max: config.connections_per_address_max,
+            many_behind: config.trusted_proxies.clone(),
+        };
+        let server_config = ServerConfig {
+            threads: config.threads,
+            header_timeout: config.header_timeout,
+            keep_alive: config.keep_alive,
+            answer_timeout: config.answer_timeout,
+            stop_patience: STOP_PATIENCE,
+        };
         let service = Service {
             intake: Arc::new(intake),
             warnings: Warnings::new(log.clone()),
@@ -160,6 +185,8 @@ impl AuditHttpIngestor {
                 .client_per_minute
                 .map(|limit| Mutex::new(RateWindows::new(limit, config.rate_limit_entries_max))),
             body_bytes_max: config.body_bytes_max,
+            header_bytes_max: config.header_bytes_max,
+            large_bodies: LargeBodies::new(config.large_bodies_bytes_max),
             body_timeout: config.body_timeout,
             backpressure_percent: config.backpressure_percent,
             is_tls: tls.is_some(),
@@ -167,10 +194,8 @@ impl AuditHttpIngestor {
             log: log.clone(),
         };
         Ok(Self {
-            threads: config.threads.max(1),
-            connections_max: config.connections_max,
-            header_timeout: config.header_timeout,
-            keep_alive: config.keep_alive,
+            server_config,
+            seats: Seats::new(limits, counted),
             listener,
             tls,
             service: Arc::new(service),
@@ -229,25 +254,11 @@ impl AuditHttpIngestor {
     fn server(&self) -> Result<Server, String> {
         let service = web::Data::from(Arc::clone(&self.service));
         let listener = self.listener.try_clone().map_err(|error| error.to_string())?;
-        let keep_alive =
-            if self.keep_alive.is_zero() { KeepAlive::Disabled } else { KeepAlive::Timeout(self.keep_alive) };
-        let server =
-            HttpServer::new(move || App::new().app_data(service.clone()).default_service(web::to(answer)))
-                .workers(self.threads)
-                .max_connections(self.connections_max.div_ceil(self.threads))
-                .keep_alive(keep_alive)
-                .client_request_timeout(self.header_timeout)
-                .tls_handshake_timeout(self.header_timeout)
-                .shutdown_timeout(STOP_PATIENCE_SECONDS)
-                .disable_signals();
-        let server = match &self.tls {
-            Some(tls) => {
-                let acceptor = tls.acceptor().map_err(|error| error.to_string())?;
-                server.listen_openssl(listener, acceptor)
-            }
-            None => server.listen(listener),
-        };
-        Ok(server.map_err(|error| error.to_string())?.run())
+        let tls =
+            self.tls.as_ref().map(|tls| tls.acceptor()).transpose().map_err(|error| error.to_string())?;
+        let app = move || App::new().app_data(service.clone()).default_service(web::to(answer));
+        http_server::serve(listener, tls, &self.server_config, &self.seats, app)
+            .map_err(|error| error.to_string())
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {

@@ -15,6 +15,7 @@ pub mod testing;
 // --- what the server says about itself
 pub mod event_counts;
 pub mod heartbeat;
+pub mod http_server;
 pub mod own_measurements;
 pub mod processing_times;
 pub mod queue_view;

@@ -27,6 +27,7 @@ use prometheus_client::registry::Registry;
 
 pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use self::reasons::Reasons;
+use crate::http_server::seats::SeatCounters;
 use crate::processing_times::ProcessingTimes;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,6 +105,7 @@ struct ActorFamilies {
     sent: Family<ActorLabel, Counter>,
     rejected: Reasons<ActorReason>,
     restarts: Family<ActorLabel, Counter>,
+    connections: Reasons<ActorReason>,
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
 }
@@ -115,6 +117,7 @@ impl Default for ActorFamilies {
             sent: Family::default(),
             rejected: Reasons::new(|actor, reason| ActorReason { actor, reason }),
             restarts: Family::default(),
+            connections: Reasons::new(|actor, reason| ActorReason { actor, reason }),
             mailbox_depth: Family::default(),
             mailbox_bound: Family::default(),
         }
@@ -252,6 +255,11 @@ impl Metrics {
         r.register("messages_sent", "Messages that an actor sent on", a.sent.clone());
         r.register("messages_rejected", "Items that an actor refused", a.rejected.family());
         r.register("actor_restarts", "Restarts of an actor after a panic", a.restarts.clone());
+        r.register(
+            "connections_turned_away",
+            "Connections that got no room or made it",
+            a.connections.family(),
+        );
         r.register("mailbox_depth", "Work under way into an actor", a.mailbox_depth.clone());
         r.register("mailbox_bound", "Most work that may be under way", a.mailbox_bound.clone());
         let i = &self.intake;
@@ -304,9 +312,17 @@ impl Metrics {
             mailbox_depth: self.actor.mailbox_depth.clone(),
             mailbox_bound: self.actor.mailbox_bound.clone(),
             rejected: self.actor.rejected.clone(),
+            connections: self.connections(name),
             failures: self.failures.clone(),
         };
         self.owners().actors.entry(name).or_insert(meter).clone()
+    }
+
+    /// What a server counts of its connections, under the name of whoever serves.
+    #[must_use]
+    pub fn connections(&self, name: &'static str) -> SeatCounters {
+        let counter = |reason| self.actor.connections.counter(name, reason);
+        SeatCounters { displaced: counter("displaced"), refused: counter("refused") }
     }
 
     #[must_use]
@@ -420,6 +436,7 @@ pub struct ActorMeter {
     pub received: Counter,
     pub sent: Counter,
     pub restarts: Counter,
+    connections: SeatCounters,
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Reasons<ActorReason>,
@@ -452,6 +469,11 @@ impl ActorMeter {
     /// a short stable word.
     pub fn failed(&self, class: &'static str) {
         self.failures.add(self.name, class);
+    }
+
+    /// For an actor that serves connections.
+    pub fn connections(&self) -> SeatCounters {
+        self.connections.clone()
     }
 
     /// For actors that have a bounded way in; those that pull their work show no such gauge.

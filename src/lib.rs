@@ -11,6 +11,7 @@ mod docs_test;
 pub mod exit;
 pub mod logging;
 pub mod manual;
+pub mod open_files;
 pub mod operations;
 pub mod print_log4net;
 pub mod run;

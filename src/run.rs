@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Loaded};
 use crate::exit;
 use crate::logging::{self, LogConfig};
+use crate::open_files;
 use crate::operations::machine::say_machine;
 use crate::service_manager::ServiceManager;
 use crate::topology::{Surroundings, Topology};
@@ -32,6 +33,7 @@ pub fn run(loaded: &Loaded) -> ExitCode {
         }
     };
     say_hello(loaded, &log);
+    open_files::raise(loaded.config.pipeline.audit.connections_max, &log);
     let code = System::new().block_on(serve(loaded, log.clone()));
     drop(log);
     // What waits is written before the process goes.

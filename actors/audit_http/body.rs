@@ -1,10 +1,13 @@
 //! Reading a request's body within its bounds of size and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 /// What `Content-Length` says is allocated at once only up to here: a client may promise more than it sends.
 const TRUSTED_LENGTH_MAX: usize = 16 * 1024;
@@ -20,42 +23,102 @@ pub enum BodyError {
     Slow,
     #[error("the body ended early or was framed wrongly")]
     Cut,
+    #[error("other large bodies took all the room for too long")]
+    NoRoom,
 }
 
-/// Reads the whole body. Of one that is too large nothing is kept.
+/// Room for the bodies that are larger than [`SMALL_BYTES_MAX`], all together. Small ones need none: they are bounded by
+/// the number of connections.
+#[derive(Debug, Clone)]
+pub struct LargeBodies {
+    room: Arc<Semaphore>,
+    pieces_max: u32,
+}
+
+/// The room of a body, as long as it is needed.
+pub type Room = Option<OwnedSemaphorePermit>;
+
+/// The largest body that needs no room of its own.
+const SMALL_BYTES_MAX: usize = 16 * 1024;
+
+/// Room is counted in pieces of so many bytes.
+const PIECE_BYTES: usize = 1024;
+
+impl LargeBodies {
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        let pieces_max =
+            u32::try_from((bytes_max / PIECE_BYTES).clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self { room: Arc::new(Semaphore::new(pieces_max as usize)), pieces_max }
+    }
+
+    /// Room for a body of this size, as soon as there is any; all of it at once, so that no two wait for each other.
+    async fn take(&self, bytes: usize) -> Room {
+        let pieces = u32::try_from(bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX).min(self.pieces_max);
+        Arc::clone(&self.room).acquire_many_owned(pieces).await.ok()
+    }
+}
+
+/// Reads the whole body within its bounds of bytes and time. Of one that is too large nothing is kept.
 pub async fn read(
     payload: &mut Payload,
     declared: Option<u64>,
-    bytes_max: usize,
-    patience: Duration,
-) -> Result<Bytes, BodyError> {
+    (bytes_max, patience): (usize, Duration),
+    large: &LargeBodies,
+) -> Result<(Bytes, Room), BodyError> {
     if declared.is_some_and(|declared| declared > bytes_max as u64) {
         return Err(BodyError::TooLarge);
     }
-    tokio::time::timeout(patience, collect(payload, declared, bytes_max))
-        .await
-        .unwrap_or(Err(BodyError::Slow))
+    let until = Instant::now() + patience;
+    let mut room = None;
+    let begin = timeout_at(until, collect(payload, declared, Vec::new(), SMALL_BYTES_MAX.min(bytes_max)));
+    let body = match begin.await.unwrap_or(Err(BodyError::Slow))? {
+        Collected::Whole(body) => body,
+        Collected::Part(_) if SMALL_BYTES_MAX >= bytes_max => return Err(BodyError::TooLarge),
+        Collected::Part(part) => {
+            let bytes = declared.map_or(bytes_max, |declared| declared as usize);
+            room = timeout_at(until, large.take(bytes)).await.map_err(|_| BodyError::NoRoom)?;
+            let rest = timeout_at(until, collect(payload, declared, part, bytes_max));
+            match rest.await.unwrap_or(Err(BodyError::Slow))? {
+                Collected::Whole(body) => body,
+                Collected::Part(_) => return Err(BodyError::TooLarge),
+            }
+        }
+    };
+    Ok((body, room))
 }
 
-async fn collect(payload: &mut Payload, declared: Option<u64>, bytes_max: usize) -> Result<Bytes, BodyError> {
-    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(|_| BodyError::Cut)?;
-    // Most bodies come in one piece, which is then taken as it is.
-    if declared == Some(first.len() as u64) {
-        return Ok(first);
+enum Collected {
+    Whole(Bytes),
+    /// More than asked for has come.
+    Part(Vec<u8>),
+}
+
+async fn collect(
+    payload: &mut Payload,
+    declared: Option<u64>,
+    mut body: Vec<u8>,
+    bytes_max: usize,
+) -> Result<Collected, BodyError> {
+    if body.len() > bytes_max {
+        return Ok(Collected::Part(body));
     }
-    let expected = declared.unwrap_or_default().min(TRUSTED_LENGTH_MAX as u64) as usize;
-    let mut body = BytesMut::with_capacity(expected.max(first.len()));
-    let mut next = Some(Ok(first));
-    while let Some(piece) = next {
+    while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|_| BodyError::Cut)?;
-        if body.len() + piece.len() > bytes_max {
-            return Err(BodyError::TooLarge);
+        // Most bodies come in one piece, which is then taken as it is.
+        if body.is_empty() && declared == Some(piece.len() as u64) {
+            return Ok(Collected::Whole(piece));
+        }
+        if body.is_empty() {
+            let expected = declared.unwrap_or_default().min(bytes_max as u64) as usize;
+            body.reserve(expected.min(TRUSTED_LENGTH_MAX).max(piece.len()));
         }
         body.extend_from_slice(&piece);
-        next = payload.next().await;
+        if body.len() > bytes_max {
+            return Ok(Collected::Part(body));
+        }
     }
-    Ok(body.freeze())
+    Ok(Collected::Whole(body.into()))
 }
 
 /// Lets the rest of a refused body pass by, so that the client reads the answer instead of being cut off while it

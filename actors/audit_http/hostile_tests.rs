@@ -1,10 +1,13 @@
 //! Whatever bytes come, an answer in the contract's shapes, and never a 500.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Client, Got, PLAIN, event, request, unlimited};
+use crate::audit_http_ingestor::AuditHttpConfig;
 
 /// Checks an answer to a POST against the contract's table.
 fn check_shape(got: &Got) -> Result<(), TestCaseError> {
@@ -176,5 +179,49 @@ async fn shapes_that_break_parsers() {
         check_shape(&got).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(got.status, expect, "{name}: {}", &got.body[..got.body.len().min(300)]);
     }
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn large_bodies_wait_for_room_and_small_ones_do_not() {
+    let config = AuditHttpConfig {
+        large_bodies_bytes_max: 64 * 1024,
+        body_timeout: Duration::from_millis(300),
+        ..unlimited()
+    };
+    let bench = Bench::start(config);
+    let large = |n| event(n).replacen('{', &format!("{{\"x\":\"{}\",", "y".repeat(40_000)), 1);
+    // One takes the room and does not go on.
+    let address = bench.address;
+    let head = request("POST", "/api/v1/audit-event", &PLAIN, large(1).as_bytes());
+    let mut slow = actix_rt::task::spawn_blocking(move || {
+        let mut client = Client::connect(address);
+        client.write(&head[..30_000]);
+        client
+    })
+    .await
+    .unwrap();
+    let mut statuses = Vec::new();
+    // As soon as the slow one is given up there is room again.
+    for n in 2..6 {
+        assert_eq!(bench.post_event(&event(n)).await.status, 202);
+        let got = bench.post_event(&large(n + 100)).await;
+        assert!(got.status == 202 || got.header("retry-after") == Some("30"), "{got:?}");
+        statuses.push(got.status);
+    }
+    assert_eq!(statuses.last(), Some(&202), "{statuses:?}");
+    let got = actix_rt::task::spawn_blocking(move || slow.ask(b"")).await.unwrap();
+    assert_eq!(got.status, 408);
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn a_long_head_is_refused() {
+    let bench = Bench::start(AuditHttpConfig { header_bytes_max: 2_000, ..unlimited() });
+    let long = "x".repeat(2_000);
+    let got = bench.post(&[PLAIN[0], PLAIN[1], ("X", &long)], event(1)).await;
+    assert_eq!((got.status, got.header("connection")), (431, Some("close")), "{got:?}");
+    assert_eq!(got.json()["reason"], "Request header fields too large");
+    assert_eq!(bench.post(&[PLAIN[0], PLAIN[1], ("X", &long[..1_000])], event(1)).await.status, 202);
     bench.assert_conserved();
 }

@@ -91,6 +91,11 @@ impl Reply {
         Self::json(StatusCode::PAYLOAD_TOO_LARGE, body)
     }
 
+    pub fn head_too_large(received_at: &str) -> Self {
+        let body = Answer::error(received_at, "Request header fields too large").to_json();
+        Self::json(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, body)
+    }
+
     pub fn media_type(received_at: &str) -> Self {
         let body = Answer::error(received_at, "Unsupported media type").to_json();
         Self::json(StatusCode::UNSUPPORTED_MEDIA_TYPE, body)

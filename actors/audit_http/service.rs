@@ -19,13 +19,14 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use slog::{Logger, debug, error};
 
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, LargeBodies};
 use super::client;
 use super::cors::Cors;
 use super::intake::{Account, Intake, Taken};
 use super::reply::Reply;
 use super::token::Token;
 use super::warnings::{Warning, Warnings};
+use crate::http_server::seats::Seat;
 use crate::supervisor::panic_text;
 
 pub const EVENT: &str = "/api/v1/audit-event";
@@ -43,7 +44,10 @@ pub struct Service {
     pub trusted_proxies: Vec<IpNet>,
     pub client_rate: Option<Mutex<RateWindows<IpAddr>>>,
     pub body_bytes_max: usize,
+    /// Of a request line and its headers.
+    pub header_bytes_max: usize,
     pub body_timeout: Duration,
+    pub large_bodies: LargeBodies,
     pub backpressure_percent: u8,
     pub is_tls: bool,
     pub since: Instant,
@@ -69,6 +73,10 @@ pub async fn answer(
 
 impl Service {
     async fn route(&self, request: &HttpRequest, mut payload: Payload, received_at: &str) -> Reply {
+        if head_bytes(request) > self.header_bytes_max {
+            self.warnings.note(Warning::HeadTooLarge, Some(self.client(request)), "");
+            return Reply::head_too_large(received_at).closing();
+        }
         let method = request.method();
         let reply = match (request.path(), method.as_str()) {
             (EVENT | TEST_CONNECTION, "OPTIONS") => Reply::preflight(),
@@ -103,15 +111,26 @@ impl Service {
         } else if !self.is_authorized(request) {
             (Warning::Unauthorized, "unauthorized", Reply::unauthorized(received_at))
         } else {
-            let read = body::read(payload, declared(request), self.body_bytes_max, self.body_timeout).await;
+            let seat = request.conn_data::<Arc<Seat>>();
+            seat.into_iter().for_each(|seat| seat.await_body());
+            let limits = (self.body_bytes_max, self.body_timeout);
+            let read = body::read(payload, declared(request), limits, &self.large_bodies).await;
+            seat.into_iter().for_each(|seat| seat.begin());
             match read {
+                Err(BodyError::NoRoom) => {
+                    account.shed("bodies_full");
+                    self.warnings.note(Warning::NoRoom, Some(client), "");
+                    return Reply::no_room(received_at);
+                }
                 Err(BodyError::TooLarge) => (Warning::TooLarge, "too_large", Reply::too_large(received_at)),
                 Err(BodyError::Slow) => (Warning::Incomplete, "incomplete", Reply::body_slow(received_at)),
                 Err(BodyError::Cut) => (Warning::Incomplete, "incomplete", Reply::body_cut(received_at)),
                 Ok(_) if !is_plain_json(request) => {
                     (Warning::MediaType, "media_type", Reply::media_type(received_at))
                 }
-                Ok(body) => return self.take_body(request, &body, client, account, received_at).await,
+                Ok((body, _room)) => {
+                    return self.take_body(request, &body, client, account, received_at).await;
+                }
             }
         };
         account.rejected(label);
@@ -195,6 +214,13 @@ impl Service {
 /// The first value of the version header; bytes that are not text make it no version number.
 fn version(request: &HttpRequest) -> Option<Cow<'_, str>> {
     Some(String::from_utf8_lossy(request.headers().get(VERSION_HEADER)?.as_bytes()))
+}
+
+/// Bytes of the request line and the headers, as far as they are the client's.
+fn head_bytes(request: &HttpRequest) -> usize {
+    let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    line + headers.sum::<usize>()
 }
 
 fn declared(request: &HttpRequest) -> Option<u64> {

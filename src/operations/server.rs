@@ -7,7 +7,9 @@ use actix_web::dev::Server;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType, HeaderMap};
 use actix_web::web::Bytes;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use butler_sos_actors::http_server::seats::{SeatCounters, SeatLimits, Seats};
+use butler_sos_actors::http_server::{self, ServerConfig};
 use butler_sos_actors::message::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,7 @@ use crate::config::ShownConfiguration;
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves `view` on a listener that is already bound; one thread is enough for people and scrapers.
 pub fn serve(
@@ -30,23 +33,23 @@ pub fn serve(
     view: View,
     access: Access,
     connections_max: usize,
+    counted: SeatCounters,
 ) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || {
+    let limits = SeatLimits { connections_max, per_address_max: connections_max, many_behind: Vec::new() };
+    let config = ServerConfig {
+        threads: 1,
+        header_timeout: HEADER_TIMEOUT,
+        keep_alive: KEEP_ALIVE,
+        answer_timeout: ANSWER_TIMEOUT,
+        stop_patience: Duration::from_secs(1),
+    };
+    http_server::serve(listener, None, &config, &Seats::new(limits, counted), move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
             .app_data(web::Data::new(access.clone()))
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .default_service(web::to(answer))
     })
-    .workers(1)
-    .max_connections(connections_max)
-    .client_request_timeout(HEADER_TIMEOUT)
-    .keep_alive(KEEP_ALIVE)
-    .disable_signals()
-    .shutdown_timeout(1)
-    .listen(listener)?
-    .run();
-    Ok(server)
 }
 
 async fn answer(

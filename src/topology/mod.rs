@@ -118,7 +118,9 @@ impl Topology {
 
         actix_rt::spawn(view.clone().keep_history());
         for (path, socket, access) in to_show {
-            let server = serve(socket, view.clone(), access, config.pipeline.operations.connections_max)
+            let connections_max = config.pipeline.operations.connections_max;
+            let counted = surroundings.metrics.connections("operations");
+            let server = serve(socket, view.clone(), access, connections_max, counted)
                 .map_err(|error| StartError::unavailable(path, error))?;
             actix_rt::spawn(server);
         }

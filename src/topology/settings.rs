@@ -32,6 +32,7 @@ use crate::config::butler::{NameValue, mqtt};
 use crate::config::pipeline::journal::FullPolicy;
 use crate::config::secret::Secret;
 use crate::config::{Config, network};
+use crate::open_files;
 
 pub fn restart_policy(config: &Config) -> RestartPolicy {
     let supervision = &config.pipeline.supervision;
@@ -163,9 +164,13 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         backpressure_percent: queue.message_queue.backpressure_threshold,
         queue_per_minute: queue.rate_limit.enable.then_some(queue.rate_limit.max_messages_per_minute),
         body_bytes_max: size(limits.body_bytes_max),
-        connections_max: limits.connections_max,
+        large_bodies_bytes_max: size(limits.large_bodies_bytes_max),
+        header_bytes_max: size(limits.header_bytes_max),
+        connections_max: open_files::connections_within(limits.connections_max),
+        connections_per_address_max: limits.connections_per_address_max,
         header_timeout: Duration::from_secs(limits.header_timeout_seconds),
         body_timeout: Duration::from_secs(limits.body_timeout_seconds),
+        answer_timeout: Duration::from_secs(limits.answer_timeout_seconds),
         keep_alive: Duration::from_secs(limits.keep_alive_seconds),
         deduplicate_entries_max: limits.deduplicate_entries_max,
         screenshots: audit.destination.screenshots.enable,

@@ -14,6 +14,7 @@ mod golden_audit_api;
 mod golden_audit_events;
 mod golden_user_events;
 mod grafana_queries;
+mod hostile;
 mod influx_bench;
 mod influx_versions;
 mod new_relic;

@@ -32,14 +32,24 @@ section! {
         "trustedProxies" => trusted_proxies: Vec<String> = list_of_text();
         /// Recent events remembered, so that a client's retry is stored once; 0: none.
         "deduplicateEntriesMax" => deduplicate_entries_max: usize = int(100_000, 0..=10_000_000);
-        /// Open connections.
+        /// Bytes of all bodies above 16 KiB that are being received; beyond it they wait, and then the answer is 503.
+        "largeBodiesBytesMax" => large_bodies_bytes_max: u64 = bytes("64 MiB", 65_536..=17_179_869_184);
+        /// Largest request line and headers, together; beyond it the answer is 431. More than 96 headers are always
+        /// too many.
+        "headerBytesMax" => header_bytes_max: u64 = bytes("32 KiB", 1_024..=98_304);
+        /// Open connections. When they are taken, a new one takes the place of the one that has shown least. Never
+        /// more than the process may open files, less a reserve.
         "connectionsMax" => connections_max: usize = int(4_096, 1..=1_000_000);
+        /// Open connections of one client address; trusted proxies may have more.
+        "connectionsPerAddressMax" => connections_per_address_max: usize = int(1_024, 1..=1_000_000);
         /// Client addresses whose rate is remembered.
         "rateLimitEntriesMax" => rate_limit_entries_max: usize = int(65_536, 1..=10_000_000);
         /// Seconds that a client has for its request line and headers.
         "headerTimeoutSeconds" => header_timeout_seconds: u64 = int(10, 1..=3_600);
         /// Seconds that a client has for its body.
         "bodyTimeoutSeconds" => body_timeout_seconds: u64 = int(30, 1..=3_600);
+        /// Seconds that a client has to take its answer.
+        "answerTimeoutSeconds" => answer_timeout_seconds: u64 = int(30, 1..=3_600);
         /// Seconds that an idle connection is kept.
         "keepAliveSeconds" => keep_alive_seconds: u64 = int(75, 0..=3_600);
     }

@@ -1,0 +1,207 @@
+//! A connection's stream that knows when its time is up.
+//!
+//! | while | it may take |
+//! |---|---|
+//! | the first head comes (and the handshake before it) | the header time-out, and a little more, so that actix's own answer 408 goes first |
+//! | a later head comes, from its first byte | the header time-out |
+//! | nothing comes after an answer | the keep-alive and the header time-out |
+//! | the client does not take what is written | the answer time-out |
+//!
+//! While a request is worked on no time runs here: its body has a time-out of its own. Whoever is displaced or late
+//! meets an error at the next read or write, which ends the connection.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_rt::net::{ActixStream, Ready, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::ServerConfig;
+use super::seats::{Held, Seat};
+
+/// What actix's own time-outs get before these.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// The bounds of each phase.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    first: Duration,
+    head: Duration,
+    idle: Duration,
+    answer: Duration,
+}
+
+impl Limits {
+    pub fn of(config: &ServerConfig, is_tls: bool) -> Self {
+        let handshake = if is_tls { config.header_timeout } else { Duration::ZERO };
+        Self {
+            first: handshake + config.header_timeout + SLACK,
+            head: config.header_timeout,
+            idle: config.keep_alive + config.header_timeout,
+            answer: config.answer_timeout,
+        }
+    }
+}
+
+/// A stream with a seat.
+pub struct Guarded {
+    io: TcpStream,
+    peer: SocketAddr,
+    held: Held,
+    limits: Limits,
+    /// The number of the answer that the current wait began with.
+    after_answer: u64,
+    /// When the client must have sent what is waited for.
+    read_by: Instant,
+    /// Whether a later head has begun.
+    in_head: bool,
+    /// When the client must have taken something, while it does not.
+    write_by: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Guarded {
+    pub fn new(io: TcpStream, peer: SocketAddr, held: Held, limits: Limits) -> Self {
+        let read_by = Instant::now() + limits.first;
+        // An answer is written whole.
+        let _ = io.set_nodelay(true);
+        Self {
+            io,
+            peer,
+            held,
+            limits,
+            after_answer: 0,
+            read_by,
+            in_head: false,
+            write_by: None,
+            timer: Box::pin(sleep_until(read_by)),
+        }
+    }
+
+    pub fn seat(&self) -> &Arc<Seat> {
+        self.held.seat()
+    }
+
+    pub fn peer(&self) -> Option<SocketAddr> {
+        Some(self.peer)
+    }
+
+    /// Errors when this connection is to end. Otherwise its task is woken when it is.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let seat = self.held.seat();
+        seat.waker.register(cx.waker());
+        if seat.is_displaced() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another needs the room"));
+        }
+        let answered = seat.answered();
+        if answered != self.after_answer {
+            self.after_answer = answered;
+            self.in_head = false;
+            self.read_by = Instant::now() + self.limits.idle;
+        }
+        loop {
+            let read_by = seat.is_waited_for().then_some(self.read_by);
+            let by = read_by.into_iter().chain(self.write_by).min();
+            // A timer that is set too early is set anew when it ends: cheaper than at each step.
+            if let Some(by) = by
+                && by < self.timer.deadline()
+            {
+                self.timer.as_mut().reset(by);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            match by {
+                Some(by) if by <= now => return Err(io::ErrorKind::TimedOut.into()),
+                Some(by) => self.timer.as_mut().reset(by),
+                // Looked at again when the request is answered.
+                None => self.timer.as_mut().reset(now + self.limits.idle + SLACK),
+            }
+        }
+    }
+
+    /// Whether a piece of writing went on; what does not is given so long.
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(_) => {
+                self.write_by = None;
+                // An answer that is a stream of its own shows that the client is there.
+                if !self.in_head && self.after_answer > 0 {
+                    self.read_by = Instant::now() + self.limits.idle;
+                }
+            }
+            Poll::Pending if self.write_by.is_none() => {
+                self.write_by = Some(Instant::now() + self.limits.answer);
+                self.check(cx)?;
+            }
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check(cx)?;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if buf.filled().len() > before
+            && !this.in_head
+            && this.after_answer > 0
+            && this.held.seat().is_waited_for()
+        {
+            this.in_head = true;
+            this.read_by = Instant::now() + this.limits.head;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check(cx)?;
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.wrote(cx, result)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check(cx)?;
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.wrote(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+impl ActixStream for Guarded {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.io, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.io, cx)
+    }
+}

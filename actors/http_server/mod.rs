@@ -1,0 +1,189 @@
+//! An HTTP/1.1 server that cannot be held up: who may be connected, for how long, and who makes room for whom.
+//!
+//! actix-web's own server bounds connections by not accepting more: then whoever holds them keeps everybody else out,
+//! and its time-out for headers is for the first request alone. Here every connection has a seat ([`seats`]) before
+//! its first byte is read, TLS or not, and its stream ([`guarded`]) knows when its time is up.
+//!
+//! HTTP/2 is not offered: clients here need none, and a connection would carry any number of requests past the limits.
+
+pub mod guarded;
+pub mod seats;
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive, Request, Response};
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+};
+use actix_tls::accept::openssl::{Acceptor, TlsStream};
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::AppConfig;
+use nix::sys::socket::{Backlog, listen};
+use openssl::ssl::SslAcceptorBuilder;
+
+use self::guarded::{Guarded, Limits};
+use self::seats::{Seat, Seats};
+
+/// How a server is bounded.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// For a whole head, from its first byte; also for a handshake.
+    pub header_timeout: Duration,
+    /// Between an answer and the next request. Zero: one request a connection.
+    pub keep_alive: Duration,
+    /// For the client to take what is written.
+    pub answer_timeout: Duration,
+    /// A server that stops gives its requests so long to end.
+    pub stop_patience: Duration,
+}
+
+/// Connections that the kernel holds until they are accepted; it may hold fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 4_096;
+
+/// Connections beyond the seats that a thread may hold for the moment: those being refused or closed.
+const LEAVING_MAX: usize = 64;
+
+/// A connection that ends gives what is still on its way so long to pass by, or its client would see a reset instead
+/// of the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves what `factory` makes on a listener that is already bound, over TLS when there is an acceptor.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve<F, I, S, B>(
+    listener: TcpListener,
+    tls: Option<SslAcceptorBuilder>,
+    config: &ServerConfig,
+    seats: &Arc<Seats>,
+    factory: F,
+) -> std::io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    listener.set_nonblocking(true)?;
+    let threads = config.threads.max(1);
+    let server = Server::build()
+        .workers(threads)
+        .max_concurrent_connections(seats.connections_max().div_ceil(threads) + LEAVING_MAX)
+        .shutdown_timeout(config.stop_patience.as_secs())
+        .disable_signals();
+    let signal = server.graceful_shutdown_signal();
+    let (limits, seats) = (Limits::of(config, tls.is_some()), Arc::clone(seats));
+    let keep_alive = match config.keep_alive {
+        Duration::ZERO => KeepAlive::Disabled,
+        keep_alive => KeepAlive::Timeout(keep_alive),
+    };
+    let header_timeout = config.header_timeout;
+    let acceptor = tls.map(SslAcceptorBuilder::build);
+    if acceptor.is_some() {
+        // Handshakes are bounded by seats; actix's own bound would let a few slow ones keep everybody else out.
+        max_concurrent_tls_connect(seats.connections_max().saturating_add(LEAVING_MAX));
+    }
+
+    // What all connections of a thread share, for either kind of stream.
+    macro_rules! http {
+        ($seat_of:expr) => {{
+            let app = factory().into_factory().map_err(|error| error.into().error_response());
+            let app = map_config(app, |()| AppConfig::default());
+            let app = apply_fn_factory(app, attend::<_, B>);
+            let signal = signal.clone();
+            HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let signal = signal.clone();
+                    async move { signal.notified().await }
+                })
+                .keep_alive(keep_alive)
+                .client_request_timeout(header_timeout)
+                .client_disconnect_timeout(LINGER)
+                .on_connect_ext(move |io: &_, data| {
+                    data.insert::<Arc<Seat>>($seat_of(io));
+                })
+                .h1(app)
+        }};
+    }
+    let name = "http";
+    let server = match acceptor {
+        None => server.listen(name, listener, move || {
+            let (seats, limits) = (Arc::clone(&seats), limits);
+            let http = http!(|io: &Guarded| Arc::clone(io.seat()));
+            seated(seats, limits)
+                .map(|io| {
+                    let peer = io.peer();
+                    (io, peer)
+                })
+                .and_then(http.map_err(drop))
+        }),
+        Some(acceptor) => server.listen(name, listener, move || {
+            let (seats, limits) = (Arc::clone(&seats), limits);
+            let http = http!(|io: &TlsStream<Guarded>| Arc::clone(io.get_ref().seat()));
+            let mut handshake = Acceptor::new(acceptor.clone());
+            handshake.set_handshake_timeout(header_timeout);
+            let handshake = handshake.map_err(TlsError::into_service_error::<()>).map_err(drop);
+            seated(seats, limits)
+                .and_then(handshake)
+                .map(|io: TlsStream<Guarded>| {
+                    let peer = io.get_ref().peer();
+                    (io, peer)
+                })
+                .and_then(http.map_err(drop))
+        }),
+    };
+    Ok(server?.run())
+}
+
+/// Gives a connection its seat, or ends it.
+fn seated(
+    seats: Arc<Seats>,
+    limits: Limits,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = Guarded, Error = (), InitError = ()> {
+    fn_service(move |io: TcpStream| {
+        let seat = io.peer_addr().ok().and_then(|peer| Some((peer, seats.admit(peer.ip())?)));
+        let guarded = seat.map(|(peer, seat)| Guarded::new(io, peer, seat, limits));
+        std::future::ready(guarded.ok_or(()))
+    })
+}
+
+/// Marks the seat of a request while it is answered.
+fn attend<S, B>(
+    request: Request,
+    service: &S,
+) -> impl Future<Output = Result<Response<B>, S::Error>> + use<S, B>
+where
+    S: Service<Request>,
+    S::Response: Into<Response<B>>,
+    S::Future: 'static,
+    B: MessageBody,
+{
+    let seat = request.conn_data::<Arc<Seat>>().cloned();
+    if let Some(seat) = &seat {
+        seat.begin();
+    }
+    let answer = service.call(request);
+    async move {
+        let answer: Result<Response<B>, _> = answer.await.map(Into::into);
+        if let Some(seat) = &seat {
+            let is_good = answer.as_ref().is_ok_and(|answer| matches!(answer.status().as_u16(), 200 | 202));
+            seat.end(is_good);
+        }
+        answer
+    }
+}

@@ -1,0 +1,356 @@
+//! Who is connected, and who makes room when there is none.
+//!
+//! Each connection has a seat; there are so many in all, and so many for one address. When they are taken, a newcomer
+//! gets the seat of whoever has shown least: first those that never had a request answered well, among them the one
+//! that waits longest; then the one whose last good answer is oldest. A request that is being worked on keeps its
+//! seat. So a crowd that only connects turns out its own members, and a client that works is hardly ever met: that is
+//! what keeps a service open to everyone while somebody floods it. Beyond one address the newcomer's place is taken
+//! from the address that has most.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use ipnet::IpNet;
+use prometheus_client::metrics::counter::Counter;
+
+/// How many may be connected.
+#[derive(Debug, Clone)]
+pub struct SeatLimits {
+    pub connections_max: usize,
+    /// One address may not have more, unless it is in `many_behind`.
+    pub per_address_max: usize,
+    /// Proxies: many clients share their addresses.
+    pub many_behind: Vec<IpNet>,
+}
+
+/// All seats of a server.
+pub struct Seats {
+    limits: SeatLimits,
+    taken: Mutex<Taken>,
+    since: Instant,
+    counted: SeatCounters,
+}
+
+/// What is counted, for the administrator.
+#[derive(Debug, Clone, Default)]
+pub struct SeatCounters {
+    /// Connections that had to make room.
+    pub displaced: Counter,
+    /// Connections that got no seat.
+    pub refused: Counter,
+}
+
+#[derive(Default)]
+struct Taken {
+    count: usize,
+    by_address: HashMap<IpAddr, Crowd>,
+}
+
+/// The seats of one address.
+#[derive(Default)]
+struct Crowd {
+    count: usize,
+    /// In the order in which they were taken, or last looked at; some may have been given back.
+    line: VecDeque<Arc<Seat>>,
+}
+
+/// No head has come, or not all of it.
+const WAITING: u8 = 0;
+/// A head has come, its body has not.
+const BODY: u8 = 1;
+/// A whole request is being worked on.
+const BUSY: u8 = 2;
+
+/// One connection's seat; given back when its [`Held`] is dropped.
+pub struct Seat {
+    address: IpAddr,
+    /// When it was taken, or a request on it was last answered well: ms since the server began.
+    shown_ms: AtomicU64,
+    is_proven: AtomicBool,
+    phase: AtomicU8,
+    /// Requests answered.
+    answered: AtomicU64,
+    is_displaced: AtomicBool,
+    is_given_back: AtomicBool,
+    /// The task of the connection.
+    pub(super) waker: AtomicWaker,
+    began: Instant,
+}
+
+/// A seat, as long as the connection lasts.
+pub struct Held {
+    seat: Arc<Seat>,
+    seats: Weak<Seats>,
+}
+
+// === impl Seats ===
+
+impl Seats {
+    pub fn new(limits: SeatLimits, counted: SeatCounters) -> Arc<Self> {
+        Arc::new(Self { limits, taken: Mutex::default(), since: Instant::now(), counted })
+    }
+
+    pub fn connections_max(&self) -> usize {
+        self.limits.connections_max
+    }
+
+    /// How many are connected.
+    pub fn count(&self) -> usize {
+        self.taken().count
+    }
+
+    /// A seat for a connection from `address`; `None` when every seat that it could have is being worked on.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
+        let address = address.to_canonical();
+        let mut taken = self.taken();
+        let own = taken.by_address.get(&address).map_or(0, |crowd| crowd.count);
+        let is_many = self.limits.many_behind.iter().any(|network| network.contains(&address));
+        let from = if own >= self.limits.per_address_max && !is_many {
+            Some(address)
+        } else if taken.count >= self.limits.connections_max {
+            taken.by_address.iter().max_by_key(|(_, crowd)| crowd.count).map(|(address, _)| *address)
+        } else {
+            None
+        };
+        if let Some(from) = from {
+            let Some(seat) = taken.by_address.get_mut(&from).and_then(Crowd::least) else {
+                self.counted.refused.inc();
+                return None;
+            };
+            self.counted.displaced.inc();
+            taken.give_back(&seat);
+            seat.displace();
+        }
+        let now_ms = self.now_ms();
+        let seat = Arc::new(Seat {
+            address,
+            shown_ms: AtomicU64::new(now_ms),
+            is_proven: AtomicBool::new(false),
+            phase: AtomicU8::new(WAITING),
+            answered: AtomicU64::new(0),
+            is_displaced: AtomicBool::new(false),
+            is_given_back: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            began: self.since,
+        });
+        taken.count += 1;
+        let crowd = taken.by_address.entry(address).or_default();
+        crowd.count += 1;
+        crowd.line.push_back(Arc::clone(&seat));
+        Some(Held { seat, seats: Arc::downgrade(self) })
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Once for each seat, whoever comes first: who is displaced, or who has gone.
+    fn give_back(&mut self, seat: &Seat) {
+        if seat.is_given_back.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.count -= 1;
+        let Some(crowd) = self.by_address.get_mut(&seat.address) else { return };
+        crowd.count -= 1;
+        if crowd.count == 0 {
+            self.by_address.remove(&seat.address);
+        } else if crowd.line.len() > 2 * crowd.count + LINE_SLACK {
+            crowd.line.retain(|seat| !seat.is_given_back.load(Ordering::Relaxed));
+        }
+    }
+}
+
+/// Seats given back that a line may hold besides as many as there are taken ones.
+const LINE_SLACK: usize = 32;
+
+impl Crowd {
+    /// The seat that has shown least, of those that are not being worked on. Those that have shown something go to
+    /// the end of the line, so that the next look is short.
+    fn least(&mut self) -> Option<Arc<Seat>> {
+        for _ in 0..self.line.len() {
+            let seat = self.line.pop_front()?;
+            if seat.is_given_back.load(Ordering::Relaxed) {
+                continue;
+            }
+            if !seat.is_proven.load(Ordering::Relaxed) && !seat.is_busy() {
+                return Some(seat);
+            }
+            self.line.push_back(seat);
+        }
+        let idle = self.line.iter().filter(|seat| !seat.is_busy());
+        idle.min_by_key(|seat| seat.shown_ms.load(Ordering::Relaxed)).cloned()
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// A request's head is read, and the request is being worked on.
+    pub fn begin(&self) {
+        self.phase.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Its body is still to come.
+    pub fn await_body(&self) {
+        self.phase.store(BODY, Ordering::Relaxed);
+    }
+
+    /// A request is answered; `is_good`: the client showed that it may send here.
+    pub fn end(&self, is_good: bool) {
+        if is_good {
+            let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.is_proven.store(true, Ordering::Relaxed);
+            self.shown_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.phase.store(WAITING, Ordering::Relaxed);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == BUSY
+    }
+
+    /// Whether the client is to send a head.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == WAITING
+    }
+
+    /// Requests answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub fn is_displaced(&self) -> bool {
+        self.is_displaced.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection as soon as its task runs.
+    pub fn displace(&self) {
+        self.is_displaced.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Held {
+    pub fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(seats) = self.seats.upgrade() {
+            seats.taken().give_back(&self.seat);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seats(connections_max: usize, per_address_max: usize) -> Arc<Seats> {
+        let many_behind = vec!["10.0.0.0/8".parse().unwrap()];
+        Seats::new(SeatLimits { connections_max, per_address_max, many_behind }, SeatCounters::default())
+    }
+
+    fn admit(seats: &Arc<Seats>, address: &str) -> Option<Held> {
+        seats.admit(address.parse().unwrap())
+    }
+
+    fn displaced(held: &[Held]) -> Vec<usize> {
+        held.iter().enumerate().filter(|(_, held)| held.seat.is_displaced()).map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn a_seat_is_given_back() {
+        let seats = seats(2, 2);
+        drop((admit(&seats, "192.0.2.1"), admit(&seats, "192.0.2.2")));
+        assert_eq!(seats.count(), 0);
+        assert!(seats.taken().by_address.is_empty());
+    }
+
+    #[test]
+    fn a_line_does_not_grow() {
+        let seats = seats(100, 100);
+        let _stays = admit(&seats, "192.0.2.1");
+        (0..10_000).for_each(|_| drop(admit(&seats, "192.0.2.1")));
+        let taken = seats.taken();
+        assert_eq!(taken.count, 1);
+        assert!(taken.by_address.values().all(|crowd| crowd.line.len() <= 2 + LINE_SLACK + 1));
+    }
+
+    #[test]
+    fn who_waits_longest_makes_room() {
+        let seats = seats(10, 3);
+        let held: Vec<_> = (0..5).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
+        assert_eq!(displaced(&held), [0, 1]);
+        assert_eq!(seats.count(), 3);
+        drop(held);
+        assert_eq!(seats.count(), 0);
+        assert_eq!(seats.counted.displaced.get(), 2);
+    }
+
+    #[test]
+    fn who_has_shown_something_stays() {
+        let seats = seats(10, 3);
+        let mut held: Vec<_> = (0..3).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
+        held[0].seat.begin();
+        held[0].seat.end(true);
+        held[1].seat.begin();
+        held[1].seat.end(false);
+        held.extend((0..5).filter_map(|_| admit(&seats, "192.0.2.1")));
+        assert_eq!(displaced(&held), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_worked_on_stays() {
+        let seats = seats(10, 2);
+        let held: Vec<_> = (0..2).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
+        held.iter().for_each(|held| held.seat.begin());
+        assert!(admit(&seats, "192.0.2.1").is_none());
+        assert_eq!(seats.counted.refused.get(), 1);
+        held[1].seat.end(true);
+        assert!(admit(&seats, "192.0.2.1").is_some());
+        assert_eq!(displaced(&held), [1]);
+    }
+
+    #[test]
+    fn another_address_is_not_touched() {
+        let seats = seats(10, 2);
+        let other = admit(&seats, "192.0.2.2").unwrap();
+        let held: Vec<_> = (0..20).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
+        assert!(!other.seat.is_displaced());
+        assert_eq!(displaced(&held).len(), 18);
+    }
+
+    #[test]
+    fn the_greediest_address_makes_room_for_all() {
+        let seats = seats(6, 4);
+        let held: Vec<_> = (0..4).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
+        let others: Vec<_> = (2..6).filter_map(|n| admit(&seats, &format!("192.0.2.{n}"))).collect();
+        assert_eq!(displaced(&held), [0, 1]);
+        assert_eq!(displaced(&others), [] as [usize; 0]);
+        assert_eq!(seats.count(), 6);
+    }
+
+    #[test]
+    fn a_proxy_may_have_all() {
+        let seats = seats(6, 2);
+        let held: Vec<_> = (0..6).filter_map(|_| admit(&seats, "10.0.0.1")).collect();
+        assert_eq!(displaced(&held), [] as [usize; 0]);
+        let mapped = seats.admit("::ffff:10.0.0.1".parse().unwrap());
+        assert!(mapped.is_some());
+        assert_eq!(displaced(&held), [0]);
+    }
+}

@@ -1,0 +1,37 @@
+//! Whatever an InfluxDB says about lines, each has one fate, and asking again comes to an end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use butler_sos_actors::influx_answer::{Reply, Verdict};
+
+/// Lines that an answer may be about.
+const LINES: [&str; 5] =
+    ["m f=1 1", "m f=", "user_events,a=b c=1 1", "m,host=a\\ b f=\"x,y\",g=2i 1795169472345000000", "m"];
+
+const STATUSES: [u16; 12] = [200, 204, 302, 400, 401, 404, 413, 422, 429, 500, 503, 999];
+
+/// The first byte says how many lines were sent, the second with which status they were answered.
+pub fn run(bytes: &[u8]) {
+    let (Some(count), Some(status)) = (bytes.first(), bytes.get(1)) else { return };
+    let body = String::from_utf8_lossy(&bytes[2..]);
+    // Whole bytes are an answer, too: recorded ones have no head.
+    let whole = String::from_utf8_lossy(bytes);
+    let status = STATUSES[usize::from(*status) % STATUSES.len()];
+    for (status, body) in [(status, &body), (400, &whole), (422, &whole)] {
+        let reply = Reply { status, retry_after: Some(Duration::from_secs(1)), body: body.to_string() };
+        assert!(!reply.words().is_empty());
+        let Verdict::Refused(complaint) = reply.verdict() else { continue };
+        assert!(complaint.to_string().len() <= 64 << 10);
+        let lines: Vec<&[u8]> =
+            LINES.iter().cycle().take(usize::from(*count % 12)).map(|line| line.as_bytes()).collect();
+        let finding = complaint.about(&lines);
+        let mut seen = BTreeSet::new();
+        let again = finding.again.iter().flatten().copied();
+        for line in finding.bad.keys().copied().chain(again) {
+            assert!(line < lines.len(), "line {line} of {}", lines.len());
+            assert!(seen.insert(line), "line {line} twice");
+        }
+        assert!(finding.again.iter().all(|group| !group.is_empty() && group.len() < lines.len()));
+    }
+}
