@@ -302,7 +302,7 @@ fn a_broker_is_asked_over_tls() {
     let ran = check(&config(&format!("{ca}, cert: {cert}, key: {key}")), &[]);
     assert_eq!(ran.code, OK, "{}", ran.text);
     assert!(ran.line(path).contains("lets us in"), "{}", ran.text);
-    for (tls, words) in [("", "is not accepted"), (ca.as_str(), "because of our certificate")] {
+    for (tls, words) in [("", "which is not trusted"), (ca.as_str(), "because of our certificate")] {
         let ran = check(&config(tls), &[]);
         assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
         assert!(ran.line(path).contains(words), "{}", ran.text);
