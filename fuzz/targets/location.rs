@@ -29,7 +29,7 @@ pub fn run(bytes: &[u8]) {
         assert!(hosts.allows(&next.url));
         assert!(matches!(next.url.scheme(), "http" | "https"));
         assert!(!has_ticket(&next.url), "the ticket goes on to {}", next.url);
-        assert!(!next.url_for_log().contains(&format!("qlikTicket={TICKET}")));
+        assert!(Url::parse(&next.url_for_log()).is_ok_and(|shown| !has_ticket(&shown)));
         assert!(walk.hops() <= 5);
     }
     // The same as a URL of an event, and in a log.
@@ -37,7 +37,10 @@ pub fn run(bytes: &[u8]) {
         if let Ok(walk) = Walk::new(text, Arc::new(WalkRules::for_hosts(hosts.clone()))) {
             assert!(hosts.allows(walk.original()));
         }
-        if let Ok(url) = Url::parse(text) {
+        // A text that shows it anyway hides nothing.
+        if let Ok(url) = Url::parse(text)
+            && !text.contains(TICKET)
+        {
             let said = url_for_log(&with_ticket(&url, TICKET));
             assert!(!said.contains(TICKET), "{said}");
         }

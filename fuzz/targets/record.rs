@@ -7,7 +7,7 @@ use butler_sos_domain::event::UserEvent;
 /// The first byte says which kind of record follows.
 pub fn run(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
-    if kind % 2 == 0 {
+    if kind.is_multiple_of(2) {
         if let Ok(event) = UserEvent::decode(bytes) {
             let mut again = Vec::new();
             event.encode_into(&mut again);

@@ -54,7 +54,12 @@ impl SessionCookieNames {
         if value.len() > VALUE_BYTES_MAX || !value.bytes().all(is_cookie_octet) {
             return None;
         }
-        Some(SetSession::Begin(SessionCookie { name: name.to_owned(), value: value.to_owned().into() }))
+        let cookie = SessionCookie { name: name.to_owned(), value: value.to_owned().into() };
+        // In a path they would lead elsewhere, however they are encoded.
+        if matches!(cookie.expose_id(), "." | "..") {
+            return None;
+        }
+        Some(SetSession::Begin(cookie))
     }
 }
 
@@ -223,6 +228,9 @@ mod tests {
         check("X-Qlik-Session", None);
         check("", None);
         check("X-Qlik-Session=a b", None);
+        check("X-Qlik-Session=..", None);
+        check("X-Qlik-Session=\".\"", None);
+        check("X-Qlik-Session=...", Some(Some(("X-Qlik-Session", "..."))));
         check("X-Qlik-Session=a\r\nX-Evil: 1", None);
         check("X-Qlik-Session=\u{e9}", None);
         check(&format!("X-Qlik-Session={}", "x".repeat(2000)), None);

@@ -51,7 +51,7 @@ fn behave(server: SocketAddr, first: usize, stop: &AtomicBool) -> Met {
         let begun = Instant::now();
         // A client sends again what was not answered; the same event is stored once.
         let deliver = |client: &AuditClient| client.try_post(event(n)).filter(|answer| answer.status == 202);
-        let taken = if n % 2 == 0 { deliver(&lasting) } else { deliver(&AuditClient::new(server)) };
+        let taken = if n.is_multiple_of(2) { deliver(&lasting) } else { deliver(&AuditClient::new(server)) };
         if taken.is_none() {
             wait_for("an event to be taken", || deliver(&AuditClient::new(server)));
         }
