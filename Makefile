@@ -20,10 +20,11 @@ build: ## install what the build needs and build the server
 	$(CARGO) build --release --locked --bin butler-sos
 
 test: ## install what the tests need and run every test
-	scripts/install build test
+	scripts/install build test package
 	$(CARGO) build --workspace --bins --locked --features test-panics
 	$(CARGO) test --workspace --locked --features test-panics
 	scripts/instructions
+	scripts/package-test
 
 check: ## formatting, lints, licences and advisories
 	$(CARGO) fmt --all --check
