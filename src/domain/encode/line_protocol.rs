@@ -156,7 +156,7 @@ impl<'o> LineWriter<'o> {
     /// Leaves backslashes out where the line would be taken for a part of a line, or for more than one.
     fn keep_in_one_line(&mut self) {
         let tags = &self.out[self.start..self.tags_end];
-        if !tags.windows(2).any(|pair| pair == br"\\") || is_one_line(&self.out[self.start..]) {
+        if !has_double_backslash(tags) || is_one_line(&self.out[self.start..]) {
             return;
         }
         let mut kept = Vec::with_capacity(tags.len());
@@ -215,25 +215,54 @@ pub(crate) fn encode_tag_key(version: Version, key: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+fn has_double_backslash(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', bytes).any(|at| bytes.get(at + 1) == Some(&b'\\'))
+}
+
 /// Whether versions 1 and 2 find the end of this line, which is a newline, and none before it: their way of
 /// looking for it (`scanLine` in `models/points.go`).
 fn is_one_line(line: &[u8]) -> bool {
-    let (mut in_fields, mut in_text) = (false, false);
-    let (mut equals, mut commas) = (0, 0);
+    let is_end = |at: usize| at + 1 == line.len();
+    // Measurement and tags.
     let mut at = 0;
+    loop {
+        let rest = line.get(at..).unwrap_or_default();
+        let Some(skip) = memchr::memchr3(b'\\', b' ', b'\n', rest) else { return false };
+        at += skip;
+        match line[at] {
+            b'\\' => at += 2,
+            b'\n' => return is_end(at),
+            _ => break,
+        }
+    }
+    // Fields and time.
+    let (mut equals, mut commas) = (0, 0);
     while let Some(&byte) = line.get(at) {
         match byte {
             b'\\' => at += 1,
-            b' ' => in_fields = true,
-            b'=' if in_fields && !in_text => equals += 1,
-            b',' if in_fields && !in_text => commas += 1,
-            b'"' if in_fields && equals > commas => in_text = !in_text,
-            b'\n' if !in_text => return at + 1 == line.len(),
+            b'=' => equals += 1,
+            b',' => commas += 1,
+            b'"' if equals > commas => {
+                let Some(end) = end_of_text(line, at + 1) else { return false };
+                at = end;
+            }
+            b'\n' => return is_end(at),
             _ => {}
         }
         at += 1;
     }
     false
+}
+
+/// Where the quote stands that closes a text which begins at `at`.
+fn end_of_text(line: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr::memchr2(b'"', b'\\', line.get(at..)?)?;
+        if line[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
 }
 
 // === escaping ===
