@@ -4,8 +4,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 CONFIG ?= conf/default.yaml
 SECONDS ?= 60
-# Where cargo puts what it builds, also when the environment or cargo's own settings say elsewhere.
-TARGET = $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# Where cargo puts what it builds.
+TARGET = $(shell CARGO='$(CARGO)' scripts/target-directory 2>/dev/null)
 
 .PHONY: help run build test check fmt deny bench bench-steps instructions fake-qlik package package-test sbom outages torture soak fuzz clean
 
