@@ -1,21 +1,56 @@
-//! Chance that can be had again: a seed that a failing test has printed.
+//! Chance that can be had again: the same seed, the same choices (SplitMix64).
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
+use std::time::Duration;
 
-/// A small generator (splitmix64).
+/// A sequence of numbers.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
 impl Chance {
+    pub fn of_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// From `BUTLER_SOS_SEED`, or from what differs from run to run; prints it either way.
     pub fn printed(what: &str) -> Self {
         let seed = match std::env::var("BUTLER_SOS_SEED") {
             Ok(seed) => seed.parse().expect("BUTLER_SOS_SEED is a number"),
-            Err(_) => RandomState::new().hash_one(what),
+            Err(_) => any_seed(),
         };
         println!("{what}: BUTLER_SOS_SEED={seed}");
         Self(seed)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// One of a range that is not empty.
+    pub fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.below(range.end - range.start)
+    }
+
+    /// One of some.
+    pub fn one_of<'a, T>(&mut self, some: &'a [T]) -> &'a T {
+        &some[self.below(some.len() as u64) as usize]
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub fn up_to(&mut self, longest: Duration) -> Duration {
+        let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.below(longest))
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at as u64 + 1) as usize);
+        }
     }
 
     fn next(&mut self) -> u64 {
@@ -25,14 +60,30 @@ impl Chance {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
 
-    /// One of a range that is not empty.
-    pub fn within(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
-    }
+/// A seed that differs from run to run, short enough to be typed again.
+pub fn any_seed() -> u64 {
+    RandomState::new().build_hasher().finish() % 1_000_000
+}
 
-    /// One of some.
-    pub fn one_of<'a, T>(&mut self, some: &'a [T]) -> &'a T {
-        &some[self.within(0..some.len() as u64) as usize]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_itself_and_stays_in_bounds() {
+        let draw = |seed| {
+            let mut chance = Chance::of_seed(seed);
+            (0..100).map(|_| chance.within(5..15)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        assert!(draw(7).iter().all(|n| (5..15).contains(n)));
+        let mut items: Vec<_> = (0..20).collect();
+        Chance::of_seed(7).shuffle(&mut items);
+        assert_ne!(items, (0..20).collect::<Vec<_>>());
+        items.sort();
+        assert_eq!(items, (0..20).collect::<Vec<_>>());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use butler_sos_integration_tests::torture::chance::{Chance, any_seed};
+use butler_sos_integration_tests::chance::{Chance, any_seed};
 use butler_sos_integration_tests::torture::image::{self, Damage};
 use butler_sos_integration_tests::torture::machine::{self, Plan};
 use clap::Parser;

@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::chance::{Chance, pause};
 use super::everything::{Everything, JOURNAL, WRITTEN};
 use super::load::{Book, Posters, UserStream};
+use super::pause::pause;
 use super::verdict::Verdict;
+use crate::chance::Chance;
 use crate::sandbox::{Sandbox, wait_for};
 
 const USERS: u64 = 2_500;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::chance::pause;
+use super::pause::pause;
 use crate::audit_client::{AuditClient, event_id};
 use crate::numbered::NumberedSender;
 use crate::sandbox::{Metrics, Sandbox};

@@ -4,10 +4,11 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::chance::{Chance, pause};
 use super::everything::Everything;
 use super::load::{Book, Posters, UserStream};
+use super::pause::pause;
 use super::verdict::Verdict;
+use crate::chance::Chance;
 use crate::sandbox::{wait_for, wait_within};
 
 /// What is run.

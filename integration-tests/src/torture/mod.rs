@@ -6,14 +6,14 @@
 //! * [`image`]: a copy of a running server's directories, damaged or not, started elsewhere.
 //! * [`soak`]: the same server for an hour: is it flat?
 //! * [`verdict`]: acknowledged against held, destination by destination.
-//! * [`chance`]: numbers that a seed repeats.
+//! * [`pause`]: time that passes.
 //!
 //! `make torture` and `make soak` run them for long, the tests for a short while.
 
-pub mod chance;
 pub mod everything;
 pub mod image;
 pub mod load;
 pub mod machine;
+pub mod pause;
 pub mod soak;
 pub mod verdict;

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::chance::pause;
 use super::everything::{JOURNAL, WRITTEN, config, image_base};
 use super::load::Posters;
+use super::pause::pause;
 use crate::fake_qlik::{FakeQlik, Limits, Ports};
 use crate::influxd::Influxd;
 use crate::mosquitto::{Mosquitto, Options};

@@ -1,9 +1,6 @@
 //! `kill -9` while a backlog is delivered. What is killed under load is in `torture`.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::ops::Range;
-
+use butler_sos_integration_tests::chance::Chance;
 use butler_sos_integration_tests::sandbox::wait_for;
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
 
@@ -11,11 +8,6 @@ use super::bench::{Bench, assert_sound, config};
 
 const EVENTS: u64 = 10_000;
 const ROUNDS: u64 = 4;
-
-/// Chance that differs from run to run: no test result may hang on it.
-fn chance(range: Range<u64>) -> u64 {
-    range.start + RandomState::new().build_hasher().finish() % (range.end - range.start)
-}
 
 /// Killed in the middle of deliveries rather than of the intake: what a destination took and the journal does not
 /// know of is not there twice.
@@ -39,11 +31,12 @@ fn a_backlog_survives_kill_9_while_it_is_delivered() {
         proxy.resume();
     }
     let lag = |bench: &Bench| bench.sandbox.metrics().sum("butler_sos_destination_lag_events", &[]);
+    let mut chance = Chance::printed("backlog");
     for round in 0..ROUNDS {
         let before = lag(&bench);
         // Most of what is left stays for the rounds to come.
         let share = before / ((ROUNDS - round) * 2) as f64;
-        let target = before - chance(0..share as u64 + 1) as f64;
+        let target = before - chance.within(0..share as u64 + 1) as f64;
         wait_for("deliveries to be under way", || (lag(&bench) <= target).then_some(()));
         bench.sandbox.kill();
         bench.sandbox.start();

@@ -1,6 +1,6 @@
 //! The crash machine and its copies, for a short while; `make torture` runs them for long.
 
-use butler_sos_integration_tests::torture::chance::{Chance, any_seed};
+use butler_sos_integration_tests::chance::{Chance, any_seed};
 use butler_sos_integration_tests::torture::image::{self, Damage};
 use butler_sos_integration_tests::torture::machine::{self, Plan};
 

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use butler_sos_integration_tests::chance::Chance;
 use butler_sos_integration_tests::memory::peak_bytes;
 use butler_sos_integration_tests::numbered::{Census, datagram};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
@@ -157,19 +158,13 @@ fn nonsense_is_kept_within_bounds() {
     const DATAGRAMS: usize = 20_000;
     const QUARANTINE: u64 = 1 << 20;
     let sandbox = server(json!({ "Pipeline": { "quarantine": { "bytesMax": QUARANTINE } } }));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut chance = Chance::of_seed(1);
     let nonsense: Vec<Vec<u8>> = (0..DATAGRAMS)
         .map(|n| {
             // Every tenth begins as an event does.
             let head: &[u8] = if n % 10 == 0 { b"qseow-proxy-session;h;Start session;" } else { b"" };
-            let length = (next() % 400) as usize;
-            head.iter().copied().chain((0..length).map(|_| next() as u8)).collect()
+            let length = chance.below(400);
+            head.iter().copied().chain((0..length).map(|_| chance.below(256) as u8)).collect()
         })
         .collect();
     let metrics = send(&sandbox, &nonsense);
