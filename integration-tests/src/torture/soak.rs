@@ -2,8 +2,9 @@
 //!
 //! Memory, file descriptors, threads and the journal's size are sampled; a line is fitted through the samples after
 //! a warm-up, and what that line gains over the looked-at time is held against a limit. The journal keeps nothing that
-//! everybody has (`retentionHours: 0`) and 1 MiB of each stream in memory, so that both reach a level to stay at. What destinations write grows with the
-//! events and is told as bytes for each.
+//! everybody has (`retentionHours: 0`) and 1 MiB of each stream in memory, and the last thousand audit events are known
+//! again, so that all reach a level to stay at. What destinations write grows with the events and is told as bytes
+//! for each.
 //!
 //! User events repeat themselves after [`DISTINCT`], since a user has not opened millions of apps, and InfluxDB holds
 //! a series for each pair; so here events are counted, not compared one by one.
@@ -141,9 +142,10 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
     let settings = config(&influxd, &broker, &qlik)
         .and(new_relic(&format!("http://{}", relic.address()), ("1", "key"), true))
         // What is kept in memory of few events is to reach its bound within the warm-up.
-        .and(json!({ "Pipeline": { "journal": {
-            "retentionHours": 0, "segmentBytesMax": "4 MiB", "tailBytesMax": "1 MiB",
-        } } }));
+        .and(json!({ "Pipeline": {
+            "journal": { "retentionHours": 0, "segmentBytesMax": "4 MiB", "tailBytesMax": "1 MiB" },
+            "audit": { "deduplicateEntriesMax": 1_000 },
+        } }));
     let mut sandbox = Sandbox::start_new(&settings.text());
     let posters = Posters::new(sandbox.address("audit-events"), image_base(&qlik), 0);
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
