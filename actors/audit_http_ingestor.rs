@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, web};
+use actix_web::{App, HttpRequest, web};
 use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::audit_http::body::LargeBodies;
 use crate::audit_http::cors::Cors;
+use crate::audit_http::group::Groups;
 use crate::audit_http::intake::Intake;
 use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
@@ -252,11 +253,17 @@ impl AuditHttpIngestor {
     }
 
     fn server(&self) -> Result<Server, String> {
-        let service = web::Data::from(Arc::clone(&self.service));
+        let service = Arc::clone(&self.service);
         let listener = self.listener.try_clone().map_err(|error| error.to_string())?;
         let tls =
             self.tls.as_ref().map(|tls| tls.acceptor()).transpose().map_err(|error| error.to_string())?;
-        let app = move || App::new().app_data(service.clone()).default_service(web::to(answer));
+        // Called once for each thread that serves connections.
+        let app = move || {
+            let (service, groups) = (Arc::clone(&service), Groups::default());
+            App::new().default_service(web::to(move |request: HttpRequest, payload: web::Payload| {
+                answer(request, payload, Arc::clone(&service), groups.clone())
+            }))
+        };
         http_server::serve(listener, tls, &self.server_config, &self.seats, app)
             .map_err(|error| error.to_string())
     }

@@ -50,6 +50,11 @@ impl Passage {
         self.lost = Some(lost);
     }
 
+    /// One more event to answer for.
+    pub fn join(&mut self) {
+        self.open_events += 1;
+    }
+
     /// `events` of them are accounted for elsewhere (stored, rejected, shed).
     pub fn settle(&mut self, events: u64) {
         debug_assert!(events <= self.open_events, "more settled than were there");

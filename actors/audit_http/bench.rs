@@ -54,11 +54,12 @@ impl Bench {
         let counts = intake.clone();
         let (to_journal, appended) = Probe::outlet(100_000, move |append: &Append| {
             let answer = answer(append);
-            match &answer {
-                Ok(_) => counts.stored.inc(),
-                Err(AppendRefused::Full) => counts.shed("journal_full").inc(),
-                Err(AppendRefused::Disk(_)) => counts.shed("journal_disk").inc(),
+            let counter = match &answer {
+                Ok(_) => counts.stored.clone(),
+                Err(AppendRefused::Full) => counts.shed("journal_full"),
+                Err(AppendRefused::Disk(_)) => counts.shed("journal_disk"),
             };
+            counter.inc_by(append.records.len() as u64);
             answer
         });
         Self::start_on(config, recent, to_journal, appended, metrics)
@@ -118,7 +119,11 @@ impl Bench {
     /// Streams and bodies of what was stored.
     pub fn stored(&self) -> Vec<(Stream, String)> {
         let appended = self.appended.lock().unwrap();
-        appended.iter().map(|append| (append.stream, body_of(append))).collect()
+        let bodies = |append: &Append| {
+            let stream = append.stream;
+            bodies_of(append).into_iter().map(move |body| (stream, body)).collect::<Vec<_>>()
+        };
+        appended.iter().flat_map(bodies).collect()
     }
 
     /// received = stored + rejected + shed, and each part of it by its reason.
@@ -162,13 +167,14 @@ pub fn unlimited() -> AuditHttpConfig {
     AuditHttpConfig { client_per_minute: None, ..AuditHttpConfig::default() }
 }
 
-/// The body in an append of one record, checked to be one.
-pub fn body_of(append: &Append) -> String {
-    assert_eq!(append.records.len(), 1);
-    let bytes = append.records.records().next().unwrap();
-    let record = AuditRecord::decode(bytes).unwrap();
-    assert!(record.received_ns > 0 && record.screenshot.is_empty());
-    String::from_utf8(record.body.to_vec()).unwrap()
+/// The bodies in an append.
+pub fn bodies_of(append: &Append) -> Vec<String> {
+    let body = |bytes: &[u8]| {
+        let record = AuditRecord::decode(bytes).unwrap();
+        assert!(record.received_ns > 0 && record.screenshot.is_empty());
+        String::from_utf8(record.body.to_vec()).unwrap()
+    };
+    append.records.records().map(body).collect()
 }
 
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

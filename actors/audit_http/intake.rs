@@ -18,17 +18,14 @@ use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope
 use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use super::recent::{Announced, Fingerprint, Met, Outcome, Recent, outcome};
+use super::group::{Event, Group, Groups, NotJoined};
+use super::recent::{Fingerprint, Met, Outcome, Recent, outcome};
 use crate::guard::guard;
-use crate::journal::batch::RecordBatch;
 use crate::message::{Append, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Passage};
-
-/// Bytes of a record around the body.
-const RECORD_OVERHEAD: usize = 80;
 
 /// What all threads share.
 pub struct Intake {
@@ -111,10 +108,10 @@ impl Intake {
     }
 
     /// One more POST; its account is settled by the reason that it ends with.
-    pub fn account(&self) -> Account {
+    pub fn account(self: &Arc<Self>) -> Account {
         self.meter.received.inc();
         self.actor.received.inc();
-        Account { meter: self.meter.clone(), is_open: true }
+        Account { intake: Arc::clone(self), is_open: true }
     }
 
     /// Events between here and the journal's answer, and their bound.
@@ -135,7 +132,13 @@ impl Intake {
     }
 
     /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
-    pub async fn take(self: &Arc<Self>, body: &[u8], version: Option<&str>, account: Account) -> Taken {
+    pub async fn take(
+        self: &Arc<Self>,
+        body: &[u8],
+        version: Option<&str>,
+        account: Account,
+        groups: &Groups,
+    ) -> Taken {
         let checked = guard(|| {
             let accepted = audit::check(body, version)?;
             let stream = if accepted.is_screenshot() && self.screenshots {
@@ -162,16 +165,10 @@ impl Intake {
             account.shed("draining");
             return Taken::NoRoom;
         }
-        let announced = match self.recent.announce(Fingerprint::of(&kept.body)) {
-            Ok(announced) => announced,
-            Err(met) => {
-                account.rejected("duplicate");
-                return match met {
-                    Met::Stored => Taken::Stored { has_version },
-                    Met::UnderWay(awaited) => self.taken(outcome(awaited).await, has_version),
-                };
-            }
-        };
+        let fingerprint = Fingerprint::of(&kept.body);
+        if let Some(met) = self.recent.meet(&fingerprint) {
+            return self.met(met, account, has_version).await;
+        }
         if let Err(exceeded) = self.count_queue_rate() {
             account.rejected("queue_rate_limit");
             return Taken::RateLimited(exceeded);
@@ -180,38 +177,50 @@ impl Intake {
         let room = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.is_closed());
         let Some(room) = room else {
             account.shed(if self.is_closed() { "draining" } else { "queue_full" });
-            announced.finish(Outcome::NoRoom);
             return Taken::NoRoom;
         };
-        let Some(append) = self.append(stream, &kept) else {
-            account.shed("queue_full");
-            announced.finish(Outcome::NoRoom);
-            return Taken::NoRoom;
+        let record = AuditRecord {
+            sealed: kept.sealed.as_deref().map(Cow::Borrowed),
+            ..AuditRecord::received(self.now_ns(), &kept.body)
         };
-        let awaited = announced.awaited();
-        let passage = account.pass_on(self.panicked.clone());
-        actix_rt::spawn(Arc::clone(self).store(append, passage, announced, room));
-        self.taken(outcome(awaited).await, has_version)
+        match groups.join(self, Event { stream, fingerprint, record, room, account }) {
+            Ok(awaited) => self.taken(outcome(awaited).await, has_version),
+            Err(NotJoined::Met(met, account)) => self.met(met, account, has_version).await,
+            Err(NotJoined::TooLarge(account)) => {
+                account.shed("queue_full");
+                Taken::NoRoom
+            }
+        }
     }
 
-    /// On its own, so that an event on its way is stored and counted when its client has gone.
-    async fn store(
-        self: Arc<Self>,
-        append: Append,
-        passage: Passage,
-        announced: Announced,
-        room: OwnedSemaphorePermit,
-    ) {
+    /// A duplicate ends as the event that it repeats.
+    async fn met(&self, met: Met, account: Account, has_version: bool) -> Taken {
+        account.rejected("duplicate");
+        match met {
+            Met::Stored => Taken::Stored { has_version },
+            Met::UnderWay(awaited) => self.taken(outcome(awaited).await, has_version),
+        }
+    }
+
+    /// A group without events.
+    pub fn begin_group(&self) -> Group {
+        let mut passage = Passage::default();
+        passage.answers_for(0, self.panicked.clone());
+        Group::new(self.recent.announce(), passage)
+    }
+
+    /// Brings a group to the journal and tells those who wait how it ended.
+    pub async fn store(&self, stream: Stream, group: Group) {
+        let (append, passage, finish) = group.into_append(stream);
         self.actor.sent.inc();
-        let took = self.meter.times.begin(1);
+        let took = self.meter.times.begin(append.records.len() as u64);
         let outcome = match self.to_journal.ask_with(append, passage).await {
             Ok(Ok(_)) => Outcome::Stored,
             Ok(Err(_)) => Outcome::NoRoom,
             Err(_) => Outcome::Lost,
         };
         drop(took);
-        announced.finish(outcome);
-        drop(room);
+        finish(outcome);
     }
 
     /// What is stored: the body as it is, or without names; `None` when they cannot be replaced.
@@ -230,18 +239,6 @@ impl Intake {
         openssl::rand::rand_bytes(&mut nonce).ok()?;
         let sealed = clear.seal(&privacy.names, &nonce).ok()?;
         Some(Kept { body, sealed: Some(sealed) })
-    }
-
-    fn append(&self, stream: Stream, kept: &Kept<'_>) -> Option<Append> {
-        let sealed = kept.sealed.as_deref();
-        let bytes = kept.body.len() + sealed.map_or(0, <[u8]>::len);
-        let mut records = RecordBatch::with_capacity(bytes + RECORD_OVERHEAD);
-        let record = AuditRecord {
-            sealed: sealed.map(Cow::Borrowed),
-            ..AuditRecord::received(self.now_ns(), &kept.body)
-        };
-        records.push_with(|out| record.encode_into(out)).ok()?;
-        Some(Append { stream, records })
     }
 
     fn taken(&self, outcome: Outcome, has_version: bool) -> Taken {
@@ -282,34 +279,32 @@ fn refusal_label(refusal: &Refusal) -> &'static str {
 
 /// One event received whose end is not counted yet. Dropped open, its client went away in the middle.
 pub struct Account {
-    meter: IntakeMeter,
+    intake: Arc<Intake>,
     is_open: bool,
 }
 
 impl Account {
     pub fn rejected(mut self, reason: &'static str) {
         self.is_open = false;
-        self.meter.rejected(reason).inc();
+        self.intake.meter.rejected(reason).inc();
     }
 
     pub fn shed(mut self, reason: &'static str) {
         self.is_open = false;
-        self.meter.shed(reason).inc();
+        self.intake.meter.shed(reason).inc();
     }
 
     /// From here on the passage answers for the event.
-    fn pass_on(mut self, lost: Counter) -> Passage {
+    pub fn pass_on(mut self, passage: &mut Passage) {
         self.is_open = false;
-        let mut passage = Passage::default();
-        passage.answers_for(1, lost);
-        passage
+        passage.join();
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
         if self.is_open {
-            self.meter.rejected("incomplete").inc();
+            self.intake.meter.rejected("incomplete").inc();
         }
     }
 }

@@ -4,7 +4,8 @@
 //! connection ─ tls ─ service ─┬─ cors, reply         what every answer carries
 //!                             ├─ client              whose request it is
 //!                             ├─ token, body         what is looked at before the content
-//!                             └─ intake ─ recent     the content, duplicates, the journal
+//!                             └─ intake ─┬─ recent   the content, duplicates
+//!                                        └─ group    what goes to the journal together
 //! ```
 //!
 //! Contract: `audit-api.md`.
@@ -12,6 +13,7 @@
 pub mod body;
 pub mod client;
 pub mod cors;
+pub mod group;
 pub mod intake;
 pub mod recent;
 pub mod reply;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
-use openssl::sha::sha256;
+use openssl::sha::Sha256;
 use tokio::sync::watch;
 
 /// What becomes of an event.
@@ -42,8 +42,11 @@ pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
     pub fn of(body: &[u8]) -> Self {
+        // Not the function of one call, which looks its algorithm up in OpenSSL's providers each time.
+        let mut hash = Sha256::new();
+        hash.update(body);
         let mut half = [0; 16];
-        half.copy_from_slice(&sha256(body)[..16]);
+        half.copy_from_slice(&hash.finish()[..16]);
         Self(half)
     }
 }
@@ -59,6 +62,7 @@ struct Table {
 }
 
 /// What the table knows of an event.
+#[derive(Debug)]
 pub enum Met {
     Stored,
     UnderWay(Awaited),
@@ -81,21 +85,15 @@ impl Recent {
         recent
     }
 
-    /// Announces an event that goes to the journal, unless it was met before.
-    pub fn announce(&self, fingerprint: Fingerprint) -> Result<Announced, Met> {
-        let mut table = self.lock();
+    /// What is known of this event, if anything.
+    pub fn meet(&self, fingerprint: &Fingerprint) -> Option<Met> {
+        self.lock().meet(fingerprint)
+    }
+
+    /// Events that go to the journal together; none so far.
+    pub fn announce(&self) -> Announced {
         let (outcome, awaited) = watch::channel(None);
-        if table.entries_max > 0 {
-            if table.stored.get(&fingerprint).is_some() {
-                return Err(Met::Stored);
-            }
-            if let Some(awaited) = table.under_way.get(&fingerprint) {
-                return Err(Met::UnderWay(awaited.clone()));
-            }
-            table.under_way.insert(fingerprint, awaited);
-        }
-        drop(table);
-        Ok(Announced { recent: self.clone(), fingerprint, outcome })
+        Announced { recent: self.clone(), fingerprints: Vec::new(), outcome, awaited }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -104,6 +102,16 @@ impl Recent {
 }
 
 impl Table {
+    fn meet(&mut self, fingerprint: &Fingerprint) -> Option<Met> {
+        if self.entries_max == 0 {
+            return None;
+        }
+        if self.stored.get(fingerprint).is_some() {
+            return Some(Met::Stored);
+        }
+        self.under_way.get(fingerprint).cloned().map(Met::UnderWay)
+    }
+
     fn remember(&mut self, fingerprint: Fingerprint) {
         self.stored.put(fingerprint, ());
         while self.stored.len() > self.entries_max {
@@ -112,32 +120,47 @@ impl Table {
     }
 }
 
-/// An event under way; dropped without an outcome, it is lost and may come again.
+/// Events under way together, with one outcome; dropped without it, they are lost and may come again.
 pub struct Announced {
     recent: Recent,
-    fingerprint: Fingerprint,
+    fingerprints: Vec<Fingerprint>,
     outcome: watch::Sender<Option<Outcome>>,
+    awaited: Awaited,
 }
 
 impl Announced {
-    pub fn awaited(&self) -> Awaited {
-        self.outcome.subscribe()
+    /// One more, unless it was met before.
+    pub fn add(&mut self, fingerprint: Fingerprint) -> Result<Awaited, Met> {
+        let mut table = self.recent.lock();
+        if let Some(met) = table.meet(&fingerprint) {
+            return Err(met);
+        }
+        if table.entries_max > 0 {
+            table.under_way.insert(fingerprint, self.awaited.clone());
+            self.fingerprints.push(fingerprint);
+        }
+        Ok(self.awaited.clone())
     }
 
-    pub fn finish(self, outcome: Outcome) {
-        if outcome == Outcome::Stored {
-            let mut table = self.recent.lock();
-            if table.entries_max > 0 {
-                table.remember(self.fingerprint);
+    pub fn finish(mut self, outcome: Outcome) {
+        self.leave_table(outcome == Outcome::Stored);
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    fn leave_table(&mut self, are_stored: bool) {
+        let mut table = self.recent.lock();
+        for fingerprint in self.fingerprints.drain(..) {
+            table.under_way.remove(&fingerprint);
+            if are_stored {
+                table.remember(fingerprint);
             }
         }
-        self.outcome.send_replace(Some(outcome));
     }
 }
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        self.recent.lock().under_way.remove(&self.fingerprint);
+        self.leave_table(false);
     }
 }
 
@@ -145,28 +168,35 @@ impl Drop for Announced {
 mod tests {
     use super::*;
 
+    fn print(body: &str) -> Fingerprint {
+        Fingerprint::of(body.as_bytes())
+    }
+
     fn met(recent: &Recent, body: &str) -> &'static str {
-        match recent.announce(Fingerprint::of(body.as_bytes())) {
-            Ok(_) => "new",
-            Err(Met::Stored) => "stored",
-            Err(Met::UnderWay(_)) => "under way",
+        match recent.meet(&print(body)) {
+            None => "new",
+            Some(Met::Stored) => "stored",
+            Some(Met::UnderWay(_)) => "under way",
         }
     }
 
-    fn announce(recent: &Recent, body: &str) -> Announced {
-        recent.announce(Fingerprint::of(body.as_bytes())).ok().expect("not met before")
+    fn announce(recent: &Recent, bodies: &[&str]) -> (Announced, Awaited) {
+        let mut announced = recent.announce();
+        let awaited = bodies.iter().map(|body| announced.add(print(body)).expect("not met before")).last();
+        (announced, awaited.expect("an event"))
     }
 
     #[actix_rt::test]
     async fn the_way_of_an_event() {
-        let recent = Recent::new(2, ["old", "older but last"]);
+        let recent = Recent::new(3, ["old", "older but last"]);
         assert_eq!((met(&recent, "old"), met(&recent, "a")), ("stored", "new"));
-        let announced = announce(&recent, "a");
-        assert_eq!(met(&recent, "a"), "under way");
-        let second = announced.awaited();
+        let (mut announced, awaited) = announce(&recent, &["a", "b"]);
+        assert_eq!((met(&recent, "a"), met(&recent, "b")), ("under way", "under way"));
+        assert!(matches!(announced.add(print("a")), Err(Met::UnderWay(_))));
+        assert!(matches!(announced.add(print("old")), Err(Met::Stored)));
         announced.finish(Outcome::Stored);
-        assert_eq!(outcome(second).await, Outcome::Stored);
-        assert_eq!(met(&recent, "a"), "stored");
+        assert_eq!(outcome(awaited).await, Outcome::Stored);
+        assert_eq!((met(&recent, "a"), met(&recent, "b")), ("stored", "stored"));
         // "old" was met last, so the other one made room.
         assert_eq!((met(&recent, "old"), met(&recent, "older but last")), ("stored", "new"));
     }
@@ -174,23 +204,20 @@ mod tests {
     #[actix_rt::test]
     async fn what_was_not_stored_may_come_again() {
         let recent = Recent::new(2, [""; 0]);
-        let announced = announce(&recent, "a");
-        let awaited = announced.awaited();
+        let (announced, awaited) = announce(&recent, &["a"]);
         announced.finish(Outcome::NoRoom);
         assert_eq!(outcome(awaited).await, Outcome::NoRoom);
-        let announced = announce(&recent, "a");
-        let awaited = announced.awaited();
+        let (announced, awaited) = announce(&recent, &["a", "b"]);
         drop(announced);
         assert_eq!(outcome(awaited).await, Outcome::Lost);
-        assert_eq!(met(&recent, "a"), "new");
+        assert_eq!((met(&recent, "a"), met(&recent, "b")), ("new", "new"));
     }
 
     #[actix_rt::test]
     async fn none_are_remembered_when_none_may() {
         let recent = Recent::new(0, ["a"]);
-        let (first, second) = (announce(&recent, "a"), announce(&recent, "a"));
-        first.finish(Outcome::Stored);
-        second.finish(Outcome::Stored);
+        let (announced, _) = announce(&recent, &["a", "a"]);
+        announced.finish(Outcome::Stored);
         assert_eq!(met(&recent, "a"), "new");
     }
 }

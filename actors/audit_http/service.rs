@@ -22,7 +22,8 @@ use slog::{Logger, debug, error};
 use super::body::{self, BodyError, LargeBodies};
 use super::client;
 use super::cors::Cors;
-use super::intake::{Account, Intake, Taken};
+use super::group::Groups;
+use super::intake::{Intake, Taken};
 use super::reply::Reply;
 use super::token::Token;
 use super::warnings::{Warning, Warnings};
@@ -54,15 +55,16 @@ pub struct Service {
     pub log: Logger,
 }
 
-/// Answers every request.
+/// Answers every request; `groups` are those of the thread that does.
 pub async fn answer(
     request: HttpRequest,
     payload: web::Payload,
-    service: web::Data<Service>,
+    service: Arc<Service>,
+    groups: Groups,
 ) -> HttpResponse {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let received_at = rfc3339(i64::try_from(now.as_millis()).unwrap_or_default());
-    let routed = AssertUnwindSafe(service.route(&request, payload.into_inner(), &received_at));
+    let routed = AssertUnwindSafe(service.route(&request, payload.into_inner(), &groups, &received_at));
     let reply = routed.catch_unwind().await.unwrap_or_else(|panic| {
         error!(service.log, "audit API: answering a request panicked"; "panic" => panic_text(&*panic));
         Reply::internal(&received_at).closing()
@@ -72,7 +74,13 @@ pub async fn answer(
 }
 
 impl Service {
-    async fn route(&self, request: &HttpRequest, mut payload: Payload, received_at: &str) -> Reply {
+    async fn route(
+        &self,
+        request: &HttpRequest,
+        mut payload: Payload,
+        groups: &Groups,
+        received_at: &str,
+    ) -> Reply {
         if head_bytes(request) > self.header_bytes_max {
             self.warnings.note(Warning::HeadTooLarge, Some(self.client(request)), "");
             return Reply::head_too_large(received_at).closing();
@@ -80,7 +88,7 @@ impl Service {
         let method = request.method();
         let reply = match (request.path(), method.as_str()) {
             (EVENT | TEST_CONNECTION, "OPTIONS") => Reply::preflight(),
-            (EVENT, "POST") => self.take(request, &mut payload, received_at).await,
+            (EVENT, "POST") => self.take(request, &mut payload, groups, received_at).await,
             (TEST_CONNECTION, "GET" | "HEAD") => self.test_connection(request, received_at),
             (EVENT, _) => Reply::method_not_allowed(received_at, "POST, OPTIONS"),
             (TEST_CONNECTION, _) => Reply::method_not_allowed(received_at, "GET, HEAD, OPTIONS"),
@@ -103,7 +111,13 @@ impl Service {
         Reply::connection_test(&test_connection(version(request).as_deref()).body(received_at))
     }
 
-    async fn take(&self, request: &HttpRequest, payload: &mut Payload, received_at: &str) -> Reply {
+    async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        groups: &Groups,
+        received_at: &str,
+    ) -> Reply {
         let client = self.client(request);
         let account = self.intake.account();
         let (warning, label, reply) = if let Err(exceeded) = self.count_client(client) {
@@ -129,7 +143,9 @@ impl Service {
                     (Warning::MediaType, "media_type", Reply::media_type(received_at))
                 }
                 Ok((body, _room)) => {
-                    return self.take_body(request, &body, client, account, received_at).await;
+                    let version = version(request);
+                    let taken = self.intake.take(&body, version.as_deref(), account, groups).await;
+                    return self.reply(taken, client, received_at);
                 }
             }
         };
@@ -138,16 +154,7 @@ impl Service {
         reply
     }
 
-    async fn take_body(
-        &self,
-        request: &HttpRequest,
-        body: &[u8],
-        client: IpAddr,
-        account: Account,
-        received_at: &str,
-    ) -> Reply {
-        let version = version(request);
-        let taken = self.intake.take(body, version.as_deref(), account).await;
+    fn reply(&self, taken: Taken, client: IpAddr, received_at: &str) -> Reply {
         self.look_at_queue();
         match taken {
             Taken::Stored { has_version } => {

@@ -9,7 +9,9 @@ use actix::{Actor, Context, Handler, ResponseFuture};
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::bench::{Answered, Bench, Client, Got, JSON, PLAIN, event, event_of_type, request, unlimited};
+use super::bench::{
+    Answered, Bench, Client, Got, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
+};
 use crate::audit_http_ingestor::AuditHttpConfig;
 use crate::message::{Append, AppendRefused, Close, Stream};
 use crate::metric::{IntakeMeter, Metrics};
@@ -220,7 +222,7 @@ async fn a_journal_that_refuses_is_503_and_the_event_may_come_again() {
     let refusing = Rc::new(Cell::new(true));
     let full = Rc::clone(&refusing);
     let bench = Bench::start_with(unlimited(), &[], move |append| {
-        match (full.get(), super::bench::body_of(append).contains("000000000002")) {
+        match (full.get(), bodies_of(append)[0].contains("000000000002")) {
             (true, true) => Err(AppendRefused::Disk("no space".to_owned())),
             (true, false) => Err(AppendRefused::Full),
             (false, _) => Ok(0..1),
@@ -254,6 +256,44 @@ async fn what_waits_for_the_journal_is_bounded() {
     assert_eq!(bench.counts()["shed queue_full"], 1);
     // Its room is free again.
     assert_eq!(bench.post_event(&event(3)).await.status, 202);
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn what_comes_while_one_is_under_way_goes_together() {
+    let (bench, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
+    let bodies: Vec<_> = (0..10).map(event).collect();
+    let first = bench.post_event(&bodies[0]);
+    let others = async {
+        until(|| bench.appended.lock().unwrap().len() == 1).await;
+        let posts = futures_util::future::join_all(bodies[1..].iter().map(|body| bench.post_event(body)));
+        let opened = async {
+            until(|| bench.actor.received.get() == 10).await;
+            gate.add_permits(2);
+        };
+        tokio::join!(posts, opened).0
+    };
+    let (first, others) = tokio::join!(first, others);
+    assert!(first.status == 202 && others.iter().all(|got| got.status == 202));
+    let groups: Vec<_> = bench.appended.lock().unwrap().iter().map(|append| append.records.len()).collect();
+    assert_eq!(groups, [1, 9]);
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn a_full_group_does_not_wait_for_the_one_before_it() {
+    let (bench, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
+    let large = |n| event(n).replace("goran", &"x".repeat(150 * 1024));
+    let bodies: Vec<_> = (0..4).map(large).collect();
+    let posts = futures_util::future::join_all(bodies.iter().map(|body| bench.post_event(body)));
+    let opened = async {
+        // Only the last one may have to wait for an answer.
+        until(|| bench.appended.lock().unwrap().len() >= 3).await;
+        gate.add_permits(4);
+    };
+    let (posts, ()) = tokio::join!(posts, opened);
+    assert!(posts.iter().all(|got| got.status == 202));
+    assert_eq!(bench.stored().len(), 4);
     bench.assert_conserved();
 }
 

@@ -47,6 +47,11 @@ impl RecordBatch {
         self.end.saturating_sub(HEADER_BYTES)
     }
 
+    /// Whether one more record of so many bytes fits.
+    pub fn takes(&self, bytes: usize) -> bool {
+        self.body_bytes() + LENGTH_BYTES + bytes <= BODY_BYTES_MAX
+    }
+
     /// The records in order, for the tests of whoever makes them.
     #[cfg(test)]
     pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
