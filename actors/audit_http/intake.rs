@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
 use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope, payload, version};
@@ -19,13 +19,17 @@ use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::group::{Event, Group, Groups, NotJoined};
-use super::recent::{Fingerprint, Met, Outcome, Recent, outcome};
+use super::recent::{Awaited, Fingerprint, Met, Outcome, Recent, outcome};
 use crate::guard::guard;
 use crate::message::{Append, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Passage};
+
+/// So long a client waits for its event to be on disk.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all threads share.
 pub struct Intake {
@@ -184,7 +188,7 @@ impl Intake {
             ..AuditRecord::received(self.now_ns(), &kept.body)
         };
         match groups.join(self, Event { stream, fingerprint, record, room, account }) {
-            Ok(awaited) => self.taken(outcome(awaited).await, has_version),
+            Ok(awaited) => self.taken(awaited, has_version).await,
             Err(NotJoined::Met(met, account)) => self.met(met, account, has_version).await,
             Err(NotJoined::TooLarge(account)) => {
                 account.shed("queue_full");
@@ -198,7 +202,7 @@ impl Intake {
         account.rejected("duplicate");
         match met {
             Met::Stored => Taken::Stored { has_version },
-            Met::UnderWay(awaited) => self.taken(outcome(awaited).await, has_version),
+            Met::UnderWay(awaited) => self.taken(awaited, has_version).await,
         }
     }
 
@@ -241,8 +245,10 @@ impl Intake {
         Some(Kept { body, sealed: Some(sealed) })
     }
 
-    fn taken(&self, outcome: Outcome, has_version: bool) -> Taken {
-        match outcome {
+    /// How the event ended. While the disk does not sync it has no end: its client is told to come again, and will wait
+    /// for the same event then.
+    async fn taken(&self, awaited: Awaited, has_version: bool) -> Taken {
+        match timeout(SYNC_PATIENCE, outcome(awaited)).await.unwrap_or(Outcome::NoRoom) {
             Outcome::Stored => Taken::Stored { has_version },
             Outcome::NoRoom => Taken::NoRoom,
             // While the process stops, the journal may be gone before this.

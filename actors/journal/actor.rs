@@ -131,8 +131,10 @@ enum Lane {
 #[derive(Default)]
 struct LaneState {
     running: bool,
-    /// Something came after the running sync began, or the interval's timer runs.
+    /// Something came after the running sync began, or a timer runs for the next one.
     wanted: bool,
+    /// That timer runs because the last one failed.
+    pauses: bool,
     /// For the next sync.
     waiting: Vec<Waiter>,
     /// For the sync that runs.
@@ -149,6 +151,8 @@ struct Waiter {
 const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
 /// A stream that takes nothing is tried again this often, so that it is known to take events before one comes.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// A sync that failed is tried again after this.
+const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// An actor on a store that is already open, so that a locked or broken one stops the start.
@@ -285,7 +289,7 @@ impl Journal {
     fn want_sync(&mut self, lane: Lane, waiting: Option<Waiter>, ctx: &mut Context<Self>) {
         let state = self.lanes.entry(lane).or_default();
         state.waiting.extend(waiting);
-        if state.running {
+        if state.running || state.pauses {
             state.wanted = true;
         } else if lane == Lane::Stream(Stream::UserEvents) && !self.draining {
             if !std::mem::replace(&mut state.wanted, true) {
@@ -302,16 +306,22 @@ impl Journal {
         if state.running {
             return;
         }
-        state.wanted = false;
+        (state.wanted, state.pauses) = (false, false);
         let waiting = std::mem::take(&mut state.waiting);
         match job {
             Ok(None) => tell(waiting, &Ok(())),
-            Err(error) => tell(waiting, &Err(error)),
+            Err(error) => self.sync_failed(lane, waiting, error, ctx),
             Ok(Some(job)) => {
                 state.running = true;
                 state.under_way = waiting;
                 let begun = Instant::now();
-                let run = async move { actix_rt::task::spawn_blocking(move || job.run()).await };
+                #[cfg(test)]
+                let faults = super::disk::faults::planned();
+                let run = actix_rt::task::spawn_blocking(move || {
+                    #[cfg(test)]
+                    super::disk::faults::plan(faults);
+                    job.run()
+                });
                 ctx.spawn(run.into_actor(self).map(move |done, journal, ctx| {
                     journal.config.meter.synced(begun.elapsed());
                     journal.synced(lane, done.ok(), ctx);
@@ -336,16 +346,32 @@ impl Journal {
             (Some(done), Some(open)) => open.store.sync_done(done).map_err(|error| error.to_string()),
             _ => Err("the sync did not end".to_owned()),
         };
-        if let Err(error) = &result {
-            self.config.meter.append_failed();
-            error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => error);
-        }
         let state = self.lanes.entry(lane).or_default();
         state.running = false;
-        tell(std::mem::take(&mut state.under_way), &result);
-        if std::mem::take(&mut state.wanted) {
-            self.want_sync(lane, None, ctx);
+        let waited = std::mem::take(&mut state.under_way);
+        match result {
+            Err(error) => self.sync_failed(lane, waited, error, ctx),
+            done => {
+                tell(waited, &done);
+                if std::mem::take(&mut state.wanted) {
+                    self.want_sync(lane, None, ctx);
+                }
+            }
         }
+    }
+
+    /// Whoever waits for records waits on: they are in the log and will be delivered, so nobody may hear that they are
+    /// not stored and send them again. A commit was not made, and its sink makes it again.
+    fn sync_failed(&mut self, lane: Lane, waited: Vec<Waiter>, error: String, ctx: &mut Context<Self>) {
+        self.config.meter.append_failed();
+        error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => &error);
+        let state = self.lanes.entry(lane).or_default();
+        match lane {
+            Lane::Stream(_) => state.waiting.splice(..0, waited).for_each(drop),
+            Lane::Commits => tell(waited, &Err(error)),
+        }
+        (state.wanted, state.pauses) = (true, true);
+        ctx.run_later(SYNC_PAUSE, move |journal, ctx| journal.sync(lane, ctx));
     }
 
     /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
@@ -990,6 +1016,26 @@ mod tests {
         bench.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
         let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
         assert_eq!(texts(&batch), ["before", "after"]);
+    }
+
+    #[actix_rt::test]
+    async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
+        let bench = bench(1 << 24);
+        disk::faults::break_disk(&[disk::faults::Call::Sync], 5);
+        let appended = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
+        tokio::pin!(appended);
+        let failed = async {
+            crate::testing::until(|| bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")).await;
+        };
+        tokio::select! {
+            biased;
+            answer = &mut appended => panic!("answered although nothing was synced: {answer:?}"),
+            () = failed => {}
+        }
+        disk::faults::heal();
+        assert_eq!(appended.await.unwrap().unwrap(), 0..2);
+        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+        assert_eq!(texts(&batch), ["a", "b"]);
     }
 
     #[actix_rt::test]

@@ -69,6 +69,15 @@ pub(super) mod faults {
         PLAN.with_borrow_mut(Vec::clear);
     }
 
+    /// What this thread asked for, for another one that works for it.
+    pub fn planned() -> Vec<(Call, i32)> {
+        PLAN.with_borrow(Vec::clone)
+    }
+
+    pub fn plan(faults: Vec<(Call, i32)>) {
+        PLAN.set(faults);
+    }
+
     pub fn check(call: Call) -> io::Result<()> {
         PLAN.with_borrow(|plan| match plan.iter().find(|(planned, _)| *planned == call) {
             Some((_, errno)) => Err(io::Error::from_raw_os_error(*errno)),
