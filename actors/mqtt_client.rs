@@ -7,19 +7,20 @@
 //!
 //! # Two defects of the library, and how they are kept away
 //!
-//! When the network refuses a publish of QoS 1 or 2 in the middle of a delivery, the C library frees the
-//! message, and frees it again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the
-//! process would abort. So the library is never let clean up: sessions are not "clean" in its eyes (the
-//! broker is told to begin anew all the same), and a handle with messages that were not acknowledged
-//! is abandoned instead of closed. That costs memory for what was in flight, once for each
-//! connection that breaks in the middle of a delivery (`mqtt_sink` keeps that little).
+//! When the network refuses to take a publish of QoS 1 or 2, the C library frees the message, and frees it
+//! again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the process would abort.
+//! So the library is never let clean up: sessions are not "clean" in its eyes (the broker is told to begin
+//! anew all the same). Closing a handle frees its messages too. The library says of a message that was
+//! refused that it failed, before it says that the connection has ended; so once it has ended, a handle none
+//! of whose messages failed ([`Client::let_go`]) can be closed, and any other is abandoned. That costs memory
+//! for what was in flight, and time for whatever was waiting inside (`mqtt_sink` keeps both little).
 //!
 //! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
 //! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
 //! and every other connection with it. So a handle is closed only after that owner has gone
 //! ([`Attempt`]), and abandoned when it does not go.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use paho_mqtt::{
     AsyncClient, ConnectOptions, ConnectOptionsBuilder, ConnectReturnCode, CreateOptionsBuilder,
     DeliveryToken, DisconnectOptionsBuilder, Error as PahoError, Message, PersistenceType, Properties,
@@ -108,6 +110,10 @@ pub(crate) struct Client {
     /// How many messages may wait for their acknowledgement: what the broker and we both allow.
     window: usize,
     unacknowledged: Cell<usize>,
+    /// Those of them that nobody waits for any more.
+    let_go: RefCell<Vec<DeliveryToken>>,
+    /// Of a message the library said that it failed: the handle may hold what is freed already.
+    is_tainted: Cell<bool>,
     /// Why the broker closed the connection, when it said so; 0 when not.
     closed_with: Arc<AtomicU32>,
     /// Told when the connection has ended: what is in flight then is never answered.
@@ -178,6 +184,8 @@ impl Client {
             packet_bytes_max: None,
             window: config.in_flight_max.max(1),
             unacknowledged: Cell::new(0),
+            let_go: RefCell::default(),
+            is_tainted: Cell::new(false),
             closed_with,
             lost,
             connect_timeout: connect_timeout(config),
@@ -241,25 +249,39 @@ impl Client {
     }
 
     /// Waits for the acknowledgement of one message.
-    pub async fn acknowledged(&self, token: DeliveryToken, timeout: Duration) -> Result<(), NotTaken> {
+    pub async fn acknowledged(&self, mut token: DeliveryToken, timeout: Duration) -> Result<(), NotTaken> {
         let answer = tokio::select! {
             biased;
-            answer = tokio::time::timeout(timeout, token) => answer,
+            answer = tokio::time::timeout(timeout, &mut token) => answer,
             () = self.lost.notified() => {
                 // For those that wait after this one.
                 self.lost.notify_one();
+                self.let_go(token);
                 return Err(self.not_taken(&PahoError::Disconnected));
             }
         };
-        if let Ok(Ok(()) | Err(PahoError::ReasonCode(..))) = answer {
-            self.unacknowledged.set(self.unacknowledged.get().saturating_sub(1));
-        }
         match answer {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.not_taken(&error)),
-            Err(_) if !self.is_connected() => Err(self.not_taken(&PahoError::Disconnected)),
-            Err(_) => Err(NotTaken::Trouble(Trouble::new("timeout", "the broker does not acknowledge"))),
+            Ok(answer) => {
+                self.unacknowledged.set(self.unacknowledged.get().saturating_sub(1));
+                self.is_tainted.set(self.is_tainted.get() || is_failure(&answer));
+                answer.map_err(|error| self.not_taken(&error))
+            }
+            Err(_) => {
+                self.let_go(token);
+                if self.is_connected() {
+                    return Err(NotTaken::Trouble(Trouble::new(
+                        "timeout",
+                        "the broker does not acknowledge",
+                    )));
+                }
+                Err(self.not_taken(&PahoError::Disconnected))
+            }
         }
+    }
+
+    /// Nobody waits for this message any more; how it ends still decides how the connection can be closed.
+    pub fn let_go(&self, token: DeliveryToken) {
+        self.let_go.borrow_mut().push(token);
     }
 
     /// A question to the broker and back: what was sent before it has been read, and the broker lives.
@@ -308,7 +330,8 @@ impl Drop for Client {
         let inner = ManuallyDrop::new(inner);
         let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
         let attempt_timeout = self.connect_timeout + GIVEN_UP_LATE_MAX;
-        let nothing_in_flight = self.unacknowledged.get() == 0;
+        let in_flight = self.let_go.take();
+        let is_sound = !self.is_tainted.get() && in_flight.len() == self.unacknowledged.get();
         // Says goodbye, then closes; both may wait for the library's threads.
         let close = move || {
             let is_let_go = attempt.recv_timeout(attempt_timeout) == Err(RecvTimeoutError::Disconnected);
@@ -316,12 +339,21 @@ impl Drop for Client {
                 let goodbye = DisconnectOptionsBuilder::new().timeout(Duration::from_millis(100)).finalize();
                 let _ = inner.disconnect(goodbye).wait_for(CLOSE_TIMEOUT);
             }
-            if is_let_go && nothing_in_flight {
+            // Once the connection has ended nothing more is sent, and all that failed has been told.
+            let has_ended = !inner.is_connected();
+            let failed =
+                |token: DeliveryToken| token.now_or_never().is_some_and(|answer| is_failure(&answer));
+            if is_let_go && has_ended && is_sound && !in_flight.into_iter().any(failed) {
                 drop(ManuallyDrop::into_inner(inner));
             }
         };
         let _ = std::thread::Builder::new().name("mqtt-close".to_owned()).spawn(close);
     }
+}
+
+/// Whether the library could not send the message. What the broker says, or the end of the session, is no failure.
+fn is_failure(answer: &Result<(), PahoError>) -> bool {
+    !matches!(answer, Ok(()) | Err(PahoError::ReasonCode(..) | PahoError::OperationIncomplete))
 }
 
 /// Holds one handle that is never connected and never closed.

@@ -39,7 +39,7 @@ pub struct Mqtt {
 
 /// How many messages may wait for their acknowledgement.
 ///
-/// What waits when a connection ends is memory that the library does not give back (see `mqtt_client`). So one that
+/// What waits when a connection ends may be memory that the library does not give back (see `mqtt_client`). So one that
 /// ended is followed by one with a single message under way, and each acknowledgement lets one more come beside the
 /// next: a broker that ends every connection costs next to nothing, and one that is back is at full speed soon.
 #[derive(Debug)]
@@ -122,6 +122,7 @@ impl Mqtt {
             {
                 waiting -= oldest.tokens.len();
                 if !done.settle(self, client, batch, oldest).await {
+                    flight.into_iter().for_each(|event| event.let_go(client));
                     return done;
                 }
             }
@@ -138,6 +139,7 @@ impl Mqtt {
             }
             if done.stop.is_some() {
                 // This event is not in flight as a whole: it goes again.
+                event.let_go(client);
                 break;
             }
             waiting += event.tokens.len();
@@ -147,6 +149,7 @@ impl Mqtt {
         let stop = done.stop.take();
         while let Some(oldest) = flight.pop_front() {
             if !done.settle(self, client, batch, oldest).await {
+                flight.into_iter().for_each(|event| event.let_go(client));
                 return done;
             }
         }
@@ -220,6 +223,13 @@ struct InFlight {
     refused: Option<String>,
 }
 
+impl InFlight {
+    /// It goes again over another connection.
+    fn let_go(self, client: &Client) {
+        self.tokens.into_iter().for_each(|token| client.let_go(token));
+    }
+}
+
 /// How far a batch got.
 struct Pipelined {
     from: u64,
@@ -236,12 +246,14 @@ impl Pipelined {
     async fn settle(&mut self, mqtt: &Mqtt, client: &Client, batch: &Batch, event: InFlight) -> bool {
         let mut refused = event.refused;
         let messages = event.tokens.len();
-        for token in event.tokens {
+        let mut tokens = event.tokens.into_iter();
+        while let Some(token) = tokens.next() {
             match client.acknowledged(token, mqtt.config.timeout).await {
                 Ok(()) => {}
                 Err(NotTaken::Refused(reason)) => refused = Some(reason),
                 Err(stop) => {
                     self.stop = Some(stop);
+                    tokens.for_each(|token| client.let_go(token));
                     return false;
                 }
             }

@@ -281,6 +281,22 @@ async fn what_comes_while_one_is_under_way_goes_together() {
 }
 
 #[actix_rt::test]
+async fn while_the_disk_does_not_sync_a_client_is_told_to_come_again_and_its_event_is_stored_once() {
+    let (bench, gate) = slow(unlimited());
+    let body = event(1);
+    let got = bench.post_event(&body).await;
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("30")));
+    let again = async {
+        until(|| bench.counts().get("rejected duplicate") == Some(&1)).await;
+        gate.add_permits(1);
+    };
+    let (got, ()) = tokio::join!(bench.post_event(&body), again);
+    assert_eq!(got.status, 202);
+    assert_eq!(bench.stored().len(), 1);
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
 async fn a_full_group_does_not_wait_for_the_one_before_it() {
     let (bench, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
     let large = |n| event(n).replace("goran", &"x".repeat(150 * 1024));

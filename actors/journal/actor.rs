@@ -1025,7 +1025,10 @@ mod tests {
         let appended = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
         tokio::pin!(appended);
         let failed = async {
-            crate::testing::until(|| bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")).await;
+            crate::testing::until(|| {
+                bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")
+            })
+            .await;
         };
         tokio::select! {
             biased;
