@@ -5,10 +5,11 @@
 //! Contract: `audit-api.md`, "Endpoints".
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::json::Json;
+use super::outline::{Names, Outline, Shape};
 use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
 
 /// What the intake needs to know of an event that it may take.
@@ -39,9 +40,18 @@ pub struct Refusal {
     pub details: Value,
 }
 
+/// What any schema has a word about.
+static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
+    let mut names = Names::default();
+    names.add(envelope::SCHEMA.source());
+    let payload = names.member("payload");
+    payload::schemas().for_each(|schema| payload.add(schema.source()));
+    Shape::of(&names)
+});
+
 /// Checks the content of a POST. `version_header` is `X-Audit-QS-Version` as received, if it was.
 pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Accepted<'a>, Refusal> {
-    let body = Json::parse(body).map_err(|error| Refusal {
+    let body = Outline::of(&SHAPE, body).map_err(|error| Refusal {
         status: 400,
         outcome: "error",
         reason: envelope::REASON,
@@ -51,9 +61,9 @@ pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Acce
             "params": {},
         }]}),
     })?;
-    let seen = envelope::check(body)?;
+    let seen = envelope::check(&body)?;
     constraints::check(&seen)?;
     let audit_qs_version = version::check(version_header, &seen)?;
-    payload::check(&seen)?;
+    payload::check(&seen.event_type, &body)?;
     Ok(Accepted { event_id: seen.event_id, event_type: seen.event_type, audit_qs_version })
 }

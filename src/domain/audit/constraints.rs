@@ -46,8 +46,7 @@ fn violations(envelope: &Envelope<'_>) -> Vec<String> {
             "correlationId exceeds {CORRELATION_ID_CHARACTERS_MAX} characters (length={length})"
         ));
     }
-    let app_id = envelope.payload.get("context").and_then(|context| context.get("appId"));
-    if let Some(app_id) = app_id.filter(|app_id| app_id.kind() != Kind::Null) {
+    if let Some(app_id) = envelope.app_id.filter(|app_id| app_id.kind() != Kind::Null) {
         let text = app_id.string();
         if !text.as_deref().is_some_and(is_uuid) {
             let shown = text.unwrap_or_else(|| app_id.text().into());
@@ -75,13 +74,13 @@ mod tests {
     use crate::audit::json::Json;
     use std::borrow::Cow;
 
-    fn check(event_id: &str, correlation_id: &str, event_type: &str, payload: &str, expect: &[&str]) {
+    fn check(event_id: &str, correlation_id: &str, event_type: &str, app_id: Option<&str>, expect: &[&str]) {
         let envelope = Envelope {
             event_id: Cow::Borrowed(event_id),
             correlation_id: Some(Cow::Borrowed(correlation_id)),
             event_type: Cow::Borrowed(event_type),
             source_version: None,
-            payload: Json::parse(payload.as_bytes()).expect("JSON"),
+            app_id: app_id.map(|app_id| Json::parse(app_id.as_bytes()).expect("JSON")),
         };
         assert_eq!(violations(&envelope), expect);
     }
@@ -89,20 +88,18 @@ mod tests {
     #[test]
     fn violations_are_all_told() {
         const ID: &str = "00000000-0000-4000-8000-000000000001";
-        let app = |app_id: &str| format!("{{\"context\":{{\"appId\":{app_id}}}}}");
-        check(ID, "", "audit.event", "{}", &[]);
-        check(ID, &"å".repeat(64), "event.bookmark", &app(&format!("\"{ID}\"")), &[]);
-        check(ID, "", "event.unsupported.visualization", &app("null"), &[]);
-        check(ID, "", "event.a", "{\"context\":\"x\"}", &[]);
-        check(ID, "", "event.", "{}", &["type is not a recognised event type (\"event.\")"]);
-        check(ID, "", "Audit.Event", "{}", &["type is not a recognised event type (\"Audit.Event\")"]);
-        check(ID, "", "audit.event", &app("5"), &["payload.context.appId is not a valid UUID (\"5\")"]);
-        check(ID, "", "audit.event", &app("\"\""), &["payload.context.appId is not a valid UUID (\"\")"]);
+        check(ID, "", "audit.event", None, &[]);
+        check(ID, &"å".repeat(64), "event.bookmark", Some(&format!("\"{ID}\"")), &[]);
+        check(ID, "", "event.unsupported.visualization", Some("null"), &[]);
+        check(ID, "", "event.", None, &["type is not a recognised event type (\"event.\")"]);
+        check(ID, "", "Audit.Event", None, &["type is not a recognised event type (\"Audit.Event\")"]);
+        check(ID, "", "audit.event", Some("5"), &["payload.context.appId is not a valid UUID (\"5\")"]);
+        check(ID, "", "audit.event", Some("\"\""), &["payload.context.appId is not a valid UUID (\"\")"]);
         check(
             "x",
             &"😀".repeat(65),
             "bogus",
-            &app("\"y\""),
+            Some("\"y\""),
             &[
                 "eventId is not a valid UUID (\"x\")",
                 "correlationId exceeds 64 characters (length=65)",
@@ -112,6 +109,6 @@ mod tests {
         );
         let long = "x".repeat(1_000_000);
         let told = format!("eventId is not a valid UUID (\"{}\")", "x".repeat(QUOTED_CHARACTERS_MAX));
-        check(&long, "", "audit.event", "{}", &[&told]);
+        check(&long, "", "audit.event", None, &[&told]);
     }
 }

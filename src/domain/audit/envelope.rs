@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::check::Refusal;
 use super::json::{Json, Kind};
+use super::outline::Outline;
 use super::schema::{Broken, Schema};
 
 /// Also the reason for a body that is not JSON at all.
 pub const REASON: &str = "Schema validation failed";
 
-static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     Schema::compile(include_str!("schemas/envelope.json")).expect("the envelope's schema compiles")
 });
 
@@ -28,12 +29,13 @@ pub struct Envelope<'a> {
     pub correlation_id: Option<Cow<'a, str>>,
     pub event_type: Cow<'a, str>,
     pub source_version: Option<Cow<'a, str>>,
-    pub payload: Json<'a>,
+    /// `payload.context.appId`, whatever it is.
+    pub app_id: Option<Json<'a>>,
 }
 
 /// Checks the envelope's schema.
-pub fn check(body: Json<'_>) -> Result<Envelope<'_>, Refusal> {
-    match first(SCHEMA.broken_by(body)) {
+pub fn check<'a>(body: &Outline<'a>) -> Result<Envelope<'a>, Refusal> {
+    match first(SCHEMA.broken_by(body.whole())) {
         None => Ok(read(body)),
         Some(broken) => Err(Refusal {
             status: 400,
@@ -64,28 +66,16 @@ fn first(broken: Vec<Broken>) -> Option<Broken> {
     broken.into_iter().min_by_key(rank)
 }
 
-fn read(body: Json<'_>) -> Envelope<'_> {
-    let mut envelope = Envelope {
-        event_id: Cow::default(),
-        correlation_id: None,
-        event_type: Cow::default(),
-        source_version: None,
-        payload: body,
-    };
-    for (key, value) in body.members() {
-        match &*key {
-            "eventId" => envelope.event_id = value.string().unwrap_or_default(),
-            "correlationId" => {
-                envelope.correlation_id = match value.kind() {
-                    Kind::Number => Some(Cow::Borrowed(value.text())),
-                    _ => value.string(),
-                }
-            }
-            "type" => envelope.event_type = value.string().unwrap_or_default(),
-            "source" => envelope.source_version = value.get("version").and_then(Json::string),
-            "payload" => envelope.payload = value,
-            _ => {}
-        }
+fn read<'a>(body: &Outline<'a>) -> Envelope<'a> {
+    let text = |path: &[&str]| body.at(path).and_then(Json::string);
+    Envelope {
+        event_id: text(&["eventId"]).unwrap_or_default(),
+        correlation_id: body.at(&["correlationId"]).and_then(|id| match id.kind() {
+            Kind::Number => Some(Cow::Borrowed(id.text())),
+            _ => id.string(),
+        }),
+        event_type: text(&["type"]).unwrap_or_default(),
+        source_version: text(&["source", "version"]),
+        app_id: body.at(&["payload", "context", "appId"]),
     }
-    envelope
 }

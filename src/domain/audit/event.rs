@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{Json, Kind, NotJson, write_string};
+use super::json::{Cursor, Json, Kind, NotJson, write_string};
 use super::record::{AuditRecord, RecordError, ScreenshotOutcome};
 use super::time::timestamp_ms;
 use crate::identity;
@@ -87,83 +87,98 @@ impl<'a> AuditEvent<'a> {
 
     /// Reads the body of `record`.
     pub fn from_record(record: AuditRecord<'a>) -> Result<Self, EventError> {
-        let body = Json::parse(record.body)?;
-        let mut event =
-            Self { received_ns: record.received_ns, screenshot: record.screenshot, ..Self::default() };
-        let (mut context, mut details_of) = (None, None);
-        for (key, value) in body.members() {
-            match &*key {
-                "schemaVersion" => event.schema_version = schema_version(value),
-                "eventId" => event.event_id = value.string().unwrap_or_default(),
-                "correlationId" => event.correlation_id = text_or_number(value),
-                "timestamp" => event.timestamp = value.string().unwrap_or_default(),
-                "type" => event.event_type = value.string().unwrap_or_default(),
-                "payload" => {
-                    (context, details_of) = (None, None);
-                    for (key, value) in value.members() {
-                        match &*key {
-                            "context" => context = Some(value),
-                            "event" => details_of = Some(value),
-                            _ => {}
-                        }
-                    }
-                }
+        let mut event = Json::walk(record.body, |at| {
+            let mut event = Self::default();
+            at.members(|key, at| match key {
+                "schemaVersion" => event.schema_version = at.value().map(schema_version).unwrap_or_default(),
+                "eventId" => event.event_id = string(at.value()),
+                "correlationId" => event.correlation_id = at.value().and_then(text_or_number),
+                "timestamp" => event.timestamp = string(at.value()),
+                "type" => event.event_type = string(at.value()),
+                "payload" => event.read_payload(at),
                 _ => {}
-            }
-        }
+            });
+            event
+        })?;
+        event.received_ns = record.received_ns;
+        event.screenshot = record.screenshot;
         event.timestamp_ms =
             timestamp_ms(&event.timestamp).unwrap_or((record.received_ns / 1_000_000) as i64);
-        if let Some(context) = context {
-            event.read_context(context);
-        }
-        if let Some(details_of) = details_of {
-            event.read_event(details_of);
-        }
-        Ok(event)
-    }
-
-    fn read_context(&mut self, context: Json<'a>) {
-        for (key, value) in context.members() {
-            match &*key {
-                "user" => self.user = text(value),
-                "appId" => self.app_id = text(value),
-                "appName" => self.app_name = text(value),
-                "sheetId" => self.sheet_id = text(value),
-                "sheetName" => self.sheet_name = text(value),
-                _ => {}
-            }
-        }
         // Only text without escapes can lend its parts; the rest is rare and copied.
-        (self.user_directory, self.user_id) = match &self.user {
+        (event.user_directory, event.user_id) = match &event.user {
             Some(Cow::Borrowed(user)) => parts(user, Cow::Borrowed),
             Some(Cow::Owned(user)) => parts(user, |part| Cow::Owned(part.to_owned())),
             None => (None, None),
         };
+        if event.event_type != "selection.state.changed" {
+            event.selection_details = None;
+        }
+        Ok(event)
     }
 
-    fn read_event(&mut self, event: Json<'a>) {
-        for (key, value) in event.members() {
-            match &*key {
-                "objectId" => self.object_id = text(value),
-                "selectionTxnId" => self.selection_txn_id = text(value),
-                "enterSelectionTxnId" => self.enter_selection_txn_id = text(value),
-                "leaveSelectionTxnId" => self.leave_selection_txn_id = text(value),
-                "duration" => self.duration_ms = value.number(),
-                "visible" => self.visible = value.boolean(),
-                "enteredAt" => self.entered_at = text(value),
-                "leftAt" => self.left_at = text(value),
-                "dataStateId" => self.data_state_id = data_state_id(value),
-                "screenshotUrl" => self.screenshot_url = text(value),
-                "details" if self.event_type == "selection.state.changed" => {
-                    self.selection_details = reduced(value);
-                }
-                "objectData" => {
-                    self.object_data = Some(value).filter(|data| data.kind() == Kind::Object);
-                }
-                _ => {}
+    /// Of several payloads, contexts and events the last one counts, and nothing of those before it.
+    fn read_payload(&mut self, at: &mut Cursor<'a>) {
+        self.forget_context();
+        self.forget_event();
+        at.members(|key, at| match key {
+            "context" => self.read_context(at),
+            "event" => self.read_event(at),
+            _ => {}
+        });
+    }
+
+    fn read_context(&mut self, at: &mut Cursor<'a>) {
+        self.forget_context();
+        at.members(|key, at| match key {
+            "user" => self.user = at.value().and_then(text),
+            "appId" => self.app_id = at.value().and_then(text),
+            "appName" => self.app_name = at.value().and_then(text),
+            "sheetId" => self.sheet_id = at.value().and_then(text),
+            "sheetName" => self.sheet_name = at.value().and_then(text),
+            _ => {}
+        });
+    }
+
+    fn read_event(&mut self, at: &mut Cursor<'a>) {
+        self.forget_event();
+        at.members(|key, at| match key {
+            "objectId" => self.object_id = at.value().and_then(text),
+            "selectionTxnId" => self.selection_txn_id = at.value().and_then(text),
+            "enterSelectionTxnId" => self.enter_selection_txn_id = at.value().and_then(text),
+            "leaveSelectionTxnId" => self.leave_selection_txn_id = at.value().and_then(text),
+            "duration" => self.duration_ms = at.value().and_then(Json::number),
+            "visible" => self.visible = at.value().and_then(Json::boolean),
+            "enteredAt" => self.entered_at = at.value().and_then(text),
+            "leftAt" => self.left_at = at.value().and_then(text),
+            "dataStateId" => self.data_state_id = at.value().and_then(data_state_id),
+            "screenshotUrl" => self.screenshot_url = at.value().and_then(text),
+            "details" => self.selection_details = at.value().and_then(reduced),
+            "objectData" => self.read_object_data(at),
+            _ => {}
+        });
+    }
+
+    fn read_object_data(&mut self, at: &mut Cursor<'a>) {
+        self.object_type = None;
+        let place = at.place();
+        at.members(|key, at| {
+            if key == "objectType" {
+                self.object_type = at.value().and_then(text);
             }
-        }
-        self.object_type = self.object_data.and_then(|data| data.get("objectType")).and_then(text);
+        });
+        self.object_data = at.since(place).filter(|data| data.kind() == Kind::Object);
+    }
+
+    fn forget_context(&mut self) {
+        (self.user, self.app_id, self.app_name, self.sheet_id, self.sheet_name) = Default::default();
+    }
+
+    fn forget_event(&mut self) {
+        (self.duration_ms, self.visible, self.data_state_id) = Default::default();
+        (self.selection_details, self.object_data, self.object_type) = Default::default();
+        (self.object_id, self.entered_at, self.left_at, self.screenshot_url) = Default::default();
+        (self.selection_txn_id, self.enter_selection_txn_id, self.leave_selection_txn_id) =
+            Default::default();
     }
 
     /// Whether this is a screenshot that can be downloaded.
@@ -213,6 +228,10 @@ fn parts<'u, 'a>(user: &'u str, keep: impl Fn(&'u str) -> Cow<'a, str>) -> (Text
     identity::parse(user).map(|known| (keep(known.directory), keep(known.id))).unzip()
 }
 
+fn string(value: Option<Json<'_>>) -> Cow<'_, str> {
+    value.and_then(Json::string).unwrap_or_default()
+}
+
 fn text(value: Json<'_>) -> Option<Cow<'_, str>> {
     value.string().filter(|text| !text.is_empty())
 }
@@ -225,6 +244,10 @@ fn text_or_number(value: Json<'_>) -> Option<Cow<'_, str>> {
 }
 
 fn schema_version(value: Json<'_>) -> Cow<'_, str> {
+    let spelled = value.text();
+    if spelled.len() <= 15 && spelled.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Cow::Borrowed(spelled);
+    }
     match value.number() {
         Some(number) if number.abs() < 1e15 => Cow::Owned(format!("{number}")),
         _ => text_or_number(value).unwrap_or_default(),
@@ -262,7 +285,8 @@ fn reduced(details: Json<'_>) -> Option<String> {
             out.push('"');
             out.push_str(name);
             out.push_str("\":");
-            value.write_compact(&mut out);
+            // Writing into a string does not fail.
+            let _ = value.write_compact(&mut out);
         }
         out.push('}');
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::check::Refusal;
-use super::envelope::Envelope;
+use super::outline::Outline;
 use super::schema::Schema;
 
 pub const REASON: &str = "Payload validation failed";
@@ -22,12 +22,16 @@ static SCHEMAS: LazyLock<[(&str, Schema); 5]> = LazyLock::new(|| {
     .map(|(event_type, source)| (event_type, Schema::compile(source).expect("a payload's schema compiles")))
 });
 
-/// Checks the payload; every broken rule is told.
-pub fn check(envelope: &Envelope<'_>) -> Result<(), Refusal> {
-    let Some((_, schema)) = SCHEMAS.iter().find(|(event_type, _)| *event_type == envelope.event_type) else {
-        return Ok(());
-    };
-    let broken = schema.broken_by(envelope.payload);
+/// The schemas of all types that have one.
+pub fn schemas() -> impl Iterator<Item = &'static Schema> {
+    SCHEMAS.iter().map(|(_, schema)| schema)
+}
+
+/// Checks the payload of an event of that type; every broken rule is told.
+pub fn check(event_type: &str, body: &Outline<'_>) -> Result<(), Refusal> {
+    let schema = SCHEMAS.iter().find(|(known, _)| *known == event_type).map(|(_, schema)| schema);
+    let (Some(schema), Some(payload)) = (schema, body.part(&["payload"])) else { return Ok(()) };
+    let broken = schema.broken_by(payload);
     if broken.is_empty() {
         return Ok(());
     }

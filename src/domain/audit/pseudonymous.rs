@@ -15,6 +15,7 @@ use openssl::error::ErrorStack;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Json, Kind, NotJson, end_of_string, write_string};
+use super::schema::is_uuid;
 use crate::identity;
 use crate::pseudonym::{NONCE_BYTES, Pseudonyms, Replacement};
 
@@ -203,11 +204,6 @@ fn replaced(found: &[Replacement], text: &str) -> Option<String> {
         new = replacement.replaced_in(new.as_deref().unwrap_or(text)).or(new);
     }
     new
-}
-
-fn is_uuid(text: &str) -> bool {
-    let lengths = text.split('-').map(str::len);
-    text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') && lengths.eq([8, 4, 4, 4, 12])
 }
 
 #[cfg(test)]

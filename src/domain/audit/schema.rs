@@ -1,20 +1,19 @@
-//! A JSON Schema applied to JSON text.
+//! A JSON Schema applied to a part of a body.
 //!
-//! The schemas speak of a few keys; a body may hold a megabyte beside them. So only what a schema has a
-//! word about is built into values, at most as deep as the schema itself, and everything else is stepped over.
 //! Errors are told the way Ajv tells them, since that is what the clients of Butler SOS know: `instancePath`,
 //! `schemaPath`, `keyword`, `params`, `message`.
 
-use jsonschema::{ValidationError, Validator};
-use serde_json::{Map, Value, json};
+use jsonschema::{Draft, ValidationError, Validator};
+use serde_json::{Value, json};
 
-use super::json::{Json, Kind};
+use super::instance::Outlined;
+use super::outline::Part;
 use super::time::is_date_time;
 
 /// A schema, compiled once.
 pub struct Schema {
     source: Value,
-    validator: Validator,
+    validator: Validator<Outlined>,
 }
 
 /// One broken rule.
@@ -41,7 +40,8 @@ pub enum SchemaError {
 impl Schema {
     pub fn compile(source: &str) -> Result<Self, SchemaError> {
         let source: Value = serde_json::from_str(source)?;
-        let validator = jsonschema::draft7::options()
+        let validator = jsonschema::options_for::<Outlined>()
+            .with_draft(Draft::Draft7)
             .should_validate_formats(true)
             .with_format("date-time", is_date_time)
             .with_format("uuid", is_uuid)
@@ -50,25 +50,24 @@ impl Schema {
         Ok(Self { source, validator })
     }
 
-    /// The rules that `text` breaks; none when it is valid. Missing members come first, then what is wrong in
-    /// a member, in the order of the schema's own lists.
-    pub fn broken_by(&self, text: Json<'_>) -> Vec<Broken> {
-        let instance = project(&self.source, text);
-        if self.validator.is_valid(&instance) {
-            return Vec::new();
-        }
-        self.validator.iter_errors(&instance).map(|error| self.told(&error)).collect()
+    /// The schema itself.
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
-    /// The schema's text of `pointer`, for those who must order errors by it.
-    pub fn at(&self, pointer: &str) -> Option<&Value> {
-        self.source.pointer(pointer)
+    /// The rules that `part` breaks; none when it is valid. Missing members come first, then what is wrong in
+    /// a member, by its name.
+    pub fn broken_by(&self, part: Part<'_>) -> Vec<Broken> {
+        if self.validator.is_valid(part) {
+            return Vec::new();
+        }
+        self.validator.iter_errors(part).map(|error| self.told(&error)).collect()
     }
 
     fn told(&self, error: &ValidationError<'_>) -> Broken {
         let path = error.schema_path().as_str();
         let keyword = error.kind().keyword().to_owned();
-        let rule = self.at(path).cloned().unwrap_or(Value::Null);
+        let rule = self.source.pointer(path).cloned().unwrap_or(Value::Null);
         let (params, message) = match keyword.as_str() {
             "required" => {
                 let missing = match error.kind() {
@@ -135,50 +134,14 @@ fn listed(rule: &Value) -> String {
 pub fn is_uuid(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() == 36
-        && bytes.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-/// Builds of `text` what `schema` has a word about.
-fn project(schema: &Value, text: Json<'_>) -> Value {
-    match text.kind() {
-        Kind::Object => {
-            let mut object = Map::new();
-            if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-                for (key, value) in text.members() {
-                    if let Some(schema) = properties.get(&*key) {
-                        object.insert(key.into_owned(), project(schema, value));
-                    }
-                }
-            }
-            Value::Object(object)
-        }
-        // The schemas say how many items there may be and nothing of what they are.
-        Kind::Array => {
-            let bound = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(0) as usize;
-            Value::Array(text.items().take(bound.saturating_add(1)).map(|_| Value::Null).collect())
-        }
-        Kind::String => Value::String(text.string().unwrap_or_default().into_owned()),
-        Kind::Number => number(text),
-        Kind::Bool => Value::Bool(text.boolean().unwrap_or_default()),
-        Kind::Null => Value::Null,
-    }
-}
-
-/// A number as a value. One that a double cannot hold is still a number: it stands in as the greatest that can.
-fn number(text: Json<'_>) -> Value {
-    if let Ok(whole) = text.text().parse::<i64>() {
-        return Value::from(whole);
-    }
-    let greatest = if text.text().starts_with('-') { f64::MIN } else { f64::MAX };
-    Value::from(text.number().unwrap_or(greatest))
+        && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-')
+        && bytes.iter().filter(|byte| byte.is_ascii_hexdigit()).count() == 32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::outline::{Names, Outline, Shape};
 
     #[test]
     fn uuids() {
@@ -200,7 +163,11 @@ mod tests {
             let schema = json!({ "type": "object", "properties": { "a": rule } }).to_string();
             let schema = Schema::compile(&schema).expect("compiles");
             let body = format!("{{\"a\":{text}}}");
-            let broken = schema.broken_by(Json::parse(body.as_bytes()).expect("JSON"));
+            let mut names = Names::default();
+            names.add(schema.source());
+            let shape = Shape::of(&names);
+            let outline = Outline::of(&shape, body.as_bytes()).expect("JSON");
+            let broken = schema.broken_by(outline.whole());
             let [broken] = broken.as_slice() else { panic!("{text}: {broken:?}") };
             assert_eq!((&broken.params, broken.message.as_str()), (&params, message), "{text}");
             assert_eq!(broken.instance_path, "/a");

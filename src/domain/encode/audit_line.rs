@@ -8,9 +8,8 @@
 //! without a schema may carry longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
 
 use super::audit_columns::StaticTag;
-use super::line_protocol::{LineWriter, Version, encode_tags};
+use super::line_protocol::{LineWriter, Strip, Version, encode_tags};
 use crate::audit::AuditEvent;
-use crate::audit::json::Json;
 
 pub const DEFAULT_MEASUREMENT: &str = "audit_event";
 
@@ -86,20 +85,20 @@ impl AuditPoint {
     /// Appends the event's line, newline included.
     pub fn write(&self, event: &AuditEvent<'_>, out: &mut Vec<u8>) {
         let mut line = LineWriter::new(out, self.version, &self.measurement);
-        for (name, value) in [
-            ("eventType", Some(&event.event_type)),
-            ("auditEventSchemaVersion", Some(&event.schema_version)),
-            ("eventId", Some(&event.event_id)),
-            ("correlationId", event.correlation_id.as_ref()),
-            ("selectionTxnId", event.selection_txn_id.as_ref()),
-            ("user", event.user.as_ref()),
-            ("userDirectory", event.user_directory.as_ref()),
-            ("userId", event.user_id.as_ref()),
-            ("appId", event.app_id.as_ref()),
-            ("appName", event.app_name.as_ref()),
-            ("objectType", event.object_type.as_ref()),
+        for (key, value) in [
+            (",eventType=", Some(&event.event_type)),
+            (",auditEventSchemaVersion=", Some(&event.schema_version)),
+            (",eventId=", Some(&event.event_id)),
+            (",correlationId=", event.correlation_id.as_ref()),
+            (",selectionTxnId=", event.selection_txn_id.as_ref()),
+            (",user=", event.user.as_ref()),
+            (",userDirectory=", event.user_directory.as_ref()),
+            (",userId=", event.user_id.as_ref()),
+            (",appId=", event.app_id.as_ref()),
+            (",appName=", event.app_name.as_ref()),
+            (",objectType=", event.object_type.as_ref()),
         ] {
-            line.tag(name, value.map_or("", |value| bounded(value)));
+            line.tag_with_encoded_key(key, &[value.map_or("", |value| bounded(value))], Strip::Nothing);
         }
         line.encoded_tags(&self.static_tags);
 
@@ -119,14 +118,14 @@ impl AuditPoint {
                 line.text(name, value);
             }
         }
-        for (name, value) in [
-            ("selectionDetails", event.selection_details.clone()),
-            ("screenshotSavedPaths", event.saved_paths_json()),
-            ("objectData", event.object_data.map(Json::compact)),
-        ] {
-            if let Some(value) = value {
-                line.text(name, &value);
-            }
+        if let Some(details) = &event.selection_details {
+            line.text("selectionDetails", details);
+        }
+        if let Some(paths) = event.saved_paths_json() {
+            line.text("screenshotSavedPaths", &paths);
+        }
+        if let Some(data) = event.object_data {
+            line.text_from("objectData", |out| data.write_compact(out));
         }
         for (name, value) in [("durationMs", event.duration_ms), ("dataStateId", event.data_state_number())] {
             if let Some(value) = value {

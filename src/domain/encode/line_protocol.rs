@@ -23,6 +23,7 @@
 //!
 //! A line needs a field: [`LineWriter::finish`] takes a line without one back.
 
+use std::fmt;
 use std::io::Write;
 
 /// The versions of InfluxDB, which read some lines differently.
@@ -106,6 +107,21 @@ impl<'o> LineWriter<'o> {
         self
     }
 
+    /// A text field whose value `write` writes.
+    pub(crate) fn text_from(
+        &mut self,
+        key: &str,
+        write: impl FnOnce(&mut Quoted<'_>) -> fmt::Result,
+    ) -> &mut Self {
+        if self.field(key) {
+            self.out.push(b'"');
+            // Writing into a vector does not fail.
+            let _infallible = write(&mut Quoted(self.out));
+            self.out.push(b'"');
+        }
+        self
+    }
+
     /// A float field, written as JavaScript prints numbers: `3`, `1234.5`, `1e+21`. Left out when it
     /// is not a number or infinite.
     pub fn float(&mut self, key: &str, value: f64) -> &mut Self {
@@ -118,7 +134,7 @@ impl<'o> LineWriter<'o> {
     /// An integer field: `3i`.
     pub fn integer(&mut self, key: &str, value: i64) -> &mut Self {
         if self.field(key) {
-            push_display(self.out, value);
+            push_integer(self.out, value);
             self.out.push(b'i');
         }
         self
@@ -145,7 +161,7 @@ impl<'o> LineWriter<'o> {
             return false;
         }
         self.out.push(b' ');
-        push_display(self.out, timestamp_ns);
+        push_integer(self.out, timestamp_ns);
         self.out.push(b'\n');
         if self.version != Version::V3 {
             self.keep_in_one_line();
@@ -357,16 +373,23 @@ fn is_stripped(byte: u8) -> bool {
     matches!(byte, b'<' | b'>' | b'\\')
 }
 
-/// The inside of a quoted text field.
+/// The inside of a quoted text field, escaped as it is written.
+pub(crate) struct Quoted<'o>(&'o mut Vec<u8>);
+
+impl fmt::Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        push_quoted(self.0, text);
+        Ok(())
+    }
+}
+
 fn push_quoted(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut plain_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if matches!(byte, b'"' | b'\\') {
-            out.extend_from_slice(&bytes[plain_from..at]);
-            out.push(b'\\');
-            plain_from = at;
-        }
+    for at in memchr::memchr2_iter(b'"', b'\\', bytes) {
+        out.extend_from_slice(&bytes[plain_from..at]);
+        out.push(b'\\');
+        plain_from = at;
     }
     out.extend_from_slice(&bytes[plain_from..]);
 }
@@ -374,20 +397,21 @@ fn push_quoted(out: &mut Vec<u8>, text: &str) {
 /// A finite number as JavaScript prints it.
 fn push_number(out: &mut Vec<u8>, value: f64) {
     let size = value.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+    if size < 1e15 && value.fract() == 0.0 {
+        push_integer(out, value as i64);
+    } else if !(1e-6..1e21).contains(&size) {
         let text = format!("{value:e}");
         // JavaScript writes the exponent's sign always.
         let text = if text.contains("e-") { text } else { text.replace('e', "e+") };
         out.extend_from_slice(text.as_bytes());
     } else {
-        // -0 prints as 0.
-        push_display(out, value + 0.0);
+        // Writing into a vector cannot fail.
+        let _infallible = write!(out, "{value}");
     }
 }
 
-fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    // Writing into a vector cannot fail.
-    let _infallible = write!(out, "{value}");
+fn push_integer(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 #[cfg(test)]

@@ -1,0 +1,174 @@
+//! The insides of strings: what stands for itself, and what is escaped.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+/// How many bytes from the front stand in a string for themselves: those before a quote, a backslash or a
+/// control character.
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // Sets the high bit of the first byte below `bound`, and perhaps of some behind it (Mycroft 1987).
+    let below = |eight: u64, bound: u64| eight.wrapping_sub(ONES * bound) & !eight;
+    let is_byte = |eight: u64, byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    let mut at = 0;
+    loop {
+        let eight = bytes[at..].first_chunk().copied().unwrap_or_else(|| {
+            // The rest, and quotes to end it.
+            let mut eight = [b'"'; 8];
+            eight[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+            eight
+        });
+        let eight = u64::from_le_bytes(eight);
+        let found = (is_byte(eight, b'"') | is_byte(eight, b'\\') | below(eight, 0x20)) & HIGHS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+}
+
+/// Appends `text` as a JSON string, the way `JSON.stringify` spells it.
+pub fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    let mut rest = text;
+    loop {
+        // What is escaped is ASCII, so bytes are as good as characters.
+        let (plain, after) = rest.split_at(plain_length(rest.as_bytes()));
+        out.push_str(plain);
+        let mut characters = after.chars();
+        let Some(character) = characters.next() else { break };
+        // Writing into a string does not fail.
+        let _ = write_escape(character, out);
+        rest = characters.as_str();
+    }
+    out.push('"');
+}
+
+fn needs_escape(character: char) -> bool {
+    matches!(character, '"' | '\\' | '\0'..='\x1f')
+}
+
+fn write_escape(character: char, out: &mut impl Write) -> fmt::Result {
+    match character {
+        '"' => out.write_str("\\\""),
+        '\\' => out.write_str("\\\\"),
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        '\x08' => out.write_str("\\b"),
+        '\x0c' => out.write_str("\\f"),
+        other => write!(out, "\\u{:04x}", u32::from(other)),
+    }
+}
+
+/// The text of a string with its quotes, its escapes resolved.
+pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
+    let inside = between_quotes(quoted);
+    if plain_length(inside.as_bytes()) == inside.len() {
+        return Cow::Borrowed(inside);
+    }
+    let mut out = String::with_capacity(inside.len());
+    for piece in Pieces(inside) {
+        match piece {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Character(character) => out.push(character),
+            Piece::HalfPair(_) => out.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// How many characters the text of a string with its quotes has.
+pub(super) fn character_count(quoted: &str) -> usize {
+    let inside = between_quotes(quoted);
+    if plain_length(inside.as_bytes()) == inside.len() {
+        return inside.chars().count();
+    }
+    let in_piece = |piece| match piece {
+        Piece::Plain(text) => text.chars().count(),
+        Piece::Character(_) | Piece::HalfPair(_) => 1,
+    };
+    Pieces(inside).map(in_piece).sum()
+}
+
+/// Copies a string with its quotes, with the shortest escapes.
+pub(super) fn rewrite(quoted: &str, out: &mut impl Write) -> fmt::Result {
+    out.write_char('"')?;
+    for piece in Pieces(between_quotes(quoted)) {
+        match piece {
+            Piece::Plain(text) => out.write_str(text)?,
+            Piece::Character(character) if needs_escape(character) => write_escape(character, out)?,
+            Piece::Character(character) => out.write_char(character)?,
+            Piece::HalfPair(unit) => write!(out, "\\u{unit:04x}")?,
+        }
+    }
+    out.write_char('"')
+}
+
+/// The inside of a string with its quotes.
+fn between_quotes(quoted: &str) -> &str {
+    let inside = quoted.strip_prefix('"').unwrap_or(quoted);
+    inside.strip_suffix('"').unwrap_or(inside)
+}
+
+/// What the inside of a string is made of.
+enum Piece<'a> {
+    Plain(&'a str),
+    Character(char),
+    /// A surrogate without its other half.
+    HalfPair(u16),
+}
+
+struct Pieces<'a>(&'a str);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        let text = self.0;
+        if text.is_empty() {
+            return None;
+        }
+        let Some(after) = text.strip_prefix('\\') else {
+            let (plain, rest) = text.split_at(memchr::memchr(b'\\', text.as_bytes()).unwrap_or(text.len()));
+            self.0 = rest;
+            return Some(Piece::Plain(plain));
+        };
+        let mut characters = after.chars();
+        let simple = match characters.next() {
+            Some('u') => None,
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('t') => Some('\t'),
+            Some('b') => Some('\x08'),
+            Some('f') => Some('\x0c'),
+            Some(itself) => Some(itself),
+            None => Some(char::REPLACEMENT_CHARACTER),
+        };
+        self.0 = characters.as_str();
+        if let Some(character) = simple {
+            return Some(Piece::Character(character));
+        }
+        let Some(unit) = hex_unit(self.0) else {
+            return Some(Piece::Character(char::REPLACEMENT_CHARACTER));
+        };
+        self.0 = &self.0[4..];
+        if let Some(character) = char::from_u32(u32::from(unit)) {
+            return Some(Piece::Character(character));
+        }
+        let low = self.0.strip_prefix("\\u").and_then(hex_unit);
+        match low.and_then(|low| char::decode_utf16([unit, low]).next()?.ok()) {
+            Some(character) => {
+                self.0 = &self.0[6..];
+                Some(Piece::Character(character))
+            }
+            None => Some(Piece::HalfPair(unit)),
+        }
+    }
+}
+
+fn hex_unit(text: &str) -> Option<u16> {
+    let digits = text.get(..4)?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+}
