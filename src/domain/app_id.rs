@@ -17,7 +17,22 @@ pub fn from_context(context: &str) -> Option<&str> {
     let rest = context.strip_prefix('/').unwrap_or(context).strip_prefix("app/")?;
     let (id, after) = rest.split_at_checked(UUID_LENGTH)?;
     let ends = after.is_empty() || after.starts_with(['?', '/']);
-    (ends && uuid(id).is_some()).then_some(id)
+    (ends && is_uuid(id)).then_some(id)
+}
+
+/// Whether `text` is 8-4-4-4-12 hex digits; any version, any case. All characters are looked at at once.
+fn is_uuid(text: &str) -> bool {
+    let Ok(text) = <&[u8; UUID_LENGTH]>::try_from(text.as_bytes()) else { return false };
+    let fits: [bool; UUID_LENGTH] = std::array::from_fn(|at| {
+        let digit = text[at].is_ascii_digit() | matches!(text[at] | 0x20, b'a'..=b'f');
+        if is_dash(at) { text[at] == b'-' } else { digit }
+    });
+    fits == [true; UUID_LENGTH]
+}
+
+/// Whether a UUID has a dash there.
+fn is_dash(at: usize) -> bool {
+    matches!(at, 8 | 13 | 18 | 23)
 }
 
 /// The number that a UUID of 8-4-4-4-12 hex digits stands for; any version, any case.
@@ -27,7 +42,7 @@ pub fn uuid(text: &str) -> Option<u128> {
     }
     let mut number = 0u128;
     for (at, byte) in text.bytes().enumerate() {
-        if matches!(at, 8 | 13 | 18 | 23) {
+        if is_dash(at) {
             if byte != b'-' {
                 return None;
             }

@@ -105,7 +105,7 @@ impl Rejection {
 /// Reads one datagram. The event borrows from `datagram` whatever needs no change.
 pub fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection> {
     let bytes = datagram.strip_prefix(b"\xef\xbb\xbf").unwrap_or(datagram);
-    match std::str::from_utf8(bytes) {
+    match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => parse_text(text, received_ns),
         Err(_) => {
             let text = String::from_utf8_lossy(bytes);
@@ -118,14 +118,14 @@ pub fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection>
 fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
     let text = text.trim_end_matches(['\r', '\n']);
     let clean = Cleaner::of(text);
-    let (first, rest) = text.split_once(';').unwrap_or((text, ""));
-    let first = clean.field(first, NAME_CHARS_MAX);
+    let mut fields = Fields { rest: Some(text) };
+    let first = clean.field(fields.next().unwrap_or_default(), NAME_CHARS_MAX);
     let name = first.trim_matches('/');
     let (name, layout) =
         LAYOUTS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or(Rejection::UnknownType)?;
     let parsed = match layout {
-        Layout::Proxy => proxy(rest, clean),
-        Layout::ProxyUserEvent => proxy_user_event(rest, clean),
+        Layout::Proxy => proxy(fields, clean),
+        Layout::ProxyUserEvent => proxy_user_event(fields, clean),
     };
     let Parsed { mut event, user_not_found, .. } = parsed.ok_or(Rejection::TooFewFields)?;
     if event.host.is_empty() {
@@ -141,8 +141,7 @@ fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
 
 /// `host;command;user_directory;user_id;origin;context;message`, the last three optional.
 /// `None` when there are too few fields.
-fn proxy(rest: &str, clean: Cleaner) -> Option<Parsed<'_>> {
-    let mut fields = rest.splitn(7, ';');
+fn proxy(mut fields: Fields<'_>, clean: Cleaner) -> Option<Parsed<'_>> {
     let host = clean.field(fields.next()?, NAME_CHARS_MAX);
     let command = clean.field(fields.next()?, NAME_CHARS_MAX);
     let user_directory = clean.field(fields.next()?, NAME_CHARS_MAX);
@@ -154,19 +153,18 @@ fn proxy(rest: &str, clean: Cleaner) -> Option<Parsed<'_>> {
         user_id: Some(user_id),
         origin: fields.next().map(|text| clean.field(text, ORIGIN_CHARS_MAX)),
         context: fields.next().map(|text| clean.field(text, CONTEXT_CHARS_MAX)),
-        message: fields.next().map(|text| clean.field(text, MESSAGE_CHARS_MAX)),
+        message: fields.rest.map(|text| clean.field(text, MESSAGE_CHARS_MAX)),
         ..UserEvent::default()
     };
     Some(Parsed { event, invalid_utf8: false, user_not_found: false })
 }
 
 /// `host;subsystem;context;message`. `None` when there are too few fields.
-fn proxy_user_event(rest: &str, clean: Cleaner) -> Option<Parsed<'_>> {
-    let mut fields = rest.splitn(4, ';');
+fn proxy_user_event(mut fields: Fields<'_>, clean: Cleaner) -> Option<Parsed<'_>> {
     let host = clean.field(fields.next()?, NAME_CHARS_MAX);
     let _subsystem = fields.next()?;
     let context = clean.field(fields.next()?, CONTEXT_CHARS_MAX);
-    let message = clean.field(fields.next()?, MESSAGE_CHARS_MAX);
+    let message = clean.field(fields.rest?, MESSAGE_CHARS_MAX);
 
     let command = command_text(command_of(&message));
     let user = identity::find_in_text(&[&message, &context]);
@@ -214,6 +212,20 @@ fn command_text(command: Command<'_>) -> Cow<'static, str> {
     match command {
         Command::Known(text) => Cow::Borrowed(text),
         Command::Other(text) => Cow::Owned(cut_chars(text, NAME_CHARS_MAX).to_owned()),
+    }
+}
+
+/// The fields of a datagram that are still to be read; what is left is the message.
+struct Fields<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest?;
+        let separator = memchr::memchr(b';', rest.as_bytes());
+        self.rest = separator.map(|at| &rest[at + 1..]);
+        Some(separator.map_or(rest, |at| &rest[..at]))
     }
 }
 

@@ -26,6 +26,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use simdutf8::compat::from_utf8;
+
 /// The format version that [`UserEvent::encode_into`] writes.
 pub const RECORD_VERSION: u8 = 1;
 
@@ -36,8 +38,15 @@ pub const APP_NAME_BYTES_MAX: usize = 1024;
 /// Bytes before the first string.
 const HEAD_BYTES: usize = 11;
 
-/// How many strings a record may leave out.
-const OPTIONAL_COUNT: usize = 11;
+/// Bytes before each string.
+const LENGTH_BYTES: usize = 2;
+
+/// How many strings there are, and how many of them, the first ones, are in every record.
+const TEXT_COUNT: usize = 14;
+const FIXED_COUNT: usize = 3;
+
+/// Which of the strings is the app's name.
+const APP_NAME: usize = 9;
 
 /// One user event. `None` means that the datagram did not have the part, or that it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +98,17 @@ pub enum RecordError {
     TrailingBytes,
 }
 
+/// The strings of a record that are still to be read.
+///
+/// To check a short string for UTF-8 costs more for itself than for its bytes. So as many as can be are checked together,
+/// with the lengths between them: a length below 128 is two ASCII characters.
+struct Texts<'a> {
+    /// Begins with a string's length.
+    rest: &'a [u8],
+    /// The same, as far as it is known to be text.
+    checked: &'a str,
+}
+
 /// Directory and id of one user, shown as `DIRECTORY\id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserFull<'a> {
@@ -111,21 +131,23 @@ impl<'a> UserEvent<'a> {
     /// A string longer than a length can say (65 535 bytes; an app's name: 1 024) is cut between
     /// characters. The parser's limits are far below that.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let optional = self.optional();
+        let texts = self.texts();
         let mut presence = 0u16;
-        for (bit, part) in optional.iter().enumerate() {
-            presence |= u16::from(part.is_some()) << bit;
+        for (bit, text) in texts[FIXED_COUNT..].iter().enumerate() {
+            presence |= u16::from(text.is_some()) << bit;
         }
-        out.push(RECORD_VERSION);
-        out.extend_from_slice(&self.received_ns.to_le_bytes());
-        out.extend_from_slice(&presence.to_le_bytes());
-        for text in [&self.message_type, &self.host, &self.command] {
-            push_text(out, text, usize::from(u16::MAX));
-        }
-        for (bit, part) in optional.iter().enumerate() {
-            if let Some(text) = part {
-                let bytes_max = if bit == 6 { APP_NAME_BYTES_MAX } else { usize::from(u16::MAX) };
-                push_text(out, text, bytes_max);
+        let mut head = [0; HEAD_BYTES];
+        head[0] = RECORD_VERSION;
+        head[1..9].copy_from_slice(&self.received_ns.to_le_bytes());
+        head[9..].copy_from_slice(&presence.to_le_bytes());
+        out.extend_from_slice(&head);
+        for (place, text) in texts.into_iter().enumerate() {
+            if let Some(text) = text {
+                push_text(
+                    out,
+                    text,
+                    if place == APP_NAME { APP_NAME_BYTES_MAX } else { usize::from(u16::MAX) },
+                );
             }
         }
     }
@@ -140,54 +162,15 @@ impl<'a> UserEvent<'a> {
         let mut received_ns = [0; 8];
         received_ns.copy_from_slice(&head[1..9]);
         let presence = u16::from_le_bytes([head[9], head[10]]);
-        if presence >> OPTIONAL_COUNT != 0 {
+        if presence >> (TEXT_COUNT - FIXED_COUNT) != 0 {
             return Err(RecordError::UnknownParts);
         }
-
-        let mut rest = texts;
-        let message_type = take_text(&mut rest)?;
-        let host = take_text(&mut rest)?;
-        let command = take_text(&mut rest)?;
-        let mut optional: [Option<Cow<'a, str>>; OPTIONAL_COUNT] = Default::default();
-        for (bit, part) in optional.iter_mut().enumerate() {
-            if presence & (1 << bit) != 0 {
-                *part = Some(take_text(&mut rest)?);
-            }
-        }
-        if !rest.is_empty() {
+        let mut texts = Texts { rest: texts, checked: "" };
+        let event = texts.event(u64::from_le_bytes(received_ns), presence).ok_or_else(|| texts.error())?;
+        if !texts.rest.is_empty() {
             return Err(RecordError::TrailingBytes);
         }
-
-        let [
-            user_directory,
-            user_id,
-            origin,
-            context,
-            message,
-            app_id,
-            app_name,
-            browser_name,
-            browser_major,
-            os_name,
-            os_version,
-        ] = optional;
-        Ok(UserEvent {
-            received_ns: u64::from_le_bytes(received_ns),
-            message_type,
-            host,
-            command,
-            user_directory,
-            user_id,
-            origin,
-            context,
-            message,
-            app_id,
-            app_name,
-            browser_name,
-            browser_major,
-            os_name,
-            os_version,
-        })
+        Ok(event)
     }
 
     /// The same event with strings of its own.
@@ -214,9 +197,12 @@ impl<'a> UserEvent<'a> {
         }
     }
 
-    /// The optional strings in the order of their presence bits.
-    fn optional(&self) -> [Option<&str>; OPTIONAL_COUNT] {
+    /// The strings in the order of the record.
+    fn texts(&self) -> [Option<&str>; TEXT_COUNT] {
         [
+            Some(&self.message_type),
+            Some(&self.host),
+            Some(&self.command),
             self.user_directory.as_deref(),
             self.user_id.as_deref(),
             self.origin.as_deref(),
@@ -240,6 +226,63 @@ impl fmt::Display for UserFull<'_> {
     }
 }
 
+// === impl Texts ===
+
+impl<'a> Texts<'a> {
+    /// `None` where a string cannot be read, which [`Texts::error`] then names.
+    fn event(&mut self, received_ns: u64, presence: u16) -> Option<UserEvent<'a>> {
+        Some(UserEvent {
+            received_ns,
+            message_type: self.take()?,
+            host: self.take()?,
+            command: self.take()?,
+            user_directory: self.take_if(presence & 1 << 0)?,
+            user_id: self.take_if(presence & 1 << 1)?,
+            origin: self.take_if(presence & 1 << 2)?,
+            context: self.take_if(presence & 1 << 3)?,
+            message: self.take_if(presence & 1 << 4)?,
+            app_id: self.take_if(presence & 1 << 5)?,
+            app_name: self.take_if(presence & 1 << 6)?,
+            browser_name: self.take_if(presence & 1 << 7)?,
+            browser_major: self.take_if(presence & 1 << 8)?,
+            os_name: self.take_if(presence & 1 << 9)?,
+            os_version: self.take_if(presence & 1 << 10)?,
+        })
+    }
+
+    #[inline]
+    fn take_if(&mut self, bit: u16) -> Option<Option<Cow<'a, str>>> {
+        if bit == 0 { Some(None) } else { self.take().map(Some) }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Cow<'a, str>> {
+        self.next().map(Cow::Borrowed)
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (length, rest) = self.rest.split_first_chunk()?;
+        let length = usize::from(u16::from_le_bytes(*length));
+        let checked = match self.checked.get(LENGTH_BYTES..) {
+            Some(checked) if checked.len() >= length => checked,
+            _ => beginning_in_utf8(rest),
+        };
+        let (text, checked) = checked.split_at_checked(length)?;
+        *self = Self { rest: rest.get(length..)?, checked };
+        Some(text)
+    }
+
+    /// Why the next string cannot be read.
+    fn error(&self) -> RecordError {
+        match self.rest.split_first_chunk() {
+            Some((length, rest)) if rest.len() >= usize::from(u16::from_le_bytes(*length)) => {
+                RecordError::NotUtf8
+            }
+            _ => RecordError::Truncated,
+        }
+    }
+}
+
 // === helpers ===
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes and splits no character.
@@ -247,19 +290,21 @@ pub(crate) fn cut_bytes(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
+/// `bytes` as far as they are text.
+// Twice or so a record: out of the way of what is done for each string.
+#[cold]
+fn beginning_in_utf8(bytes: &[u8]) -> &str {
+    match from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
 fn push_text(out: &mut Vec<u8>, text: &str, bytes_max: usize) {
-    let text = cut_bytes(text, bytes_max);
+    let text = if text.len() > bytes_max { cut_bytes(text, bytes_max) } else { text };
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Result<Cow<'a, str>, RecordError> {
-    let (length, after) = rest.split_first_chunk::<2>().ok_or(RecordError::Truncated)?;
-    let (text, after) =
-        after.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(RecordError::Truncated)?;
-    *rest = after;
-    std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_| RecordError::NotUtf8)
 }
 
 #[cfg(test)]
@@ -371,7 +416,7 @@ mod tests {
         fn any_event()(
             received_ns in any::<u64>(),
             fixed in proptest::array::uniform3(".{0,40}"),
-            optional in proptest::collection::vec(proptest::option::of(".{0,60}"), OPTIONAL_COUNT),
+            optional in proptest::collection::vec(proptest::option::of(".{0,60}"), TEXT_COUNT - FIXED_COUNT),
         ) -> UserEvent<'static> {
             let [message_type, host, command] = fixed.map(Cow::Owned);
             let mut parts = optional.into_iter().map(|part| part.map(Cow::Owned));

@@ -7,6 +7,8 @@
 //! In both, the directory of `X\Y` is all before the first backslash, the id all after it:
 //! `NONE\anonymous\<guid>` is directory `NONE`, id `anonymous\<guid>`.
 
+use crate::user_agent;
+
 /// A user directory and an id in it; neither is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity<'a> {
@@ -73,7 +75,7 @@ pub fn parse(text: &str) -> Option<Identity<'_>> {
 /// each in all texts before the next form is tried, so that the surest form wins.
 /// What follows `UserAgent:` is a browser's word and is not looked at.
 pub fn find_in_text<'a>(texts: &[&'a str]) -> Option<Identity<'a>> {
-    let texts = || texts.iter().map(|text| text.find("UserAgent:").map_or(*text, |at| &text[..at]));
+    let texts = || texts.iter().map(|text| user_agent::find_key(text).map_or(*text, |at| &text[..at]));
     texts()
         .find_map(find_keys)
         .or_else(|| texts().find_map(find_quoted))
@@ -127,8 +129,10 @@ fn after_key<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 
 /// Where `word` occurs in `text`, without regard to case. `word` is ASCII.
 fn occurrences<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let windows = text.as_bytes().windows(word.len()).enumerate();
-    windows.filter(|(_, window)| window.eq_ignore_ascii_case(word.as_bytes())).map(|(at, _)| at)
+    let (text, word) = (text.as_bytes(), word.as_bytes());
+    let first = word.first().copied().unwrap_or_default();
+    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text)
+        .filter(|&at| text[at..].get(..word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word)))
 }
 
 /// The text between the quotes that `text` begins with. A quote with a letter or digit behind it

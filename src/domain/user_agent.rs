@@ -28,29 +28,24 @@ pub struct UserAgent {
     pub os_version: Option<Cow<'static, str>>,
 }
 
+/// What stands before a user agent in a message.
+const KEY: &str = "UserAgent:";
+
 /// The user agent in a message: all after `UserAgent:`, without outer blanks and any `'`.
 pub fn from_message(message: &str) -> Option<Cow<'_, str>> {
-    let text = after_key(message)?.trim();
+    let text = message[find_key(message)? + KEY.len()..].trim();
     // Usually one quote at each end.
     let inner = text.trim_matches('\'');
-    let text = if inner.contains('\'') { Cow::Owned(text.replace('\'', "")) } else { Cow::Borrowed(inner) };
-    Some(match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    })
+    if memchr::memchr(b'\'', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner.trim()));
+    }
+    Some(Cow::Owned(inner.replace('\'', "").trim().to_owned()))
 }
 
-/// All after the first `UserAgent:`. Looks for its first letter: a search for the whole prepares more than it saves.
-fn after_key(message: &str) -> Option<&str> {
-    const KEY: &str = "UserAgent:";
-    let mut rest = message;
-    loop {
-        rest = &rest[rest.find('U')?..];
-        match rest.strip_prefix(KEY) {
-            Some(text) => return Some(text),
-            None => rest = &rest[1..],
-        }
-    }
+/// Where the first `UserAgent:` stands. Looks for its first letter: a search for the whole prepares more than it saves.
+pub(crate) fn find_key(message: &str) -> Option<usize> {
+    let mut letters = memchr::memchr_iter(b'U', message.as_bytes());
+    letters.find(|&at| message[at..].starts_with(KEY))
 }
 
 /// Reads a user agent. Costs some microseconds: see [`UserAgentCache`].

@@ -3,6 +3,10 @@
 //! An event's JSON is flat and mostly text; writing it straight into the caller's buffer needs no
 //! tree, and parts that are the same for every event are rendered once and copied.
 
+use std::io::Write;
+
+use super::plain_text::{Word, plain_length};
+
 /// Writes one object at the end of a buffer; ends with [`ObjectWriter::end`].
 #[must_use = "an object ends with `end`"]
 pub(crate) struct ObjectWriter<'o> {
@@ -18,15 +22,15 @@ impl<'o> ObjectWriter<'o> {
         Self { out, empty: true }
     }
 
-    /// `"key":"value"`.
-    pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
+    /// `"key":"value"`. Here as in the others a key is one of ours, which has nothing to escape.
+    pub(crate) fn text(&mut self, key: &'static str, value: &str) -> &mut Self {
         self.key(key);
         push_text(self.out, value);
         self
     }
 
     /// The same, when there is a value.
-    pub(crate) fn text_if_some(&mut self, key: &str, value: Option<&str>) -> &mut Self {
+    pub(crate) fn text_if_some(&mut self, key: &'static str, value: Option<&str>) -> &mut Self {
         match value {
             Some(value) => self.text(key, value),
             None => self,
@@ -34,7 +38,7 @@ impl<'o> ObjectWriter<'o> {
     }
 
     /// `"key":json`, where `json` is a value already.
-    pub(crate) fn json(&mut self, key: &str, json: &[u8]) -> &mut Self {
+    pub(crate) fn json(&mut self, key: &'static str, json: &[u8]) -> &mut Self {
         self.key(key);
         self.out.extend_from_slice(json);
         self
@@ -53,10 +57,11 @@ impl<'o> ObjectWriter<'o> {
         self.out.push(b'}');
     }
 
-    fn key(&mut self, key: &str) {
+    fn key(&mut self, key: &'static str) {
         self.part();
-        push_text(self.out, key);
-        self.out.push(b':');
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     fn part(&mut self) {
@@ -86,13 +91,48 @@ pub(crate) fn members(pairs: &[(String, String)]) -> Vec<u8> {
 
 /// `text` as a JSON string, quotes included.
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    // Writing text into a vector cannot fail.
-    let _infallible = serde_json::to_writer(out, text);
+    out.push(b'"');
+    push_text_inside(out, text);
+    out.push(b'"');
+}
+
+fn push_text_inside(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    loop {
+        let (plain, behind) = rest.split_at(plain_length(rest, escaped));
+        out.extend_from_slice(plain);
+        let Some((&byte, behind)) = behind.split_first() else { return };
+        push_escape(out, byte);
+        rest = behind;
+    }
+}
+
+/// Flags bytes that stand in no JSON string as they are.
+fn escaped(word: Word) -> u64 {
+    word.below(0x20) | word.equal(b'"') | word.equal(b'\\')
+}
+
+fn push_escape(out: &mut Vec<u8>, byte: u8) {
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => {
+            // Writing into a vector cannot fail.
+            let _infallible = write!(out, "\\u{byte:04x}");
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn objects_are_written_in_order() {
@@ -112,5 +152,14 @@ mod tests {
         let mut out = Vec::new();
         ObjectWriter::new(&mut out).end();
         assert_eq!(out, b"{}");
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_those_of_serde(text in "([a-z]{0,20}|[\\x00-\\x7f]{0,3}|[\"\\\\é/]{0,3}){0,8}") {
+            let mut out = Vec::new();
+            push_text(&mut out, &text);
+            prop_assert_eq!(String::from_utf8_lossy(&out), serde_json::to_string(&text).expect("a string"));
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! bytes in hex: the same person keeps the same value. It is not secret against one who can
 //! guess names.
 
+use std::borrow::Cow;
+
 use shake::Shake256;
 use shake::digest::{ExtendableOutput, Update, XofReader};
 
@@ -61,18 +63,17 @@ impl UserAttributes {
 
     /// Appends the event's JSON object; its `timestamp` is in ms.
     pub fn write(&self, event: &UserEvent<'_>, out: &mut Vec<u8>) {
-        let full = event.user_full().map(|full| full.to_string());
-        let person = |value: Option<&str>| {
-            value.map(|value| if self.scramble { scrambled(value) } else { value.to_owned() })
-        };
+        let full = event.user_full();
+        let full = full.map(|full| self.person(&[full.directory, "\\", full.id]));
+        let person = |value: &Option<Cow<'_, str>>| value.as_deref().map(|value| self.person(&[value]));
         let mut object = ObjectWriter::new(out);
         object
             .json("timestamp", (event.received_ns / 1_000_000).to_string().as_bytes())
             .text("qs_host", &event.host)
             .text("qs_event_action", &event.command)
-            .text_if_some("qs_userFull", person(full.as_deref()).as_deref())
-            .text_if_some("qs_userDirectory", person(event.user_directory.as_deref()).as_deref())
-            .text_if_some("qs_userId", person(event.user_id.as_deref()).as_deref())
+            .text_if_some("qs_userFull", full.as_deref())
+            .text_if_some("qs_userDirectory", person(&event.user_directory).as_deref())
+            .text_if_some("qs_userId", person(&event.user_id).as_deref())
             .text_if_some("qs_origin", event.origin.as_deref())
             .text_if_some("qs_appId", event.app_id.as_deref())
             .text_if_some("qs_appName", event.app_name.as_deref())
@@ -84,12 +85,17 @@ impl UserAttributes {
             .text("eventType", EVENT_TYPE);
         object.end();
     }
+
+    /// A value that names a person, in `parts`, as New Relic gets it.
+    fn person(&self, parts: &[&str]) -> String {
+        if self.scramble { scrambled(parts) } else { parts.concat() }
+    }
 }
 
-/// SHAKE256 of a value, 8 bytes in hex.
-fn scrambled(value: &str) -> String {
+/// SHAKE256 of a value in parts, 8 bytes in hex.
+fn scrambled(parts: &[&str]) -> String {
     let mut hash = Shake256::default();
-    hash.update(value.as_bytes());
+    parts.iter().for_each(|part| hash.update(part.as_bytes()));
     let mut bytes = [0; 8];
     hash.finalize_xof().read(&mut bytes);
     format!("{:016x}", u64::from_be_bytes(bytes))
@@ -126,9 +132,9 @@ mod tests {
 
     #[test]
     fn people_are_scrambled() {
-        assert_eq!(scrambled("LAB"), "e917621682605938");
-        assert_eq!(scrambled("LAB\\goran"), "ab4d299d22eb1b8e");
-        assert_eq!(scrambled(""), "46b9dd2b0ba88d13");
+        assert_eq!(scrambled(&["LAB"]), "e917621682605938");
+        assert_eq!(scrambled(&["LAB", "\\", "goran"]), "ab4d299d22eb1b8e");
+        assert_eq!(scrambled(&[]), "46b9dd2b0ba88d13");
         let event = UserEvent {
             host: "h".into(),
             command: "c".into(),
