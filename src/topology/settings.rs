@@ -1,5 +1,6 @@
 //! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +139,11 @@ pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
     })
 }
 
+/// As many as this process may run on.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 pub fn audit_http(config: &Config) -> AuditHttpConfig {
     let audit = &config.butler_sos.audit_events;
     let limits = &config.pipeline.audit;
@@ -153,7 +159,8 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
                 audit_events::TlsVersion::V1_3 => audit_http_ingestor::TlsVersion::V1_3,
             },
         }),
-        threads: config.pipeline.actors.audit_http_ingestor.threads,
+        // More would only take turns, and gather smaller groups.
+        threads: config.pipeline.actors.audit_http_ingestor.threads.min(processors()),
         api_token: given(&audit.api_token),
         allowed_origins: audit.cors.allowed_origins.clone(),
         client_per_minute: audit.rate_limit.enable.then_some(audit.rate_limit.max_per_minute),

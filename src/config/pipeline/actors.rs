@@ -66,7 +66,7 @@ section! {
     pub struct AuditHttpIngestor {
         /// Messages that may wait.
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
-        /// Threads that serve connections.
+        /// Threads that serve connections; never more than there are processors.
         "threads" => threads: usize = int(2, 1..=256);
     }
 }

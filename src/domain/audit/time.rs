@@ -4,6 +4,8 @@
 //! offset may lack its colon or its minutes, and letters may be lower case. A leap second passes as a
 //! format, though it names no moment that a clock here knows.
 
+use std::fmt;
+
 use time::{Date, Month, PlainDateTime, Time, UtcDateTime};
 
 /// What was written, when it keeps to the format.
@@ -53,16 +55,33 @@ pub fn compact_moment(ms: i64) -> String {
 
 /// The moment as `YYYY-MM-DDThh:mm:ss.mmmZ`.
 pub fn rfc3339(ms: i64) -> String {
-    let millisecond = utc(ms).millisecond();
-    format!("{}.{millisecond:03}Z", plain_moment(ms).replacen(' ', "T", 1))
+    let at = utc(ms);
+    format!("{}T{}.{:03}Z", Day(at), Clock(at), at.millisecond())
 }
 
 /// The moment as `YYYY-MM-DD hh:mm:ss`.
 pub fn plain_moment(ms: i64) -> String {
     let at = utc(ms);
-    let (hour, minute, second) = at.time().as_hms();
-    let (month, day) = (u8::from(at.month()), at.day());
-    format!("{:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}", at.year())
+    format!("{} {}", Day(at), Clock(at))
+}
+
+/// `YYYY-MM-DD`
+struct Day(UtcDateTime);
+
+/// `hh:mm:ss`
+struct Clock(UtcDateTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.0.year(), u8::from(self.0.month()), self.0.day())
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hour, minute, second) = self.0.time().as_hms();
+        write!(f, "{hour:02}:{minute:02}:{second:02}")
+    }
 }
 
 /// Moments outside the years 0 to 9999 are moved to their edge.
