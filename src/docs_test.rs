@@ -271,9 +271,10 @@ fn every_unsafe_is_told_with_its_reason() {
 /// Whether one of `sources` holds the test of this name, as cargo prints it: `module::path::name`.
 fn has_test(sources: &[(String, String)], name: &str) -> bool {
     let Some((module, function)) = name.rsplit_once("::") else { return false };
-    // A file's own `mod tests`.
-    let module = module.strip_suffix("::tests").unwrap_or(module).replace("::", "/");
-    sources.iter().filter(|(path, _)| path.ends_with(&format!("/{module}"))).any(|(_, text)| {
+    // Besides a file of tests, a file's own `mod tests`.
+    let files = [module, module.strip_suffix("::tests").unwrap_or(module)]
+        .map(|path| format!("/{}", path.replace("::", "/")));
+    sources.iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file))).any(|(_, text)| {
         let before = text.split(&format!("fn {function}(")).next().unwrap_or_default();
         let mut above = before.lines().rev().take(4).map(str::trim);
         before.len() < text.len() && above.any(|line| line.starts_with("#[") && line.ends_with("test]"))
