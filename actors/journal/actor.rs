@@ -6,23 +6,21 @@
 //! When full: `Append` is refused, or the oldest records go, as the stream's policy says.
 //! When it fails: a refused write is an answer; a panic reopens the store from its files.
 //!
-//! Syncs run on a blocking thread, one per lane (a stream, or the commits) at a time, while
-//! appends and reads go on; everything that arrived during one sync is covered by the next.
-//! That is the group commit: under load one sync serves many appends, alone nobody waits.
+//! Syncs run beside all this, one per lane (a stream, or the commits) at a time ([`syncing`]).
+
+mod syncing;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised,
-    WrapFuture,
-};
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised, WrapFuture};
 use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
+use self::syncing::{Lane, LaneState, Waiter, tell};
 use super::batch::Batch;
-use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId, SyncDone, SyncJob};
+use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId};
 use super::stream::{AppendError, frame_bytes};
 use crate::guard::guard;
 use crate::message::{
@@ -121,38 +119,9 @@ struct Reader {
     answer: oneshot::Sender<Result<Batch, JournalError>>,
 }
 
-/// What is synced on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    Stream(Stream),
-    Commits,
-}
-
-#[derive(Default)]
-struct LaneState {
-    running: bool,
-    /// Something came after the running sync began, or a timer runs for the next one.
-    wanted: bool,
-    /// That timer runs because the last one failed.
-    pauses: bool,
-    /// For the next sync.
-    waiting: Vec<Waiter>,
-    /// For the sync that runs.
-    under_way: Vec<Waiter>,
-}
-
-/// Who waits for a sync.
-struct Waiter {
-    /// What it waits for is below this offset of the lane's stream.
-    end: u64,
-    answer: oneshot::Sender<Result<(), String>>,
-}
-
 const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
 /// A stream that takes nothing is tried again this often, so that it is known to take events before one comes.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
-/// A sync that failed is tried again after this.
-const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// An actor on a store that is already open, so that a locked or broken one stops the start.
@@ -207,7 +176,7 @@ impl Journal {
         self.open = Some(Open { store, streams, consumers });
     }
 
-    // --- appending and syncing
+    // --- appending
 
     fn append(&mut self, append: Append, passage: &mut Passage) -> Result<(), AppendRefused> {
         let Append { stream, mut records } = append;
@@ -283,95 +252,6 @@ impl Journal {
         if self.panics_in_append.take_if(|wanted| *wanted == moment).is_some() {
             panic!("a test wants it");
         }
-    }
-
-    /// Asks for a sync of `lane`, and for `waiting` to be told when what is there now is on disk.
-    fn want_sync(&mut self, lane: Lane, waiting: Option<Waiter>, ctx: &mut Context<Self>) {
-        let state = self.lanes.entry(lane).or_default();
-        state.waiting.extend(waiting);
-        if state.running || state.pauses {
-            state.wanted = true;
-        } else if lane == Lane::Stream(Stream::UserEvents) && !self.draining {
-            if !std::mem::replace(&mut state.wanted, true) {
-                ctx.run_later(self.config.commit_interval, move |journal, ctx| journal.sync(lane, ctx));
-            }
-        } else {
-            self.sync(lane, ctx);
-        }
-    }
-
-    fn sync(&mut self, lane: Lane, ctx: &mut Context<Self>) {
-        let job = self.sync_job(lane);
-        let state = self.lanes.entry(lane).or_default();
-        if state.running {
-            return;
-        }
-        (state.wanted, state.pauses) = (false, false);
-        let waiting = std::mem::take(&mut state.waiting);
-        match job {
-            Ok(None) => tell(waiting, &Ok(())),
-            Err(error) => self.sync_failed(lane, waiting, error, ctx),
-            Ok(Some(job)) => {
-                state.running = true;
-                state.under_way = waiting;
-                let begun = Instant::now();
-                #[cfg(test)]
-                let faults = super::disk::faults::planned();
-                let run = actix_rt::task::spawn_blocking(move || {
-                    #[cfg(test)]
-                    super::disk::faults::plan(faults);
-                    job.run()
-                });
-                ctx.spawn(run.into_actor(self).map(move |done, journal, ctx| {
-                    journal.config.meter.synced(begun.elapsed());
-                    journal.synced(lane, done.ok(), ctx);
-                }));
-            }
-        }
-    }
-
-    fn sync_job(&mut self, lane: Lane) -> Result<Option<SyncJob>, String> {
-        let Some(open) = &mut self.open else { return Err("reopening".to_owned()) };
-        match lane {
-            Lane::Commits => open.store.sync_commits_job().map_err(|error| error.to_string()),
-            Lane::Stream(stream) => match open.streams.get(&stream) {
-                Some(id) => open.store.sync_job(*id).map_err(|error| error.to_string()),
-                None => Ok(None),
-            },
-        }
-    }
-
-    fn synced(&mut self, lane: Lane, done: Option<SyncDone>, ctx: &mut Context<Self>) {
-        let result = match (done, &mut self.open) {
-            (Some(done), Some(open)) => open.store.sync_done(done).map_err(|error| error.to_string()),
-            _ => Err("the sync did not end".to_owned()),
-        };
-        let state = self.lanes.entry(lane).or_default();
-        state.running = false;
-        let waited = std::mem::take(&mut state.under_way);
-        match result {
-            Err(error) => self.sync_failed(lane, waited, error, ctx),
-            done => {
-                tell(waited, &done);
-                if std::mem::take(&mut state.wanted) {
-                    self.want_sync(lane, None, ctx);
-                }
-            }
-        }
-    }
-
-    /// Whoever waits for records waits on: they are in the log and will be delivered, so nobody may hear that they are
-    /// not stored and send them again. A commit was not made, and its sink makes it again.
-    fn sync_failed(&mut self, lane: Lane, waited: Vec<Waiter>, error: String, ctx: &mut Context<Self>) {
-        self.config.meter.append_failed();
-        error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => &error);
-        let state = self.lanes.entry(lane).or_default();
-        match lane {
-            Lane::Stream(_) => state.waiting.splice(..0, waited).for_each(drop),
-            Lane::Commits => tell(waited, &Err(error)),
-        }
-        (state.wanted, state.pauses) = (true, true);
-        ctx.run_later(SYNC_PAUSE, move |journal, ctx| journal.sync(lane, ctx));
     }
 
     /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
@@ -724,13 +604,6 @@ impl Handler<Parcel<JournalStateNow>> for Journal {
     }
 }
 
-fn tell(waiting: Vec<Waiter>, result: &Result<(), String>) {
-    for waiter in waiting {
-        // Whoever does not wait any more needs no answer.
-        let _ = waiter.answer.send(result.clone());
-    }
-}
-
 /// Unix time in nanoseconds.
 fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -738,333 +611,4 @@ fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use actix::Addr;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::journal::batch::RecordBatch;
-    use crate::journal::disk;
-    use crate::journal::store::{OnFull, StreamConfig};
-    use crate::message::Appetite;
-    use crate::metric::Metrics;
-    use crate::outlet::Outlet;
-    use crate::testing::discard_log;
-
-    const SINK: Consumer = Consumer { stream: Stream::AuditEvents, name: "csv_sink" };
-
-    /// Reads nothing, so that its stream fills up.
-    const STUCK: Consumer = Consumer { stream: Stream::UserEvents, name: "influx_sink" };
-
-    /// Keeps some of its records for later.
-    const PATIENT: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };
-
-    struct Bench {
-        _directory: TempDir,
-        to_append: Outlet<Append>,
-        to_next: Outlet<NextBatch>,
-        to_commit: Outlet<Commit>,
-        to_position: Outlet<PositionOf>,
-        to_catch_up: Outlet<CatchUp>,
-        to_state: Outlet<JournalStateNow>,
-        metrics: Metrics,
-    }
-
-    fn config(directory: &Path, metrics: &Metrics, bytes_max: u64) -> JournalConfig {
-        let stream = |stream: Stream| StreamConfig {
-            name: stream.name().to_owned(),
-            bytes_max,
-            on_full: OnFull::Block,
-            room_bytes: if stream == Stream::AuditEvents { 1 << 10 } else { 0 },
-        };
-        JournalConfig {
-            store: StoreConfig {
-                directory: directory.to_owned(),
-                streams: Stream::ALL.into_iter().map(stream).collect(),
-                segment_bytes_max: 1 << 20,
-                retention: Duration::from_secs(3600),
-                tail_bytes_max: 1 << 20,
-            },
-            consumers: vec![SINK, STUCK, PATIENT],
-            not_awaited: vec![PATIENT],
-            commit_interval: Duration::from_millis(5),
-            meter: metrics.journal(),
-            actor: metrics.actor("journal"),
-            intakes: BTreeMap::from([(Stream::UserEvents, metrics.intake("user_events"))]),
-            log: discard_log(),
-        }
-    }
-
-    fn bench(bytes_max: u64) -> Bench {
-        let directory = TempDir::new().unwrap();
-        let metrics = Metrics::new();
-        let config = config(directory.path(), &metrics, bytes_max);
-        let store = config.open().unwrap();
-        let addr: Addr<Journal> = Journal::new(config, store).start();
-        Bench {
-            _directory: directory,
-            to_append: Outlet::new(addr.clone(), 1_000),
-            to_next: Outlet::new(addr.clone(), 10),
-            to_commit: Outlet::new(addr.clone(), 10),
-            to_position: Outlet::new(addr.clone(), 10),
-            to_catch_up: Outlet::new(addr.clone(), 10),
-            to_state: Outlet::new(addr, 10),
-            metrics,
-        }
-    }
-
-    fn append(stream: Stream, texts: &[&str]) -> Append {
-        let mut records = RecordBatch::new();
-        for text in texts {
-            records.push(text.as_bytes()).unwrap();
-        }
-        Append { stream, records }
-    }
-
-    fn next(from: u64, records_max: usize, linger: Duration) -> NextBatch {
-        NextBatch { consumer: SINK, from, appetite: Appetite { records_max, bytes_max: 1 << 20, linger } }
-    }
-
-    fn texts(batch: &Batch) -> Vec<String> {
-        batch.iter().map(|record| String::from_utf8_lossy(record.data).into_owned()).collect()
-    }
-
-    #[actix_rt::test]
-    async fn what_is_answered_is_on_disk_and_readable() {
-        let bench = bench(1 << 24);
-        let offsets = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
-        assert_eq!(offsets, 0..2);
-        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
-        assert_eq!(texts(&batch), ["a", "b"]);
-        assert_eq!(batch.next_offset(), 2);
-    }
-
-    #[actix_rt::test]
-    async fn a_reader_waits_for_records() {
-        let bench = bench(1 << 24);
-        let (batch, appended) = tokio::join!(
-            bench.to_next.ask(next(0, 10, Duration::ZERO)),
-            bench.to_append.ask(append(Stream::AuditEvents, &["late"])),
-        );
-        appended.unwrap().unwrap();
-        assert_eq!(texts(&batch.unwrap().unwrap()), ["late"]);
-    }
-
-    #[actix_rt::test]
-    async fn a_lingering_batch_fills_up_or_is_cut_short_by_the_drain() {
-        let bench = bench(1 << 24);
-        let hour = Duration::from_secs(3600);
-        let (full, ..) = tokio::join!(bench.to_next.ask(next(0, 2, hour)), async {
-            bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
-            bench.to_append.ask(append(Stream::AuditEvents, &["b", "c"])).await.unwrap().unwrap();
-        });
-        assert_eq!(texts(&full.unwrap().unwrap()), ["a", "b"]);
-
-        let commit = |offset| Commit { consumer: SINK, offset, note: None };
-        bench.to_commit.ask(commit(2)).await.unwrap().unwrap();
-        let (rest, drained) = tokio::join!(
-            async {
-                let rest = bench.to_next.ask(next(2, 2, hour)).await.unwrap().unwrap();
-                bench.to_commit.ask(commit(rest.next_offset())).await.unwrap().unwrap();
-                rest
-            },
-            bench.to_catch_up.ask(CatchUp),
-        );
-        drained.unwrap();
-        assert_eq!(texts(&rest), ["c"]);
-    }
-
-    #[actix_rt::test]
-    async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
-        let bench = bench(1 << 24);
-        bench.to_append.ask(append(Stream::Screenshots, &["later"])).await.unwrap().unwrap();
-        bench.to_catch_up.ask(CatchUp).await.unwrap();
-
-        bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
-        let drained = bench.to_catch_up.ask(CatchUp);
-        tokio::pin!(drained);
-        let begun = bench.to_position.ask(PositionOf(SINK));
-        // The question is in the journal's hands before the next one is answered.
-        tokio::select! {
-            biased;
-            _ = &mut drained => panic!("the sink is behind"),
-            position = begun => assert_eq!(position.unwrap().unwrap().offset, 0),
-        }
-        let commit = Commit { consumer: SINK, offset: 1, note: None };
-        bench.to_commit.ask(commit).await.unwrap().unwrap();
-        drained.await.unwrap();
-    }
-
-    #[actix_rt::test]
-    async fn offset_and_note_are_committed_together() {
-        let bench = bench(1 << 24);
-        bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
-        let commit = Commit { consumer: SINK, offset: 1, note: Some(b"file 7".to_vec()) };
-        bench.to_commit.ask(commit).await.unwrap().unwrap();
-        let position = bench.to_position.ask(PositionOf(SINK)).await.unwrap().unwrap();
-        assert_eq!(position, Position { offset: 1, note: b"file 7".to_vec() });
-        let stranger = Consumer { stream: Stream::UserEvents, name: "stranger" };
-        assert!(bench.to_position.ask(PositionOf(stranger)).await.unwrap().is_err());
-    }
-
-    /// Makes the journal panic at its next turn.
-    #[derive(actix::Message)]
-    #[rtype(result = "()")]
-    struct Break;
-
-    impl Handler<Parcel<Break>> for Journal {
-        type Result = ();
-
-        fn handle(&mut self, _: Parcel<Break>, _: &mut Self::Context) {
-            panic!("a test wants it");
-        }
-    }
-
-    /// A journal under supervision.
-    fn supervised(journal: Journal, metrics: &Metrics) -> Addr<Journal> {
-        let supervision = crate::supervisor::Supervision {
-            policy: crate::supervisor::RestartPolicy {
-                backoff: Duration::from_millis(1),
-                ..Default::default()
-            },
-            log: discard_log(),
-            give_up: std::sync::Arc::new(|_| {}),
-            #[cfg(feature = "test-panics")]
-            switches: Default::default(),
-        };
-        supervision.start(&actix_rt::Arbiter::current(), metrics.actor("journal"), move || journal)
-    }
-
-    #[actix_rt::test]
-    async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
-        let directory = TempDir::new().unwrap();
-        let metrics = Metrics::new();
-        let mut config = config(directory.path(), &metrics, 1 << 24);
-        // No sync comes by itself.
-        config.commit_interval = Duration::from_secs(3600);
-        let store = config.open().unwrap();
-        let journal = supervised(Journal::new(config, store), &metrics);
-        let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
-        let to_break: Outlet<Break> = Outlet::new(journal.clone(), 10);
-        let (appended, broken) =
-            tokio::join!(to_append.ask(append(Stream::UserEvents, &["a", "b"])), to_break.ask(Break),);
-        assert!(broken.is_err());
-        assert_eq!(appended.unwrap().unwrap(), 0..2);
-        let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
-        let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
-        assert_eq!(texts(&to_next.ask(question).await.unwrap().unwrap()), ["a", "b"]);
-    }
-
-    /// Told that its events are not stored, a client sends them again: this must not be said of events that are.
-    #[actix_rt::test]
-    async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
-        for moment in [PanicMoment::BeforeWriting, PanicMoment::AfterWriting] {
-            let directory = TempDir::new().unwrap();
-            let metrics = Metrics::new();
-            let config = config(directory.path(), &metrics, 1 << 24);
-            let store = config.open().unwrap();
-            let mut journal = Journal::new(config, store);
-            journal.panics_in_append = Some(moment);
-            let journal = supervised(journal, &metrics);
-            let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
-            let intake = metrics.intake("user_events");
-            let send = || {
-                let mut passage = Passage::default();
-                passage.answers_for(2, intake.shed("actor_panic"));
-                to_append.ask_with(append(Stream::UserEvents, &["a", "b"]), passage)
-            };
-            // The second comes before the restart, and is handled after it.
-            let (first, second) = tokio::join!(send(), send());
-            let stored = u64::from(first.unwrap().is_ok()) * 2;
-            assert_eq!(stored, if moment == PanicMoment::AfterWriting { 2 } else { 0 }, "{moment:?}");
-            assert_eq!(second.unwrap().unwrap(), stored..stored + 2);
-            let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
-            let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
-            let batch = to_next.ask(question).await.unwrap().unwrap();
-            assert_eq!(batch.len() as u64, stored + 2, "{moment:?}");
-            assert_eq!((intake.stored.get(), intake.shed("actor_panic").get()), (stored + 2, 2 - stored));
-        }
-    }
-
-    /// Waits for what the state says of trouble with appends.
-    async fn until_trouble_is(to_state: &Outlet<JournalStateNow>, expect: bool) -> Option<String> {
-        let looks = async {
-            loop {
-                let state = to_state.ask(JournalStateNow).await.unwrap();
-                if state.append_trouble.is_some() == expect {
-                    return state.append_trouble;
-                }
-                actix_rt::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("trouble that begins and ends")
-    }
-
-    #[actix_rt::test]
-    async fn room_on_the_disk_is_noticed_without_an_append() {
-        let bench = bench(1 << 24);
-        bench.to_append.ask(append(Stream::AuditEvents, &["before"])).await.unwrap().unwrap();
-        disk::faults::break_disk(&[disk::faults::Call::Write(10)], 28);
-        assert!(bench.to_append.ask(append(Stream::AuditEvents, &["refused"])).await.unwrap().is_err());
-        let trouble = until_trouble_is(&bench.to_state, true).await.unwrap();
-        assert!(trouble.contains("no space"), "{trouble}");
-        disk::faults::heal();
-        until_trouble_is(&bench.to_state, false).await;
-        // Nothing of the trial is left.
-        bench.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
-        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
-        assert_eq!(texts(&batch), ["before", "after"]);
-    }
-
-    #[actix_rt::test]
-    async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
-        let bench = bench(1 << 24);
-        disk::faults::break_disk(&[disk::faults::Call::Sync], 5);
-        let appended = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
-        tokio::pin!(appended);
-        let failed = async {
-            crate::testing::until(|| {
-                bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")
-            })
-            .await;
-        };
-        tokio::select! {
-            biased;
-            answer = &mut appended => panic!("answered although nothing was synced: {answer:?}"),
-            () = failed => {}
-        }
-        disk::faults::heal();
-        assert_eq!(appended.await.unwrap().unwrap(), 0..2);
-        let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
-        assert_eq!(texts(&batch), ["a", "b"]);
-    }
-
-    #[actix_rt::test]
-    async fn trouble_of_one_stream_is_not_over_when_another_takes_events() {
-        let bench = bench(1 << 16);
-        let text = "x".repeat(10_000);
-        while bench.to_append.ask(append(Stream::UserEvents, &[&text])).await.unwrap().is_ok() {}
-        bench.to_append.ask(append(Stream::AuditEvents, &["taken"])).await.unwrap().unwrap();
-        assert!(bench.to_state.ask(JournalStateNow).await.unwrap().append_trouble.is_some());
-    }
-
-    #[actix_rt::test]
-    async fn a_full_stream_refuses_and_every_event_is_accounted_for() {
-        let bench = bench(1 << 16);
-        let intake = bench.metrics.intake("user_events");
-        let text = "x".repeat(10_000);
-        let mut refused = 0;
-        for _ in 0..10 {
-            let mut passage = Passage::default();
-            passage.answers_for(1, intake.shed("actor_panic"));
-            let append = append(Stream::UserEvents, &[&text]);
-            refused += u64::from(bench.to_append.ask_with(append, passage).await.unwrap().is_err());
-        }
-        assert!(refused > 0);
-        assert_eq!(intake.shed("journal_full").get(), refused);
-        assert_eq!(intake.stored.get(), 10 - refused);
-        assert_eq!(intake.shed("actor_panic").get(), 0);
-    }
-}
+mod tests;

@@ -1,0 +1,142 @@
+//! The group commit: who waits for which sync, and when the next one begins.
+//!
+//! Syncs run on a blocking thread, one per lane at a time, while appends and reads go on; everything that arrived
+//! during one sync is covered by the next. Under load one sync serves many appends, alone nobody waits.
+
+use std::time::{Duration, Instant};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use slog::error;
+use tokio::sync::oneshot;
+
+use super::Journal;
+use crate::journal::store::{SyncDone, SyncJob};
+use crate::message::Stream;
+
+/// What is synced on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Stream(Stream),
+    Commits,
+}
+
+#[derive(Default)]
+pub(super) struct LaneState {
+    pub(super) running: bool,
+    /// Something came after the running sync began, or a timer runs for the next one.
+    pub(super) wanted: bool,
+    /// That timer runs because the last one failed.
+    pub(super) pauses: bool,
+    /// For the next sync.
+    pub(super) waiting: Vec<Waiter>,
+    /// For the sync that runs.
+    pub(super) under_way: Vec<Waiter>,
+}
+
+/// Who waits for a sync.
+pub(super) struct Waiter {
+    /// What it waits for is below this offset of the lane's stream.
+    pub(super) end: u64,
+    pub(super) answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// A sync that failed is tried again after this.
+const SYNC_PAUSE: Duration = Duration::from_secs(1);
+
+impl Journal {
+    /// Asks for a sync of `lane`, and for `waiting` to be told when what is there now is on disk.
+    pub(super) fn want_sync(&mut self, lane: Lane, waiting: Option<Waiter>, ctx: &mut Context<Self>) {
+        let state = self.lanes.entry(lane).or_default();
+        state.waiting.extend(waiting);
+        if state.running || state.pauses {
+            state.wanted = true;
+        } else if lane == Lane::Stream(Stream::UserEvents) && !self.draining {
+            if !std::mem::replace(&mut state.wanted, true) {
+                ctx.run_later(self.config.commit_interval, move |journal, ctx| journal.sync(lane, ctx));
+            }
+        } else {
+            self.sync(lane, ctx);
+        }
+    }
+
+    pub(super) fn sync(&mut self, lane: Lane, ctx: &mut Context<Self>) {
+        let job = self.sync_job(lane);
+        let state = self.lanes.entry(lane).or_default();
+        if state.running {
+            return;
+        }
+        (state.wanted, state.pauses) = (false, false);
+        let waiting = std::mem::take(&mut state.waiting);
+        match job {
+            Ok(None) => tell(waiting, &Ok(())),
+            Err(error) => self.sync_failed(lane, waiting, error, ctx),
+            Ok(Some(job)) => {
+                state.running = true;
+                state.under_way = waiting;
+                let begun = Instant::now();
+                #[cfg(test)]
+                let faults = crate::journal::disk::faults::planned();
+                let run = actix_rt::task::spawn_blocking(move || {
+                    #[cfg(test)]
+                    crate::journal::disk::faults::plan(faults);
+                    job.run()
+                });
+                ctx.spawn(run.into_actor(self).map(move |done, journal, ctx| {
+                    journal.config.meter.synced(begun.elapsed());
+                    journal.synced(lane, done.ok(), ctx);
+                }));
+            }
+        }
+    }
+
+    fn sync_job(&mut self, lane: Lane) -> Result<Option<SyncJob>, String> {
+        let Some(open) = &mut self.open else { return Err("reopening".to_owned()) };
+        match lane {
+            Lane::Commits => open.store.sync_commits_job().map_err(|error| error.to_string()),
+            Lane::Stream(stream) => match open.streams.get(&stream) {
+                Some(id) => open.store.sync_job(*id).map_err(|error| error.to_string()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn synced(&mut self, lane: Lane, done: Option<SyncDone>, ctx: &mut Context<Self>) {
+        let result = match (done, &mut self.open) {
+            (Some(done), Some(open)) => open.store.sync_done(done).map_err(|error| error.to_string()),
+            _ => Err("the sync did not end".to_owned()),
+        };
+        let state = self.lanes.entry(lane).or_default();
+        state.running = false;
+        let waited = std::mem::take(&mut state.under_way);
+        match result {
+            Err(error) => self.sync_failed(lane, waited, error, ctx),
+            done => {
+                tell(waited, &done);
+                if std::mem::take(&mut state.wanted) {
+                    self.want_sync(lane, None, ctx);
+                }
+            }
+        }
+    }
+
+    /// Whoever waits for records waits on: they are in the log and will be delivered, so nobody may hear that they are
+    /// not stored and send them again. A commit was not made, and its sink makes it again.
+    fn sync_failed(&mut self, lane: Lane, waited: Vec<Waiter>, error: String, ctx: &mut Context<Self>) {
+        self.config.meter.append_failed();
+        error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => &error);
+        let state = self.lanes.entry(lane).or_default();
+        match lane {
+            Lane::Stream(_) => state.waiting.splice(..0, waited).for_each(drop),
+            Lane::Commits => tell(waited, &Err(error)),
+        }
+        (state.wanted, state.pauses) = (true, true);
+        ctx.run_later(SYNC_PAUSE, move |journal, ctx| journal.sync(lane, ctx));
+    }
+}
+
+pub(super) fn tell(waiting: Vec<Waiter>, result: &Result<(), String>) {
+    for waiter in waiting {
+        // Whoever does not wait any more needs no answer.
+        let _ = waiter.answer.send(result.clone());
+    }
+}
