@@ -21,6 +21,9 @@ pub mod throttle;
 // --- users' names, where they shall not be stored
 pub mod pseudonym;
 
+// --- text in formats
+mod json_string;
+
 // --- files of events
 pub mod file_name;
 

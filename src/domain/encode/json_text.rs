@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use super::plain_text::{Word, plain_length};
+use crate::json_string::{letter, plain_length};
 
 /// Writes one object at the end of a buffer; ends with [`ObjectWriter::end`].
 #[must_use = "an object ends with `end`"]
@@ -99,7 +99,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 fn push_text_inside(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     loop {
-        let (plain, behind) = rest.split_at(plain_length(rest, escaped));
+        let (plain, behind) = rest.split_at(plain_length(rest));
         out.extend_from_slice(plain);
         let Some((&byte, behind)) = behind.split_first() else { return };
         push_escape(out, byte);
@@ -107,26 +107,14 @@ fn push_text_inside(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Flags bytes that stand in no JSON string as they are.
-fn escaped(word: Word) -> u64 {
-    word.below(0x20) | word.equal(b'"') | word.equal(b'\\')
-}
-
 fn push_escape(out: &mut Vec<u8>, byte: u8) {
-    let letter = match byte {
-        b'"' | b'\\' => byte,
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        _ => {
+    match letter(byte) {
+        Some(letter) => out.extend_from_slice(&[b'\\', letter]),
+        None => {
             // Writing into a vector cannot fail.
             let _infallible = write!(out, "\\u{byte:04x}");
-            return;
         }
-    };
-    out.extend_from_slice(&[b'\\', letter]);
+    }
 }
 
 #[cfg(test)]

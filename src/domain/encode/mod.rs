@@ -13,7 +13,6 @@ pub mod new_relic;
 pub mod object_json;
 pub mod own_lines;
 pub mod parquet;
-mod plain_text;
 pub mod qvd;
 pub mod user_line;
 

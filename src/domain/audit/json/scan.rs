@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Json, Kind, string, well_formed};
+use crate::json_string::plain_length;
 
 /// A place in a text. Where the text is found not to be JSON, the walk is at its end, and lost.
 pub struct Cursor<'a> {
@@ -223,7 +224,7 @@ pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
 pub(in crate::audit) fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(rest) = bytes.get(at..) {
-        at += string::plain_length(rest);
+        at += plain_length(rest);
         match bytes.get(at) {
             Some(b'"') => return at + 1,
             Some(b'\\') => at += 2,
@@ -236,6 +237,6 @@ pub(in crate::audit) fn end_of_string(bytes: &[u8], at: usize) -> usize {
 
 /// The same when there is no escape in the string.
 pub(super) fn end_of_plain_string(bytes: &[u8], at: usize) -> Option<usize> {
-    let end = at + 1 + string::plain_length(&bytes[at + 1..]);
+    let end = at + 1 + plain_length(&bytes[at + 1..]);
     (bytes.get(end) == Some(&b'"')).then_some(end + 1)
 }

@@ -3,30 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// How many bytes from the front stand in a string for themselves: those before a quote, a backslash or a
-/// control character.
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    // Sets the high bit of the first byte below `bound`, and perhaps of some behind it (Mycroft 1987).
-    let below = |eight: u64, bound: u64| eight.wrapping_sub(ONES * bound) & !eight;
-    let is_byte = |eight: u64, byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
-    let mut at = 0;
-    loop {
-        let eight = bytes[at..].first_chunk().copied().unwrap_or_else(|| {
-            // The rest, and quotes to end it.
-            let mut eight = [b'"'; 8];
-            eight[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-            eight
-        });
-        let eight = u64::from_le_bytes(eight);
-        let found = (is_byte(eight, b'"') | is_byte(eight, b'\\') | below(eight, 0x20)) & HIGHS;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-}
+use crate::json_string::{letter, plain_length};
 
 /// Appends `text` as a JSON string, the way `JSON.stringify` spells it.
 pub fn write_string(text: &str, out: &mut String) {
@@ -50,15 +27,12 @@ fn needs_escape(character: char) -> bool {
 }
 
 fn write_escape(character: char, out: &mut impl Write) -> fmt::Result {
-    match character {
-        '"' => out.write_str("\\\""),
-        '\\' => out.write_str("\\\\"),
-        '\n' => out.write_str("\\n"),
-        '\r' => out.write_str("\\r"),
-        '\t' => out.write_str("\\t"),
-        '\x08' => out.write_str("\\b"),
-        '\x0c' => out.write_str("\\f"),
-        other => write!(out, "\\u{:04x}", u32::from(other)),
+    match u8::try_from(character).ok().and_then(letter) {
+        Some(letter) => {
+            out.write_char('\\')?;
+            out.write_char(char::from(letter))
+        }
+        None => write!(out, "\\u{:04x}", u32::from(character)),
     }
 }
 

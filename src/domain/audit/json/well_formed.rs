@@ -4,7 +4,7 @@
 //! text is not JSON it does not tell.
 
 use super::scan::is_blank;
-use super::string::plain_length;
+use crate::json_string::plain_length;
 
 /// The levels that one number's bits can remember.
 const DEPTH_MAX: u32 = u64::BITS - 1;

@@ -1,0 +1,80 @@
+//! The inside of a JSON string: how much of a text stands for itself, and how the rest is escaped.
+//!
+//! Eight bytes are compared at once, in one number. A comparison flags bytes by their highest bit. It may flag
+//! too many, but only behind one that it flags rightly, so the first flag is right (Mycroft 1987).
+
+const BYTES: usize = 8;
+/// 1 in each byte, and the highest bit of each.
+const ONES: u64 = u64::MAX / 0xff;
+const FLAGS: u64 = ONES << 7;
+
+/// How many bytes from the front stand for themselves: those before a quote, a backslash or a control character.
+pub(crate) fn plain_length(text: &[u8]) -> usize {
+    let (words, rest) = text.as_chunks::<BYTES>();
+    for (at, word) in words.iter().enumerate() {
+        let flags = special(u64::from_le_bytes(*word));
+        if flags != 0 {
+            return at * BYTES + first(flags);
+        }
+    }
+    if rest.is_empty() {
+        return text.len();
+    }
+    words.len() * BYTES + first(special(last(text, rest.len()))).min(rest.len())
+}
+
+/// The letter behind the backslash for a byte that does not stand for itself; none when its number does.
+pub(crate) fn letter(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => return None,
+    })
+}
+
+/// Flags what does not stand for itself.
+fn special(word: u64) -> u64 {
+    (below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')) & FLAGS
+}
+
+/// Flags bytes below `limit`, which is at most 0x80.
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word
+}
+
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// The last bytes of `text`, fewer than eight, the first one lowest; zeros behind them.
+fn last(text: &[u8], count: usize) -> u64 {
+    if let Some(last) = text.last_chunk::<BYTES>() {
+        return u64::from_le_bytes(*last) >> (8 * (BYTES - count));
+    }
+    text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Which byte is the first one flagged.
+fn first(flags: u64) -> usize {
+    flags.trailing_zeros() as usize / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_special_byte_is_found(text in proptest::collection::vec(any::<u8>(), 0..40), plain in "[a\u{7f}å]{0,40}") {
+            for text in [[plain.as_bytes(), &text].concat(), plain.into_bytes(), text] {
+                let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+                prop_assert_eq!(plain_length(&text), text.iter().position(is_special).unwrap_or(text.len()));
+            }
+        }
+    }
+}
