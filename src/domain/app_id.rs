@@ -6,51 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::uuid;
+
 /// The name of an app whose id is not in the directory, as Butler SOS spells it.
 pub const UNKNOWN_APP_NAME: &str = "<unknown app name>";
-
-/// Characters of a UUID: 8-4-4-4-12.
-const UUID_LENGTH: usize = 36;
 
 /// The app id in a context: `/app/` or `app/`, then a UUID up to `?`, `/` or the end.
 pub fn from_context(context: &str) -> Option<&str> {
     let rest = context.strip_prefix('/').unwrap_or(context).strip_prefix("app/")?;
-    let (id, after) = rest.split_at_checked(UUID_LENGTH)?;
+    let (id, after) = rest.split_at_checked(uuid::LENGTH)?;
     let ends = after.is_empty() || after.starts_with(['?', '/']);
-    (ends && is_uuid(id)).then_some(id)
-}
-
-/// Whether `text` is 8-4-4-4-12 hex digits; any version, any case. All characters are looked at at once.
-fn is_uuid(text: &str) -> bool {
-    let Ok(text) = <&[u8; UUID_LENGTH]>::try_from(text.as_bytes()) else { return false };
-    let fits: [bool; UUID_LENGTH] = std::array::from_fn(|at| {
-        let digit = text[at].is_ascii_digit() | matches!(text[at] | 0x20, b'a'..=b'f');
-        if is_dash(at) { text[at] == b'-' } else { digit }
-    });
-    fits == [true; UUID_LENGTH]
-}
-
-/// Whether a UUID has a dash there.
-fn is_dash(at: usize) -> bool {
-    matches!(at, 8 | 13 | 18 | 23)
-}
-
-/// The number that a UUID of 8-4-4-4-12 hex digits stands for; any version, any case.
-pub fn uuid(text: &str) -> Option<u128> {
-    if text.len() != UUID_LENGTH {
-        return None;
-    }
-    let mut number = 0u128;
-    for (at, byte) in text.bytes().enumerate() {
-        if is_dash(at) {
-            if byte != b'-' {
-                return None;
-            }
-        } else {
-            number = number << 4 | u128::from(char::from(byte).to_digit(16)?);
-        }
-    }
-    Some(number)
+    (ends && uuid::is_uuid(id)).then_some(id)
 }
 
 /// Names of apps by id. Ids are compared as numbers, so their case does not matter.
@@ -66,7 +32,8 @@ pub struct AppNames {
 impl AppNames {
     /// Takes the pairs of id and name whose id is a UUID; of two with one id, the later.
     pub fn new<'a>(apps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let by_id = apps.into_iter().filter_map(|(id, name)| Some((uuid(id)?, Box::from(name)))).collect();
+        let by_id =
+            apps.into_iter().filter_map(|(id, name)| Some((uuid::number(id)?, Box::from(name)))).collect();
         Self { by_id: Arc::new(by_id) }
     }
 
@@ -75,7 +42,7 @@ impl AppNames {
         if self.by_id.is_empty() {
             return None;
         }
-        self.by_id.get(&uuid(id)?).map(|name| &**name)
+        self.by_id.get(&uuid::number(id)?).map(|name| &**name)
     }
 
     /// How many apps have a name.

@@ -23,6 +23,7 @@ pub mod pseudonym;
 
 // --- text in formats
 mod json_string;
+mod uuid;
 
 // --- files of events
 pub mod file_name;

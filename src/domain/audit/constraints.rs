@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::check::Refusal;
 use super::envelope::Envelope;
 use super::json::Kind;
-use super::schema::is_uuid;
+use crate::uuid::is_uuid;
 
 pub const REASON: &str = "One or more constraint violations";
 

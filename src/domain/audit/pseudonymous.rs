@@ -15,9 +15,9 @@ use openssl::error::ErrorStack;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Json, Kind, NotJson, end_of_string, write_string};
-use super::schema::is_uuid;
 use crate::identity;
 use crate::pseudonym::{NONCE_BYTES, Pseudonyms, Replacement};
+use crate::uuid::is_uuid;
 
 /// What is stored, and what a download of the event's screenshot needs besides.
 #[derive(Debug, PartialEq)]
