@@ -52,6 +52,9 @@ const BACKLOG: i32 = 4_096;
 /// Connections beyond the seats that a thread may hold for the moment: those being refused or closed.
 const LEAVING_MAX: usize = 64;
 
+/// Requests of a thread that may block at once, on a file; more wait their turn.
+const BLOCKING_MAX: usize = 4;
+
 /// A connection that ends gives what is still on its way so long to pass by, or its client would see a reset instead
 /// of the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -83,6 +86,7 @@ where
     let threads = config.threads.max(1);
     let server = Server::build()
         .workers(threads)
+        .worker_max_blocking_threads(BLOCKING_MAX)
         .max_concurrent_connections(seats.connections_max().div_ceil(threads) + LEAVING_MAX)
         .shutdown_timeout(config.stop_patience.as_secs())
         .disable_signals();

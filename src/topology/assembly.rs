@@ -24,7 +24,7 @@ use super::destinations::Planned;
 use super::own::Own;
 use super::screenshots::{self, Downloads};
 use super::settings::{self, bound};
-use super::{StartError, Surroundings};
+use super::{StartError, Surroundings, threads};
 use crate::config::{Config, Hides, Loaded};
 use crate::operations::jobs::RedeliveryPort;
 use crate::operations::journal_reader::JournalReader;
@@ -53,9 +53,14 @@ pub struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     /// Begins with the journal, and with what keeps dead letters.
-    pub fn new(config: &'a Config, shared: &'a Surroundings, journal: JournalConfig, store: Store) -> Self {
+    pub fn new(
+        config: &'a Config,
+        shared: &'a Surroundings,
+        journal: JournalConfig,
+        store: Store,
+    ) -> Result<Self, StartError> {
         let meter = journal.actor.clone();
-        let arbiters = vec![Arbiter::new(), Arbiter::new()];
+        let arbiters = vec![threads::arbiter()?, threads::arbiter()?];
         let keepers = arbiters[1].handle();
         let journal = shared
             .supervision
@@ -64,7 +69,7 @@ impl<'a> Assembly<'a> {
         let to_dead_letters =
             keeper(shared, &keepers, "dead_letter_keeper", settings::dead_letters(config), room);
         let to_append = Outlet::<Append>::new(journal.clone(), room);
-        Self {
+        Ok(Self {
             config,
             shared,
             own: Own::new(config, &shared.metrics),
@@ -82,7 +87,7 @@ impl<'a> Assembly<'a> {
             redelivery: BTreeMap::new(),
             addresses: Vec::new(),
             intakes: Vec::new(),
-        }
+        })
     }
 
     /// What is asked of the journal at most at once, of each kind.
@@ -100,15 +105,19 @@ impl<'a> Assembly<'a> {
     }
 
     /// What stops one actor's thread from being another's.
-    fn thread(&mut self) -> ArbiterHandle {
-        let arbiter = Arbiter::new();
+    fn thread(&mut self) -> Result<ArbiterHandle, StartError> {
+        self.keep(threads::arbiter())
+    }
+
+    fn keep(&mut self, arbiter: Result<Arbiter, StartError>) -> Result<ArbiterHandle, StartError> {
+        let arbiter = arbiter?;
         let handle = arbiter.handle();
         self.arbiters.push(arbiter);
-        handle
+        Ok(handle)
     }
 
     /// Starts every destination.
-    pub fn destinations(&mut self, planned: Vec<Planned>) {
+    pub fn destinations(&mut self, planned: Vec<Planned>) -> Result<(), StartError> {
         for planned in planned {
             let consumer = planned.consumer;
             let replay_refused = planned.replay_refused;
@@ -123,12 +132,13 @@ impl<'a> Assembly<'a> {
                 meter,
                 log: self.shared.log.clone(),
             };
-            let thread = self.thread();
+            let thread = self.thread()?;
             let to_sink = planned.start(&self.shared.supervision, &thread, sink);
             let port = RedeliveryPort { stream: consumer.stream, to_sink, replay_refused };
             self.redelivery.insert(consumer.name, port);
             info!(self.shared.log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());
         }
+        Ok(())
     }
 
     /// Starts the downloads of screenshots.
@@ -142,7 +152,7 @@ impl<'a> Assembly<'a> {
             to_offset_at: self.to_journal(self.room()),
             to_dead_letters: self.outlets.to_dead_letters.clone(),
         };
-        let thread = self.thread();
+        let thread = self.keep(threads::arbiter_for(self.config.screenshot_concurrency()))?;
         let Surroundings { supervision, metrics, log } = self.shared;
         let mut started = screenshots::start(self.config, supervision, &thread, metrics, outlets, log)?;
         self.meters.insert(WALKER.name, started.meter.clone());
@@ -151,7 +161,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Starts the way of user events. The outlet answers when all that the parser got before has gone to the journal.
-    pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Outlet<Close> {
+    pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Result<Outlet<Close>, StartError> {
         let (config, shared) = (self.config, self.shared);
         let Surroundings { supervision, metrics, log } = shared;
         let actors = &config.pipeline.actors;
@@ -176,7 +186,7 @@ impl<'a> Assembly<'a> {
             log.clone(),
         )
         .counting(self.own.event_counts());
-        let parser = supervision.start(&self.thread(), meter.clone(), move || parser);
+        let parser = supervision.start(&self.thread()?, meter.clone(), move || parser);
         let datagrams = Outlet::new(
             parser.clone(),
             bound(config.butler_sos.user_events.udp_server.message_queue.max_size),
@@ -184,7 +194,7 @@ impl<'a> Assembly<'a> {
         self.mailboxes.push(MailboxGauge::new(meter, datagrams.clone()));
         self.own.watch_user_events(&datagrams);
 
-        let thread = self.thread();
+        let thread = self.thread()?;
         if let Some(directory) = settings::app_directory(config) {
             let meter = metrics.actor("app_directory");
             let names = Outlet::new(parser.clone(), bound(actors.app_directory.mailbox));
@@ -197,7 +207,7 @@ impl<'a> Assembly<'a> {
         let ingestor = supervision.start(&thread, meter, move || ingestor);
         self.intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
         self.listening("user-events", address);
-        Outlet::new(parser, bound(actors.user_parser.mailbox))
+        Ok(Outlet::new(parser, bound(actors.user_parser.mailbox)))
     }
 
     /// Starts the audit API.
@@ -218,7 +228,7 @@ impl<'a> Assembly<'a> {
         let api =
             AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log.clone(), recent)
                 .map_err(|error| StartError::config("Butler-SOS.auditEvents.tls", error))?;
-        let api = supervision.start(&self.thread(), meter, move || api);
+        let api = supervision.start(&self.thread()?, meter, move || api);
         self.intakes.push(Outlet::new(api, bound(config.pipeline.actors.audit_http_ingestor.mailbox)));
         self.listening("audit-events", address);
         Ok(())
@@ -231,10 +241,10 @@ impl<'a> Assembly<'a> {
     }
 
     /// Starts what the server says about itself, and ends the assembly.
-    pub fn finish(mut self, loaded: &Loaded) -> Assembled {
+    pub fn finish(mut self, loaded: &Loaded) -> Result<Assembled, StartError> {
         let config = self.config;
         let Surroundings { supervision, metrics, log } = self.shared;
-        let thread = self.thread();
+        let thread = self.thread()?;
         let operations = &config.pipeline.operations;
         let view = View {
             metrics: metrics.clone(),
@@ -264,12 +274,12 @@ impl<'a> Assembly<'a> {
             switches: supervision.switches.clone(),
         };
         self.own.start(supervision, || thread, log);
-        Assembled {
+        Ok(Assembled {
             view,
             intakes: self.intakes,
             to_catch_up: Outlet::new(self.journal, 1),
             arbiters: self.arbiters,
-        }
+        })
     }
 }
 

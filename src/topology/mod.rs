@@ -19,6 +19,7 @@ mod own;
 mod recent;
 mod screenshots;
 pub(crate) mod settings;
+mod threads;
 
 pub use self::settings::restart_policy;
 
@@ -99,11 +100,11 @@ impl Topology {
         let Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads } =
             opened::open(config, consumers, metrics, log)?;
 
-        let mut assembly = Assembly::new(config, surroundings, journal, store);
-        assembly.destinations(planned);
+        let mut assembly = Assembly::new(config, surroundings, journal, store)?;
+        assembly.destinations(planned)?;
         let wants_downloads = wants_downloads(config) || has_unfinished_downloads;
         let downloads = wants_downloads.then(|| assembly.downloads()).transpose()?;
-        let to_parser = udp.map(|port| assembly.user_intake(port));
+        let to_parser = udp.map(|port| assembly.user_intake(port)).transpose()?;
         let mut to_show = Vec::new();
         for Opening { listener, socket, address } in listeners {
             if listener.serves.contains(&Service::AuditApi) {
@@ -114,7 +115,7 @@ impl Topology {
                 to_show.push((listener.path, socket, access));
             }
         }
-        let Assembled { view, intakes, to_catch_up, arbiters } = assembly.finish(loaded);
+        let Assembled { view, intakes, to_catch_up, arbiters } = assembly.finish(loaded)?;
 
         actix_rt::spawn(view.clone().keep_history());
         for (path, socket, access) in to_show {
