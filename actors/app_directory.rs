@@ -126,6 +126,7 @@ async fn poll_for_ever(
 ) {
     let interval = poller.config.interval;
     let mut failures = 0_u64;
+    let mut told = String::new();
     let mut is_over = false;
     loop {
         let polled = tokio::time::timeout(poller.config.timeout, poller.poll()).await;
@@ -134,6 +135,7 @@ async fn poll_for_ever(
                 if failures > 0 {
                     info!(log, "names of apps are learned again"; "failures" => failures);
                     failures = 0;
+                    told.clear();
                 }
                 debug!(log, "names of apps learned"; "apps" => names.len());
                 if left_out > 0 {
@@ -152,9 +154,11 @@ async fn poll_for_ever(
             Err(error) => {
                 actor.rejected(error.class(), 1);
                 actor.failed(error.class());
-                if failures == 0 {
+                let error = error.to_string();
+                if error != told {
                     warn!(log, "cannot learn the names of apps, will go on trying";
-                        "host" => &poller.config.host, "error" => %error);
+                        "host" => &poller.config.host, "error" => &error);
+                    told = error;
                 }
                 failures += 1;
             }

@@ -1,36 +1,26 @@
 //! Certificates that nobody should trust: what is wrong with them is told, nothing is sent, and nothing is lost.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use butler_sos_integration_tests::certificates::{Pair, Role};
-use butler_sos_integration_tests::sandbox::binary;
+use butler_sos_integration_tests::fake_new_relic::FakeNewRelic;
+use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
+use butler_sos_integration_tests::settings::Settings;
+use butler_sos_integration_tests::tls_front::TlsFront;
+use butler_sos_integration_tests::written::csv_rows;
+use serde_json::json;
 use tempfile::TempDir;
+
+use crate::everything::Poster;
 
 use super::yard::{BROKER, INFLUX, NEW_RELIC, Plan, Yard};
 
 #[test]
 fn what_is_wrong_with_a_certificate_is_told() {
     let directory = TempDir::with_prefix("certificates-").expect("a temporary directory");
-    let authority = Pair::authority("Our Authority").expect("a certificate");
-    let stranger = Pair::authority("Somebody Else").expect("a certificate");
-    let ca = directory.path().join("ca.pem");
-    std::fs::write(&ca, authority.certificate.to_pem().expect("PEM")).expect("a file");
-    let issue = |by: &Pair, role| by.issue("far-side.test", role).expect("a certificate");
-    let good = issue(&authority, Role::Server(&["localhost"]));
-    let wrong = [
-        (
-            issue(&stranger, Role::Server(&["localhost"])),
-            "signed by the authority \"Somebody Else\", which is not trusted",
-        ),
-        (
-            issue(&authority, Role::ServerElsewhere(&["db.example"])),
-            "is for another host: it names db.example",
-        ),
-        (
-            issue(&authority, Role::ServerUntilYesterday(&["localhost"])),
-            "(\"far-side.test\") has expired on ",
-        ),
-    ];
+    let Certificates { ca, good, wrong, .. } = Certificates::new(directory.path());
     let plan = Plan { host: "localhost", tls: Some((&good, ca)), ..Plan::default() };
     let mut yard = Yard::start(plan);
     yard.send(100);
@@ -61,6 +51,103 @@ fn what_is_wrong_with_a_certificate_is_told() {
     }
     all.iter().for_each(|name| show(&yard, name, &good));
     yard.assert_recovered();
+}
+
+/// Certificates of Qlik Sense's services that nobody should trust: no certificate of the server's own is shown to
+/// them, no ticket asked for, and what is wrong is in the log.
+#[test]
+fn what_is_wrong_with_a_certificate_of_qlik_sense_is_told() {
+    let directory = TempDir::with_prefix("certificates-").expect("a temporary directory");
+    let shown = Certificates::new(directory.path());
+    let own = shown.authority.issue("butler-sos", Role::Client).expect("a certificate");
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("client.pem"), own.certificate.to_pem().expect("PEM")).expect("a file");
+    std::fs::write(file("client_key.pem"), own.key.private_key_to_pem_pkcs8().expect("PEM")).expect("a file");
+    // Nobody gets as far as to speak with what is behind.
+    let behind = FakeNewRelic::start(&[]);
+    let front = TlsFront::start(behind.address(), &shown.good);
+    let settings = Settings::user_events().and(json!({
+        "Butler-SOS": {
+            "cert": {
+                "clientCert": file("client.pem"),
+                "clientCertKey": file("client_key.pem"),
+                "clientCertCA": shown.ca,
+            },
+            "appNames": { "enableAppNameExtract": true, "extractInterval": 1_000, "hostIP": "localhost" },
+            "auditEvents": {
+                "enable": true, "host": "127.0.0.1", "port": 0,
+                "destination": { "enable": true, "type": "json", "screenshots": {
+                    "enable": true,
+                    "allowedImageDownloadHosts": ["localhost"],
+                    "auth": { "mode": "userTicket", "qps": { "host": "localhost", "port": front.address().port() } },
+                    "storageTargets": [{ "enable": true, "type": "flat", "directory": "{dir}/images" }],
+                } },
+            },
+        },
+        "Pipeline": {
+            "appDirectory": { "port": front.address().port() },
+            "csv": { "auditEvents": { "enable": true, "exportDirectory": "{dir}/audit-csv" } },
+        },
+    }));
+    let sandbox = Sandbox::start_new(&settings.text());
+    let met = |actor| {
+        let labels = [("actor", actor), ("reason", "tls")];
+        sandbox.metrics().sum("butler_sos_messages_rejected_total", &labels)
+    };
+    let mut poster = Poster::new(sandbox.address("audit-events"), "https://localhost/tempcontent", 1);
+    for (pair, words) in &shown.wrong {
+        let (said, before) = (sandbox.log_lines().len(), ["ticket_actor", "app_directory"].map(met));
+        front.show(pair);
+        (0..12).for_each(|_| drop(poster.post()));
+        wait_for(&format!("both to tell of a certificate that {words}"), || {
+            let now = ["ticket_actor", "app_directory"].map(met);
+            let lines = sandbox.log_lines().split_off(said);
+            let lines: Vec<_> = lines.iter().map(|line| line.replace("\\\"", "\"")).collect();
+            let is_told = |by: &str| lines.iter().any(|line| line.contains(by) && line.contains(words));
+            let are_both_told = is_told("no ticket from") && is_told("names of apps");
+            (are_both_told && now.iter().zip(before).all(|(now, before)| *now > before)).then_some(())
+        });
+    }
+    sandbox.settle();
+    let rows = csv_rows(&sandbox.path().join("audit-csv"));
+    let screenshots = rows.iter().filter(|row| row["eventType"] == "screenshot.url.received");
+    let reasons: BTreeSet<&str> = screenshots.filter_map(|row| row["screenshotError"].as_str()).collect();
+    assert_eq!(reasons, BTreeSet::from(["ticket-failed"]));
+}
+
+/// Certificates to show, and what is said of those that are wrong.
+struct Certificates {
+    authority: Pair,
+    /// Where the certificate of the authority is.
+    ca: PathBuf,
+    good: Pair,
+    wrong: [(Pair, &'static str); 3],
+}
+
+impl Certificates {
+    fn new(directory: &Path) -> Self {
+        let authority = Pair::authority("Our Authority").expect("a certificate");
+        let stranger = Pair::authority("Somebody Else").expect("a certificate");
+        let ca = directory.join("ca.pem");
+        std::fs::write(&ca, authority.certificate.to_pem().expect("PEM")).expect("a file");
+        let issue = |by: &Pair, role| by.issue("far-side.test", role).expect("a certificate");
+        let wrong = [
+            (
+                issue(&stranger, Role::Server(&["localhost"])),
+                "signed by the authority \"Somebody Else\", which is not trusted",
+            ),
+            (
+                issue(&authority, Role::ServerElsewhere(&["db.example"])),
+                "is for another host: it names db.example",
+            ),
+            (
+                issue(&authority, Role::ServerUntilYesterday(&["localhost"])),
+                "(\"far-side.test\") has expired on ",
+            ),
+        ];
+        let good = issue(&authority, Role::Server(&["localhost"]));
+        Self { authority, ca, good, wrong }
+    }
 }
 
 /// `butler-sos status`, as somebody types it.
