@@ -68,6 +68,8 @@
 //!   covered are written again before the next one, since the kernel may have forgotten that they were not on disk.
 //! * A damaged tail (of the last segment, found at open) is cut at the last good frame. Damage elsewhere is
 //!   reported as a range of offsets and skipped to the next good frame. Every read moves on; none loops or panics.
+//!   A segment that was damaged when it was opened takes no more frames: behind a header whose body is gone they would
+//!   be taken for that body.
 //! * Only whole segments are removed. One that some consumer still needs is removed only by `OnFull::DropOldest`, and
 //!   then the append says who lost how many.
 //! * A segment takes records for at most an eighth of the retention (and a minute at least), whether it is full or not:

@@ -119,7 +119,9 @@ impl Run {
         match act {
             Act::Append { sizes } => self.append(&sizes),
             Act::AppendOnBrokenDisk { sizes, written, cut_fails } => {
-                // All of a frame but no answer: then nobody can say whether it is stored. Not tried here.
+                // All of a frame but no answer: then nobody can say whether it is stored. Not tried here. The last
+                // byte is no zero, which the room would have in its place.
+                let sizes: Vec<_> = sizes.iter().map(|size| size + 1).collect();
                 let written = written.min(47 + sizes.iter().map(|size| 4 + size).sum::<usize>());
                 let cut_fails = cut_fails.then_some(Call::SetLen);
                 let calls: Vec<_> = [Call::Write(written)].into_iter().chain(cut_fails).collect();

@@ -230,6 +230,8 @@ pub struct Scan {
     pub next_offset: u64,
     /// Lost before the last good frame.
     pub damaged: Vec<Range<u64>>,
+    /// Whether good frames are all there is before `good_bytes`.
+    pub is_whole: bool,
     pub last_appended_at_ns: Option<u64>,
     pub index: SparseIndex,
 }
@@ -240,19 +242,23 @@ pub struct Scan {
 /// As [`SegmentReader::step`].
 pub fn scan(file: Arc<File>, store_id: u64, base_offset: u64, file_bytes: u64) -> Result<Scan, SegmentError> {
     let mut reader = SegmentReader::new(file, store_id, 0, base_offset);
-    let mut scan = Scan { next_offset: base_offset, ..Scan::default() };
-    let mut damaged_since = Vec::new();
+    let mut scan = Scan { next_offset: base_offset, is_whole: true, ..Scan::default() };
+    let (mut damaged_since, mut was_damaged) = (Vec::new(), false);
     loop {
         match reader.step(file_bytes, u64::MAX, 0)? {
             Step::Frame(frame, position) => {
                 scan.damaged.append(&mut damaged_since);
+                scan.is_whole = !was_damaged;
                 scan.index.note(frame.header.base_offset, position);
                 scan.good_bytes = position + frame.header.frame_bytes();
                 scan.next_offset = frame.header.end_offset();
                 scan.last_appended_at_ns = Some(frame.header.appended_at_ns);
             }
-            Step::Damaged(lost) if !lost.is_empty() => damaged_since.push(lost),
-            Step::Damaged(_) | Step::Passed(..) => {}
+            Step::Damaged(lost) => {
+                was_damaged = true;
+                damaged_since.extend((!lost.is_empty()).then_some(lost));
+            }
+            Step::Passed(..) => {}
             Step::End => return Ok(scan),
         }
     }

@@ -301,6 +301,33 @@ fn damage_in_the_middle_of_the_last_segment_is_no_tail() {
 }
 
 #[test]
+fn what_is_appended_after_damage_is_not_taken_for_a_part_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    fill(&mut store, stream, 1, 2, 20);
+    fill(&mut store, stream, 1, 20, 100);
+    fill(&mut store, stream, 1, 2, 20);
+    drop(store);
+    // The middle frame says that it is longer than all that is left behind its header.
+    let path = &segments(directory.path(), "block")[0];
+    let mut bytes = fs::read(path).unwrap();
+    bytes.drain(500..1500);
+    fs::write(path, bytes).unwrap();
+    let (mut store, stream, recoveries) = open(directory.path());
+    assert_eq!(recoveries, [Recovery::Damaged { stream: "block".into(), from: 2, to: 22 }]);
+    fill(&mut store, stream, 3, 2, 500);
+    for reopen in [false, true] {
+        if reopen {
+            drop(store);
+            store = open(directory.path()).0;
+        }
+        let (got, lost) = drain(&mut store, stream, 0, 3);
+        assert_eq!(got, [0, 1].into_iter().chain(22..30).collect::<Vec<_>>(), "reopened: {reopen}");
+        assert_eq!(lost, (2..22).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_segment_that_vanished_is_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());

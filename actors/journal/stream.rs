@@ -175,7 +175,7 @@ impl Stream {
         let mut segments = list(&directory)?;
         let mut mended = Mended::default();
         let mut end = 0;
-        let mut must_create = true;
+        let mut must_roll = true;
         if let Some(last) = segments.back_mut() {
             let path = directory.join(segment::file_name(last.base_offset));
             let file = Arc::new(fs::OpenOptions::new().read(true).write(true).open(path)?);
@@ -195,7 +195,8 @@ impl Stream {
             disk::sync_data(&file)?;
             last.file = Some(file);
             end = scan.next_offset;
-            must_create = false;
+            // A header without its body would cover what is appended here.
+            must_roll = !scan.is_whole;
         }
         if let Some(before_last) = segments.len().checked_sub(2).and_then(|at| segments.get(at)) {
             disk::sync_data(&File::open(directory.join(segment::file_name(before_last.base_offset)))?)?;
@@ -221,7 +222,7 @@ impl Stream {
             directory_changed: false,
             durable_offset: next_offset,
         };
-        if must_create {
+        if must_roll {
             stream.roll()?;
             stream.directory_changed = false;
         }
