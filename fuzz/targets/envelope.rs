@@ -3,6 +3,7 @@
 use butler_sos_domain::audit::{Answer, AuditEvent, AuditRecord, check};
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::audit_mqtt;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{VERSIONS, assert_one_line};
@@ -38,5 +39,6 @@ fn accepted(body: &[u8]) {
     }
     let mut message = Vec::new();
     audit_mqtt::write(&record, &mut message);
-    serde_json::from_slice::<Value>(&message).expect("JSON");
+    // The body is in it as it came, with numbers that no double holds.
+    serde_json::from_slice::<IgnoredAny>(&message).expect("JSON");
 }
