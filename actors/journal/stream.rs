@@ -1,5 +1,11 @@
 //! One stream: its segments on disk, its tail in memory, its readers' places. Formats and invariants are at the head of
 //! the journal module.
+//!
+//! Here it is opened, grows and gives back; [`reading`], [`syncing`] and [`times`] are the rest of it.
+
+mod reading;
+mod syncing;
+mod times;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -9,18 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{Batch, BatchBuilder, RecordBatch, SkippedBecause};
+use self::reading::Cursor;
+pub use self::syncing::Unsynced;
+use super::batch::RecordBatch;
 use super::disk;
-use super::frame::{Frame, HEADER_BYTES, Header};
-use super::segment::{self, SegmentError, SegmentReader, SparseIndex, Step};
+use super::frame::HEADER_BYTES;
+use super::segment::{self, SegmentError, SparseIndex};
 use super::tail::Tail;
 
-/// Readers whose places are remembered.
-const CURSORS_MAX: usize = 16;
-/// Over all segments of a stream; 16 bytes each.
-const INDEX_ENTRIES_MAX: usize = 1 << 16;
-/// A place keeps a frame that was read in part only up to this size.
-const CURSOR_FRAME_BYTES_MAX: usize = 256 << 10;
 /// Even a tiny stream is given segments of some use.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// What is written to try whether the disk takes anything.
@@ -105,16 +107,6 @@ struct Segment {
     file: Option<Arc<File>>,
 }
 
-/// Where a reader stopped, so that its next read need not search.
-#[derive(Debug)]
-struct Cursor {
-    next_offset: u64,
-    segment: u64,
-    reader: SegmentReader,
-    /// The frame in which it stopped, unless it stopped between two.
-    frame: Option<Frame>,
-}
-
 #[derive(Debug)]
 pub struct Stream {
     directory: PathBuf,
@@ -146,17 +138,6 @@ pub struct Mended {
     pub tail_cut: Option<(u64, u64)>,
     /// Offsets that a consumer had committed but that are no longer there.
     pub skipped: Option<Range<u64>>,
-}
-
-/// What must reach the medium so that a stream is durable up to `end_offset`.
-#[derive(Debug)]
-pub struct Unsynced {
-    pub files: Vec<Arc<File>>,
-    pub directory: Option<PathBuf>,
-    pub end_offset: u64,
-    /// (base offset, bytes) of the segments concerned
-    segments: Vec<(u64, u64)>,
-    rewrites: u64,
 }
 
 impl Stream {
@@ -254,8 +235,6 @@ impl Stream {
     pub fn bytes_max(&self) -> u64 {
         self.limits.bytes_max
     }
-
-    // --- append ---
 
     /// Appends one frame. Room must have been made. The batch is empty afterwards, or untouched on an error.
     pub fn append(&mut self, batch: &mut RecordBatch, now_ns: u64) -> Result<Range<u64>, AppendError> {
@@ -450,300 +429,6 @@ impl Stream {
             self.roll()?;
         }
         Ok(())
-    }
-
-    // --- sync ---
-
-    /// What is not yet on the medium; `None` when all is.
-    pub fn unsynced(&mut self) -> io::Result<Option<Unsynced>> {
-        self.rewrite()?;
-        if self.durable_offset == self.next_offset && !self.directory_changed {
-            return Ok(None);
-        }
-        let dirty =
-            || self.segments.iter().rev().take(2).filter(|segment| segment.synced_bytes < segment.bytes);
-        let unsynced = Unsynced {
-            files: dirty().filter_map(|segment| segment.file.clone()).collect(),
-            directory: self.directory_changed.then(|| self.directory.clone()),
-            end_offset: self.next_offset,
-            segments: dirty().map(|segment| (segment.base_offset, segment.bytes)).collect(),
-            rewrites: self.rewrites,
-        };
-        self.directory_changed = false;
-        Ok(Some(unsynced))
-    }
-
-    /// Says how the sync of `unsynced` ended.
-    pub fn synced(&mut self, unsynced: &Unsynced, good: bool) {
-        if !good {
-            self.must_rewrite = true;
-            self.directory_changed |= unsynced.directory.is_some();
-            return;
-        }
-        // After a sync that failed, a later one that succeeds says nothing about what the failed one covered.
-        if self.must_rewrite || unsynced.rewrites != self.rewrites {
-            return;
-        }
-        let active = self.segments.back().map(|active| active.base_offset);
-        for segment in &mut self.segments {
-            let covered =
-                unsynced.segments.iter().find(|(base_offset, _)| *base_offset == segment.base_offset);
-            let Some((base_offset, bytes)) = covered else { continue };
-            segment.synced_bytes = segment.synced_bytes.max(*bytes);
-            if Some(*base_offset) != active && segment.synced_bytes == segment.bytes {
-                segment.file = None;
-            }
-        }
-        self.durable_offset = self.durable_offset.max(unsynced.end_offset);
-    }
-
-    /// After a failed sync: makes the kernel hold as unwritten again what it may have taken for written.
-    fn rewrite(&mut self) -> io::Result<()> {
-        if !self.must_rewrite {
-            return Ok(());
-        }
-        let mut chunk = vec![0; 1 << 20];
-        for segment in self.segments.iter().rev().take(2) {
-            let Some(file) = &segment.file else { continue };
-            let mut position = segment.synced_bytes;
-            while position < segment.bytes {
-                let length = (segment.bytes - position).min(chunk.len() as u64) as usize;
-                std::os::unix::fs::FileExt::read_exact_at(&**file, &mut chunk[..length], position)?;
-                disk::write_all_at(file, &chunk[..length], position)?;
-                position += length as u64;
-            }
-        }
-        self.must_rewrite = false;
-        self.rewrites += 1;
-        Ok(())
-    }
-
-    // --- read ---
-
-    /// Up to so many records and bytes from an offset on. Moves on past what is damaged or was removed: `next_offset` of
-    /// the answer is always greater than `from` unless `from` is the end or `records_max` is 0.
-    pub fn read(&mut self, from: u64, records_max: usize, bytes_max: usize) -> Result<Batch, ReadError> {
-        if from > self.next_offset {
-            return Err(ReadError::Beyond { offset: from, end: self.next_offset });
-        }
-        let mut out = BatchBuilder::new(from, records_max, bytes_max);
-        if out.is_full() {
-            return Ok(out.finish());
-        }
-        out.skip_to(self.first_offset(), SkippedBecause::Removed);
-        while !out.is_full() && out.next_offset() < self.next_offset {
-            if self.tail.holds(out.next_offset()) {
-                self.tail.read(&mut out);
-                break;
-            }
-            let is_damaged = self.read_segment(&mut out)?;
-            // Searching through damage costs time: at most one damaged segment for each call.
-            if is_damaged {
-                break;
-            }
-        }
-        Ok(out.finish())
-    }
-
-    /// Reads the segment that holds the next offset, to its end or until the batch is full. Answers whether anything
-    /// had to be skipped.
-    fn read_segment(&mut self, out: &mut BatchBuilder) -> Result<bool, ReadError> {
-        let at = self.segment_at(out.next_offset());
-        let bound = self.bound_of(at);
-        let mut cursor = match self.cursor_at(at, out.next_offset()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Somebody removed the file under us.
-                out.skip_to(bound, SkippedBecause::Damaged);
-                return Ok(true);
-            }
-            cursor => cursor?,
-        };
-        let mut has_skipped = false;
-        if let Some(frame) = cursor.frame.take_if(|frame| frame.contains(out.next_offset())) {
-            out.take_from(&frame);
-            cursor.frame = frame.contains(out.next_offset()).then_some(frame);
-        }
-        while !out.is_full() && !self.tail.holds(out.next_offset()) {
-            let segment = &mut self.segments[at];
-            match cursor.reader.step(segment.bytes, bound, out.next_offset())? {
-                Step::Frame(frame, position) => {
-                    segment.index.note(frame.header.base_offset, position);
-                    out.take_from(&frame);
-                    cursor.frame = frame.contains(out.next_offset()).then_some(frame);
-                }
-                Step::Passed(header, position) => {
-                    segment.index.note(header.base_offset, position);
-                }
-                Step::Damaged(lost) => {
-                    has_skipped |= lost.end > out.next_offset();
-                    out.skip_to(lost.end, SkippedBecause::Damaged);
-                }
-                Step::End => {
-                    has_skipped |= bound > out.next_offset();
-                    out.skip_to(bound, SkippedBecause::Damaged);
-                    return Ok(has_skipped);
-                }
-            }
-        }
-        if !self.tail.holds(out.next_offset()) {
-            cursor.next_offset = out.next_offset();
-            cursor.frame = cursor.frame.filter(|frame| frame.memory_bytes <= CURSOR_FRAME_BYTES_MAX);
-            if self.cursors.len() >= CURSORS_MAX {
-                self.cursors.pop_front();
-            }
-            self.cursors.push_back(cursor);
-        }
-        self.bound_index(at);
-        Ok(has_skipped)
-    }
-
-    /// The place of a reader that stopped here, or one as near before it as is known.
-    fn cursor_at(&mut self, at: usize, offset: u64) -> io::Result<Cursor> {
-        let base_offset = self.segments[at].base_offset;
-        let known = self
-            .cursors
-            .iter()
-            .position(|cursor| cursor.next_offset == offset && cursor.segment == base_offset);
-        if let Some(cursor) = known.and_then(|known| self.cursors.remove(known)) {
-            // One that stopped inside a frame too large to keep has passed it already.
-            let is_inside = cursor.frame.as_ref().is_some_and(|frame| frame.contains(offset));
-            if is_inside || cursor.reader.expected_offset() <= offset {
-                return Ok(cursor);
-            }
-        }
-        let file = self.file_of(at)?;
-        let (expected, position) = self.segments[at].index.before(offset).unwrap_or((base_offset, 0));
-        let reader = SegmentReader::new(file, self.store_id, position, expected);
-        Ok(Cursor { next_offset: offset, segment: base_offset, reader, frame: None })
-    }
-
-    fn file_of(&self, at: usize) -> io::Result<Arc<File>> {
-        let segment = &self.segments[at];
-        match &segment.file {
-            Some(file) => Ok(file.clone()),
-            None => Ok(Arc::new(File::open(self.directory.join(segment::file_name(segment.base_offset)))?)),
-        }
-    }
-
-    /// The segment in whose range an offset lies; the first one for those before it.
-    fn segment_at(&self, offset: u64) -> usize {
-        self.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
-    }
-
-    /// Offsets of a segment are below this.
-    fn bound_of(&self, at: usize) -> u64 {
-        self.segments.get(at + 1).map_or(self.next_offset, |next| next.base_offset)
-    }
-
-    fn bound_index(&mut self, touched: usize) {
-        let entries: usize = self.segments.iter().map(|segment| segment.index.len()).sum();
-        if entries > INDEX_ENTRIES_MAX {
-            let last = self.segments.len() - 1;
-            let others = self.segments.iter_mut().enumerate().filter(|(at, _)| *at != touched && *at != last);
-            others.for_each(|(_, segment)| segment.index.clear());
-        }
-    }
-
-    // --- time ---
-
-    /// The first offset whose record was appended at or after a time; the end when there is none.
-    pub fn find_time(&mut self, at_ns: u64) -> Result<u64, ReadError> {
-        // The last segment that begins before the time may hold it; those before cannot.
-        let mut start = 0;
-        for at in 1..self.segments.len() {
-            match self.oldest_at_ns(at)? {
-                Some(oldest_at_ns) if oldest_at_ns >= at_ns => break,
-                Some(_) => start = at,
-                None => {}
-            }
-        }
-        for at in start..self.segments.len() {
-            let found = self.walk_headers(at, |header| {
-                if header.appended_at_ns >= at_ns { Some(header.base_offset) } else { None }
-            })?;
-            if let Some(offset) = found {
-                return Ok(offset);
-            }
-        }
-        Ok(self.next_offset)
-    }
-
-    /// When the record at or after an offset was appended; `None` when there is none.
-    pub fn appended_at_ns(&mut self, offset: u64) -> Result<Option<u64>, ReadError> {
-        if let Some(frame) = self.tail.frame(offset) {
-            return Ok(Some(frame.header.appended_at_ns));
-        }
-        let mut from = offset.max(self.first_offset());
-        while from < self.next_offset {
-            let batch = self.read(from, 1, 0)?;
-            if let Some(record) = batch.iter().next() {
-                return Ok(Some(record.appended_at_ns));
-            }
-            from = batch.next_offset();
-        }
-        Ok(None)
-    }
-
-    /// When the oldest record was appended.
-    pub fn oldest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
-        for at in 0..self.segments.len() {
-            if let Some(oldest) = self.oldest_at_ns(at)? {
-                return Ok(Some(oldest));
-            }
-        }
-        Ok(None)
-    }
-
-    fn oldest_at_ns(&mut self, at: usize) -> Result<Option<u64>, ReadError> {
-        if self.segments[at].oldest_at_ns.is_none() {
-            let oldest = self.walk_headers(at, |header| Some(header.appended_at_ns))?;
-            self.segments[at].oldest_at_ns = oldest;
-        }
-        Ok(self.segments[at].oldest_at_ns)
-    }
-
-    /// Of a segment that is not the active one: at most this. The next segment's first record tells with one small read.
-    fn newest_at_ns(&mut self, at: usize) -> Result<Option<u64>, ReadError> {
-        if self.segments[at].newest_at_ns.is_none() {
-            let mut newest = self.oldest_at_ns(at + 1)?;
-            if newest.is_none() {
-                self.walk_headers(at, |header| {
-                    newest = newest.max(Some(header.appended_at_ns));
-                    None::<()>
-                })?;
-            }
-            self.segments[at].newest_at_ns = newest;
-        }
-        Ok(self.segments[at].newest_at_ns)
-    }
-
-    /// Shows the headers of a segment in order until `visit` answers.
-    fn walk_headers<T>(
-        &self,
-        at: usize,
-        mut visit: impl FnMut(&Header) -> Option<T>,
-    ) -> Result<Option<T>, ReadError> {
-        let segment = &self.segments[at];
-        if segment.bytes < HEADER_BYTES as u64 {
-            return Ok(None);
-        }
-        let file = match self.file_of(at) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut reader = SegmentReader::new(file, self.store_id, 0, segment.base_offset);
-        loop {
-            // With everything below the bound unwanted, no body is looked at.
-            match reader.step(segment.bytes, self.bound_of(at), u64::MAX)? {
-                Step::Frame(Frame { header, .. }, _) | Step::Passed(header, _) => {
-                    if let Some(answer) = visit(&header) {
-                        return Ok(Some(answer));
-                    }
-                }
-                Step::Damaged(_) => {}
-                Step::End => return Ok(None),
-            }
-        }
     }
 }
 
