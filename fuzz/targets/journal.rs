@@ -118,7 +118,8 @@ fn damage(directory: &Path, numbers: &mut Numbers<'_>) {
             0 => bytes.truncate(at),
             1 if at < bytes.len() => bytes[at] ^= numbers.next().unwrap_or(1),
             2 => bytes.splice(at.., std::iter::repeat_n(0, usize::from(how) * 4)).for_each(drop),
-            3 => {
+            // Not to more than the stream may hold, which would be full then.
+            3 if bytes.len() < 16 << 10 => {
                 let copy: Vec<u8> = bytes[..at].to_vec();
                 bytes.extend(copy);
             }
