@@ -256,10 +256,13 @@ impl Sandbox {
 
     /// Makes an actor panic (in builds for tests alone).
     pub fn panic(&self, actor: &str) {
+        self.try_panic(actor).unwrap_or_else(|error| panic!("{actor} cannot be made to panic: {error}"));
+    }
+
+    /// The same where the process may be gone before it has answered.
+    pub fn try_panic(&self, actor: &str) -> Result<(), ureq::Error> {
         let url = format!("http://{}/test/panic/{actor}", self.address("operations"));
-        ureq::post(&url)
-            .send_empty()
-            .unwrap_or_else(|error| panic!("{actor} cannot be made to panic: {error}"));
+        ureq::post(&url).send_empty().map(drop)
     }
 
     pub fn metrics(&self) -> Metrics {

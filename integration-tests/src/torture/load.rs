@@ -154,8 +154,8 @@ impl Posters {
                     self.lock().insert(n);
                     return;
                 }
-                // Stopping, or the journal restarts.
-                None | Some(503 | 500) => {
+                // Stopping, or the journal restarts, or this machine stood still for longer than a body may take.
+                None | Some(503 | 500 | 408) => {
                     self.unanswered.fetch_add(1, Ordering::SeqCst);
                     if self.is_abandoned() {
                         return;
