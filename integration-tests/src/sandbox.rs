@@ -272,25 +272,27 @@ impl Sandbox {
     /// Waits until every intake has accounted for what it was given and no destination lags; the
     /// figures then.
     pub fn settle(&self) -> Metrics {
-        wait_for("every event to be accounted for", || (self.metrics().unaccounted() == 0.0).then_some(()));
-        // What waits is told as of the beginning of an answer, what is stored as of its end: only now is whatever has
-        // been stored among what waits.
-        wait_for("every event to be delivered", || {
-            let metrics = self.metrics();
-            let waiting = metrics.sum("butler_sos_destination_lag_events", &[]);
-            (waiting == 0.0 && metrics.unaccounted() == 0.0).then_some(metrics)
-        })
+        self.settle_after(0)
     }
 
     /// [`Sandbox::settle`] once the UDP intake has received so many events.
     pub fn settle_after(&self, received: u64) -> Metrics {
-        wait_for(&format!("{received} events to be received"), || {
+        self.settle_within(PATIENCE, received)
+    }
+
+    /// [`Sandbox::settle_after`] with a limit of its own.
+    pub fn settle_within(&self, limit: Duration, received: u64) -> Metrics {
+        wait_within(limit, &format!("{received} events to be received and accounted for"), || {
             let metrics = self.metrics();
-            let got = metrics.sum("butler_sos_events_received_total", &[("intake", "user_events")])
-                + metrics.sum("butler_sos_events_dropped_by_kernel_total", &[]);
-            (got >= received as f64).then_some(())
+            (metrics.user_events_received() >= received && metrics.unaccounted() == 0.0).then_some(())
         });
-        self.settle()
+        // What waits is told as of the beginning of an answer, what is stored as of its end: only now is whatever has
+        // been stored among what waits.
+        wait_within(limit, "every event to be delivered", || {
+            let metrics = self.metrics();
+            let waiting = metrics.sum("butler_sos_destination_lag_events", &[]);
+            (waiting == 0.0 && metrics.unaccounted() == 0.0).then_some(metrics)
+        })
     }
 }
 
@@ -385,6 +387,12 @@ impl Metrics {
     pub fn labels(&self, name: &str, label: &str) -> BTreeSet<String> {
         let samples = self.0.iter().filter(|sample| sample.name == name);
         samples.filter_map(|sample| sample.labels.get(label).cloned()).collect()
+    }
+
+    /// User events that left the kernel's buffer, one way or the other.
+    pub fn user_events_received(&self) -> u64 {
+        let taken = self.sum("butler_sos_events_received_total", &[("intake", "user_events")]);
+        (taken + self.sum("butler_sos_events_dropped_by_kernel_total", &[])) as u64
     }
 
     /// received − stored − rejected − shed, over all intakes: 0 when nothing is under way.

@@ -9,7 +9,7 @@ use super::load::{Book, Posters, UserStream};
 use super::pause::pause;
 use super::verdict::Verdict;
 use crate::chance::Chance;
-use crate::sandbox::{wait_for, wait_within};
+use crate::sandbox::wait_for;
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +83,7 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
     });
     (book.audits, book.audits_sent) = (posters.acknowledged(), posters.sent());
     // Whatever waits is delivered, however slow the machine; then `held` finds nothing under way.
-    wait_within(Duration::from_secs(600), "the backlog to be delivered", || {
-        let waiting = everything.sandbox.metrics().sum("butler_sos_destination_lag_events", &[]);
-        (waiting == 0.0).then_some(())
-    });
+    everything.sandbox.settle_within(Duration::from_secs(600), 0);
     let verdict = Verdict::of(&book, &everything.held(&book, false));
     let dead_letters = everything.sandbox.metrics().sum("butler_sos_events_dead_lettered_total", &[]);
     assert_eq!(dead_letters, 0.0, "nothing here is poison");

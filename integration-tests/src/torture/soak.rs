@@ -27,7 +27,7 @@ use crate::fake_qlik::{FakeQlik, Limits, Ports};
 use crate::influxd::Influxd;
 use crate::mosquitto::{Mosquitto, Options};
 use crate::numbered::datagram;
-use crate::sandbox::{Metrics, Sandbox, wait_within};
+use crate::sandbox::{Metrics, Sandbox};
 use crate::settings::new_relic;
 use crate::stand_in::{Asked, Reaction, Service, StandIn};
 use crate::written::{csv_rows_so_far, files};
@@ -175,14 +175,10 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
     // The last datagrams may still be on their way.
     let sent = sent.into_inner();
     let until = Instant::now() + Duration::from_secs(10);
-    while received(&sandbox.metrics()) < sent && Instant::now() < until {
+    while sandbox.metrics().user_events_received() < sent && Instant::now() < until {
         pause(TICK);
     }
-    wait_within(Duration::from_secs(600), "everything to be delivered", || {
-        let metrics = sandbox.metrics();
-        let waiting = metrics.sum("butler_sos_destination_lag_events", &[]);
-        (waiting == 0.0 && metrics.unaccounted() == 0.0).then_some(())
-    });
+    sandbox.settle_within(Duration::from_secs(600), 0);
     let mut outcome = Outcome {
         plan,
         samples,
@@ -218,12 +214,6 @@ fn send_steadily(plan: Plan, socket: &UdpSocket, posters: &Posters, stop: &Atomi
         allowed = audits;
         pause(TICK);
     }
-}
-
-/// What left the kernel's buffer, one way or the other.
-fn received(metrics: &Metrics) -> u64 {
-    let taken = metrics.sum("butler_sos_events_received_total", &[("intake", "user_events")]);
-    (taken + metrics.sum("butler_sos_events_dropped_by_kernel_total", &[])) as u64
 }
 
 fn look(sandbox: &Sandbox, since: Duration) -> Sample {

@@ -16,7 +16,7 @@ use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender, number};
-use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for, wait_within};
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic};
 use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::tcp_proxy::TcpProxy;
@@ -92,14 +92,7 @@ impl Everything {
 
     /// Waits until everybody has been given everything; the figures then.
     pub fn settle_within(&self, limit: Duration, user_events: u64) -> Metrics {
-        wait_within(limit, "every event to be delivered", || {
-            let metrics = self.sandbox.metrics();
-            let lag = metrics.sum("butler_sos_destination_lag_events", &[]);
-            let received = metrics.sum("butler_sos_events_received_total", &[("intake", "user_events")])
-                + metrics.sum("butler_sos_events_dropped_by_kernel_total", &[]);
-            let is_done = lag == 0.0 && received >= user_events as f64 && metrics.unaccounted() == 0.0;
-            is_done.then_some(metrics)
-        })
+        self.sandbox.settle_within(limit, user_events)
     }
 
     /// Every user event is everywhere, and once where that is promised. `lost` may be missing, everywhere alike. Answers how

@@ -12,7 +12,7 @@ use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::line::read_line;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender, number};
-use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for, wait_within};
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic};
 use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
@@ -160,12 +160,7 @@ impl Yard {
 
     pub fn assert_recovered_within(&self, limit: Duration) -> Metrics {
         let sent = self.sent();
-        let metrics = wait_within(limit, "every event to be delivered", || {
-            let metrics = self.sandbox.metrics();
-            let lag = metrics.sum("butler_sos_destination_lag_events", &[]);
-            let received = metrics.sum("butler_sos_events_received_total", &[("intake", "user_events")]);
-            (lag == 0.0 && received >= sent as f64 && metrics.unaccounted() == 0.0).then_some(metrics)
-        });
+        let metrics = self.sandbox.settle_within(limit, sent);
         for name in [
             "butler_sos_events_missed_total",
             "butler_sos_events_dead_lettered_total",
