@@ -53,8 +53,8 @@ fn what_is_wrong_with_a_certificate_is_told() {
     yard.assert_recovered();
 }
 
-/// Certificates of Qlik Sense's services that nobody should trust: no certificate of the server's own is shown to
-/// them, no ticket asked for, and what is wrong is in the log.
+/// Certificates of Qlik Sense's services that nobody should trust: no ticket comes from there, and what is wrong is in
+/// the log.
 #[test]
 fn what_is_wrong_with_a_certificate_of_qlik_sense_is_told() {
     let directory = TempDir::with_prefix("certificates-").expect("a temporary directory");
