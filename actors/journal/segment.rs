@@ -243,21 +243,18 @@ pub struct Scan {
 pub fn scan(file: Arc<File>, store_id: u64, base_offset: u64, file_bytes: u64) -> Result<Scan, SegmentError> {
     let mut reader = SegmentReader::new(file, store_id, 0, base_offset);
     let mut scan = Scan { next_offset: base_offset, is_whole: true, ..Scan::default() };
-    let (mut damaged_since, mut was_damaged) = (Vec::new(), false);
+    let mut damaged_since: Vec<Range<u64>> = Vec::new();
     loop {
         match reader.step(file_bytes, u64::MAX, 0)? {
             Step::Frame(frame, position) => {
-                scan.damaged.append(&mut damaged_since);
-                scan.is_whole = !was_damaged;
+                scan.is_whole &= damaged_since.is_empty();
+                scan.damaged.extend(damaged_since.drain(..).filter(|lost| !lost.is_empty()));
                 scan.index.note(frame.header.base_offset, position);
                 scan.good_bytes = position + frame.header.frame_bytes();
                 scan.next_offset = frame.header.end_offset();
                 scan.last_appended_at_ns = Some(frame.header.appended_at_ns);
             }
-            Step::Damaged(lost) => {
-                was_damaged = true;
-                damaged_since.extend((!lost.is_empty()).then_some(lost));
-            }
+            Step::Damaged(lost) => damaged_since.push(lost),
             Step::Passed(..) => {}
             Step::End => return Ok(scan),
         }
