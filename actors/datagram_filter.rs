@@ -147,32 +147,6 @@ impl ReceiptClock {
     }
 }
 
-/// Whether datagrams come so densely that a nap gathers more of them.
-///
-/// A wake-up costs more than five datagrams. Where they are far apart, a nap gathers nothing and only delays.
-#[derive(Debug, Default)]
-pub struct Density {
-    last_turn: Option<Duration>,
-    last_datagrams: u32,
-}
-
-impl Density {
-    /// `datagrams` were there when the receiver woke at `now`; true when a nap of this length would, at the rate of
-    /// the last turn, bring at least one more.
-    pub fn worth_a_nap(&mut self, now: Duration, datagrams: u32, nap: Duration) -> bool {
-        let gap = self.last_turn.map(|last| now.saturating_sub(last));
-        let expected = gap.is_some_and(|gap| gap <= nap.saturating_mul(self.last_datagrams));
-        self.last_turn = Some(now);
-        self.last_datagrams = datagrams;
-        expected && !nap.is_zero()
-    }
-
-    /// What the nap brought.
-    pub fn gathered(&mut self, datagrams: u32) {
-        self.last_datagrams = self.last_datagrams.saturating_add(datagrams);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,22 +218,5 @@ mod tests {
         let mut clock = ReceiptClock::above(100);
         let stamps: Vec<u64> = [5, 5, 200, 199, 201, 300].into_iter().map(|now| clock.stamp(now)).collect();
         assert_eq!(stamps, [101, 102, 200, 201, 202, 300]);
-    }
-
-    #[test]
-    fn naps_are_for_dense_traffic() {
-        let nap = Duration::from_micros(500);
-        let turns = |gap_us: u64, datagrams: u32| {
-            let mut density = Density::default();
-            (1..=5)
-                .map(|turn| density.worth_a_nap(Duration::from_micros(turn * gap_us), datagrams, nap))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(turns(10_000, 1), [false; 5], "100/s");
-        assert_eq!(turns(1_000, 1), [false; 5], "1 000/s");
-        assert_eq!(turns(500, 1), [false, true, true, true, true], "2 000/s");
-        assert_eq!(turns(10, 1), [false, true, true, true, true], "100 000/s");
-        assert_eq!(turns(2_000, 8), [false, true, true, true, true], "eight at a time");
-        assert!(!Density::default().worth_a_nap(Duration::ZERO, 64, nap));
     }
 }

@@ -40,7 +40,7 @@ pub struct UdpConfig {
     pub allowed_sources: Option<Vec<String>>,
     /// How often names in `allowed_sources` are resolved again.
     pub sources_refresh: Duration,
-    /// How long to gather more datagrams when traffic is dense.
+    /// How long to gather datagrams when they are dense.
     pub nap: Duration,
     /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
     pub backpressure_percent: u8,

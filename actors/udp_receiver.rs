@@ -1,7 +1,7 @@
 //! The thread that empties the UDP socket, and what outlives it.
 //!
-//! A thread of its own, because the price of a datagram is the wake-up: it blocks for a first one, naps when more
-//! are to be expected, takes all there are with few system calls, and offers them to the parser as one message.
+//! A thread of its own, because the price of a datagram is the wake-up: it waits for a first one or, where many are to
+//! be expected, naps; it takes all there are with few system calls, and offers them to the parser as one message.
 //! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that the socket gave is
 //! counted as received and then as exactly one of rejected, shed or forwarded, also when this code panics.
 
@@ -18,9 +18,10 @@ use tokio::sync::watch;
 
 use crate::allowed_sources::SourceList;
 use crate::backpressure::{Backpressure, Change};
-use crate::datagram_filter::{Admission, AllowedSources, Density, ReceiptClock, Refusal};
+use crate::datagram_filter::{Admission, AllowedSources, ReceiptClock, Refusal};
 use crate::message::{Datagram, DatagramsReceived};
 use crate::metric::{ActorMeter, IntakeMeter};
+use crate::nap::Naps;
 use crate::outlet::{Outlet, Passage};
 use crate::udp_socket::{BoundSocket, ReceiveArea, Received, SLOTS, WhenEmpty};
 
@@ -193,13 +194,7 @@ impl Receiver {
         let port = Arc::clone(&self.port);
         // Waits until an earlier thread has left.
         let mut seat = lock(&port.seat);
-        let mut state = State {
-            area: ReceiveArea::new(port.bytes_max),
-            density: Density::default(),
-            drop_log: DropLog::default(),
-            last_bytes: 0,
-            last_datagrams: 0,
-        };
+        let mut state = State::new(&port);
         while !self.stop.load(Ordering::Acquire) {
             if port.closing.load(Ordering::Acquire) {
                 self.drain(&mut seat, &mut state);
@@ -249,31 +244,33 @@ impl Receiver {
                 datagrams: Vec::with_capacity(state.last_datagrams),
             },
         };
-        let first = self.receive(seat, state, &allowed, &mut turn, when_empty);
-        if first == 0 {
+        let mut count = 0;
+        let (mut last, mut when_empty) = (SLOTS, self.nap(state, when_empty));
+        // Also what is not let in counts: a flood of it must not keep this turn from ending.
+        while last == SLOTS && count + SLOTS <= BATCH_MAX {
+            last = self.receive(seat, state, &allowed, &mut turn, when_empty);
+            count += last;
+            when_empty = WhenEmpty::Return;
+        }
+        state.naps_next = state.naps.is_worth_one(self.port.began.elapsed(), count) && last < SLOTS;
+        if count == 0 {
             return 0;
         }
-        let (mut count, mut last) = (first, first);
-        let nap = self.port.nap;
-        let woke = self.port.began.elapsed();
-        if when_empty == WhenEmpty::Wait
-            && state.density.worth_a_nap(woke, to_u32(first), nap)
-            && first < SLOTS
-        {
-            std::thread::park_timeout(nap);
-            last = SLOTS;
-        }
-        while last == SLOTS && turn.batch.datagrams.len() + SLOTS <= BATCH_MAX {
-            last = self.receive(seat, state, &allowed, &mut turn, WhenEmpty::Return);
-            count += last;
-        }
-        state.density.gathered(to_u32(count - first));
         state.last_bytes = turn.batch.arena.len();
         state.last_datagrams = turn.batch.datagrams.len();
         turn.tally.count_received();
         self.forward(turn.batch, &mut turn.tally);
         state.drop_log.add(&turn.tally, self.port.began.elapsed(), &self.log);
         count
+    }
+
+    /// Sleeps, if that is worth it, instead of waiting for a first datagram; says what is left to do when none is there.
+    fn nap(&self, state: &State, when_empty: WhenEmpty) -> WhenEmpty {
+        if when_empty == WhenEmpty::Return || !state.naps_next {
+            return when_empty;
+        }
+        std::thread::park_timeout(state.naps.length());
+        WhenEmpty::Return
     }
 
     /// One system call; what is let in goes to the turn's batch.
@@ -352,11 +349,25 @@ impl Receiver {
 /// What the thread keeps between turns.
 struct State {
     area: ReceiveArea,
-    density: Density,
+    naps: Naps,
+    naps_next: bool,
     drop_log: DropLog,
     /// Sizes of the last batch, as a guess for the next.
     last_bytes: usize,
     last_datagrams: usize,
+}
+
+impl State {
+    fn new(port: &UdpPort) -> Self {
+        Self {
+            area: ReceiveArea::new(port.bytes_max),
+            naps: Naps::new(port.nap, port.receive_buffer_bytes()),
+            naps_next: false,
+            drop_log: DropLog::default(),
+            last_bytes: 0,
+            last_datagrams: 0,
+        }
+    }
 }
 
 struct Turn<'a> {
@@ -484,7 +495,13 @@ fn unix_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+    use crate::metric::Metrics;
+    use crate::testing::{Probe, discard_log};
+    use crate::udp_ingestor::{self, UdpConfig};
+    use crate::udp_socket::SocketConfig;
 
     fn batch(lengths: &[usize]) -> DatagramsReceived {
         let mut batch = DatagramsReceived::default();
@@ -511,6 +528,39 @@ mod tests {
         check(&[65_000, 1], 9, 10, (0, 0));
         check(&[65_000, 1], 17, 100, (2, 17));
         check(&[], 5, 10, (0, 0));
+    }
+
+    #[actix_rt::test]
+    async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
+        let config = UdpConfig {
+            socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
+            datagram_bytes_max: 10,
+            per_minute_max: None,
+            allowed_sources: None,
+            sources_refresh: Duration::from_secs(300),
+            nap: Duration::ZERO,
+            backpressure_percent: 80,
+        };
+        let port = udp_ingestor::open(&config, 0, &discard_log()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..BATCH_MAX + 1 {
+            sender.send_to(&[b'x'; 11], port.address()).unwrap();
+        }
+        let metrics = Metrics::new();
+        let counters = IntakeCounters::new(&metrics.intake("user_events"));
+        let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
+        let receiver = Receiver {
+            port: Arc::clone(&port),
+            to_parser,
+            actor: metrics.actor("udp_ingestor"),
+            counters: counters.clone(),
+            log: discard_log(),
+            stop: Arc::default(),
+        };
+        let (mut seat, mut state) = (lock(&port.seat), State::new(&port));
+        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), BATCH_MAX);
+        assert_eq!(counters.rejected[Refusal::Size as usize].get(), BATCH_MAX as u64);
+        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), 1);
     }
 
     #[test]
