@@ -4,8 +4,6 @@
 //! offset may lack its colon or its minutes, and letters may be lower case. A leap second passes as a
 //! format, though it names no moment that a clock here knows.
 
-use std::fmt;
-
 use time::{Date, Month, PlainDateTime, Time, UtcDateTime};
 
 /// What was written, when it keeps to the format.
@@ -42,45 +40,47 @@ const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 /// The UTC date as `YYYYMMDD`.
 pub fn compact_date(ms: i64) -> String {
-    let at = utc(ms);
-    format!("{:04}{:02}{:02}", at.year(), u8::from(at.month()), at.day())
+    written(ms, "00000000")
 }
 
 /// The moment as `YYYYMMDDThhmmss.mmmZ`.
 pub fn compact_moment(ms: i64) -> String {
-    let at = utc(ms);
-    let (hour, minute, second, millisecond) = at.time().as_hms_milli();
-    format!("{}T{hour:02}{minute:02}{second:02}.{millisecond:03}Z", compact_date(ms))
+    written(ms, "00000000T000000.000Z")
 }
 
 /// The moment as `YYYY-MM-DDThh:mm:ss.mmmZ`.
 pub fn rfc3339(ms: i64) -> String {
-    let at = utc(ms);
-    format!("{}T{}.{:03}Z", Day(at), Clock(at), at.millisecond())
+    written(ms, "0000-00-00T00:00:00.000Z")
 }
 
 /// The moment as `YYYY-MM-DD hh:mm:ss`.
 pub fn plain_moment(ms: i64) -> String {
+    written(ms, "0000-00-00 00:00:00")
+}
+
+/// The moment, from year to millisecond, in place of the zeros of `pattern`. Each answer holds one, so this does
+/// without the formatting machinery.
+fn written(ms: i64, pattern: &str) -> String {
     let at = utc(ms);
-    format!("{} {}", Day(at), Clock(at))
+    let (hour, minute, second, millisecond) = at.time().as_hms_milli();
+    let mut digits = [0; 17];
+    let (date, time) = digits.split_at_mut(8);
+    put(&mut date[..4], at.year().unsigned_abs());
+    put(&mut date[4..6], u32::from(u8::from(at.month())));
+    put(&mut date[6..], u32::from(at.day()));
+    put(&mut time[..2], u32::from(hour));
+    put(&mut time[2..4], u32::from(minute));
+    put(&mut time[4..6], u32::from(second));
+    put(&mut time[6..], u32::from(millisecond));
+    let mut digits = digits.iter().map(|digit| char::from(b'0' + digit));
+    pattern.chars().map(|place| if place == '0' { digits.next().unwrap_or(place) } else { place }).collect()
 }
 
-/// `YYYY-MM-DD`
-struct Day(UtcDateTime);
-
-/// `hh:mm:ss`
-struct Clock(UtcDateTime);
-
-impl fmt::Display for Day {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.0.year(), u8::from(self.0.month()), self.0.day())
-    }
-}
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (hour, minute, second) = self.0.time().as_hms();
-        write!(f, "{hour:02}:{minute:02}:{second:02}")
+/// The last digits of `number`, as many as there are places.
+fn put(places: &mut [u8], mut number: u32) {
+    for place in places.iter_mut().rev() {
+        *place = (number % 10) as u8;
+        number /= 10;
     }
 }
 
@@ -205,6 +205,8 @@ mod tests {
         check(-1, "19691231", "19691231T235959.999Z", "1969-12-31 23:59:59");
         check(i64::MIN, "00000101", "00000101T000000.000Z", "0000-01-01 00:00:00");
         assert_eq!(rfc3339(1_795_169_472_045), "2026-11-20T10:11:12.045Z");
+        assert_eq!(rfc3339(i64::MIN), "0000-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
         check(i64::MAX, "99991231", "99991231T235959.999Z", "9999-12-31 23:59:59");
     }
 
