@@ -84,15 +84,9 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
     let parser = supervision.start(arbiter, actor, move || {
         UserParser::new(config, outlets, parser_meter, parser_actor, discard_log())
     });
-    let config = UdpConfig {
-        socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 8 << 20 },
-        datagram_bytes_max: 1_000,
-        per_minute_max: None,
-        allowed_sources: None,
-        sources_refresh: Duration::from_secs(300),
-        nap: Duration::from_micros(500),
-        backpressure_percent: 80,
-    };
+    let config = UdpConfig::for_test();
+    let socket = SocketConfig { receive_buffer_bytes: 8 << 20, ..config.socket };
+    let config = UdpConfig { socket, ..config };
     let port = open(&config, 0, &discard_log()).unwrap();
     let actor = metrics.actor("udp_ingestor");
     let ingestor = UdpIngestor::new(

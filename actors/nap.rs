@@ -9,28 +9,29 @@ use std::time::Duration;
 pub struct Naps {
     length: Duration,
     last_look: Option<Duration>,
+    is_next: bool,
 }
 
 impl Naps {
     /// Naps of `wanted`, or shorter ones where the receive buffer could overflow meanwhile.
     #[must_use]
     pub fn new(wanted: Duration, receive_buffer_bytes: usize) -> Self {
-        Self { length: wanted.min(longest(receive_buffer_bytes)), last_look: None }
+        Self { length: wanted.min(longest(receive_buffer_bytes)), last_look: None, is_next: false }
     }
 
+    /// How long to sleep before the next look, if at all.
     #[must_use]
-    pub fn length(&self) -> Duration {
-        self.length
+    pub fn next(&self) -> Option<Duration> {
+        self.is_next.then_some(self.length)
     }
 
-    /// A look at `now` took the `taken` datagrams that were there and left none. True when a nap would, at the rate
-    /// since the last look, bring at least two.
-    pub fn is_worth_one(&mut self, now: Duration, taken: usize) -> bool {
-        let gap = self.last_look.map(|last| now.saturating_sub(last));
-        self.last_look = Some(now);
+    /// A look at `now` took `taken` datagrams. A nap follows when it would, at the rate since the last look, bring at
+    /// least two, and when the look left none behind.
+    pub fn looked(&mut self, now: Duration, taken: usize, left_none: bool) {
+        let gap = self.last_look.replace(now).map(|last| now.saturating_sub(last));
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-        gap.is_some_and(|gap| gap.saturating_mul(2) <= self.length.saturating_mul(taken))
-            && !self.length.is_zero()
+        let are_dense = gap.is_some_and(|gap| gap.saturating_mul(2) <= self.length.saturating_mul(taken));
+        self.is_next = are_dense && left_none && !self.length.is_zero();
     }
 }
 
@@ -50,13 +51,19 @@ fn longest(receive_buffer_bytes: usize) -> Duration {
 mod tests {
     use super::*;
 
+    /// Whether each of four looks, so far apart and with so many datagrams, is followed by a nap.
+    fn follow(nap_us: u64, gap_us: u64, taken: usize, left_none: bool) -> [bool; 4] {
+        let mut naps = Naps::new(Duration::from_micros(nap_us), 8 << 20);
+        [1, 2, 3, 4].map(|look| {
+            naps.looked(Duration::from_micros(look * gap_us), taken, left_none);
+            naps.next().is_some()
+        })
+    }
+
     #[test]
     fn naps_are_for_dense_traffic() {
         let check = |gap_us: u64, taken: usize, expect: bool, what: &str| {
-            let mut naps = Naps::new(Duration::from_millis(5), 8 << 20);
-            let decisions: Vec<_> =
-                (1..=4).map(|look| naps.is_worth_one(Duration::from_micros(look * gap_us), taken)).collect();
-            assert_eq!(decisions, [false, expect, expect, expect], "{what}");
+            assert_eq!(follow(5_000, gap_us, taken, true), [false, expect, expect, expect], "{what}");
         };
         check(10_000, 1, false, "100/s");
         check(2_501, 1, false, "a little below 400/s");
@@ -69,17 +76,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_not_taken_all_does_not_sleep() {
+        assert_eq!(follow(5_000, 10, 512, false), [false; 4]);
+    }
+
+    #[test]
     fn whoever_wants_no_naps_gets_none() {
-        let mut naps = Naps::new(Duration::ZERO, 8 << 20);
-        assert!(!naps.is_worth_one(Duration::ZERO, 64));
-        assert!(!naps.is_worth_one(Duration::ZERO, 64));
+        assert_eq!(follow(0, 0, 64, true), [false; 4]);
     }
 
     #[test]
     fn a_nap_is_no_longer_than_the_buffer_has_room_for() {
         let check = |wanted_us: u64, receive_buffer_bytes: usize, expect_ns: u64| {
             let naps = Naps::new(Duration::from_micros(wanted_us), receive_buffer_bytes);
-            assert_eq!(naps.length(), Duration::from_nanos(expect_ns), "{wanted_us} {receive_buffer_bytes}");
+            assert_eq!(naps.length, Duration::from_nanos(expect_ns), "{wanted_us} {receive_buffer_bytes}");
         };
         check(5_000, 8 << 20, 5_000_000);
         check(100_000, 8 << 20, 16_382_500);

@@ -46,6 +46,22 @@ pub struct UdpConfig {
     pub backpressure_percent: u8,
 }
 
+#[cfg(test)]
+impl UdpConfig {
+    /// A port of the kernel's choice, open for everybody on this machine.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
+            datagram_bytes_max: 1_000,
+            per_minute_max: None,
+            allowed_sources: None,
+            sources_refresh: Duration::from_secs(300),
+            nap: Duration::from_micros(500),
+            backpressure_percent: 80,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]

@@ -244,15 +244,18 @@ impl Receiver {
                 datagrams: Vec::with_capacity(state.last_datagrams),
             },
         };
-        let mut count = 0;
-        let (mut last, mut when_empty) = (SLOTS, self.nap(state, when_empty));
+        let (mut count, mut last, mut when_empty) = (0, SLOTS, when_empty);
+        if let Some(nap) = state.naps.next().filter(|_| when_empty == WhenEmpty::Wait) {
+            std::thread::park_timeout(nap);
+            when_empty = WhenEmpty::Return;
+        }
         // Also what is not let in counts: a flood of it must not keep this turn from ending.
         while last == SLOTS && count + SLOTS <= BATCH_MAX {
             last = self.receive(seat, state, &allowed, &mut turn, when_empty);
             count += last;
             when_empty = WhenEmpty::Return;
         }
-        state.naps_next = state.naps.is_worth_one(self.port.began.elapsed(), count) && last < SLOTS;
+        state.naps.looked(self.port.began.elapsed(), count, last < SLOTS);
         if count == 0 {
             return 0;
         }
@@ -262,15 +265,6 @@ impl Receiver {
         self.forward(turn.batch, &mut turn.tally);
         state.drop_log.add(&turn.tally, self.port.began.elapsed(), &self.log);
         count
-    }
-
-    /// Sleeps, if that is worth it, instead of waiting for a first datagram; says what is left to do when none is there.
-    fn nap(&self, state: &State, when_empty: WhenEmpty) -> WhenEmpty {
-        if when_empty == WhenEmpty::Return || !state.naps_next {
-            return when_empty;
-        }
-        std::thread::park_timeout(state.naps.length());
-        WhenEmpty::Return
     }
 
     /// One system call; what is let in goes to the turn's batch.
@@ -350,7 +344,6 @@ impl Receiver {
 struct State {
     area: ReceiveArea,
     naps: Naps,
-    naps_next: bool,
     drop_log: DropLog,
     /// Sizes of the last batch, as a guess for the next.
     last_bytes: usize,
@@ -362,7 +355,6 @@ impl State {
         Self {
             area: ReceiveArea::new(port.bytes_max),
             naps: Naps::new(port.nap, port.receive_buffer_bytes()),
-            naps_next: false,
             drop_log: DropLog::default(),
             last_bytes: 0,
             last_datagrams: 0,
@@ -501,7 +493,6 @@ mod tests {
     use crate::metric::Metrics;
     use crate::testing::{Probe, discard_log};
     use crate::udp_ingestor::{self, UdpConfig};
-    use crate::udp_socket::SocketConfig;
 
     fn batch(lengths: &[usize]) -> DatagramsReceived {
         let mut batch = DatagramsReceived::default();
@@ -532,15 +523,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
-        let config = UdpConfig {
-            socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
-            datagram_bytes_max: 10,
-            per_minute_max: None,
-            allowed_sources: None,
-            sources_refresh: Duration::from_secs(300),
-            nap: Duration::ZERO,
-            backpressure_percent: 80,
-        };
+        let config = UdpConfig { datagram_bytes_max: 10, ..UdpConfig::for_test() };
         let port = udp_ingestor::open(&config, 0, &discard_log()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..BATCH_MAX + 1 {

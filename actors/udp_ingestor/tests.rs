@@ -19,18 +19,6 @@ struct Bench {
     sender: UdpSocket,
 }
 
-fn config() -> UdpConfig {
-    UdpConfig {
-        socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
-        datagram_bytes_max: 1_000,
-        per_minute_max: None,
-        allowed_sources: None,
-        sources_refresh: Duration::from_secs(300),
-        nap: Duration::from_micros(500),
-        backpressure_percent: 80,
-    }
-}
-
 fn supervision() -> Supervision {
     Supervision {
         policy: RestartPolicy { backoff: Duration::from_millis(1), ..RestartPolicy::default() },
@@ -89,7 +77,7 @@ impl Bench {
 
 #[actix_rt::test]
 async fn datagrams_come_in_order_with_growing_times() {
-    let bench = bench(&config());
+    let bench = bench(&UdpConfig::for_test());
     let sent: Vec<Vec<u8>> = (0..1_000).map(|n| format!("datagram {n}").into_bytes()).collect();
     for datagram in &sent {
         bench.send(&[datagram]);
@@ -107,7 +95,7 @@ async fn datagrams_come_in_order_with_growing_times() {
 async fn times_stay_above_the_floor() {
     let floor = 1 << 62;
     let (to_parser, seen) = Probe::outlet(10, |_: &DatagramsReceived| ());
-    let port = open(&config(), floor, &discard_log()).unwrap();
+    let port = open(&UdpConfig::for_test(), floor, &discard_log()).unwrap();
     let metrics = Metrics::new();
     let _addr = UdpIngestor::new(
         Arc::clone(&port),
@@ -124,7 +112,8 @@ async fn times_stay_above_the_floor() {
 
 #[actix_rt::test]
 async fn too_large_and_too_many_are_counted() {
-    let bench = bench(&UdpConfig { datagram_bytes_max: 10, per_minute_max: Some(3), ..config() });
+    let bench =
+        bench(&UdpConfig { datagram_bytes_max: 10, per_minute_max: Some(3), ..UdpConfig::for_test() });
     bench.send(&[b"1234567890", b"12345678901", b"", &[b'x'; 5_000], b"a", b"b", b"c"]);
     until(|| bench.intake.received.get() == 7).await;
     bench.close().await;
@@ -136,7 +125,7 @@ async fn too_large_and_too_many_are_counted() {
 async fn only_allowed_sources_are_heard() {
     let allow = |texts: &[&str]| UdpConfig {
         allowed_sources: Some(texts.iter().map(|text| (*text).to_owned()).collect()),
-        ..config()
+        ..UdpConfig::for_test()
     };
     for (texts, heard) in [
         (&["10.0.0.0/8"][..], false),
@@ -175,7 +164,7 @@ impl Handler<Parcel<DatagramsReceived>> for Hoarder {
 async fn a_full_queue_sheds_only_what_does_not_fit() {
     let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
     let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 100);
-    let bench = bench_with(&config(), to_parser.clone(), Arc::default());
+    let bench = bench_with(&UdpConfig::for_test(), to_parser.clone(), Arc::default());
     let sent = 5_000;
     for n in 0..sent {
         bench.send(&[format!("{n}").as_bytes()]);
@@ -210,7 +199,7 @@ async fn a_queue_that_fills_is_remarked_when_it_begins() {
     let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 10);
     let told = Arc::<Mutex<Vec<String>>>::default();
     let log = Logger::root(Told(Arc::clone(&told)), slog::o!());
-    let bench = bench_telling(&config(), to_parser.clone(), Arc::default(), log);
+    let bench = bench_telling(&UdpConfig::for_test(), to_parser.clone(), Arc::default(), log);
     let remarks = || bench.intake.remark("backpressure").get();
     let send = async |sum: u64| {
         for received in bench.intake.received.get()..sum {
@@ -260,7 +249,7 @@ impl slog::Drain for Told {
 
 #[actix_rt::test]
 async fn a_panic_of_the_thread_restarts_the_actor_at_the_same_port() {
-    let bench = bench(&config());
+    let bench = bench(&UdpConfig::for_test());
     bench.send(&[b"before"]);
     until(|| bench.seen().len() == 1).await;
     bench.port.panic_at_next_datagram.store(true, Ordering::SeqCst);
@@ -278,7 +267,7 @@ async fn a_panic_of_the_thread_restarts_the_actor_at_the_same_port() {
 async fn closing_waits_for_room() {
     let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
     let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 10);
-    let bench = bench_with(&config(), to_parser, Arc::default());
+    let bench = bench_with(&UdpConfig::for_test(), to_parser, Arc::default());
     // The first ten fill the queue; the others wait in the kernel until the port is told to close.
     for n in 0..10 {
         bench.send(&[format!("{n}").as_bytes()]);
@@ -315,7 +304,7 @@ impl Handler<Panic> for UdpIngestor {
 
 #[actix_rt::test]
 async fn a_panic_of_the_actor_loses_nothing() {
-    let bench = bench(&config());
+    let bench = bench(&UdpConfig::for_test());
     for round in 0..3 {
         bench.send(&[b"one"]);
         assert!(bench.addr.send(Panic).await.is_err());
@@ -328,7 +317,7 @@ async fn a_panic_of_the_actor_loses_nothing() {
 
 #[actix_rt::test]
 async fn close_takes_what_the_kernel_holds_and_no_more() {
-    let bench = bench(&config());
+    let bench = bench(&UdpConfig::for_test());
     for _ in 0..500 {
         bench.send(&[b"x"]);
     }
@@ -346,7 +335,7 @@ async fn close_takes_what_the_kernel_holds_and_no_more() {
 #[actix_rt::test]
 async fn the_thread_ends_with_the_actor() {
     let arbiter = actix_rt::Arbiter::new();
-    let port = open(&config(), 0, &discard_log()).unwrap();
+    let port = open(&UdpConfig::for_test(), 0, &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
     let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
@@ -362,7 +351,7 @@ async fn the_thread_ends_with_the_actor() {
 
 #[actix_rt::test]
 async fn a_lone_datagram_goes_on_at_once() {
-    let bench = bench(&config());
+    let bench = bench(&UdpConfig::for_test());
     let mut waits = Vec::new();
     for n in 0..20 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -383,7 +372,7 @@ async fn a_lone_datagram_goes_on_at_once() {
 fn a_list_of_nobody_is_not_everybody() {
     for nobody in [vec![], vec![""], vec!["  "], vec!["no.such.name.invalid"]] {
         let allowed_sources = Some(nobody.iter().map(|&text| text.to_owned()).collect());
-        let config = UdpConfig { allowed_sources, ..config() };
+        let config = UdpConfig { allowed_sources, ..UdpConfig::for_test() };
         let opened = open(&config, 0, &discard_log());
         assert!(matches!(opened, Err(OpenError::Sources(SourceError::NothingResolves))), "{nobody:?}");
     }
