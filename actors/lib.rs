@@ -29,7 +29,6 @@ pub mod backpressure;
 pub mod datagram_filter;
 #[cfg(test)]
 mod intake_tests;
-mod nap;
 mod rejection_log;
 pub mod udp_ingestor;
 mod udp_receiver;

@@ -1,136 +1,34 @@
-//! The thread that empties the UDP socket, and what outlives it.
+//! The thread that empties the UDP socket.
 //!
 //! A thread of its own, because the price of a datagram is the wake-up: it waits for a first one or, where many are to
 //! be expected, naps; it takes all there are with few system calls, and offers them to the parser as one message.
-//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that the socket gave is
-//! counted as received and then as exactly one of rejected, shed or forwarded, also when this code panics.
+//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that
+//! the socket gave is counted as received and then as exactly one of rejected, shed or forwarded, also when this code
+//! panics.
 
-use std::io;
-use std::net::SocketAddr;
+mod nap;
+mod port;
+mod tally;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use prometheus_client::metrics::counter::Counter;
 use slog::{Logger, info, warn};
-use tokio::sync::watch;
 
-use crate::allowed_sources::SourceList;
-use crate::backpressure::{Backpressure, Change};
-use crate::datagram_filter::{Admission, AllowedSources, ReceiptClock, Refusal};
+use self::nap::Naps;
+pub(crate) use self::port::Seat;
+pub use self::port::UdpPort;
+use self::port::lock;
+pub(crate) use self::tally::IntakeCounters;
+use self::tally::{DropLog, Tally};
+use crate::backpressure::Change;
+use crate::datagram_filter::AllowedSources;
 use crate::message::{Datagram, DatagramsReceived};
-use crate::metric::{ActorMeter, IntakeMeter};
-use crate::nap::Naps;
+use crate::metric::ActorMeter;
 use crate::outlet::{Outlet, Passage};
-use crate::udp_socket::{BoundSocket, ReceiveArea, Received, SLOTS, WhenEmpty};
-
-/// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
-pub struct UdpPort {
-    pub(crate) bound: BoundSocket,
-    pub(crate) bytes_max: usize,
-    pub(crate) nap: Duration,
-    pub(crate) sources_refresh: Duration,
-    /// `None` when everyone may send.
-    source_list: Mutex<Option<SourceList>>,
-    allowed: Mutex<Arc<AllowedSources>>,
-    /// Held by the one thread that receives.
-    seat: Mutex<Seat>,
-    drops_seen: Mutex<u32>,
-    began: Instant,
-    pub(crate) closing: AtomicBool,
-    drained: watch::Sender<bool>,
-    #[cfg(test)]
-    pub(crate) panic_at_next_datagram: AtomicBool,
-}
-
-/// What decides about datagrams and changes with each.
-pub(crate) struct Seat {
-    pub admission: Admission,
-    pub clock: ReceiptClock,
-    pub backpressure: Backpressure,
-}
-
-impl UdpPort {
-    pub(crate) fn new(
-        bound: BoundSocket,
-        seat: Seat,
-        sources: Option<SourceList>,
-        allowed: AllowedSources,
-        (nap, sources_refresh): (Duration, Duration),
-    ) -> Self {
-        Self {
-            bound,
-            bytes_max: seat.admission.bytes_max,
-            nap,
-            sources_refresh,
-            source_list: Mutex::new(sources),
-            allowed: Mutex::new(Arc::new(allowed)),
-            seat: Mutex::new(seat),
-            drops_seen: Mutex::new(0),
-            began: Instant::now(),
-            closing: AtomicBool::new(false),
-            drained: watch::Sender::new(false),
-            #[cfg(test)]
-            panic_at_next_datagram: AtomicBool::new(false),
-        }
-    }
-
-    /// Where the socket listens, with the port that the kernel chose when it was asked for port 0.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.bound.address
-    }
-
-    /// What the kernel gave as receive buffer.
-    #[must_use]
-    pub fn receive_buffer_bytes(&self) -> usize {
-        self.bound.receive_buffer_bytes
-    }
-
-    pub(crate) fn is_drained(&self) -> bool {
-        *self.drained.borrow()
-    }
-
-    /// Completes when the port was told to close and everything the kernel held was taken.
-    pub(crate) async fn until_drained(&self) {
-        // The sender is a field of this, so it cannot go away meanwhile.
-        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
-    }
-
-    pub(crate) fn has_names(&self) -> bool {
-        lock(&self.source_list).as_ref().is_some_and(SourceList::has_names)
-    }
-
-    /// Resolves the allowed names again. Blocks.
-    pub(crate) fn resolve_sources(&self, log: &Logger) {
-        let Some(mut list) = lock(&self.source_list).clone() else { return };
-        list.resolve(log);
-        if let Ok(allowed) = list.allowed() {
-            *lock(&self.allowed) = Arc::new(allowed);
-        }
-        *lock(&self.source_list) = Some(list);
-    }
-
-    /// Adds to `kernel` what the kernel has dropped since the last call; says how much. The actor calls this every
-    /// second, whoever shows the figures may call it just before. Blocks for about a millisecond.
-    ///
-    /// # Errors
-    /// When `/proc` does not tell.
-    pub fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
-        let mut seen = lock(&self.drops_seen);
-        let now = self.bound.kernel_drops()?;
-        let new = u64::from(now.wrapping_sub(*seen));
-        *seen = now;
-        kernel.inc_by(new);
-        Ok(new)
-    }
-}
-
-/// All of what is locked here is whole at any time, so a panic while it was locked does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::udp_socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 
 /// Most datagrams in one message.
 pub(crate) const BATCH_MAX: usize = 512;
@@ -162,30 +60,6 @@ pub(crate) struct Receiver {
     pub counters: IntakeCounters,
     pub log: Logger,
     pub stop: Arc<AtomicBool>,
-}
-
-/// The intake's counters, looked up once.
-#[derive(Clone)]
-pub(crate) struct IntakeCounters {
-    pub received: Counter,
-    pub rejected: [Counter; Refusal::ALL.len()],
-    pub queue_full: Counter,
-    pub lost: Counter,
-    pub kernel: Counter,
-    pub backpressure: Counter,
-}
-
-impl IntakeCounters {
-    pub fn new(intake: &IntakeMeter) -> Self {
-        Self {
-            received: intake.received.clone(),
-            rejected: Refusal::ALL.map(|refusal| intake.rejected(refusal.reason())),
-            queue_full: intake.shed("queue_full"),
-            lost: intake.shed("actor_panic"),
-            kernel: intake.kernel(),
-            backpressure: intake.remark("backpressure"),
-        }
-    }
 }
 
 impl Receiver {
@@ -279,8 +153,7 @@ impl Receiver {
         let mut times = None;
         let received =
             state.area.receive(&self.port.bound.socket, when_empty, |Received { bytes, source }| {
-                turn.tally.open += 1;
-                turn.tally.received += 1;
+                turn.tally.receive();
                 #[cfg(test)]
                 assert!(!self.port.panic_at_next_datagram.swap(false, Ordering::SeqCst), "a test wants it");
                 // One look at the clocks serves all that the call brought.
@@ -329,7 +202,7 @@ impl Receiver {
             passage.answers_for(events, self.counters.lost.clone());
             match self.to_parser.offer_with(batch, weight, passage) {
                 Ok(()) => {
-                    tally.open -= events;
+                    tally.forward(events);
                     self.actor.sent.inc();
                 }
                 Err(refused) => tally.shed(refused.datagrams.len() as u64),
@@ -365,81 +238,6 @@ impl State {
 struct Turn<'a> {
     tally: Tally<'a>,
     batch: DatagramsReceived,
-}
-
-/// Where the datagrams of one turn went. Those that nobody accounted for when it is dropped were lost in a panic.
-struct Tally<'a> {
-    counters: &'a IntakeCounters,
-    received: u64,
-    open: u64,
-    rejected: [u64; Refusal::ALL.len()],
-    shed: u64,
-}
-
-impl<'a> Tally<'a> {
-    fn new(counters: &'a IntakeCounters) -> Self {
-        Self { counters, received: 0, open: 0, rejected: [0; Refusal::ALL.len()], shed: 0 }
-    }
-
-    fn reject(&mut self, refusal: Refusal) {
-        self.open -= 1;
-        self.rejected[refusal as usize] += 1;
-    }
-
-    fn shed(&mut self, datagrams: u64) {
-        self.open -= datagrams;
-        self.shed += datagrams;
-    }
-
-    /// Before the datagrams are sent on, so that nothing is ever seen stored that was not seen received.
-    fn count_received(&mut self) {
-        self.counters.received.inc_by(std::mem::take(&mut self.received));
-    }
-}
-
-impl Drop for Tally<'_> {
-    fn drop(&mut self) {
-        self.count_received();
-        for (counter, rejected) in self.counters.rejected.iter().zip(self.rejected) {
-            counter.inc_by(rejected);
-        }
-        self.counters.queue_full.inc_by(self.shed);
-        self.counters.lost.inc_by(self.open);
-    }
-}
-
-/// Says at most once a minute that datagrams are dropped, and how many since it last said so.
-#[derive(Default)]
-struct DropLog {
-    rejected: [u64; Refusal::ALL.len()],
-    shed: u64,
-    last: Option<Duration>,
-    last_error: Option<Duration>,
-}
-
-const LOG_EVERY: Duration = Duration::from_secs(60);
-
-impl DropLog {
-    fn add(&mut self, tally: &Tally<'_>, now: Duration, log: &Logger) {
-        for (sum, new) in self.rejected.iter_mut().zip(tally.rejected) {
-            *sum += new;
-        }
-        self.shed += tally.shed;
-        let any = self.shed + self.rejected.iter().sum::<u64>() > 0;
-        if any && self.last.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
-            let [source, size, rate_limit] = self.rejected;
-            warn!(log, "datagrams dropped";
-                "source" => source, "size" => size, "rate_limit" => rate_limit, "queue_full" => self.shed);
-            *self = Self { last: Some(now), last_error: self.last_error, ..Self::default() };
-        }
-    }
-
-    fn error(&mut self, errno: Errno, now: Duration, log: &Logger) {
-        if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
-            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %errno);
-            self.last_error = Some(now);
-        }
-    }
 }
 
 /// How many of the first datagrams fit into `free` units, and what they weigh. One that is heavier than the whole
@@ -487,9 +285,10 @@ fn unix_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{SocketAddr, UdpSocket};
 
     use super::*;
+    use crate::datagram_filter::Refusal;
     use crate::metric::Metrics;
     use crate::testing::{Probe, discard_log};
     use crate::udp_ingestor::{self, UdpConfig};
