@@ -7,8 +7,8 @@ section! {
     pub struct Udp {
         /// The kernel's receive buffer. When the kernel gives less, a warning names the sysctl.
         "receiveBufferBytes" => receive_buffer_bytes: u64 = bytes("8 MiB", 4_096..=1_073_741_824);
-        /// Microseconds between two looks at the socket when datagrams are dense, 400 a second and more: longer saves
-        /// processor, shorter saves time. Shorter by itself where the receive buffer is small.
+        /// Microseconds between two looks at the socket as long as two datagrams and more come in that time: longer
+        /// saves processor, shorter saves time. Shorter by itself where the receive buffer is small.
         "napMicros" => nap_micros: u64 = int(5_000, 0..=100_000);
         /// Seconds between two resolutions of the names in `allowedSources`.
         "sourceRefreshSeconds" => source_refresh_seconds: u64 = int(300, 1..=86_400);
