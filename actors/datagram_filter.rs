@@ -1,8 +1,7 @@
 //! What is decided about a datagram before anyone parses it. Pure: addresses, sizes and times are arguments.
 //!
 //! The order is the contract's (user-events.md, "Before parsing"): source, size, rate limit; whether the queue has
-//! room is asked last, by whoever holds the queue. Also here: the time stamp that each datagram gets, and whether
-//! it is worth waiting for more.
+//! room is asked last, by whoever holds the queue. Also here: the time stamp that each datagram gets.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

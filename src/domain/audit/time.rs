@@ -40,27 +40,27 @@ const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 /// The UTC date as `YYYYMMDD`.
 pub fn compact_date(ms: i64) -> String {
-    written(ms, "00000000")
+    filled(ms, "00000000")
 }
 
 /// The moment as `YYYYMMDDThhmmss.mmmZ`.
 pub fn compact_moment(ms: i64) -> String {
-    written(ms, "00000000T000000.000Z")
+    filled(ms, "00000000T000000.000Z")
 }
 
 /// The moment as `YYYY-MM-DDThh:mm:ss.mmmZ`.
 pub fn rfc3339(ms: i64) -> String {
-    written(ms, "0000-00-00T00:00:00.000Z")
+    filled(ms, "0000-00-00T00:00:00.000Z")
 }
 
 /// The moment as `YYYY-MM-DD hh:mm:ss`.
 pub fn plain_moment(ms: i64) -> String {
-    written(ms, "0000-00-00 00:00:00")
+    filled(ms, "0000-00-00 00:00:00")
 }
 
 /// The moment, from year to millisecond, in place of the zeros of `pattern`. Each answer holds one, so this does
 /// without the formatting machinery.
-fn written(ms: i64, pattern: &str) -> String {
+fn filled(ms: i64, pattern: &str) -> String {
     let at = utc(ms);
     let (hour, minute, second, millisecond) = at.time().as_hms_milli();
     let mut digits = [0; 17];
