@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::held::{Held, at_least_once, once};
 use super::load::{Book, event_number, is_screenshot};
 use super::verdict::Verdict;
 use crate::audit_config::{AuditConfig, DATABASE, TOPIC};
@@ -120,32 +121,6 @@ pub fn image_base(qlik: &FakeQlik) -> String {
 /// Directories of a server's own: the journal, and what it writes.
 pub const JOURNAL: &str = "journal";
 pub const WRITTEN: [&str; 6] = ["csv", "data/csv", "data/json", "data/parquet", "data/qvd", "images"];
-
-/// What each destination holds, of user events and of audit events.
-pub struct Held {
-    pub users: Vec<(Place, Census)>,
-    pub audits: Vec<(Place, Census)>,
-    /// Screenshot events that have neither a picture nor a reason, or whose picture is not there.
-    pub without_picture: BTreeSet<u64>,
-    /// Pictures that no event names, and files under temporary names.
-    pub stray_files: Vec<PathBuf>,
-}
-
-/// A destination, as a table names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    pub name: &'static str,
-    /// Whether it promises an event once, rather than at least once.
-    pub once: bool,
-}
-
-const fn once(name: &'static str) -> Place {
-    Place { name, once: true }
-}
-
-const fn at_least_once(name: &'static str) -> Place {
-    Place { name, once: false }
-}
 
 impl Everything {
     /// Running and ready.

@@ -1,6 +1,7 @@
 //! The crash machine: a server with every destination, under load, killed again and again; then ids are compared.
 //!
-//! * [`everything`]: the server, InfluxDB, broker, New Relic, Qlik Sense, and what each destination holds.
+//! * [`everything`]: the server, InfluxDB, broker, New Relic, Qlik Sense.
+//! * [`held`]: what each destination holds.
 //! * [`load`]: those who send, and what was acknowledged to them.
 //! * [`machine`]: rounds of load and `kill -9`.
 //! * [`image`]: a copy of a running server's directories, damaged or not, started elsewhere.
@@ -11,6 +12,7 @@
 //! `make torture` and `make soak` run them for long, the tests for a short while.
 
 pub mod everything;
+pub mod held;
 pub mod image;
 pub mod load;
 pub mod machine;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::everything::{Held, Place};
+use super::held::{Held, Place};
 use super::load::Book;
 use crate::numbered::Census;
 

@@ -1,7 +1,6 @@
 //! One stretch of load: send, wait until all that can come has come, and say what it cost.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -9,21 +8,8 @@ use serde_json::Value;
 
 use super::process::{Program, pause};
 use super::server::{Plan, Server, get};
+use super::site::Site;
 use crate::influx_sink::Figures;
-
-/// Where the programs are and where they run.
-pub struct Site {
-    /// This program.
-    pub tools: PathBuf,
-    pub server: PathBuf,
-    /// The stand-in for Qlik Sense.
-    pub fake_qlik: PathBuf,
-    pub server_cpus: String,
-    pub load_cpus: String,
-    pub scratch: PathBuf,
-    /// PATH=VALUE
-    pub settings: Vec<String>,
-}
 
 /// A stand-in for InfluxDB.
 pub struct Sink {
@@ -58,10 +44,6 @@ impl Site {
         let mut program = self.tool(["influx-sink"])?;
         let address = program.line()?.parse()?;
         Ok(Sink { _program: program, address })
-    }
-
-    pub fn tool<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Program> {
-        Program::start(&self.load_cpus, &self.tools, arguments)
     }
 
     /// A server with a fresh directory.

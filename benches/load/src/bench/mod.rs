@@ -6,13 +6,14 @@ mod report;
 mod runs;
 mod screenshots;
 mod server;
+mod site;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use self::load::Site;
 use self::report::Row;
+use self::site::Site;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {

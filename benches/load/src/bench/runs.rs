@@ -6,10 +6,11 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::Options;
-use super::load::{Receiver, Sink, Site, Stretch};
+use super::load::{Receiver, Sink, Stretch};
 use super::process::{Program, pause};
 use super::report::{Row, median, mega, whole};
 use super::server::Plan;
+use super::site::Site;
 
 /// The rate at which most is asked for.
 const RATE: f64 = 100_000.0;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::Options;
-use super::load::Site;
 use super::process::{Program, pause};
 use super::report::{Row, median, mega, whole};
 use super::runs::repeat;
 use super::server::Plan;
+use super::site::Site;
 
 /// Of one measurement.
 struct Downloads {

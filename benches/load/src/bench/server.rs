@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::load::Site;
 use super::process::{Program, pause};
+use super::site::Site;
 
 /// What the server is to do.
 #[derive(Debug, Clone, Default)]
