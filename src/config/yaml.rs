@@ -13,6 +13,13 @@ use serde_saphyr::{
 /// Most bytes of a file.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
 
+/// Most keys and values of a file: some 80 000 excluded users.
+const NODES_MAX: usize = 400_000;
+/// Most anchors, and most aliases, of a file.
+const ALIASES_MAX: usize = 10_000;
+/// Most nodes that aliases may stand for, all together.
+const REPLAYED_EVENTS_MAX: usize = 200_000;
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -105,18 +112,22 @@ pub fn parse(text: &str) -> Result<Document, SyntaxError> {
 
 fn options(duplicates: DuplicateKeyPolicy) -> Options {
     let mut limits = AliasLimits::default();
-    limits.max_total_replayed_events = 100_000;
+    limits.max_total_replayed_events = REPLAYED_EVENTS_MAX;
     limits.max_replay_stack_depth = 16;
     let budget = serde_saphyr::budget! {
-        max_events: 200_000,
-        max_nodes: 100_000,
-        max_aliases: 1_000,
-        max_anchors: 1_000,
+        max_events: 2 * NODES_MAX,
+        max_nodes: NODES_MAX,
+        max_aliases: ALIASES_MAX,
+        max_anchors: ALIASES_MAX,
         max_documents: 1,
-        max_depth: 48
+        max_depth: 48,
+        // One anchor may be used as often as the limits above allow: a block of tags for each of many servers.
+        enforce_alias_anchor_ratio: false
     };
     serde_saphyr::options! {
         budget: budget,
+        // Nothing reads comments here. When they are emitted, the parser buffers and therefore limits them.
+        emit_comments: false,
         duplicate_keys: duplicates,
         alias_limits: limits,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -312,6 +323,41 @@ mod tests {
             assert!(!error.words.is_empty());
         }
         assert!(parse("").is_ok_and(|document| document.root.value == NodeValue::Null));
+    }
+
+    #[test]
+    fn comments_cost_nothing_and_change_nothing() {
+        let many = |indent: &str| format!("{indent}# a comment: 'of' [no] {{account}}\n").repeat(5_000);
+        for (yaml, path, expect) in [
+            (format!("a:\n{}b: 1\n", many("  ")), "b", "1"),
+            (format!("a:\n{}  b: 1\n", many("  ")), "a.b", "1"),
+            (format!("a:\n{}  b: 1\n", many("")), "a.b", "1"),
+            (format!("{}a: 1\n{}", many(""), many("    ")), "a", "1"),
+            (format!("a: {{\n{}  b: 1,\n{}}}\n", many(""), many("  ")), "a.b", "1"),
+            (format!("a: # here\n{}  |\n  1\n", many("  ")), "a", "1\n"),
+        ] {
+            check_text(&yaml, path, expect);
+        }
+        let list = parse(&format!("a:\n{}  - x\n{}  - y\n", many("  "), many("  "))).expect("a list");
+        let NodeValue::List(items) = &find(&list.root, "a").node.value else { panic!("no list") };
+        assert_eq!(items.len(), 2);
+    }
+
+    #[test]
+    fn long_files_are_read() {
+        let users: String =
+            (0..20_000).map(|n| format!("  - directory: LAB\n    userId: user{n}\n")).collect();
+        assert!(parse(&format!("excludeUser:\n{users}")).is_ok());
+        let blank = "\n".repeat(100_000);
+        check_text(&format!("a:{blank}  b: 1{blank}"), "a.b", "1");
+        let long = "x".repeat(200_000);
+        check_text(&format!("a: {long}\n"), "a", &long);
+        check_text(&format!("a: '{long}'\n"), "a", &long);
+        check_text(
+            &format!("a: &tags [{{name: n}}]\nb: [{}]\nc: {long}", "*tags, ".repeat(2_000)),
+            "c",
+            &long,
+        );
     }
 
     #[test]
