@@ -11,6 +11,8 @@
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
 use slog::{Logger, debug, info, warn};
 use url::Url;
 
@@ -22,8 +24,8 @@ use crate::tls::certificate_fault::CertificateWatch;
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
 pub struct HeartbeatConfig {
-    /// `remoteURL`.
-    pub url: String,
+    /// `remoteURL`: http or https, with user information or without.
+    pub url: SecretString,
     pub every: Duration,
     /// For one whole call.
     pub timeout: Duration,
@@ -55,7 +57,8 @@ impl Actor for Heartbeat {
 impl Supervised for Heartbeat {}
 
 async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) {
-    let host = host_of(&config.url);
+    let call = Call::new(config.url.expose_secret());
+    let host = call.as_ref().map(|call| call.host.clone()).unwrap_or_default();
     let watch = CertificateWatch::default();
     let to = FarSide { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
     let mut client = None;
@@ -65,7 +68,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     loop {
         interval.tick().await;
         actor.sent.inc();
-        match beat(&config, &to, &mut client).await {
+        match beat(&config, call.as_ref(), &to, &mut client).await {
             Ok(()) => {
                 if failures > 0 {
                     info!(log, "heartbeats arrive again"; "host" => &host, "failures" => failures);
@@ -88,18 +91,49 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
 
 async fn beat(
     config: &HeartbeatConfig,
+    call: Option<&Call>,
     to: &FarSide,
     client: &mut Option<awc::Client>,
 ) -> Result<(), Trouble> {
+    let call =
+        call.ok_or_else(|| Trouble::new("config", "remoteURL is no address that can be called".to_owned()))?;
     let client = match client {
         Some(client) => client,
         None => client.insert(http_client(config.timeout, &to.watch)?),
     };
-    let request = client.get(&config.url);
+    let mut request = client.get(call.url.expose_secret());
+    if let Some((user, password)) = &call.login {
+        request = request.basic_auth(user.expose_secret(), password.expose_secret());
+    }
     let answer = exchange(request, Default::default(), config.timeout, to, None).await?;
     match answer.status {
         200..=299 => Ok(()),
         status => Err(Trouble::new(status_class(status), format!("the answer has status {status}"))),
+    }
+}
+
+/// What is called, and how.
+struct Call {
+    /// Without user information and fragment.
+    url: SecretString,
+    /// What the log may name.
+    host: String,
+    /// User and password of the address, sent as basic authentication.
+    login: Option<(SecretString, SecretString)>,
+}
+
+impl Call {
+    fn new(address: &str) -> Option<Self> {
+        let mut url = Url::parse(address.trim()).ok()?;
+        let host = url.host_str()?.to_owned();
+        let decoded =
+            |text: &str| SecretString::from(percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let login = has_user.then(|| (decoded(url.username()), decoded(url.password().unwrap_or_default())));
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        url.set_fragment(None);
+        Some(Self { url: String::from(url).into(), host, login })
     }
 }
 
@@ -111,17 +145,31 @@ fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Clien
     Ok(awc::Client::builder().connector(connector).timeout(timeout).finish())
 }
 
-fn host_of(url: &str) -> String {
-    Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(address: &str, url: &str, host: &str, login: Option<(&str, &str)>) {
+        let call = Call::new(address).expect(address);
+        assert_eq!(call.url.expose_secret(), url);
+        assert_eq!(call.host, host);
+        let found =
+            call.login.as_ref().map(|(user, password)| (user.expose_secret(), password.expose_secret()));
+        assert_eq!(found, login, "{address}");
+    }
+
     #[test]
-    fn the_log_does_not_see_the_path() {
-        assert_eq!(host_of("https://user:pw@ping.test:8443/s3cret?token=x"), "ping.test");
-        assert_eq!(host_of("not a url"), "");
+    fn user_information_becomes_a_login_and_the_log_sees_the_host_alone() {
+        check("https://ping.test/s3cret?token=x", "https://ping.test/s3cret?token=x", "ping.test", None);
+        check("HTTPS://PING.test/A", "https://ping.test/A", "ping.test", None);
+        let login = Some(("user", "p@w+ü"));
+        check(
+            "https://user:p%40w+%C3%BC@ping.test:8443/s3cret#x",
+            "https://ping.test:8443/s3cret",
+            "ping.test",
+            login,
+        );
+        check("http://user@ping.test", "http://ping.test/", "ping.test", Some(("user", "")));
+        assert!(Call::new("not a url").is_none());
     }
 }

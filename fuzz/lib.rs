@@ -11,7 +11,7 @@
 //! | `encode` | texts of an event | accepted, and readable in Parquet, QVD, CSV, JSON and lines with what was sent |
 //! | `location` | a redirect's `Location` | no host beyond the list is ever asked, and no ticket goes on |
 //! | `set_cookie` | a `Set-Cookie` | what is sent back can break out of neither header nor path |
-//! | `configuration` | a configuration file | it is loaded or its mistakes are told, and no secret is shown |
+//! | `configuration` | a configuration file | it is loaded or its mistakes are told, no secret is shown, and comments change nothing |
 //! | `record` | a record of the journal | what decodes encodes to itself |
 //! | `journal` | damage to a journal's files | it opens, tells no wrong record, and goes on |
 //! | `influx_answer` | an InfluxDB's refusal | every line has one fate, and groups to send again are smaller |

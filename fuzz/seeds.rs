@@ -16,6 +16,17 @@ macro_rules! conf {
     };
 }
 
+macro_rules! configuration {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../integration-tests/configurations/",
+            $name,
+            ".yaml"
+        ))
+    };
+}
+
 /// The seeds of a target: recorded ones first, then the files of `fuzz/found/<target>`.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     let mut seeds = match target {
@@ -32,6 +43,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             conf!("examples/influxdb-mqtt"),
             conf!("examples/production-butler-sos-15"),
             conf!("examples/screenshots"),
+            configuration!("butler-sos-12.0.0"),
+            configuration!("butler-sos-15.0.1"),
+            MISTAKES,
         ]
         .map(|text| text.as_bytes().to_vec())
         .to_vec(),
@@ -120,6 +134,26 @@ fn records() -> Vec<Vec<u8>> {
     }
     records
 }
+
+/// No line of which goes on over the next.
+const MISTAKES: &str = "\
+Butler-SOS:
+  logLevl: info
+  userEvents:
+    enable: true
+    tags:
+      - name: a
+        value:
+      - name: b
+        value: c # d
+  influxdbConfig:
+    enable: false
+    hostPort: 0x270D
+  heartbeat:
+    frequency: every weekday
+Pipeline:
+  drainSeconds: 9e0
+";
 
 const SET_COOKIES: &str = "\
 X-Qlik-Session=0a1b2c3d-0000-4000-8000-000000000001; Path=/; HttpOnly; Secure

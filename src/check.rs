@@ -63,7 +63,7 @@ fn settings(loaded: &Loaded) -> Report {
 pub async fn online(loaded: &Loaded, report: &mut Report) {
     let config = &loaded.config;
     let origin = |path: &str| loaded.origin(path);
-    if let Err(Mistakes(mistakes)) = loaded.verify_resources() {
+    if let Err(Mistakes { mistakes, .. }) = loaded.verify_resources() {
         for mistake in mistakes {
             report.add_line(Verdict::Mistake, mistake.to_string());
         }

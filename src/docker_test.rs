@@ -64,8 +64,8 @@ fn server_config() -> Loaded {
             compose["services"]["butler-sos"]["environment"].get(name).map(|_| "secret".to_owned())
         }
 
-        fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
-            fs::read_to_string(path)
+        fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<Vec<u8>> {
+            fs::read(path)
         }
 
         fn exists(&self, path: &Path) -> bool {

@@ -110,8 +110,8 @@ impl Surroundings for World {
         Some(SECRET.to_owned())
     }
 
-    fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<String> {
-        Ok(if path == Path::new(FILE) { self.0.clone() } else { SECRET.to_owned() })
+    fn file(&self, path: &Path, _bytes_max: u64) -> io::Result<Vec<u8>> {
+        Ok(if path == Path::new(FILE) { self.0.clone() } else { SECRET.to_owned() }.into_bytes())
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -7,27 +7,28 @@ use super::schema::Kind;
 /// Reads `text` as `kind` says. The error tells what would be right, and never repeats the text.
 pub fn scalar(kind: &Kind, text: &str) -> Result<ValueKind, String> {
     match kind {
-        Kind::Text | Kind::Secret => Ok(ValueKind::String(text.to_owned())),
+        Kind::Text | Kind::Secret | Kind::SecretAddress => Ok(ValueKind::String(text.to_owned())),
         Kind::Bool => boolean(text.trim()).map(ValueKind::Boolean).ok_or_else(|| expected(kind)),
-        Kind::Int { min, max } => {
-            within(text.trim().replace('_', "").parse().ok(), *min, *max).ok_or_else(|| expected(kind))
-        }
+        Kind::Int { min, max } => within(whole_number(text.trim()), *min, *max).ok_or_else(|| expected(kind)),
         Kind::Bytes { min, max } => {
             within(sized(text.trim(), BYTE_UNITS), *min, *max).ok_or_else(|| expected(kind))
         }
         Kind::Seconds { min, max } => {
             within(sized(text.trim(), TIME_UNITS), *min, *max).ok_or_else(|| expected(kind))
         }
-        Kind::Float { min, max } => text
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite() && *number >= *min && *number <= *max)
+        Kind::Float { min, max } => number(text.trim())
+            .filter(|number| *number >= *min && *number <= *max)
             .map(ValueKind::Float)
             .ok_or_else(|| expected(kind)),
         Kind::OneOf(words) => words
             .iter()
             .find(|word| word.eq_ignore_ascii_case(text.trim()))
+            // Where the words are numbers, `3.0` is 3.
+            .or_else(|| {
+                words.iter().find(|word| {
+                    whole_number(word) == whole_number(text.trim()) && whole_number(word).is_some()
+                })
+            })
             .map(|word| ValueKind::String((*word).to_owned()))
             .ok_or_else(|| expected(kind)),
     }
@@ -46,6 +47,7 @@ pub fn expected(kind: &Kind) -> String {
             format!("a time from {min} to {max} seconds, for instance 30s, 15m, 24h or 7d")
         }
         Kind::Text | Kind::Secret => "text".into(),
+        Kind::SecretAddress => "an http or https address".into(),
         Kind::OneOf(words) => format!("one of {}", words.join(", ")),
     }
 }
@@ -77,8 +79,53 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A whole number with a unit behind it, with or without blanks between.
+/// A whole number in any notation that YAML has: `9997`, `+9997`, `0x270D`, `0o23415`, `9997.0`, `9.997e3`; also with
+/// the `_` and the `0b` of YAML 1.1, which Butler SOS reads too.
+fn whole_number(text: &str) -> Option<i64> {
+    /// Beyond it a float no longer tells one whole number from the next.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let digits = text.replace('_', "");
+    if let Some(number) = digits.parse().ok().or_else(|| in_another_base(&digits)) {
+        return Some(number);
+    }
+    let number = decimal(&digits).filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_MAX)?;
+    // Exact: it is whole, and small enough.
+    #[allow(clippy::cast_possible_truncation)]
+    Some(number as i64)
+}
+
+/// A number in any notation that YAML has.
+fn number(text: &str) -> Option<f64> {
+    let digits = text.replace('_', "");
+    // Exact for every limit that a setting has.
+    #[allow(clippy::cast_precision_loss)]
+    decimal(&digits).or_else(|| in_another_base(&digits).map(|number| number as f64))
+}
+
+/// Hexadecimal, octal, binary, with a sign or without.
+fn in_another_base(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    [("0x", 16), ("0o", 8), ("0b", 2)].iter().find_map(|(prefix, base)| {
+        let digits =
+            digits.strip_prefix(prefix).filter(|digits| digits.chars().all(|c| c.is_digit(*base)))?;
+        i64::from_str_radix(digits, *base).ok()?.checked_mul(sign)
+    })
+}
+
+/// A decimal number with fraction or exponent; neither infinite nor none.
+fn decimal(text: &str) -> Option<f64> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse::<f64>().ok().filter(|number| is_plain && number.is_finite())
+}
+
+/// A whole number, or one with a unit behind it, with or without blanks between.
 fn sized(text: &str, units: &[(&str, i64)]) -> Option<i64> {
+    if let Some(number) = whole_number(text) {
+        return Some(number);
+    }
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: i64 = number.replace('_', "").parse().ok()?;
@@ -114,6 +161,35 @@ mod tests {
         check(port(), "65536", None);
         check(port(), "", None);
         check(port(), "99999999999999999999999", None);
+        for notation in [
+            "0x270D",
+            "0x270d",
+            "0o23415",
+            "9997.0",
+            "9.997e3",
+            "9.997E+3",
+            "99970e-1",
+            "+9997",
+            "0b10011100001101",
+            "09997",
+        ] {
+            check(port(), notation, Some(ValueKind::I64(9997)));
+            check(bytes(), notation, Some(ValueKind::I64(9997)));
+            check(seconds(), notation, Some(ValueKind::I64(9997)));
+        }
+        for wrong in [
+            "0x", "0xfffff", "0o9", "0b2", "0x-1", "0x+1", "9997.5", "1e30", ".inf", "inf", "nan", ".nan",
+            "1e", "0x1p3",
+        ] {
+            check(port(), wrong, None);
+        }
+        check(bytes(), "0x10 MiB", None);
+        check(Kind::Float { min: 1.0, max: 100.0 }, "0x10", Some(ValueKind::Float(16.0)));
+        check(Kind::Float { min: 1.0, max: 100.0 }, "1e1", Some(ValueKind::Float(10.0)));
+        check(Kind::Float { min: 1.0, max: 100.0 }, ".inf", None);
+        check(Kind::OneOf(&["3", "5"]), "3.0", Some(ValueKind::String("3".into())));
+        check(Kind::OneOf(&["3", "5"]), "4", None);
+        check(Kind::Text, "0x270D", Some(ValueKind::String("0x270D".into())));
         check(bytes(), "8 MiB", Some(ValueKind::I64(8 << 20)));
         check(bytes(), "1GB", Some(ValueKind::I64(1_000_000_000)));
         check(bytes(), "512", Some(ValueKind::I64(512)));

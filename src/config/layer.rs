@@ -10,8 +10,9 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::{
     coerce,
-    load::secret,
-    mistake::{Mistake, MistakeKind, quoted},
+    load::{is_reference, secret},
+    masked::{self, quoted},
+    mistake::{Mistake, MistakeKind},
     schema::{Fallback, Key, Kind, Leaf, Shape},
     yaml::{self, Entry, Node, NodeValue, Place},
 };
@@ -40,9 +41,13 @@ impl Source for Layer {
 pub trait Surroundings {
     fn variables(&self) -> Vec<(String, String)>;
     fn variable(&self, name: &str) -> Option<String>;
-    /// A text file of at most `bytes_max` bytes.
-    fn file(&self, path: &Path, bytes_max: u64) -> std::io::Result<String>;
+    /// A file of at most `bytes_max` bytes.
+    fn file(&self, path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>>;
     fn exists(&self, path: &Path) -> bool;
+    /// The permission bits of a file, where the system has them.
+    fn mode(&self, _path: &Path) -> Option<u32> {
+        None
+    }
 }
 
 /// Holds trees against shapes.
@@ -53,6 +58,8 @@ pub struct Reader<'a> {
     pub mistakes: RefCell<Vec<Mistake>>,
     /// Paths of what this server does not have.
     pub ignored: RefCell<Vec<String>>,
+    /// The first secret that stands here in clear.
+    pub clear_secret: RefCell<Option<String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -62,6 +69,7 @@ impl<'a> Reader<'a> {
             source: source.into(),
             mistakes: RefCell::default(),
             ignored: RefCell::default(),
+            clear_secret: RefCell::default(),
         }
     }
 
@@ -154,11 +162,8 @@ impl<'a> Reader<'a> {
         match (shape, &node.value) {
             (_, NodeValue::Null) => None,
             (Shape::Section(keys), NodeValue::Table(entries)) => {
-                let mistakes_before = self.mistakes.borrow().len();
                 let mut table = self.table(keys, entries, path, true);
-                if self.mistakes.borrow().len() > mistakes_before
-                    && keys.iter().any(|key| is_required(&key.shape) && !table.contains_key(key.name))
-                {
+                if keys.iter().any(|key| is_required(&key.shape) && !table.contains_key(key.name)) {
                     return None;
                 }
                 let origin = self.origin(node.place);
@@ -187,16 +192,25 @@ impl<'a> Reader<'a> {
                         table.insert(key.name.to_owned(), value);
                     }
                 }
-                None => self.unknown(keys, path, entry, &inner),
+                None => self.unknown(keys, path, entry),
             }
         }
         if is_item {
             let place = entries.first().map(|entry| entry.place).unwrap_or_default();
-            for key in keys.iter().filter(|key| is_required(&key.shape)) {
-                let said = |entry: &Entry| entry.key == key.name || key.aliases.contains(&&*entry.key);
-                if !table.contains_key(key.name) && !entries.iter().any(said) {
-                    let words = format!("`{}` is missing", key.name);
-                    self.mistake(path, place, MistakeKind::Value, words);
+            let missing = |key: &&Key| is_required(&key.shape) && !table.contains_key(key.name);
+            for key in keys.iter().filter(missing) {
+                let said = |entry: &&Entry| entry.key == key.name || key.aliases.contains(&&*entry.key);
+                match entries.iter().find(said) {
+                    None => {
+                        let words = format!("`{}` is missing", key.name);
+                        self.mistake(path, place, MistakeKind::Value, words);
+                    }
+                    Some(entry) if entry.node.value == NodeValue::Null => {
+                        let inner = join(path, &entry.key);
+                        self.mistake(&inner, entry.place, MistakeKind::Missing, "a value is needed");
+                    }
+                    // What is wrong with its value has been told.
+                    Some(_) => {}
                 }
             }
         }
@@ -206,21 +220,17 @@ impl<'a> Reader<'a> {
     /// A key that nobody knows: refused with the nearest one that is known. Directly under `Butler-SOS` Butler SOS
     /// itself takes anything, so there only what looks like a slip is refused; at the top, names that begin with
     /// `x-` are free for anchors.
-    fn unknown(&self, keys: &[Key], path: &str, entry: &Entry, inner: &str) {
+    fn unknown(&self, keys: &[Key], path: &str, entry: &Entry) {
         if path.is_empty() && entry.key.starts_with("x-") {
             return;
         }
-        let nearest = nearest(keys, &entry.key);
-        if path == "Butler-SOS" && nearest.as_ref().is_none_or(|(_, distance)| *distance > 2) {
-            self.ignored.borrow_mut().push(inner.to_owned());
+        let is_far = nearest(keys, &entry.key).is_none_or(|(_, distance)| distance > 2);
+        let inner = join(path, &shown_key(keys, entry, is_far));
+        if path == "Butler-SOS" && is_far {
+            self.ignored.borrow_mut().push(inner);
             return;
         }
-        let words = match (deeper(keys, &entry.key), nearest) {
-            (Some(place), _) => format!("unknown key here; it belongs to `{place}`"),
-            (None, Some((name, _))) => format!("unknown key; the nearest known key is `{name}`"),
-            (None, None) => "unknown key".to_owned(),
-        };
-        self.mistake(inner, entry.place, MistakeKind::Unknown, words);
+        self.mistake(&inner, entry.place, MistakeKind::Unknown, unknown_words(keys, &entry.key));
     }
 
     fn scalar(&self, leaf: &Leaf, node: &Node, path: &str) -> Option<Value> {
@@ -229,8 +239,11 @@ impl<'a> Reader<'a> {
             NodeValue::Scalar(text) => text,
             NodeValue::Null => {
                 // Nothing behind a key means none where there can be none, and else the default.
-                return matches!((&leaf.default, &leaf.kind), (Fallback::Nothing, _) | (_, Kind::Secret))
-                    .then(|| Value::new(Some(&origin), leaf.default_kind()));
+                return matches!(
+                    (&leaf.default, &leaf.kind),
+                    (Fallback::Nothing, _) | (_, Kind::Secret | Kind::SecretAddress)
+                )
+                .then(|| Value::new(Some(&origin), leaf.default_kind()));
             }
             other => {
                 let words = format!("expected {}, found {}", coerce::expected(&leaf.kind), other.noun());
@@ -238,15 +251,19 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let text = match leaf.kind {
-            Kind::Secret => match secret(self.surroundings, text) {
+        let text = if leaf.kind.is_secret() {
+            if !text.is_empty() && !is_reference(text) {
+                self.clear_secret.borrow_mut().get_or_insert_with(|| path.to_owned());
+            }
+            match secret(self.surroundings, text) {
                 Ok(secret) => secret,
                 Err(words) => {
                     self.mistake(path, node.place, MistakeKind::Value, words);
                     return None;
                 }
-            },
-            _ => text.clone(),
+            }
+        } else {
+            text.clone()
         };
         if text.is_empty() && matches!(leaf.default, Fallback::Nothing) {
             return Some(Value::new(Some(&origin), ValueKind::Nil));
@@ -270,12 +287,60 @@ pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// The known key that looks most like `name`, and how many letters differ.
+/// What a message shows of a key that nobody knows. In `{password: a,b}` the key `b` is a piece of a password.
+fn shown_key(keys: &[Key], entry: &Entry, is_far: bool) -> String {
+    let is_secret = |key: &Key| matches!(&key.shape, Shape::Scalar(leaf) if leaf.kind.is_secret());
+    let shown = masked::key(&entry.key);
+    if is_far && shown == entry.key && entry.node.value == NodeValue::Null && keys.iter().any(is_secret) {
+        return masked::HIDDEN.to_owned();
+    }
+    shown
+}
+
+/// What to do about a key that nobody knows.
+fn unknown_words(keys: &[Key], name: &str) -> String {
+    let is_old = |key: &&Key| key.old_names.iter().any(|old| old.eq_ignore_ascii_case(name));
+    if let Some(key) = keys.iter().find(is_old) {
+        return format!("a key of older versions; the nearest known key is `{}`", key.name);
+    }
+    match (deeper(keys, name), nearest(keys, name)) {
+        (Some(place), _) => format!("unknown key here; it belongs to `{place}`"),
+        (None, Some((name, _))) => format!("unknown key; the nearest known key is `{name}`"),
+        (None, None) => "unknown key".to_owned(),
+    }
+}
+
+/// The known key that looks most like `name`, and how many letters differ. Where no key looks like it, one that ends
+/// with the same word is nearer than others, and then one that begins with it: `host` is more like `brokerHost` than
+/// like `qos`.
 pub fn nearest<'k>(keys: &'k [Key], name: &str) -> Option<(&'k str, usize)> {
-    let name = name.to_lowercase();
+    /// So many letters are a slip of the finger, where they are no more than a third of the name.
+    const SLIP: usize = 2;
+    let plain = name.to_lowercase();
+    let (first, last) = outer_words(name);
     keys.iter()
-        .map(|key| (key.name, strsim::damerau_levenshtein(&key.name.to_lowercase(), &name)))
-        .min_by_key(|(_, distance)| *distance)
+        .map(|key| {
+            let distance = strsim::damerau_levenshtein(&key.name.to_lowercase(), &plain);
+            let (key_first, key_last) = outer_words(key.name);
+            let is_slip = distance <= SLIP && distance * 3 <= plain.chars().count();
+            let likeness = [is_slip, key_last == last, key_first == first];
+            let rank = likeness.iter().position(|holds| *holds).unwrap_or(likeness.len());
+            (rank, distance, key.name)
+        })
+        .min_by_key(|(rank, distance, _)| (*rank, *distance))
+        .map(|(_, distance, name)| (name, distance))
+}
+
+/// The first and the last word of a name in camelCase, in small letters.
+fn outer_words(name: &str) -> (String, String) {
+    let is_start = |(at, c): &(usize, char)| {
+        let before = name[..*at].chars().next_back();
+        c.is_uppercase() && before.is_some_and(|before| !before.is_uppercase())
+    };
+    let mut starts = name.char_indices().filter(is_start).map(|(at, _)| at);
+    let first = starts.next();
+    let last = starts.next_back().or(first);
+    (name[..first.unwrap_or(name.len())].to_lowercase(), name[last.unwrap_or_default()..].to_lowercase())
 }
 
 /// The path below these keys where exactly this key is known, when there is just one.
@@ -313,7 +378,9 @@ pub fn setting(reader: &Reader<'_>, keys: &[Key], segments: &[&str], text: &str)
             }
         },
         // An empty variable is one that is not set, unless empty text means something here.
-        (Shape::Scalar(leaf), _) if text.is_empty() && !matches!(leaf.kind, Kind::Text | Kind::Secret) => {
+        (Shape::Scalar(leaf), _)
+            if text.is_empty() && !matches!(leaf.kind, Kind::Text) && !leaf.kind.is_secret() =>
+        {
             return Map::new();
         }
         _ => Node { place: Place::default(), value: NodeValue::Scalar(text.to_owned()) },
@@ -344,10 +411,7 @@ fn resolve<'k>(reader: &Reader<'_>, keys: &'k [Key], segments: &[&str]) -> Optio
         let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
         let Some(key) = keys.iter().find(|key| plain(key.name) == plain(segment)) else {
             let dotted = join(&path.join("."), segment);
-            let words = match nearest(keys, segment) {
-                Some((name, _)) => format!("unknown key; the nearest known key is `{name}`"),
-                None => "unknown key".to_owned(),
-            };
+            let words = unknown_words(keys, segment);
             reader.mistake(&dotted, Place::default(), MistakeKind::Unknown, words);
             return None;
         };
@@ -408,5 +472,46 @@ fn forget_places(node: &mut Node) {
             forget_places(&mut entry.node);
         }),
         NodeValue::Null | NodeValue::Scalar(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::butler::{influxdb::InfluxdbConfig, mqtt::MqttConfig, user_events::UdpServerConfig};
+    use crate::config::schema::Section;
+
+    fn check(keys: &[Key], name: &str, expect: &str) {
+        let words = unknown_words(keys, name);
+        assert!(words.ends_with(&format!("`{expect}`")), "{name}: {words}");
+    }
+
+    #[test]
+    fn old_and_misspelt_keys_are_told_with_the_one_that_is_meant() {
+        let influxdb = InfluxdbConfig::keys();
+        for (name, expect) in [
+            ("hostPort", "port"),
+            ("hostIP", "host"),
+            ("hostip", "host"),
+            ("enableInfluxdb", "enable"),
+            ("auth", "v1Config.auth"),
+            ("dbName", "v1Config.dbName"),
+            ("retentionPolicy", "v1Config.retentionPolicy"),
+            ("prot", "port"),
+            ("serverPort", "port"),
+        ] {
+            check(&influxdb, name, expect);
+        }
+        let mqtt = MqttConfig::keys();
+        for (name, expect) in [
+            ("host", "brokerHost"),
+            ("port", "brokerPort"),
+            ("enableMQTT", "enable"),
+            ("pasword", "password"),
+        ] {
+            check(&mqtt, name, expect);
+        }
+        check(&UdpServerConfig::keys(), "port", "portUserActivityEvents");
+        check(&UdpServerConfig::keys(), "host", "serverHost");
     }
 }

@@ -7,14 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Config as Layers, Map, Value, ValueKind};
+use config::{Config as Layers, ConfigError, Map, Value, ValueKind};
 
 use super::{
     Config,
+    decode::{self, Decoded, OtherEncoding},
     layer::{Layer, Reader, Surroundings, join, setting},
-    mistake::{Mistake, MistakeKind, Mistakes, quoted},
+    masked::quoted,
+    mistake::{Mistake, MistakeKind, Mistakes},
     schema::{Key, Section, Shape, section_defaults},
-    verify, yaml,
+    verify,
+    yaml::{self, Place},
 };
 use crate::cli::Settings;
 
@@ -26,6 +29,8 @@ const BUILT_IN_FILE: &str = include_str!("../../conf/default.yaml");
 pub(super) const DEFAULT_ORIGIN: &str = "default";
 /// Variables that begin so are settings.
 const ENVIRONMENT_PREFIX: &str = "BUTLER_SOS__";
+/// The permission bit that lets everybody read a file.
+const READABLE_BY_ALL: u32 = 0o004;
 /// Most bytes of a secret's file.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
@@ -61,7 +66,7 @@ impl Loaded {
     /// Whether every file that the settings name can be read. Opens files.
     pub fn verify_resources(&self) -> Result<(), Mistakes> {
         let mistakes = verify::resources(&self.config, &|path| self.origin(path));
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
     }
 }
 
@@ -76,29 +81,42 @@ pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result
     let mut gathered = Gathered::default();
     let Value { kind: ValueKind::Table(defaults), .. } = section_defaults(&keys, &DEFAULT_ORIGIN.to_owned())
     else {
-        return Err(Mistakes(Vec::new()));
+        return Err(Mistakes::default());
     };
     gathered.layers.push(Layer::new(defaults));
     gathered.files(&keys, settings, surroundings);
     gathered.environment(&keys, surroundings);
     gathered.flags(&keys, settings, surroundings);
-    let Gathered { layers, mut mistakes, mut ignored, files } = gathered;
+    let Gathered { layers, mut mistakes, mut ignored, files, mut warnings } = gathered;
 
-    let unexpected = |error: config::ConfigError| {
-        Mistakes(vec![Mistake::new("", "configuration", MistakeKind::Unreadable, error.to_string())])
-    };
     let builder = layers.into_iter().fold(Layers::builder(), |builder, layer| builder.add_source(layer));
-    let mut tree = builder.build().map_err(unexpected)?.cache;
-    add_accounts(&mut tree, settings);
-    let config: Config = tree.clone().try_deserialize().map_err(unexpected)?;
+    let built = builder.build().and_then(|built| {
+        let mut tree = built.cache;
+        add_accounts(&mut tree, settings);
+        Ok((tree.clone().try_deserialize::<Config>()?, tree))
+    });
+    let (config, tree) = match built {
+        Ok(built) => built,
+        Err(error) => {
+            mistakes.push(Mistake::new("", "configuration", MistakeKind::Unreadable, without_value(&error)));
+            return Err(Mistakes { mistakes, warnings });
+        }
+    };
 
     let off = switched_off(&config, &keys, &tree);
-    mistakes.retain(|mistake| mistake.kind != MistakeKind::Value || !is_within(&off, &mistake.path));
+    let unchecked = unchecked(&tree);
+    let (unused, mut mistakes): (Vec<_>, Vec<_>) =
+        mistakes.into_iter().partition(|mistake| match mistake.kind {
+            MistakeKind::Value => is_within(&off, &mistake.path) || is_within(&unchecked, &mistake.path),
+            MistakeKind::Unknown | MistakeKind::Missing => is_within(&unchecked, &mistake.path),
+            MistakeKind::Unreadable | MistakeKind::Sense => false,
+        });
+    warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: switched off)")));
     let found = verify::settings(&config, &|path| origin(&tree, path));
     // What could not be read is missing too; that is no second mistake.
     let told: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
     mistakes.extend(found.mistakes.into_iter().filter(|mistake| !told.contains(&mistake.path)));
-    let mut warnings = found.warnings;
+    warnings.extend(found.warnings);
     if settings.skip_config_verification {
         let (forgiven, left): (Vec<_>, Vec<_>) = mistakes
             .into_iter()
@@ -107,10 +125,20 @@ pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result
         mistakes = left;
     }
     if !mistakes.is_empty() {
-        return Err(Mistakes(mistakes));
+        return Err(Mistakes { mistakes, warnings });
     }
     ignored.dedup();
     Ok(Loaded { config, ignored, warnings, files, tree })
+}
+
+/// The error's words without the value, which may be a secret.
+fn without_value(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Type { expected, key, .. } => {
+            format!("expected {expected} for `{}`", key.as_deref().unwrap_or_default())
+        }
+        _ => "the settings do not fit together".to_owned(),
+    }
 }
 
 /// What the layers gave.
@@ -120,6 +148,7 @@ struct Gathered {
     mistakes: Vec<Mistake>,
     ignored: Vec<String>,
     files: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Gathered {
@@ -142,19 +171,40 @@ impl Gathered {
         }
         for path in named {
             let name = path.display().to_string();
-            match surroundings.file(&path, yaml::FILE_BYTES_MAX as u64) {
-                Ok(text) => {
-                    let reader = Reader::new(&name, surroundings);
-                    let table = reader.document(keys, &text);
-                    self.take(reader, table);
-                }
-                Err(error) => {
-                    let words = format!("the file cannot be read: {error}");
-                    self.mistakes.push(Mistake::new("", &name, MistakeKind::Unreadable, words));
-                }
-            }
+            self.file(keys, &path, &name, surroundings);
             self.files.push(name);
         }
+    }
+
+    fn file(&mut self, keys: &[Key], path: &Path, name: &str, surroundings: &dyn Surroundings) {
+        let bytes = surroundings.file(path, yaml::FILE_BYTES_MAX as u64);
+        let bytes = bytes.map_err(|error| format!("the file cannot be read: {error}"));
+        let decoded = match bytes.and_then(|bytes| decode::text(&bytes).map_err(|error| error.to_string())) {
+            Ok(decoded) => decoded,
+            Err(words) => {
+                self.mistakes.push(Mistake::new("", name, MistakeKind::Unreadable, words));
+                return;
+            }
+        };
+        if let Some(OtherEncoding { first: Place { line, column }, lines }) = decoded.other {
+            let more = match lines {
+                1 => String::new(),
+                _ => format!(", and {} lines further down", lines - 1),
+            };
+            self.warnings.push(format!(
+                "{name}:{line}:{column}: this line{more} is not UTF-8 and read as windows-1252: save the file as UTF-8"
+            ));
+        }
+        let reader = Reader::new(name, surroundings);
+        let table = reader.document(keys, &decoded.text);
+        let mode = surroundings.mode(path).filter(|mode| mode & READABLE_BY_ALL != 0);
+        if let Some((mode, secret)) = mode.zip(reader.clear_secret.take()) {
+            self.warnings.push(format!(
+                "{name}: everybody on this machine can read the file (mode {mode:04o}), and it holds secrets in clear, \
+                 such as {secret}: `chmod 640`, or give them as ${{NAME}} or file:/path"
+            ));
+        }
+        self.take(reader, table);
     }
 
     fn environment(&mut self, keys: &[Key], surroundings: &dyn Surroundings) {
@@ -285,6 +335,41 @@ fn switched_off(config: &Config, keys: &[Key], tree: &Value) -> Vec<String> {
     off
 }
 
+/// Sections of `Butler-SOS` that Butler SOS leaves unchecked while they are switched off, and their switch. Files have
+/// keys of older versions there. `auditEvents` is not among them.
+const UNCHECKED_WHEN_OFF: [(&str, &str); 11] = [
+    ("appNames", "enableAppNameExtract"),
+    ("configVisualisation", "enable"),
+    ("dockerHealthCheck", "enable"),
+    ("errorTracking", "enable"),
+    ("heartbeat", "enable"),
+    ("influxdbConfig", "enable"),
+    ("mqttConfig", "enable"),
+    ("newRelic", "enable"),
+    ("prometheus", "enable"),
+    ("uptimeMonitor", "enable"),
+    ("userEvents", "enable"),
+];
+
+/// Those of them that are switched off by somebody. One that only lacks its switch may lack it for a slip.
+fn unchecked(tree: &Value) -> Vec<String> {
+    let child = |value: &Value, key: &str| match &value.kind {
+        ValueKind::Table(table) => table.get(key).cloned(),
+        _ => None,
+    };
+    let Some(butler) = child(tree, "Butler-SOS") else { return Vec::new() };
+    let is_said = |switch: &Value| switch.origin().is_some_and(|origin| origin != DEFAULT_ORIGIN);
+    UNCHECKED_WHEN_OFF
+        .iter()
+        .filter(|(section, switch)| {
+            child(&butler, section)
+                .and_then(|section| child(&section, switch))
+                .is_some_and(|switch| is_said(&switch) && matches!(switch.kind, ValueKind::Boolean(false)))
+        })
+        .map(|(section, _)| join("Butler-SOS", section))
+        .collect()
+}
+
 /// Whether the setting lies within one of these sections and is not the section's own switch.
 fn is_within(off: &[String], path: &str) -> bool {
     off.iter().any(|section| {
@@ -309,17 +394,25 @@ impl Surroundings for Process {
         if name.is_empty() || name.contains(['=', '\0']) { None } else { std::env::var(name).ok() }
     }
 
-    fn file(&self, path: &Path, bytes_max: u64) -> io::Result<String> {
+    fn file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         let file = fs::File::open(path)?;
         if file.metadata()?.is_dir() {
             return Err(io::Error::other("it is a directory"));
         }
-        let mut text = String::new();
-        let read = file.take(bytes_max + 1).read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        let read = file.take(bytes_max + 1).read_to_end(&mut bytes)?;
         if read as u64 > bytes_max {
             return Err(io::Error::other(format!("it is larger than {bytes_max} bytes")));
         }
-        Ok(text)
+        Ok(bytes)
+    }
+
+    #[cfg(unix)]
+    fn mode(&self, path: &Path) -> Option<u32> {
+        use std::os::unix::fs::PermissionsExt;
+        /// What `chmod` takes.
+        const PERMISSIONS: u32 = 0o7777;
+        fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & PERMISSIONS)
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -327,20 +420,36 @@ impl Surroundings for Process {
     }
 }
 
+/// Whether a secret is looked up elsewhere: `${NAME}` or `file:/path`.
+pub(super) fn is_reference(text: &str) -> bool {
+    variable_name(text).is_some() || text.starts_with(FILE_PREFIX)
+}
+
+const FILE_PREFIX: &str = "file:";
+
+fn variable_name(text: &str) -> Option<&str> {
+    text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+}
+
 /// Looks a secret up: `${NAME}` is that environment variable, `file:/path` the content of that file without the end
 /// of its last line, anything else is the secret itself.
 pub(super) fn secret(surroundings: &dyn Surroundings, text: &str) -> Result<String, String> {
-    if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+    if let Some(name) = variable_name(text) {
         return surroundings
             .variable(name)
             .ok_or_else(|| format!("the environment variable {} is not set", quoted(name)));
     }
-    if let Some(path) = text.strip_prefix("file:") {
+    if let Some(path) = text.strip_prefix(FILE_PREFIX) {
         let path = Path::new(path.strip_prefix("//").unwrap_or(path));
-        let content = surroundings.file(path, SECRET_BYTES_MAX).map_err(|error| {
-            let shown = quoted(&path.display().to_string());
-            format!("the secret's file {shown} cannot be read: {error}")
-        })?;
+        let shown = quoted(&path.display().to_string());
+        let bytes = surroundings
+            .file(path, SECRET_BYTES_MAX)
+            .map_err(|error| format!("the secret's file {shown} cannot be read: {error}"))?;
+        let content = match decode::text(&bytes) {
+            Ok(Decoded { text, other: None }) => text,
+            Ok(_) => return Err(format!("the secret's file {shown} cannot be read: it is not UTF-8")),
+            Err(error) => return Err(format!("the secret's file {shown} cannot be read: {error}")),
+        };
         return Ok(content.trim_end_matches(['\r', '\n']).to_owned());
     }
     Ok(text.to_owned())

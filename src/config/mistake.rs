@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::masked;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -24,6 +26,8 @@ pub enum MistakeKind {
     Unknown,
     /// A value that cannot be taken. Of no account within something that is switched off.
     Value,
+    /// Nothing stands where a list's item needs something. Of no account within a section that a file switches off.
+    Missing,
     /// Settings that do not fit together, or that something switched on needs.
     Sense,
 }
@@ -35,7 +39,8 @@ impl Mistake {
         kind: MistakeKind,
         words: impl Into<String>,
     ) -> Self {
-        Self { path: path.into(), origin: origin.into(), kind, words: words.into() }
+        // Names that an administrator chooses are part of some paths.
+        Self { path: masked::name(&path.into()), origin: origin.into(), kind, words: words.into() }
     }
 }
 
@@ -48,29 +53,37 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of a configuration. Prints one line each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
+/// All mistakes of a configuration, and what else was noticed. Prints one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mistakes {
+    pub mistakes: Vec<Mistake>,
+    /// Legal, and probably not meant.
+    pub warnings: Vec<String>,
+}
+
+impl From<Vec<Mistake>> for Mistakes {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self { mistakes, warnings: Vec::new() }
+    }
+}
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        writeln!(f, "{count} mistake{} in the configuration", if count == 1 { "" } else { "s" })?;
-        for mistake in &self.0 {
+        let many = |count: usize| if count == 1 { "" } else { "s" };
+        let count = self.mistakes.len();
+        writeln!(f, "{count} mistake{} in the configuration", many(count))?;
+        for mistake in &self.mistakes {
             writeln!(f, "  {mistake}")?;
+        }
+        let count = self.warnings.len();
+        if count > 0 {
+            writeln!(f, "{count} warning{}", many(count))?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  {warning}")?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Mistakes {}
-
-/// Text from outside, fit for a message: control characters escaped, cut after 60 characters.
-pub fn quoted(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 60;
-    let mut short: String = text.chars().take(CHARACTERS_MAX).flat_map(char::escape_default).collect();
-    if text.chars().nth(CHARACTERS_MAX).is_some() {
-        short.push('…');
-    }
-    format!("`{short}`")
-}

@@ -7,17 +7,21 @@
 //! |---|---|
 //! | `schema` | how a setting is described, and the macro that describes a section |
 //! | `butler/`, `pipeline/` | the sections, one file each |
+//! | `decode` | a file's bytes as text |
 //! | `yaml` | a file as a tree with lines and columns |
 //! | `coerce`, `layer` | that tree held against the description |
 //! | `load` | the layers put together |
 //! | `verify/` | whether it all makes sense |
+//! | `masked` | what messages and pages show of text from outside |
 //! | `print` | the result, for people |
 //! | `reference` | `conf/full.yaml` |
 
 pub mod butler;
 mod coerce;
+mod decode;
 mod layer;
 mod load;
+mod masked;
 mod mistake;
 pub mod pipeline;
 mod print;
@@ -40,7 +44,7 @@ pub use self::{
     load::{Loaded, SYSTEM_FILE, load, load_from},
     mistake::{Mistake, MistakeKind, Mistakes},
     print::{Hides, Shown, ShownConfiguration},
-    verify::{frequency_seconds, is_host, network},
+    verify::{interval_seconds, is_host, network},
 };
 
 section! {

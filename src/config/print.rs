@@ -1,4 +1,5 @@
-//! The merged configuration for people: every value, and where it came from. Secrets are `***`.
+//! The merged configuration for people: every value, and where it came from. Secrets are `***`, user information and
+//! queries of addresses too.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use super::{
     Config,
     layer::join,
     load::{DEFAULT_ORIGIN, Loaded},
+    masked::{self, HIDDEN},
     schema::{Key, Kind, Leaf, Section, Shape},
 };
 
@@ -22,8 +24,6 @@ pub struct Shown {
     pub origin: String,
 }
 
-/// What hides a secret.
-const HIDDEN: &str = "***";
 /// The column in which origins stand.
 const ORIGIN_COLUMN: usize = 64;
 
@@ -217,12 +217,16 @@ fn lines_of_key(shape: &Shape, value: &Value, path: &str, label: &str, depth: us
             keys.sort();
             for key in keys {
                 let shape = Shape::Scalar((**leaf).clone());
-                lines_of_key(&shape, &table[key], &join(path, key), &text(key), depth + 1, lines);
+                let shown = masked::without_credentials(key);
+                lines_of_key(&shape, &table[key], &join(path, &shown), &text(&shown), depth + 1, lines);
             }
         }
         (Shape::Scalar(Leaf { kind: Kind::Secret, .. }), kind) => {
             let is_set = matches!(kind, ValueKind::String(secret) if !secret.is_empty());
             line(Some(if is_set { format!("'{HIDDEN}'") } else { "''".into() }), origin);
+        }
+        (Shape::Scalar(Leaf { kind: Kind::SecretAddress, .. }), ValueKind::String(address)) => {
+            line(Some(text(&masked::origin_only(address))), origin);
         }
         (_, kind) => line(Some(plain(kind)), origin),
     }
@@ -232,7 +236,7 @@ fn lines_of_key(shape: &Shape, value: &Value, path: &str, label: &str, depth: us
 fn plain(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Nil => "null".into(),
-        ValueKind::String(value) => text(value),
+        ValueKind::String(value) => text(&masked::without_credentials(value)),
         other => other.to_string(),
     }
 }

@@ -69,7 +69,7 @@ fn value(leaf: &Leaf) -> String {
     match &leaf.default {
         Fallback::Nothing | Fallback::Required => "null".into(),
         Fallback::Text(text) => match leaf.kind {
-            Kind::Text | Kind::Secret => format!("'{}'", text.replace('\'', "''")),
+            Kind::Text | Kind::Secret | Kind::SecretAddress => format!("'{}'", text.replace('\'', "''")),
             _ => text.clone(),
         },
     }
@@ -81,6 +81,7 @@ fn range(shape: &Shape) -> Option<String> {
         Shape::Scalar(leaf) => match &leaf.kind {
             Kind::Text | Kind::Bool => None,
             Kind::Secret => Some("(secret)".into()),
+            Kind::SecretAddress => Some("(secret but for its host)".into()),
             kind => Some(format!("({})", coerce::expected(kind))),
         },
         Shape::List(_) => Some("(list)".into()),

@@ -3,8 +3,8 @@
 //!
 //! A section is declared once with [`section!`]: documentation, key as it stands in the file, field, type and shape
 //! with its default and its range. The macro makes the struct (read by serde), its `Default` and its [`Key`] list.
-//! A key that Butler SOS 15 has and this server does not use is declared as `ignored`, so that a file that names it
-//! is taken as it is while a misspelt key is still found.
+//! A key that Butler SOS has or had and this server does not use is declared as `ignored`, so that a file that names it
+//! is taken as it is while a misspelt key is still found. `was` names what a key was called in older versions.
 
 use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,8 @@ pub struct Key {
     pub name: &'static str,
     /// Other spellings that are taken for this key.
     pub aliases: &'static [&'static str],
+    /// Names that older versions of Butler SOS had for it: refused as Butler SOS does, with the name of today.
+    pub old_names: &'static [&'static str],
     /// Why the key exists, one string a line.
     pub about: &'static [&'static str],
     pub shape: Shape,
@@ -31,7 +33,7 @@ pub enum Shape {
     /// Names that the administrator chooses, each with one scalar; empty when nothing is said.
     Map(Box<Leaf>),
     Scalar(Leaf),
-    /// Butler SOS has it, this server does not: anything is accepted and nothing is read.
+    /// Butler SOS has or had it, this server does not: anything is accepted and nothing is read.
     Ignored,
 }
 
@@ -80,6 +82,8 @@ pub enum Kind {
     Text,
     /// Text that is never shown; `${NAME}` and `file:/path` are looked up.
     Secret,
+    /// The same for an address: its scheme, host and port are shown, for its path may hold a secret.
+    SecretAddress,
     /// One of these words, compared without case.
     OneOf(&'static [&'static str]),
 }
@@ -101,6 +105,13 @@ impl Shape {
             Shape::Scalar(leaf) => Value::new(Some(origin), leaf.default_kind()),
             Shape::Ignored => Value::new(Some(origin), ValueKind::Nil),
         }
+    }
+}
+
+impl Kind {
+    /// Whether its text is looked up in environment and files, and hidden.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Kind::Secret | Kind::SecretAddress)
     }
 }
 
@@ -179,6 +190,11 @@ pub fn secret() -> Shape {
     scalar(Kind::Secret, Fallback::Text(String::new()))
 }
 
+/// An address that may hold a secret, or none.
+pub fn maybe_secret_address() -> Shape {
+    scalar(Kind::SecretAddress, Fallback::Nothing)
+}
+
 pub fn int(default: i64, range: std::ops::RangeInclusive<i64>) -> Shape {
     scalar(Kind::Int { min: *range.start(), max: *range.end() }, Fallback::Text(default.to_string()))
 }
@@ -225,7 +241,7 @@ macro_rules! section {
         pub struct $name:ident {
             $(
                 $(#[doc = $doc:literal])*
-                $key:literal $(| $alias:literal)* => $field:ident : $type:ty = $shape:expr;
+                $key:literal $(| $alias:literal)* $(was $old:literal)* => $field:ident : $type:ty = $shape:expr;
             )*
             $( ignored $ignored:literal; )*
         }
@@ -247,8 +263,20 @@ macro_rules! section {
                 #[allow(unused_imports)]
                 use $crate::config::schema::*;
                 vec![
-                    $( Key { name: $key, aliases: &[$($alias),*], about: &[$($doc),*], shape: $shape }, )*
-                    $( Key { name: $ignored, aliases: &[], about: &[], shape: Shape::Ignored }, )*
+                    $( Key {
+                        name: $key,
+                        aliases: &[$($alias),*],
+                        old_names: &[$($old),*],
+                        about: &[$($doc),*],
+                        shape: $shape,
+                    }, )*
+                    $( Key {
+                        name: $ignored,
+                        aliases: &[],
+                        old_names: &[],
+                        about: &[],
+                        shape: Shape::Ignored,
+                    }, )*
                 ]
             }
         }

@@ -4,14 +4,24 @@
 //! say, not for the parser. Aliases and merge keys (`<<`) work within limits that a configuration never meets; a bomb
 //! of aliases is refused.
 
+use std::collections::HashMap;
+
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{
     Error as YamlError, Location, Options, Spanned,
     options::{AliasLimits, DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
+use super::{layer::join, masked};
+
 /// Most bytes of a file.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
+/// Most keys and values of a file: some 80 000 excluded users.
+const NODES_MAX: usize = 400_000;
+/// Most anchors, and most aliases, of a file.
+const ALIASES_MAX: usize = 10_000;
+/// Most nodes that aliases may stand for, all together.
+const REPLAYED_EVENTS_MAX: usize = 200_000;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,10 +101,7 @@ pub fn parse(text: &str) -> Result<Document, SyntaxError> {
             }
             other => other,
         }
-        .map_err(|error| SyntaxError {
-            words: error.without_snippet().to_string().lines().next().unwrap_or_default().to_owned(),
-            place: place(error.location()),
-        })?;
+        .map_err(|error| syntax_error(&error))?;
     let found_first = !duplicates.is_empty();
     let root = node(raw, text, "", &mut duplicates);
     if found_first && duplicates.len() > 1 {
@@ -103,20 +110,39 @@ pub fn parse(text: &str) -> Result<Document, SyntaxError> {
     Ok(Document { root, duplicates })
 }
 
+/// What to do about a backslash in double quotes, where most paths of Windows are no longer what they look like.
+pub const BACKSLASH_HINT: &str =
+    "in double quotes `\\n` and `\\t` are line end and tab: use single quotes or `/`";
+
+/// The parser's words and, where a backslash is likely the cause, what to do about it. The words never hold more than
+/// one character of the file.
+fn syntax_error(error: &YamlError) -> SyntaxError {
+    let text = error.without_snippet().to_string();
+    let mut words = text.lines().next().unwrap_or_default().to_owned();
+    if ["escape character", "hexadecimal number", "unicode"].iter().any(|part| words.contains(part)) {
+        words = format!("{words}; {BACKSLASH_HINT}");
+    }
+    SyntaxError { words, place: place(error.location()) }
+}
+
 fn options(duplicates: DuplicateKeyPolicy) -> Options {
     let mut limits = AliasLimits::default();
-    limits.max_total_replayed_events = 100_000;
+    limits.max_total_replayed_events = REPLAYED_EVENTS_MAX;
     limits.max_replay_stack_depth = 16;
     let budget = serde_saphyr::budget! {
-        max_events: 200_000,
-        max_nodes: 100_000,
-        max_aliases: 1_000,
-        max_anchors: 1_000,
+        max_events: 2 * NODES_MAX,
+        max_nodes: NODES_MAX,
+        max_aliases: ALIASES_MAX,
+        max_anchors: ALIASES_MAX,
         max_documents: 1,
-        max_depth: 48
+        max_depth: 48,
+        // One anchor may be used as often as the limits above allow: a block of tags for each of many servers.
+        enforce_alias_anchor_ratio: false
     };
     serde_saphyr::options! {
         budget: budget,
+        // Nothing reads comments here. When they are emitted, the parser buffers and therefore limits them.
+        emit_comments: false,
         duplicate_keys: duplicates,
         alias_limits: limits,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -136,7 +162,8 @@ enum Raw {
     /// Something that the parser took for a number or a truth value; the text is in the source.
     Plain(String),
     List(Vec<Spanned<Raw>>),
-    Table(Vec<(Spanned<String>, Spanned<Raw>)>),
+    /// A key that is `null` or `~` is none.
+    Table(Vec<(Spanned<Option<String>>, Spanned<Raw>)>),
 }
 
 fn node(raw: Spanned<Raw>, source: &str, path: &str, duplicates: &mut Vec<(String, Place)>) -> Node {
@@ -150,17 +177,22 @@ fn node(raw: Spanned<Raw>, source: &str, path: &str, duplicates: &mut Vec<(Strin
         }
         Raw::Table(pairs) => {
             let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+            let mut known: HashMap<String, usize> = HashMap::with_capacity(pairs.len());
             for (key, value) in pairs {
                 let key_place = place(Some(key.defined));
-                let inner = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+                let key = key.value.unwrap_or_else(|| "null".to_owned());
+                let inner = join(path, &masked::key(&key));
                 let node = node(value, source, &inner, duplicates);
-                let entry = Entry { key: key.value, place: key_place, node };
-                match entries.iter_mut().find(|other| other.key == entry.key) {
-                    Some(first) => {
+                let entry = Entry { key, place: key_place, node };
+                match known.get(&entry.key) {
+                    Some(index) => {
                         duplicates.push((inner, key_place));
-                        *first = entry;
+                        entries[*index] = entry;
                     }
-                    None => entries.push(entry),
+                    None => {
+                        known.insert(entry.key.clone(), entries.len());
+                        entries.push(entry);
+                    }
                 }
             }
             NodeValue::Table(entries)
@@ -312,6 +344,104 @@ mod tests {
             assert!(!error.words.is_empty());
         }
         assert!(parse("").is_ok_and(|document| document.root.value == NodeValue::Null));
+    }
+
+    #[test]
+    fn comments_cost_nothing_and_change_nothing() {
+        let many = |indent: &str| format!("{indent}# a comment: 'of' [no] {{account}}\n").repeat(5_000);
+        for (yaml, path, expect) in [
+            (format!("a:\n{}b: 1\n", many("  ")), "b", "1"),
+            (format!("a:\n{}  b: 1\n", many("  ")), "a.b", "1"),
+            (format!("a:\n{}  b: 1\n", many("")), "a.b", "1"),
+            (format!("{}a: 1\n{}", many(""), many("    ")), "a", "1"),
+            (format!("a: {{\n{}  b: 1,\n{}}}\n", many(""), many("  ")), "a.b", "1"),
+            (format!("a: # here\n{}  |\n  1\n", many("  ")), "a", "1\n"),
+        ] {
+            check_text(&yaml, path, expect);
+        }
+        let list = parse(&format!("a:\n{}  - x\n{}  - y\n", many("  "), many("  "))).expect("a list");
+        let NodeValue::List(items) = &find(&list.root, "a").node.value else { panic!("no list") };
+        assert_eq!(items.len(), 2);
+    }
+
+    #[test]
+    fn long_files_are_read() {
+        let users: String =
+            (0..20_000).map(|n| format!("  - directory: LAB\n    userId: user{n}\n")).collect();
+        assert!(parse(&format!("excludeUser:\n{users}")).is_ok());
+        let blank = "\n".repeat(100_000);
+        check_text(&format!("a:{blank}  b: 1{blank}"), "a.b", "1");
+        let long = "x".repeat(200_000);
+        check_text(&format!("a: {long}\n"), "a", &long);
+        check_text(&format!("a: '{long}'\n"), "a", &long);
+        check_text(
+            &format!("a: &tags [{{name: n}}]\nb: [{}]\nc: {long}", "*tags, ".repeat(2_000)),
+            "c",
+            &long,
+        );
+    }
+
+    #[test]
+    fn keys_may_be_anything_that_is_no_collection() {
+        check_text("1: x\ntrue: y\n~: z\n", "1", "x");
+        check_text("1: x\ntrue: y\n~: z\n", "null", "z");
+    }
+
+    #[test]
+    fn a_backslash_in_double_quotes_is_explained() {
+        for path in ["C:\\Qlik", "C:\\Users\\me", "C:\\Program Files\\y", "\\\\server\\xport", "C:\\u12"] {
+            match parse(&format!("a: \"{path}\"\n")) {
+                Err(error) => assert!(error.words.ends_with(BACKSLASH_HINT), "{error:?}"),
+                Ok(document) => {
+                    // `\P` is a paragraph separator: the check of paths tells it.
+                    assert!(path.contains("\\P") || path.contains("server"), "{:?}", document.root);
+                }
+            }
+        }
+        check_text("a: C:\\new\\table", "a", "C:\\new\\table");
+        check_text("a: 'C:\\new\\table'", "a", "C:\\new\\table");
+        check_text("a: \\\\server\\share\\x", "a", "\\\\server\\share\\x");
+        check_text("a: C:/x # y", "a", "C:/x");
+    }
+
+    #[test]
+    fn a_syntax_error_repeats_nothing_of_the_file() {
+        for yaml in [
+            "a: *SECRET\n",
+            "a: @SECRET\n",
+            "a: %SECRET\n",
+            "a: |SECRET\n",
+            "a: >SECRET\n",
+            "a: \"SECRET\n",
+            "a: 'SECRET' x\n",
+            "a: b: SECRET\n",
+            "a:\n  b:SECRET\n  c: d\n",
+            "a: {b: SEC}RET}\n",
+            "a: {b: SECRET\n",
+            "a:\n\tSECRET: d\n",
+            "a: ]SECRET\n",
+            "a: - SECRET\n",
+            "a: !!int SECRET\n",
+            "a: !!binary SECRET\n",
+            "<<: SECRET\n",
+            "a: SECRET\nb\n",
+            "a: x\u{7}SECRET\n",
+            "a: \"\\SECRET\"\n",
+            "a: !!float SECRET\n",
+            "a: !!bool SECRET\n",
+            "a: !!null SECRET\n",
+            "a: !!map SECRET\n",
+            "a: !!seq SECRET\n",
+            "%SECRET\n---\na: 1\n",
+            "%TAG SECRET\n---\na: 1\n",
+            "a: !SECRET!x y\n",
+            "a: &SECRET\n",
+            "a: !<SECRET\n",
+        ] {
+            if let Err(error) = parse(yaml) {
+                assert!(!error.words.contains("SECRET"), "{yaml:?} gave {error:?}");
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,19 @@ pub enum AllowedHostError {
     Invalid(String),
 }
 
+impl AllowedHostError {
+    /// The same with the entry as `shown` makes it, where the entry may hold what is not to be shown.
+    #[must_use]
+    pub fn map(self, shown: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::NotOnlyAName(entry) => Self::NotOnlyAName(shown(entry)),
+            Self::Wildcard(entry) => Self::Wildcard(shown(entry)),
+            Self::Invalid(entry) => Self::Invalid(shown(entry)),
+        }
+    }
+}
+
 impl AllowedHosts {
     /// The set of `entries`, or every entry's mistake with its place in the list.
     pub fn new<S: AsRef<str>>(

@@ -27,7 +27,8 @@ use slog::Logger;
 
 use super::settings::{self, bound, pairs};
 use crate::config::butler::LogLevel;
-use crate::config::{Config, frequency_seconds};
+use crate::config::butler::services::{Heartbeat as HeartbeatSection, UptimeMonitor};
+use crate::config::{Config, interval_seconds};
 use crate::operations::process::memory;
 
 /// What is told, gathered while the intakes are started.
@@ -165,7 +166,7 @@ impl<'a> Own<'a> {
         let stored = &section.store_in_influxdb;
         let is_stored = stored.memory_usage && self.config.butler_sos.influxdb.enable;
         section.enable.then(|| UptimeReport {
-            every: frequency(&section.frequency),
+            every: interval(&section.frequency, &UptimeMonitor::default().frequency),
             level: match section.log_level {
                 LogLevel::Error => UptimeLevel::Error,
                 LogLevel::Warn => UptimeLevel::Warn,
@@ -197,17 +198,15 @@ impl<'a> Own<'a> {
 
     fn heartbeat(&self) -> Option<HeartbeatConfig> {
         let section = &self.config.butler_sos.heartbeat;
-        let url = section.remote_url.clone().filter(|_| section.enable)?;
-        Some(HeartbeatConfig { url, every: frequency(&section.frequency), timeout: HEARTBEAT_TIMEOUT })
+        let url = section.remote_url.clone().filter(|_| section.enable)?.to_secret_string();
+        let every = interval(&section.frequency, &HeartbeatSection::default().frequency);
+        Some(HeartbeatConfig { url, every, timeout: HEARTBEAT_TIMEOUT })
     }
 }
 
 /// For one call of the monitoring tool.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What cannot be read was refused with the configuration.
-fn frequency(text: &str) -> Duration {
-    Duration::from_secs(frequency_seconds(text).unwrap_or(DAY_SECONDS))
+fn interval(text: &str, default: &str) -> Duration {
+    Duration::from_secs(interval_seconds(text, default))
 }
-
-const DAY_SECONDS: u64 = 86_400;

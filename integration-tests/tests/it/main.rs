@@ -5,6 +5,7 @@ mod audit_hostile;
 mod browser;
 mod check;
 mod commands;
+mod configurations;
 mod conservation;
 mod dashboard;
 mod draining;

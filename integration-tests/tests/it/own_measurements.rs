@@ -282,7 +282,9 @@ fn a_heartbeat_is_sent_and_its_path_is_kept_out_of_the_log() {
                 head.push(byte[0]);
             }
             let mut heard = heard.lock().unwrap();
-            heard.push(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned());
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let login = head.lines().find(|line| line.to_ascii_lowercase().starts_with("authorization:"));
+            heard.push(format!("{} {}", head.lines().next().unwrap_or_default(), login.unwrap_or_default()));
             // The second and third fail.
             let status = if (2..4).contains(&heard.len()) { "503 Busy" } else { "200 OK" };
             let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
@@ -291,7 +293,7 @@ fn a_heartbeat_is_sent_and_its_path_is_kept_out_of_the_log() {
     let sandbox = Sandbox::start_new(&format!(
         "\
 Butler-SOS:
-  heartbeat: {{enable: true, remoteURL: 'http://{address}/s3cret-check', frequency: every 1 second}}
+  heartbeat: {{enable: true, remoteURL: 'HTTP://monitor:p%40ss@{address}/s3cret-check', frequency: every 1 second}}
 Pipeline:
   operations: {{port: 0}}
   journal: {{directory: '{{dir}}/journal'}}
@@ -300,10 +302,12 @@ Pipeline:
 "
     ));
     wait_for("five heartbeats", || (calls.lock().unwrap().len() >= 5).then_some(()));
-    assert!(calls.lock().unwrap().iter().all(|call| call == "GET /s3cret-check HTTP/1.1"));
+    // `monitor:p@ss` in Base64.
+    let expect = "GET /s3cret-check HTTP/1.1 authorization: Basic bW9uaXRvcjpwQHNz";
+    assert!(calls.lock().unwrap().iter().all(|call| call.eq_ignore_ascii_case(expect)), "{calls:?}");
     let log = sandbox.log_text();
     assert_eq!(log.matches("a heartbeat has not arrived").count(), 1, "{log}");
     assert_eq!(log.matches("heartbeats arrive again").count(), 1, "{log}");
-    assert!(!log.contains("s3cret"), "{log}");
+    assert!(!log.contains("s3cret") && !log.contains("p%40ss") && !log.contains("p@ss"), "{log}");
     assert_eq!(log.matches("\"machine\"").count(), 1, "{log}");
 }

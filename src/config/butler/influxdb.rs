@@ -8,13 +8,13 @@ section! {
     /// The InfluxDB of user events and of what the server says about itself.
     pub struct InfluxdbConfig {
         /// Whether anything is written there.
-        "enable" => enable: bool = no();
+        "enable" was "enableInfluxdb" => enable: bool = no();
         /// `http` or `https`. Not known to Butler SOS.
         "scheme" => scheme: Scheme = one_of("http", Scheme::NAMES);
         /// Host name or address.
-        "host" => host: String = text("localhost");
+        "host" was "hostIP" => host: String = text("localhost");
         /// Port.
-        "port" => port: u16 = remote_port(8086);
+        "port" was "hostPort" => port: u16 = remote_port(8086);
         /// A CA certificate (PEM) to verify the server with, besides the system's. Not known to Butler SOS.
         "ca" => ca: Option<String> = maybe_text();
         /// Version of InfluxDB: 1, 2 or 3.
@@ -28,6 +28,7 @@ section! {
         /// When `version` is 3.
         "v3Config" => v3: V3Config = group::<V3Config>();
         ignored "includeFields";
+        ignored "failedPollsTracking";
     }
 }
 

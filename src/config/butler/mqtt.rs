@@ -8,7 +8,7 @@ section! {
     /// The MQTT broker.
     pub struct MqttConfig {
         /// Whether anything is published.
-        "enable" => enable: bool = no();
+        "enable" was "enableMQTT" => enable: bool = no();
         /// Host name or address.
         "brokerHost" => broker_host: String = text("localhost");
         /// Port; 8883 is usual with TLS.

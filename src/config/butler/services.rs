@@ -1,7 +1,7 @@
 //! The small services of Butler SOS around the pipeline: Prometheus, health, uptime, heartbeat, errors, pages.
 
 use super::LogLevel;
-use crate::config::schema::section;
+use crate::config::{schema::section, secret::Secret};
 
 section! {
     /// Metrics for Prometheus on an address of their own.
@@ -12,6 +12,8 @@ section! {
         "host" => host: String = text("0.0.0.0");
         /// Port to listen on.
         "port" => port: u16 = listen_port(9842);
+        ignored "nodeMetricsHost";
+        ignored "nodeMetricsPort";
     }
 }
 
@@ -57,8 +59,9 @@ section! {
     pub struct Heartbeat {
         /// Whether it is made.
         "enable" => enable: bool = no();
-        /// The address that is called with GET, first when the server starts. The log names its host alone.
-        "remoteURL" => remote_url: Option<String> = maybe_text();
+        /// The address that is called with GET, first when the server starts. Such addresses often hold a secret: log and
+        /// pages show its host alone, and it can be given as `${NAME}` or `file:/path`.
+        "remoteURL" => remote_url: Option<Secret> = maybe_secret_address();
         /// How often, such as `every 1 hour`.
         "frequency" => frequency: String = text("every 1 hour");
     }

@@ -42,6 +42,7 @@ section! {
         "allowedSources" => allowed_sources: Vec<String> = list_of_text();
         /// How full the queue was and what passed through it, written to InfluxDB. While it is away, figures are dropped.
         "queueMetrics" => queue_metrics: UserQueueMetrics = group::<UserQueueMetrics>();
+        ignored "backpressure";
     }
 }
 
@@ -53,6 +54,7 @@ section! {
         /// Warn when the queue is this full, in percent.
         "backpressureThreshold" => backpressure_threshold: u8 = int(80, 1..=100);
         ignored "maxConcurrent";
+        ignored "dropStrategy";
     }
 }
 
@@ -63,6 +65,7 @@ section! {
         "enable" => enable: bool = no();
         /// Messages taken in each minute.
         "maxMessagesPerMinute" => max_messages_per_minute: u32 = int(600, 1..=4_000_000_000);
+        ignored "violationLogThrottle";
     }
 }
 
@@ -94,7 +97,7 @@ section! {
         /// Whether they are sent.
         "enable" => enable: bool = no();
         /// The topics.
-        "postTo" => post_to: PostTo = group::<PostTo>();
+        "postTo" was "topic" => post_to: PostTo = group::<PostTo>();
     }
 }
 

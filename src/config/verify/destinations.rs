@@ -5,7 +5,7 @@ use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line};
 
 use super::{
     Check,
-    words::{is_http_url, is_influx_duration},
+    words::{AddressMistake, http_url, is_influx_duration},
 };
 use crate::config::{
     butler::{
@@ -13,7 +13,7 @@ use crate::config::{
         influxdb::{V1Config, V2Config, V3Config},
         screenshots::AuthMode,
     },
-    mistake::quoted,
+    masked::{masked, quoted},
 };
 
 const DESTINATION: &str = "Butler-SOS.auditEvents.destination";
@@ -104,6 +104,7 @@ impl Check<'_> {
         let hosts = format!("{path}.allowedImageDownloadHosts");
         if let Err(mistakes) = AllowedHosts::new(&shots.allowed_image_download_hosts) {
             for (index, mistake) in mistakes {
+                let mistake = mistake.map(|entry| masked(&entry).into_owned());
                 self.refuse(&format!("{hosts}[{index}]"), mistake.to_string());
             }
         }
@@ -166,6 +167,7 @@ impl Check<'_> {
             }
             return;
         }
+        self.server_named("Butler-SOS.influxdbConfig", "host");
         self.influxdb_server(
             "Butler-SOS.influxdbConfig",
             &influxdb.host,
@@ -245,6 +247,7 @@ impl Check<'_> {
             }
             return;
         }
+        self.server_named("Butler-SOS.mqttConfig", "brokerHost");
         self.host("Butler-SOS.mqttConfig.brokerHost", &mqtt.broker_host);
         if mqtt.username.is_none() && !mqtt.password.is_empty() {
             self.refuse("Butler-SOS.mqttConfig.username", "needed because a password is given");
@@ -278,9 +281,16 @@ impl Check<'_> {
         if !butler.new_relic.enable {
             return;
         }
-        if !is_http_url(&butler.new_relic.event.url) {
-            let words = format!("{} is no http or https address", quoted(&butler.new_relic.event.url));
-            self.refuse("Butler-SOS.newRelic.event.url", words);
+        let url = &butler.new_relic.event.url;
+        let problem = match http_url(url, false) {
+            Ok(()) => None,
+            Err(AddressMistake::NoAddress) => Some("is no http or https address"),
+            Err(AddressMistake::UserInformation) => {
+                Some("holds user information: a proxy's goes into `newRelic.event.header`")
+            }
+        };
+        if let Some(problem) = problem {
+            self.refuse("Butler-SOS.newRelic.event.url", format!("{} {problem}", quoted(url)));
         }
         let accounts = &butler.third_party_tools_credentials.new_relic;
         for (index, account) in accounts.iter().enumerate() {

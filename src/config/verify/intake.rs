@@ -6,7 +6,7 @@ use super::{
     Check,
     words::{is_source, network},
 };
-use crate::config::mistake::quoted;
+use crate::config::masked::quoted;
 
 impl Check<'_> {
     /// Tags that would stand in the way of the event's own are left out, and somebody will look for them.

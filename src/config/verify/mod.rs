@@ -3,6 +3,7 @@
 //! Only what is switched on is looked at. Nothing here opens a file or a socket, save [`resources`].
 
 mod destinations;
+mod frequency;
 mod intake;
 mod pipeline;
 mod words;
@@ -12,10 +13,15 @@ use std::{fs::File, path::Path};
 use super::{
     Config,
     butler::{influxdb::Scheme, screenshots::AuthMode},
-    mistake::{Mistake, MistakeKind, quoted},
+    load::DEFAULT_ORIGIN,
+    masked::quoted,
+    mistake::{Mistake, MistakeKind},
+    yaml::BACKSLASH_HINT,
 };
+pub use frequency::interval_seconds;
 pub use pipeline::same_address;
-pub use words::{frequency_seconds, is_host, network};
+use words::has_control_character;
+pub use words::{is_host, network};
 
 /// What was found.
 pub struct Findings {
@@ -45,6 +51,7 @@ pub fn settings(config: &Config, origin: &dyn Fn(&str) -> String) -> Findings {
     check.qlik();
     check.services();
     check.pipeline();
+    check.files();
     check.found
 }
 
@@ -78,14 +85,36 @@ impl Check<'_> {
 
     fn directory(&mut self, path: &str, directory: &str) {
         self.needed(path, directory, "files are written there");
-        if directory.contains('\0') {
-            self.refuse(path, "is no name of a directory");
+        self.path(path, directory);
+    }
+
+    /// The name of a file or directory. Whether it is there, nobody looks.
+    fn path(&mut self, path: &str, name: &str) {
+        if has_control_character(name) {
+            self.refuse(path, format!("{} holds a control character: {BACKSLASH_HINT}", quoted(name)));
         }
     }
 
     fn measurement(&mut self, path: &str, name: &str) {
         if name.trim().is_empty() || name.chars().any(char::is_control) {
             self.refuse(path, "a measurement needs a name without control characters");
+        }
+    }
+
+    /// The names of files that are read.
+    fn files(&mut self) {
+        for (path, file) in self.config.files_needed() {
+            self.path(path, file);
+        }
+    }
+
+    /// A server that Butler SOS wants to be named. Without a name it is the one on this machine.
+    fn server_named(&mut self, section: &str, key: &str) {
+        if (self.origin)(&format!("{section}.{key}")) == DEFAULT_ORIGIN {
+            let origin = (self.origin)(&format!("{section}.enable"));
+            self.found
+                .warnings
+                .push(format!("{origin}: {section}.{key}: none is given, so it is `localhost`"));
         }
     }
 

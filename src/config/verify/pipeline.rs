@@ -6,22 +6,29 @@ use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
 
 use super::{
     Check,
-    words::{frequency_seconds, is_host, is_http_url},
+    frequency::{Frequency, frequency},
+    words::{http_url, is_host},
 };
-use crate::config::mistake::quoted;
+use crate::config::{
+    butler::services::{Heartbeat, UptimeMonitor},
+    masked::quoted,
+    secret::Secret,
+};
 
 impl Check<'_> {
     pub(super) fn services(&mut self) {
         let butler = &self.config.butler_sos;
         if butler.heartbeat.enable {
-            let url = butler.heartbeat.remote_url.as_deref().unwrap_or_default();
-            if !is_http_url(url) {
+            let url = butler.heartbeat.remote_url.as_ref().map(Secret::expose).unwrap_or_default();
+            if http_url(url.trim(), true).is_err() {
                 self.refuse("Butler-SOS.heartbeat.remoteURL", "an http or https address is needed");
             }
-            self.frequency("Butler-SOS.heartbeat.frequency", &butler.heartbeat.frequency);
+            let default = Heartbeat::default().frequency;
+            self.frequency("Butler-SOS.heartbeat.frequency", &butler.heartbeat.frequency, &default);
         }
         if butler.uptime_monitor.enable {
-            self.frequency("Butler-SOS.uptimeMonitor.frequency", &butler.uptime_monitor.frequency);
+            let default = UptimeMonitor::default().frequency;
+            self.frequency("Butler-SOS.uptimeMonitor.frequency", &butler.uptime_monitor.frequency, &default);
         }
         if butler.prometheus.enable {
             self.host("Butler-SOS.prometheus.host", &butler.prometheus.host);
@@ -35,10 +42,22 @@ impl Check<'_> {
         self.ports();
     }
 
-    fn frequency(&mut self, path: &str, text: &str) {
-        if frequency_seconds(text).is_none() {
-            let words = format!("{} is no frequency such as `every 15 minutes`", quoted(text));
-            self.refuse(path, words);
+    fn frequency(&mut self, path: &str, text: &str, default: &str) {
+        let shown = quoted(text);
+        match frequency(text) {
+            Some(Frequency::Every(_)) => {}
+            Some(Frequency::EveryFrom(seconds)) => {
+                let words =
+                    format!("{shown} is taken as every {seconds} seconds, begun when the server starts");
+                self.warn(path, words);
+            }
+            Some(Frequency::Calendar) => {
+                let words = format!(
+                    "{shown} names times of the calendar, which are not kept here: `{default}` holds"
+                );
+                self.warn(path, words);
+            }
+            None => self.refuse(path, format!("{shown} is no frequency such as `every 15 minutes`")),
         }
     }
 

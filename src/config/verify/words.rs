@@ -1,4 +1,4 @@
-//! What a host, a network, a retention time, a frequency look like.
+//! What a host, a network, a retention time, an address look like.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -58,36 +58,40 @@ pub fn is_influx_duration(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// `http://host[:port][/path]` or the same with `https`.
-pub fn is_http_url(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
-        return false;
-    };
+/// Why a text is no http or https address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressMistake {
+    /// Scheme, host or port.
+    NoAddress,
+    /// A user or a password in it.
+    UserInformation,
+}
+
+/// `http://host[:port][/path]` or the same with `https`, in large or small letters. User information is legal where
+/// `takes_user` says so.
+pub fn http_url(text: &str, takes_user: bool) -> Result<(), AddressMistake> {
+    let is_scheme = |scheme: &str| ["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    let (_, rest) =
+        text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).ok_or(AddressMistake::NoAddress)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, authority) = match authority.rsplit_once('@') {
+        Some((user, authority)) => (Some(user), authority),
+        None => (None, authority),
+    };
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    is_host(host) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    match is_host(host) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        false => Err(AddressMistake::NoAddress),
+        true if user.is_some() && !takes_user => Err(AddressMistake::UserInformation),
+        true => Ok(()),
+    }
 }
 
-/// Seconds between two times in the words of Butler SOS: `every 15 minutes`, `every 1 hour`, `every day`.
-pub fn frequency_seconds(text: &str) -> Option<u64> {
-    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
-    let (count, unit): (u64, String) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["every", unit] => (1, unit.to_owned()),
-        ["every", count, unit] => (count.parse().ok()?, unit.to_owned()),
-        _ => return None,
-    };
-    let seconds: u64 = match unit.strip_suffix('s').unwrap_or(&unit) {
-        "second" | "sec" | "" => 1,
-        "minute" | "min" | "m" => 60,
-        "hour" | "h" => 3_600,
-        "day" => 86_400,
-        "week" => 604_800,
-        _ => return None,
-    };
-    count.checked_mul(seconds).filter(|seconds| *seconds > 0)
+/// Whether a path holds what no path has: in double quotes YAML makes line ends and other characters of backslashes.
+pub fn has_control_character(path: &str) -> bool {
+    path.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
 }
 
 #[cfg(test)]
@@ -136,24 +140,41 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_frequencies() {
+    fn durations() {
         for good in ["10d", "1h30m", "INF", "0s", "52w"] {
             assert!(is_influx_duration(good), "{good}");
         }
         for bad in ["", "ten days", "10", "d", "10 d"] {
             assert!(!is_influx_duration(bad), "{bad}");
         }
-        assert_eq!(frequency_seconds("every 15 minutes"), Some(900));
-        assert_eq!(frequency_seconds("every 1 hour"), Some(3_600));
-        assert_eq!(frequency_seconds("every 15 seconds"), Some(15));
-        assert_eq!(frequency_seconds("Every day"), Some(86_400));
-        assert_eq!(frequency_seconds("every 0 hours"), None);
-        assert_eq!(frequency_seconds("at 5 o'clock"), None);
     }
 
     #[test]
     fn urls() {
-        assert!(is_http_url("http://my.server/some/path/") && is_http_url("https://[::1]:8443"));
-        assert!(!is_http_url("my.server") && !is_http_url("ftp://x") && !is_http_url("http://x:0/"));
+        for good in [
+            "http://my.server/some/path/",
+            "https://[::1]:8443",
+            "HTTPS://hc.example.com/ping",
+            "Http://hc.example.com:80?x",
+        ] {
+            assert_eq!(http_url(good, false), Ok(()), "{good}");
+        }
+        for bad in ["my.server", "ftp://x", "http://x:0/", "http://", "https//x", "http://user@:80/"] {
+            assert_eq!(http_url(bad, true), Err(AddressMistake::NoAddress), "{bad}");
+        }
+        for user in ["https://user:pw@hc.example.com/ping", "https://user@hc.example.com:8443"] {
+            assert_eq!(http_url(user, true), Ok(()), "{user}");
+            assert_eq!(http_url(user, false), Err(AddressMistake::UserInformation), "{user}");
+        }
+    }
+
+    #[test]
+    fn control_characters_in_paths() {
+        for good in ["C:\\x", "C:/x", "\\\\server\\share\\x", "./data", "/srv/ü ö/x"] {
+            assert!(!has_control_character(good), "{good}");
+        }
+        for bad in ["C:\new", "C:\table", "a\0b", "C:\u{2029}rogram", "a\u{85}b", "a\u{1b}"] {
+            assert!(has_control_character(bad), "{bad:?}");
+        }
     }
 }
