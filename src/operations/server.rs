@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ContentType, HeaderMap};
+use actix_web::http::header::{self, ContentType, HeaderMap, HeaderValue};
+use actix_web::http::{StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use butler_sos_actors::http_server::seats::{SeatCounters, SeatLimits, Seats};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Access, Asked};
 use super::answer::{Answer, Refusal, body, json, query};
 use super::event_json::{EventJson, Filter, stream_named};
+use super::origin::{BrowserHeaders, is_passed_on};
 use super::tail::unknown_stream;
 use super::view::View;
 use super::{assets, jobs, kept, live, screenshots, sse, tail};
@@ -68,12 +69,17 @@ async fn answer(
             .map(|authority| authority.as_str())
             .or_else(|| text_of(request.headers(), header::HOST.as_str())),
         own_header: text_of(request.headers(), "x-butler-sos"),
+        browser: BrowserHeaders::of(request.headers()),
+        is_passed_on: is_passed_on(request.headers()) || request.version() < Version::HTTP_11,
     };
     let answer = match access.check(&asked) {
         Err(refusal) => Err(refusal),
         Ok(()) => route(&request, payload, &view, &access).await,
     };
-    answer.unwrap_or_else(|refusal| refusal.response())
+    let mut response = answer.unwrap_or_else(|refusal| refusal.response());
+    let headers = response.headers_mut();
+    headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    response
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
