@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, web};
+use butler_sos_domain::client_network::IPV6_PREFIX;
 use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -30,6 +31,7 @@ use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
 use crate::audit_http::token::Token;
 use crate::audit_http::warnings::Warnings;
+use crate::http_server::brake::Brake;
 use crate::http_server::seats::{SeatLimits, Seats};
 use crate::http_server::{self, ServerConfig};
 use crate::message::{Append, Close};
@@ -51,6 +53,8 @@ pub struct AuditHttpConfig {
     /// `rateLimit.maxPerMinute`, when that limit is on.
     pub client_per_minute: Option<u32>,
     pub rate_limit_entries_max: usize,
+    /// Addresses of one IPv6 network of so many bits are one client.
+    pub rate_limit_ipv6_prefix: u8,
     pub trusted_proxies: Vec<IpNet>,
     /// `queue.messageQueue.maxSize`: events between here and the journal's answer.
     pub queue_max: u32,
@@ -88,6 +92,7 @@ impl Default for AuditHttpConfig {
             allowed_origins: Vec::new(),
             client_per_minute: Some(300),
             rate_limit_entries_max: 65_536,
+            rate_limit_ipv6_prefix: IPV6_PREFIX,
             trusted_proxies: Vec::new(),
             queue_max: 10_000,
             backpressure_percent: 80,
@@ -168,6 +173,7 @@ impl AuditHttpIngestor {
             connections_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
             many_behind: config.trusted_proxies.clone(),
+            ipv6_prefix: config.rate_limit_ipv6_prefix,
         };
         let server_config = ServerConfig {
             threads: config.threads,
@@ -185,6 +191,8 @@ impl AuditHttpIngestor {
             client_rate: config
                 .client_per_minute
                 .map(|limit| Mutex::new(RateWindows::new(limit, config.rate_limit_entries_max))),
+            ipv6_prefix: config.rate_limit_ipv6_prefix,
+            brake: Brake::new(config.rate_limit_ipv6_prefix, config.connections_max),
             body_bytes_max: config.body_bytes_max,
             header_bytes_max: config.header_bytes_max,
             large_bodies: LargeBodies::new(config.large_bodies_bytes_max),

@@ -134,7 +134,8 @@ pub struct ServerArguments {
     /// Where the server's operations API is, as `http://127.0.0.1:9842`; else `Pipeline.operations`.
     #[arg(long, value_name = "URL", global = true)]
     pub server: Option<String>,
-    /// Its token; others on this machine can see it in the list of processes: rather use --token-file.
+    /// Its token; others on this machine can see it in the list of processes: rather use --token-file. The configured
+    /// token is sent to the configured server alone.
     #[arg(long, value_name = "TOKEN", global = true, value_parser = parse_header_secret)]
     pub token: Option<Secret>,
     /// A file that holds its token.
@@ -143,6 +144,9 @@ pub struct ServerArguments {
     /// Do not verify the server's certificate (with https).
     #[arg(long, global = true)]
     pub insecure: bool,
+    /// Send the token to another machine by http too, where everybody on the wire can read it.
+    #[arg(long, global = true)]
+    pub insecure_http: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -290,15 +294,21 @@ pub struct SendSample {
     /// Layout of user events.
     #[arg(long, value_enum, default_value_t = Layout::Mixed)]
     pub layout: Layout,
-    /// Bearer token of the audit API; else the one in the configuration.
+    /// Bearer token of the audit API; else, for the address in the configuration, the one there.
     #[arg(long, value_parser = parse_secret)]
     pub token: Option<Secret>,
+    /// A file that holds that token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
     /// Audit events over HTTPS.
     #[arg(long)]
     pub https: bool,
     /// Do not verify the server's certificate.
     #[arg(long)]
     pub insecure: bool,
+    /// Send the token to another machine by http too, where everybody on the wire can read it.
+    #[arg(long)]
+    pub insecure_http: bool,
     /// What the screenshot URLs that are sent begin with, and their query if it has one; else the first of the
     /// configuration's `allowedImageDownloadHosts`.
     #[arg(long, value_name = "URL")]

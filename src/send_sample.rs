@@ -14,7 +14,8 @@ use butler_sos_domain::sample;
 use url::Url;
 
 use crate::cli::{Layout, SendSample};
-use crate::commands::client::{http_client, reachable};
+use crate::commands::client::{http_client, reachable, token_in};
+use crate::commands::token::{Configured, Sent, token_for};
 use crate::config::Config;
 
 /// Sends what the command line asks for; ends when all is sent or at Ctrl-C.
@@ -58,7 +59,7 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
     let scheme = if arguments.https || audit.tls.enable { "https" } else { "http" };
     let to = arguments.to.clone().unwrap_or_else(|| format!("{}:{}", reachable(&audit.host), audit.port));
     let url = format!("{scheme}://{to}/api/v1/audit-event");
-    let token = arguments.token.as_ref().unwrap_or(&audit.api_token);
+    let sent = audit_token(arguments, config, &url)?;
     let client = http_client(arguments.insecure)?;
     let mut pace = Pace::new(arguments.rate, arguments.count);
     let mut refused = 0_u64;
@@ -77,7 +78,7 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
                 .post(&url)
                 .insert_header(("content-type", "application/json"))
                 .insert_header(("x-audit-qs-version", audit_sample::SAMPLE_VERSION));
-            if !token.is_empty() {
+            if let Some(token) = sent.token() {
                 request = request.bearer_auth(token.expose());
             }
             let answer = request.send_body(event.body.clone()).await;
@@ -93,6 +94,11 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
                 refused += 1;
                 let words = answer.body().await.unwrap_or_default();
                 eprintln!("refused with {}: {}", answer.status(), String::from_utf8_lossy(&words));
+                if answer.status() == StatusCode::UNAUTHORIZED && matches!(sent, Sent::Withheld) {
+                    bail!(
+                        "the configured token is for the configured server: give this one's with --token-file"
+                    );
+                }
             }
             Err(error) => bail!("cannot reach {url}: {error}"),
         }
@@ -102,6 +108,19 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
         bail!("{refused} events were refused");
     }
     Ok(())
+}
+
+/// What is sent along to the audit API at `url`.
+fn audit_token(arguments: &SendSample, config: &Config, url: &str) -> anyhow::Result<Sent> {
+    let audit = &config.butler_sos.audit_events;
+    let given = match (&arguments.token, &arguments.token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(path)) => Some(token_in(path)?),
+        (None, None) => None,
+    };
+    let configured = Configured { host: &audit.host, port: audit.port, token: &audit.api_token };
+    let url = Url::parse(url).context("--to is not HOST:PORT")?;
+    Ok(token_for(&url, given, Some(configured), arguments.insecure_http)?)
 }
 
 /// Where sampled screenshots are said to be: `--screenshot-url`, else the first host that downloads are allowed from.

@@ -14,6 +14,7 @@ use actix_web::http::Method;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use butler_sos_domain::audit::{test_connection, time::rfc3339};
+use butler_sos_domain::client_network::network_of;
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use futures_util::FutureExt;
 use ipnet::IpNet;
@@ -27,6 +28,7 @@ use super::intake::{Intake, Taken};
 use super::reply::Reply;
 use super::token::Token;
 use super::warnings::{Warning, Warnings};
+use crate::http_server::brake::Brake;
 use crate::http_server::seats::Seat;
 use crate::supervisor::panic_text;
 
@@ -44,6 +46,9 @@ pub struct Service {
     pub cors: Cors,
     pub trusted_proxies: Vec<IpNet>,
     pub client_rate: Option<Mutex<RateWindows<IpAddr>>>,
+    /// Addresses of one IPv6 network of so many bits are one client.
+    pub ipv6_prefix: u8,
+    pub brake: Brake,
     pub body_bytes_max: usize,
     /// Of a request line and its headers.
     pub header_bytes_max: usize,
@@ -89,7 +94,7 @@ impl Service {
         let reply = match (request.path(), method.as_str()) {
             (EVENT | TEST_CONNECTION, "OPTIONS") => Reply::preflight(),
             (EVENT, "POST") => self.take(request, &mut payload, groups, received_at).await,
-            (TEST_CONNECTION, "GET" | "HEAD") => self.test_connection(request, received_at),
+            (TEST_CONNECTION, "GET" | "HEAD") => self.test_connection(request, received_at).await,
             (EVENT, _) => Reply::method_not_allowed(received_at, "POST, OPTIONS"),
             (TEST_CONNECTION, _) => Reply::method_not_allowed(received_at, "GET, HEAD, OPTIONS"),
             _ => Reply::not_found(received_at),
@@ -98,15 +103,15 @@ impl Service {
         if body::discard(&mut payload, 4 * self.body_bytes_max).await { reply } else { reply.closing() }
     }
 
-    fn test_connection(&self, request: &HttpRequest, received_at: &str) -> Reply {
+    async fn test_connection(&self, request: &HttpRequest, received_at: &str) -> Reply {
         let client = self.client(request);
         if let Err(exceeded) = self.count_client(client) {
             self.warnings.note(Warning::RateLimited, Some(client), "");
             return Reply::rate_limited(received_at, exceeded);
         }
-        if !self.is_authorized(request) {
+        if let Err(reply) = self.authorize(request, client, received_at).await {
             self.warnings.note(Warning::Unauthorized, Some(client), "");
-            return Reply::unauthorized(received_at);
+            return reply;
         }
         Reply::connection_test(&test_connection(version(request).as_deref()).body(received_at))
     }
@@ -122,8 +127,8 @@ impl Service {
         let account = self.intake.account();
         let (warning, label, reply) = if let Err(exceeded) = self.count_client(client) {
             (Warning::RateLimited, "rate_limit", Reply::rate_limited(received_at, exceeded))
-        } else if !self.is_authorized(request) {
-            (Warning::Unauthorized, "unauthorized", Reply::unauthorized(received_at))
+        } else if let Err(reply) = self.authorize(request, client, received_at).await {
+            (Warning::Unauthorized, "unauthorized", reply)
         } else {
             let seat = request.conn_data::<Arc<Seat>>();
             seat.into_iter().for_each(|seat| seat.await_body());
@@ -209,12 +214,20 @@ impl Service {
     fn count_client(&self, client: IpAddr) -> Result<(), Exceeded> {
         let Some(rate) = &self.client_rate else { return Ok(()) };
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let client = network_of(client, self.ipv6_prefix);
         rate.lock().unwrap_or_else(PoisonError::into_inner).count(client, now_ms)
     }
 
-    fn is_authorized(&self, request: &HttpRequest) -> bool {
+    /// Whether the client knows the token; the answer to one that sends a wrong one waits.
+    async fn authorize(&self, request: &HttpRequest, client: IpAddr, received_at: &str) -> Result<(), Reply> {
         let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-        self.token.as_ref().is_none_or(|token| token.is_in(authorization))
+        if self.token.as_ref().is_none_or(|token| token.is_in(authorization)) {
+            return Ok(());
+        }
+        let seat = request.conn_data::<Arc<Seat>>().map(Arc::as_ref);
+        let reply = Reply::unauthorized(received_at);
+        let goes_on = authorization.is_none() || self.brake.hold(client, seat).await;
+        Err(if goes_on { reply } else { reply.closing() })
     }
 }
 

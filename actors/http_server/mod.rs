@@ -6,6 +6,7 @@
 //!
 //! HTTP/2 is not offered: clients here need none, and a connection would carry any number of requests past the limits.
 
+pub mod brake;
 pub mod guarded;
 pub mod seats;
 

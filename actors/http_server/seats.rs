@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use butler_sos_domain::client_network::network_of;
 use futures_util::task::AtomicWaker;
 use ipnet::IpNet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +26,8 @@ pub struct SeatLimits {
     pub per_address_max: usize,
     /// Proxies: many clients share their addresses.
     pub many_behind: Vec<IpNet>,
+    /// Addresses of one IPv6 network of so many bits count as one.
+    pub ipv6_prefix: u8,
 }
 
 /// All seats of a server.
@@ -105,10 +108,11 @@ impl Seats {
 
     /// A seat for a connection from `address`; `None` when every seat that it could have is being worked on.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
-        let address = address.to_canonical();
+        let canonical = address.to_canonical();
+        let is_many = self.limits.many_behind.iter().any(|network| network.contains(&canonical));
+        let address = network_of(address, self.limits.ipv6_prefix);
         let mut taken = self.taken();
         let own = taken.by_address.get(&address).map_or(0, |crowd| crowd.count);
-        let is_many = self.limits.many_behind.iter().any(|network| network.contains(&address));
         let from = if own >= self.limits.per_address_max && !is_many {
             Some(address)
         } else if taken.count >= self.limits.connections_max {
@@ -261,7 +265,8 @@ mod tests {
 
     fn seats(connections_max: usize, per_address_max: usize) -> Arc<Seats> {
         let many_behind = vec!["10.0.0.0/8".parse().unwrap()];
-        Seats::new(SeatLimits { connections_max, per_address_max, many_behind }, SeatCounters::default())
+        let limits = SeatLimits { connections_max, per_address_max, many_behind, ipv6_prefix: 64 };
+        Seats::new(limits, SeatCounters::default())
     }
 
     fn admit(seats: &Arc<Seats>, address: &str) -> Option<Held> {
@@ -332,6 +337,17 @@ mod tests {
         let held: Vec<_> = (0..20).filter_map(|_| admit(&seats, "192.0.2.1")).collect();
         assert!(!other.seat.is_displaced());
         assert_eq!(displaced(&held).len(), 18);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let seats = seats(10, 3);
+        let other = admit(&seats, "2001:db8:0:1::1").unwrap();
+        let held: Vec<_> = (0..9).filter_map(|n| admit(&seats, &format!("2001:db8::{n}"))).collect();
+        assert_eq!(displaced(&held), [0, 1, 2, 3, 4, 5]);
+        assert!(!other.seat.is_displaced());
+        drop((held, other));
+        assert!(seats.taken().by_address.is_empty());
     }
 
     #[test]

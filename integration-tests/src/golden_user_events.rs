@@ -29,7 +29,7 @@ struct Difference {
 
 const ANY: &str = "*";
 
-const DIFFERENCES: [Difference; 7] = [
+const DIFFERENCES: [Difference; 9] = [
     Difference {
         names: &[ANY],
         destination: ANY,
@@ -45,6 +45,22 @@ const DIFFERENCES: [Difference; 7] = [
         recorded: Some("BingCrawler"),
         ours: Some("bingbot"),
         reason: "robots keep the name they give themselves (user-agents.jsonl)",
+    },
+    Difference {
+        names: &["u19_long_ua"],
+        destination: ANY,
+        key: "uaBrowserName",
+        recorded: Some("Mozilla"),
+        ours: None,
+        reason: "a user agent that names no browser has none",
+    },
+    Difference {
+        names: &["u19_long_ua"],
+        destination: ANY,
+        key: "uaBrowserMajorVersion",
+        recorded: Some("5"),
+        ours: None,
+        reason: "a browser that is not known has no version",
     },
     Difference {
         names: &["u09_empty_userid", "y16_empty_dir"],

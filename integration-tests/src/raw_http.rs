@@ -15,6 +15,14 @@ pub struct Heard {
     pub text: String,
 }
 
+impl Heard {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let statuses = text.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)?.parse().ok());
+        Self { statuses: statuses.collect(), text }
+    }
+}
+
 impl RawHttp {
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(server)?;
@@ -39,9 +47,17 @@ impl RawHttp {
         let mut bytes = Vec::new();
         // A reset after the answer is an end, too.
         let _ = self.0.read_to_end(&mut bytes);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let statuses = text.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)?.parse().ok());
-        Heard { statuses: statuses.collect(), text }
+        Heard::of(&bytes)
+    }
+
+    /// What has come by now. Does not wait.
+    pub fn heard_so_far(&mut self) -> Heard {
+        let mut bytes = Vec::new();
+        let _ = self.0.set_nonblocking(true);
+        // Ends with what it has read when more would have to be waited for.
+        let _ = self.0.read_to_end(&mut bytes);
+        let _ = self.0.set_nonblocking(false);
+        Heard::of(&bytes)
     }
 
     /// Whether the server has ended the connection by now. Does not wait.

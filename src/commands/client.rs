@@ -1,8 +1,8 @@
 //! The one HTTP client of the commands: where the server is, who we are, and what its answers mean.
 //!
-//! Address and token come from `Pipeline.operations`, or from `--server`, `--token` and `--token-file`. Orders carry
-//! `X-Butler-SOS: 1`, which the server wants where it asks for no token. Redirects are not followed: the token is for
-//! the server that was named.
+//! Address and token come from `Pipeline.operations`, or from `--server`, `--token` and `--token-file`; which token goes
+//! to which server is [`token`](super::token). Orders carry `X-Butler-SOS: 1`, which the server wants where it asks for
+//! no token. Redirects are not followed: the token is for the server that was named.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::token::{Configured, Sent, token_for};
 use crate::cli::ServerArguments;
 use crate::config::pipeline::operations::Operations;
 use crate::config::secret::Secret;
@@ -43,16 +44,24 @@ pub enum ClientError {
     Tls(#[from] openssl::error::ErrorStack),
     #[error("no answer from {server}: {words} (does the server run? another address: --server)")]
     Unreachable { server: String, words: String },
+    #[error(
+        "a token is not sent to another machine in clear text: give --server as https://…, go through an SSH tunnel, or \
+         say --insecure-http"
+    )]
+    ClearText,
     /// In the server's own words.
-    #[error("{words}{}", hint(*.status))]
-    Refused { status: StatusCode, words: String },
+    #[error("{words}{hint}")]
+    Refused { status: StatusCode, words: String, hint: &'static str },
     #[error("{server} answers, but not as butler-sos does: {words}")]
     Foreign { server: String, words: String },
 }
 
-fn hint(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED => " (--token-file or --token, or Pipeline.operations.token)",
+fn hint(status: StatusCode, sent: &Sent) -> &'static str {
+    match (status, sent) {
+        (StatusCode::UNAUTHORIZED, Sent::Withheld) => {
+            " (the configured token is for the configured server: give this one's with --token-file)"
+        }
+        (StatusCode::UNAUTHORIZED, _) => " (--token-file or --token, or Pipeline.operations.token)",
         _ => "",
     }
 }
@@ -62,9 +71,10 @@ impl ClientError {
     #[must_use]
     pub fn exit(&self) -> u8 {
         match self {
-            Self::Address(_) | Self::NoPort | Self::Refused { status: StatusCode::BAD_REQUEST, .. } => {
-                exit::USAGE
-            }
+            Self::Address(_)
+            | Self::NoPort
+            | Self::ClearText
+            | Self::Refused { status: StatusCode::BAD_REQUEST, .. } => exit::USAGE,
             _ => exit::UNAVAILABLE,
         }
     }
@@ -79,26 +89,27 @@ impl ClientError {
 /// A server to ask.
 pub struct Server {
     base: Url,
-    token: Option<Secret>,
+    sent: Sent,
     client: Client,
 }
 
 impl Server {
     /// # Errors
-    /// An address that is none, a token file that cannot be read.
+    /// An address that is none, a token file that cannot be read, a token that would be sent in clear text.
     pub fn new(arguments: &ServerArguments, configured: Option<&Operations>) -> Result<Self, ClientError> {
         let base = match (&arguments.server, configured) {
             (Some(text), _) => address(text)?,
             (None, Some(operations)) => configured_address(&operations.host, operations.port)?,
             (None, None) => return Err(ClientError::NoPort),
         };
-        let token = match (&arguments.token, &arguments.token_file) {
+        let given = match (&arguments.token, &arguments.token_file) {
             (Some(token), _) => Some(token.clone()),
             (None, Some(path)) => Some(token_in(path)?),
-            (None, None) => configured.map(|operations| operations.token.clone()),
+            (None, None) => None,
         };
-        let token = token.filter(|token| !token.is_empty());
-        Ok(Self { base, token, client: http_client(arguments.insecure)? })
+        let configured = configured.map(|of| Configured { host: &of.host, port: of.port, token: &of.token });
+        let sent = token_for(&base, given, configured, arguments.insecure_http)?;
+        Ok(Self { base, sent, client: http_client(arguments.insecure)? })
     }
 
     /// The answer to a GET, as text.
@@ -160,7 +171,7 @@ impl Server {
         }
         let mut request =
             self.client.request(method, url.as_str()).insert_header(("x-butler-sos", "1")).no_decompress();
-        if let Some(token) = &self.token {
+        if let Some(token) = self.sent.token() {
             request = request.insert_header((header::AUTHORIZATION, format!("Bearer {}", token.expose())));
         }
         request
@@ -191,7 +202,9 @@ impl Server {
         let bytes = answer.timeout(BODY_TIMEOUT).body().await.unwrap_or_default();
         let json = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
         match json.as_ref().and_then(|json| json.get("error")?.as_str()) {
-            Some(words) => ClientError::Refused { status, words: words.to_owned() },
+            Some(words) => {
+                ClientError::Refused { status, words: words.to_owned(), hint: hint(status, &self.sent) }
+            }
             None => ClientError::Foreign { server: self.name(), words: status.to_string() },
         }
     }
@@ -242,7 +255,11 @@ pub fn reachable(host: &str) -> String {
     }
 }
 
-fn token_in(path: &Path) -> Result<Secret, ClientError> {
+/// The token in a file.
+///
+/// # Errors
+/// When it cannot be read, or holds what is no token.
+pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
     use std::io::Read;
     let failed = |words: String| ClientError::TokenFile { path: path.display().to_string(), words };
     let mut text = String::new();

@@ -26,6 +26,7 @@ pub mod sse_reader;
 pub mod status;
 pub mod table;
 pub mod tail;
+pub mod token;
 pub mod top;
 pub mod words;
 

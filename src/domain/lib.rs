@@ -6,9 +6,11 @@
 
 // --- user events
 pub mod app_id;
+pub mod client_network;
 pub mod datagram;
 pub mod enrichment;
 pub mod event;
+pub mod guesses;
 pub mod identity;
 pub mod sample;
 pub mod user_agent;

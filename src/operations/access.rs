@@ -3,7 +3,8 @@
 //! `/metrics` and `/health` are for everybody who reaches the port. All else asks for the token, where one is
 //! configured; without one it answers on loopback alone. There the danger is a page in the administrator's own
 //! browser: one whose name was made to resolve to this machine is found out by its `Host`, and one that posts a form
-//! by the header `X-Butler-SOS`, which no form can send and no other origin may.
+//! by the header `X-Butler-SOS`, which no form can send and no other origin may. What else a foreign page asks for is
+//! found out in [`origin`](super::origin), and so is a proxy that opens the loopback to others.
 //!
 //! With a token, the dashboard's own files are open: they hold nothing, and ask for the token.
 
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::answer::Refusal;
 use super::assets;
+use super::origin::{BrowserHeaders, is_fetched_by_another_page, looks_fetched_by_another_page};
 
 /// Which endpoints a listener serves, and to whom.
 #[derive(Clone)]
@@ -45,6 +47,9 @@ pub struct Asked<'a> {
     pub host: Option<&'a str>,
     /// The header `X-Butler-SOS`.
     pub own_header: Option<&'a str>,
+    pub browser: BrowserHeaders<'a>,
+    /// A proxy passed it on.
+    pub is_passed_on: bool,
 }
 
 /// What the configuration's listener serves.
@@ -95,13 +100,27 @@ impl Access {
             return Ok(());
         }
         match &self.token {
-            Some(_) if path == "/" || assets::is_asset(path) => Ok(()),
+            Some(_) if path == "/" || assets::is_asset(path) => {
+                if is_fetched_by_another_page(asked) {
+                    Err(of_another_page())
+                } else {
+                    Ok(())
+                }
+            }
             Some(token) if bearer_is(asked.authorization, token.expose_secret()) => Ok(()),
             Some(_) => Err(Refusal::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong")),
             None if self.exposed => Err(forbidden(
                 "set Pipeline.operations.token: without one, this is answered on this machine alone",
             )),
-            None if !self.is_own_name(asked.host) => Err(forbidden("the Host header names another machine")),
+            None if !self.is_own_name(asked.host) => Err(forbidden(
+                "the Host header names another machine: ask for localhost, or set Pipeline.operations.token",
+            )),
+            None if asked.is_passed_on => Err(forbidden(
+                "a proxy passed this on (its headers or HTTP/1.0 say so): set Pipeline.operations.token; without one, this is answered on this machine alone",
+            )),
+            None if is_fetched_by_another_page(asked) || looks_fetched_by_another_page(asked) => {
+                Err(of_another_page())
+            }
             None if is_change(asked) && asked.own_header != Some("1") => {
                 Err(forbidden("changes need the header X-Butler-SOS: 1"))
             }
@@ -136,6 +155,12 @@ fn without_port(host: &str) -> &str {
 
 fn is_bare_v6(host: &str) -> bool {
     !host.starts_with('[') && host.matches(':').count() > 1
+}
+
+fn of_another_page() -> Refusal {
+    forbidden(
+        "a page of another site asks for this: open the dashboard itself, or set Pipeline.operations.token",
+    )
 }
 
 fn forbidden(words: &str) -> Refusal {
@@ -230,6 +255,60 @@ mod tests {
         // Who has the token is known, under whatever name.
         let known = Asked { authorization: Some("Bearer s"), ..of_host(Some("proxy.lab")) };
         check(&access(LOOPBACK, Some("s")), &known, 200);
+    }
+
+    #[test]
+    fn a_foreign_page_is_answered_figures_alone() {
+        let of_page = |path, site| {
+            let browser = BrowserHeaders {
+                fetch_site: site,
+                origin: Some("http://evil.example"),
+                ..Default::default()
+            };
+            Asked { browser, ..get(path) }
+        };
+        for site in [Some("cross-site"), Some("same-site"), None] {
+            for path in ["/", "/app.js", "/ready", "/api/state", "/api/live", "/configuration"] {
+                check(&access(LOOPBACK, None), &of_page(path, site), 403);
+            }
+            for path in ["/metrics", "/health"] {
+                check(&access(LOOPBACK, None), &of_page(path, site), 200);
+            }
+            // No page can send the token of another origin: who has it is not a foreign page.
+            let known = Asked { authorization: Some("Bearer s"), ..of_page("/api/live", site) };
+            check(&access(EVERYWHERE, Some("s")), &known, 200);
+            check(&access(EVERYWHERE, Some("s")), &of_page("/api/live", site), 401);
+        }
+        check(&access(EVERYWHERE, Some("s")), &of_page("/app.js", Some("cross-site")), 403);
+        // A proxy before it gives it another name.
+        check(&access(EVERYWHERE, Some("s")), &of_page("/app.js", None), 200);
+    }
+
+    #[test]
+    fn behind_a_proxy_a_token_is_needed() {
+        for path in ["/", "/app.js", "/ready", "/api/state", "/api/live", "/configuration"] {
+            let passed_on = Asked { is_passed_on: true, ..get(path) };
+            check(&access(LOOPBACK, None), &passed_on, 403);
+            let open = if matches!(path, "/" | "/app.js") { 200 } else { 401 };
+            check(&access(LOOPBACK, Some("s")), &passed_on, open);
+            check(&access(LOOPBACK, Some("s")), &Asked { authorization: Some("Bearer s"), ..passed_on }, 200);
+        }
+        for path in ["/metrics", "/health"] {
+            check(&access(LOOPBACK, None), &Asked { is_passed_on: true, ..get(path) }, 200);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_that_helps() {
+        let check = |access: &Access, asked: &Asked<'_>| {
+            let refusal = access.check(asked).expect_err("a refusal");
+            assert!(refusal.words.contains("Pipeline.operations.token"), "{refusal}");
+        };
+        let foreign = BrowserHeaders { fetch_site: Some("cross-site"), ..Default::default() };
+        check(&access(EVERYWHERE, None), &get("/api/state"));
+        check(&access(LOOPBACK, None), &Asked { host: Some("evil.example"), ..get("/") });
+        check(&access(LOOPBACK, None), &Asked { is_passed_on: true, ..get("/") });
+        check(&access(LOOPBACK, None), &Asked { browser: foreign, ..get("/") });
     }
 
     #[test]

@@ -59,7 +59,6 @@ pub fn asset(path: &str) -> Option<HttpResponse> {
             .insert_header((X_FRAME_OPTIONS, "DENY"))
             .insert_header((REFERRER_POLICY, "no-referrer"))
             .insert_header((HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
-            .insert_header((HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
             // An updated server must not meet the page of the one before.
             .insert_header((CACHE_CONTROL, "no-cache"))
             .body(asset.text),

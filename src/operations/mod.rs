@@ -25,6 +25,7 @@ pub mod journal_reader;
 pub mod kept;
 pub mod live;
 pub mod machine;
+pub mod origin;
 pub mod process;
 pub mod screenshots;
 pub mod server;

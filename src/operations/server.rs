@@ -1,21 +1,25 @@
 //! The operations server (contract: config, "Operating endpoints"): from a path to whoever answers it.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ContentType, HeaderMap};
+use actix_web::http::header::{self, ContentType, HeaderMap, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use butler_sos_actors::http_server::seats::{SeatCounters, SeatLimits, Seats};
+use butler_sos_actors::http_server::brake::Brake;
+use butler_sos_actors::http_server::seats::{Seat, SeatCounters, SeatLimits, Seats};
 use butler_sos_actors::http_server::{self, ServerConfig};
 use butler_sos_actors::message::Stream;
+use butler_sos_domain::client_network::IPV6_PREFIX;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Asked};
 use super::answer::{Answer, Refusal, body, json, query};
 use super::event_json::{EventJson, Filter, stream_named};
+use super::origin::{BrowserHeaders, is_passed_on};
 use super::tail::unknown_stream;
 use super::view::View;
 use super::{assets, jobs, kept, live, screenshots, sse, tail};
@@ -35,7 +39,13 @@ pub fn serve(
     connections_max: usize,
     counted: SeatCounters,
 ) -> std::io::Result<Server> {
-    let limits = SeatLimits { connections_max, per_address_max: connections_max, many_behind: Vec::new() };
+    let limits = SeatLimits {
+        connections_max,
+        per_address_max: connections_max,
+        many_behind: Vec::new(),
+        ipv6_prefix: IPV6_PREFIX,
+    };
+    let brake = web::Data::new(Brake::new(IPV6_PREFIX, connections_max));
     let config = ServerConfig {
         threads: 1,
         header_timeout: HEADER_TIMEOUT,
@@ -47,6 +57,7 @@ pub fn serve(
         App::new()
             .app_data(web::Data::new(view.clone()))
             .app_data(web::Data::new(access.clone()))
+            .app_data(brake.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .default_service(web::to(answer))
     })
@@ -57,6 +68,7 @@ async fn answer(
     payload: web::Payload,
     view: web::Data<View>,
     access: web::Data<Access>,
+    brake: web::Data<Brake>,
 ) -> HttpResponse {
     let asked = Asked {
         method: request.method().as_str(),
@@ -68,12 +80,29 @@ async fn answer(
             .map(|authority| authority.as_str())
             .or_else(|| text_of(request.headers(), header::HOST.as_str())),
         own_header: text_of(request.headers(), "x-butler-sos"),
+        browser: BrowserHeaders::of(request.headers()),
+        is_passed_on: is_passed_on(request.headers()) || request.version() < Version::HTTP_11,
     };
     let answer = match access.check(&asked) {
         Err(refusal) => Err(refusal),
         Ok(()) => route(&request, payload, &view, &access).await,
     };
-    answer.unwrap_or_else(|refusal| refusal.response())
+    let is_guess = asked.authorization.is_some()
+        && answer.as_ref().is_err_and(|refusal| refusal.status == StatusCode::UNAUTHORIZED);
+    let goes_on = !is_guess || held_back(&request, &brake).await;
+    let mut response = answer.unwrap_or_else(|refusal| refusal.response());
+    if !goes_on {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// Waits as the answer to a wrong token does; whether the connection may go on.
+async fn held_back(request: &HttpRequest, brake: &Brake) -> bool {
+    let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+    brake.hold(client, request.conn_data::<Arc<Seat>>().map(Arc::as_ref)).await
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

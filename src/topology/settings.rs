@@ -165,6 +165,7 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         allowed_origins: audit.cors.allowed_origins.clone(),
         client_per_minute: audit.rate_limit.enable.then_some(audit.rate_limit.max_per_minute),
         rate_limit_entries_max: limits.rate_limit_entries_max,
+        rate_limit_ipv6_prefix: limits.rate_limit_ipv6_prefix,
         // What is no network was told of when the configuration was read, and trusts nobody.
         trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
         queue_max: queue.message_queue.max_size,

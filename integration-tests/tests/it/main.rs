@@ -11,6 +11,7 @@ mod dashboard;
 mod draining;
 mod everything;
 mod faults;
+mod foreign_page;
 mod golden_audit_api;
 mod golden_audit_events;
 mod golden_user_events;

@@ -44,6 +44,9 @@ section! {
         "connectionsPerAddressMax" => connections_per_address_max: usize = int(1_024, 1..=1_000_000);
         /// Client addresses whose rate is remembered.
         "rateLimitEntriesMax" => rate_limit_entries_max: usize = int(65_536, 1..=10_000_000);
+        /// Bits of an IPv6 address by which clients are told apart, for rates and connections: whoever has one address
+        /// usually has the whole network of 64 bits.
+        "rateLimitIpv6Prefix" => rate_limit_ipv6_prefix: u8 = int(64, 32..=128);
         /// Seconds that a client has for its request line and headers.
         "headerTimeoutSeconds" => header_timeout_seconds: u64 = int(10, 1..=3_600);
         /// Seconds that a client has for its body.

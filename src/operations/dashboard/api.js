@@ -80,7 +80,8 @@ export async function live(take, heard) {
   for (;;) {
     try {
       const control = new AbortController();
-      const response = await request('api/live', { signal: control.signal });
+      // No page of another origin may send this header: browsers that do not say who asks are known by it.
+      const response = await request('api/live', { signal: control.signal, headers: { 'X-Butler-SOS': '1' } });
       if (!response.ok) throw await complaint(response);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = '';

@@ -1,0 +1,100 @@
+//! Holds back the answers to wrong tokens, so that guessing is slow; whoever knows the token never comes here.
+//!
+//! A connection whose answer waits can be displaced by a newcomer, and only so many wait at once: beyond that the
+//! answer goes out at once, and its connection ends.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use butler_sos_domain::client_network::network_of;
+use butler_sos_domain::guesses::Guesses;
+use tokio::sync::Semaphore;
+
+use super::seats::Seat;
+
+/// Clients whose wrong tokens are remembered.
+const CLIENTS_MAX: usize = 4_096;
+
+/// Answers that may wait at once.
+const WAITING_MAX: usize = 64;
+
+pub struct Brake {
+    guesses: Mutex<Guesses<IpAddr>>,
+    ipv6_prefix: u8,
+    places: Semaphore,
+    since: Instant,
+}
+
+// === impl Brake ===
+
+impl Brake {
+    /// For a server of so many connections.
+    #[must_use]
+    pub fn new(ipv6_prefix: u8, connections_max: usize) -> Self {
+        Self {
+            guesses: Mutex::new(Guesses::new(CLIENTS_MAX)),
+            ipv6_prefix,
+            places: Semaphore::new((connections_max / 4).clamp(1, WAITING_MAX)),
+            since: Instant::now(),
+        }
+    }
+
+    /// Waits as long as the answer to this wrong token is to wait. False: too many wait already, and the connection is
+    /// to end.
+    pub async fn hold(&self, client: IpAddr, seat: Option<&Seat>) -> bool {
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let client = network_of(client, self.ipv6_prefix);
+        let delay_ms = self.guesses.lock().unwrap_or_else(PoisonError::into_inner).count(client, now_ms);
+        if delay_ms == 0 {
+            return true;
+        }
+        let Ok(_place) = self.places.try_acquire() else { return false };
+        seat.into_iter().for_each(Seat::await_body);
+        tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        seat.into_iter().for_each(Seat::begin);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use futures_util::poll;
+
+    const GUESSER: &str = "2001:db8::1";
+
+    fn hold<'b>(brake: &'b Brake, address: &str) -> impl Future<Output = bool> + use<'b> {
+        brake.hold(address.parse().expect("an address"), None)
+    }
+
+    async fn use_up_what_is_free(brake: &Brake) {
+        for n in 0..10 {
+            assert_eq!(poll!(pin!(hold(brake, &format!("2001:db8::{n}")))), Poll::Ready(true));
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_network_waits_as_one_and_others_do_not() {
+        let brake = Brake::new(64, 100);
+        use_up_what_is_free(&brake).await;
+        let mut guess = pin!(hold(&brake, GUESSER));
+        assert_eq!(poll!(&mut guess), Poll::Pending);
+        assert_eq!(poll!(pin!(hold(&brake, "2001:db8:0:1::1"))), Poll::Ready(true));
+        assert!(guess.await);
+    }
+
+    #[actix_rt::test]
+    async fn only_so_many_wait_at_once() {
+        let brake = Brake::new(64, 4);
+        use_up_what_is_free(&brake).await;
+        let mut guess = pin!(hold(&brake, GUESSER));
+        assert_eq!(poll!(&mut guess), Poll::Pending);
+        assert_eq!(poll!(pin!(hold(&brake, GUESSER))), Poll::Ready(false));
+        assert!(guess.await);
+        assert_eq!(poll!(pin!(hold(&brake, GUESSER))), Poll::Pending, "the place is free again");
+    }
+}

@@ -1,0 +1,226 @@
+//! Who made a browser ask: our own page, the person before it, or a page of another origin.
+//!
+//! Browsers say it themselves (`Sec-Fetch-Site`, in all of them since 2023, to loopback and by https). A link from
+//! Grafana, a wiki or a mail opens the page; what a foreign page fetches, embeds or posts is refused before it costs
+//! anything. Where those headers are missing (an older browser, a name that is not `localhost`), `Origin` and
+//! `Referer` tell, and for a stream, which would hold its place, the header that no other page may send.
+//!
+//! A reverse proxy is told by the headers that it adds, or by HTTP/1.0, which no browser and no tool of today speaks
+//! and nginx does by default. One that adds nothing and speaks HTTP/1.1 cannot be told from a client on this machine.
+
+use actix_web::http::header::{self, HeaderMap};
+
+use super::access::Asked;
+
+/// What a browser adds to a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BrowserHeaders<'a> {
+    pub fetch_site: Option<&'a str>,
+    pub fetch_mode: Option<&'a str>,
+    pub fetch_dest: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub referer: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
+}
+
+/// A stream goes on, and each holds a place.
+const STREAMS: [&str; 2] = ["/api/live", "/api/tail"];
+
+/// What people open.
+const PAGES: [&str; 2] = ["/", "/configuration"];
+
+/// Stands for a value that is not text: like nothing that is allowed.
+const UNREADABLE: &str = "?";
+
+// === impl BrowserHeaders ===
+
+impl<'a> BrowserHeaders<'a> {
+    #[must_use]
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(UNREADABLE));
+        Self {
+            fetch_site: text("sec-fetch-site"),
+            fetch_mode: text("sec-fetch-mode"),
+            fetch_dest: text("sec-fetch-dest"),
+            origin: text(header::ORIGIN.as_str()),
+            referer: text(header::REFERER.as_str()),
+            user_agent: text(header::USER_AGENT.as_str()),
+        }
+    }
+}
+
+/// Whether the browser says that a page of another origin asks, other than by a link to a page or a document.
+#[must_use]
+pub fn is_fetched_by_another_page(asked: &Asked<'_>) -> bool {
+    let browser = &asked.browser;
+    match browser.fetch_site {
+        None | Some("same-origin" | "none") => false,
+        Some(_) => {
+            let is_link = asked.method == "GET"
+                && browser.fetch_mode == Some("navigate")
+                && browser.fetch_dest == Some("document");
+            !is_link || STREAMS.contains(&asked.path)
+        }
+    }
+}
+
+/// The same of a browser that does not say so, as far as it can be told.
+#[must_use]
+pub fn looks_fetched_by_another_page(asked: &Asked<'_>) -> bool {
+    let browser = &asked.browser;
+    if browser.fetch_site.is_some() {
+        return false;
+    }
+    if let Some(origin) = browser.origin {
+        return !is_of(origin, asked.host);
+    }
+    if browser.referer.is_some_and(|referer| !is_of(referer, asked.host)) {
+        return asked.method != "GET" || !PAGES.contains(&asked.path);
+    }
+    // Every browser's begins so, and no page can change its own browser's without asking first.
+    let is_browser = browser.user_agent.is_some_and(|agent| agent.starts_with("Mozilla/"));
+    is_browser && STREAMS.contains(&asked.path) && asked.own_header != Some("1")
+}
+
+/// Whether this URL has the host, and port, that was asked.
+fn is_of(url: &str, host: Option<&str>) -> bool {
+    let authority = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+}
+
+/// Whether a header says that a proxy passed the request on.
+#[must_use]
+pub fn is_passed_on(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let name = name.as_str();
+        matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    const HOST: &str = "localhost:9842";
+
+    fn asked<'a>(method: &'a str, path: &'a str, browser: BrowserHeaders<'a>) -> Asked<'a> {
+        Asked { method, path, host: Some(HOST), browser, ..Asked::default() }
+    }
+
+    #[test]
+    fn a_link_opens_the_page_and_nothing_else_of_another_site_is_answered() {
+        let check = |site: &str, mode: &str, dest: &str, method: &str, path: &str, expect: bool| {
+            let browser = BrowserHeaders {
+                fetch_site: Some(site),
+                fetch_mode: Some(mode),
+                fetch_dest: Some(dest),
+                // Who says where it comes from is not asked twice.
+                origin: Some("https://evil.example"),
+                ..BrowserHeaders::default()
+            };
+            let asked = asked(method, path, browser);
+            let what = format!("{site} {mode} {dest} {method} {path}");
+            assert_eq!(!is_fetched_by_another_page(&asked), expect, "{what}");
+            assert!(!looks_fetched_by_another_page(&asked), "{what}");
+        };
+        for site in ["cross-site", "same-site", "", "?"] {
+            check(site, "navigate", "document", "GET", "/", true);
+            check(site, "navigate", "document", "GET", "/configuration", true);
+            check(site, "navigate", "document", "GET", "/api/state", true);
+            check(site, "navigate", "document", "GET", "/api/live", false);
+            check(site, "navigate", "document", "GET", "/api/tail", false);
+            check(site, "navigate", "document", "POST", "/api/replay", false);
+            check(site, "navigate", "document", "HEAD", "/", false);
+            check(site, "navigate", "iframe", "GET", "/", false);
+            check(site, "navigate", "object", "GET", "/", false);
+            check(site, "nested-navigate", "document", "GET", "/", false);
+            check(site, "no-cors", "image", "GET", "/api/screenshots/1/image", false);
+            check(site, "no-cors", "script", "GET", "/app.js", false);
+            check(site, "no-cors", "empty", "GET", "/api/live", false);
+            check(site, "cors", "empty", "GET", "/api/state", false);
+            check(site, "cors", "document", "GET", "/", false);
+        }
+        for site in ["same-origin", "none"] {
+            check(site, "cors", "empty", "GET", "/api/live", true);
+            check(site, "cors", "empty", "POST", "/api/replay", true);
+            check(site, "navigate", "document", "GET", "/api/live", true);
+            check(site, "no-cors", "style", "GET", "/style.css", true);
+        }
+    }
+
+    #[test]
+    fn a_browser_that_does_not_say_is_told_by_what_it_says_else() {
+        let check = |origin: Option<&str>, referer: Option<&str>, method: &str, path: &str, expect: bool| {
+            let browser =
+                BrowserHeaders { origin, referer, user_agent: Some("Mozilla/5.0"), ..Default::default() };
+            let asked = Asked { own_header: Some("1"), ..asked(method, path, browser) };
+            assert_eq!(
+                !looks_fetched_by_another_page(&asked),
+                expect,
+                "{origin:?} {referer:?} {method} {path}"
+            );
+        };
+        check(None, None, "GET", "/api/live", true);
+        check(Some("http://localhost:9842"), None, "POST", "/api/replay", true);
+        check(Some("HTTP://LOCALHOST:9842"), None, "GET", "/api/live", true);
+        check(None, Some("http://localhost:9842/"), "GET", "/api/state", true);
+        for origin in [
+            "http://localhost",
+            "http://localhost:3000",
+            "http://localhost:9842.evil.example",
+            "http://evil.example/localhost:9842",
+            "null",
+            "?",
+            "",
+        ] {
+            check(Some(origin), None, "GET", "/api/live", false);
+            check(Some(origin), None, "GET", "/", false);
+            check(Some(origin), None, "POST", "/api/replay", false);
+            check(None, Some(origin), "GET", "/api/state", false);
+            check(None, Some(origin), "GET", "/api/live", false);
+            check(None, Some(origin), "GET", "/app.js", false);
+            check(None, Some(origin), "POST", "/", false);
+            // A link.
+            check(None, Some(origin), "GET", "/", true);
+            check(None, Some(origin), "GET", "/configuration", true);
+        }
+    }
+
+    #[test]
+    fn a_stream_of_a_silent_browser_needs_the_header_of_our_page() {
+        let check = |user_agent: Option<&str>, own_header: Option<&str>, path: &str, expect: bool| {
+            let browser = BrowserHeaders { user_agent, ..BrowserHeaders::default() };
+            let asked = Asked { own_header, ..asked("GET", path, browser) };
+            assert_eq!(
+                !looks_fetched_by_another_page(&asked),
+                expect,
+                "{user_agent:?} {own_header:?} {path}"
+            );
+        };
+        for path in STREAMS {
+            check(Some("Mozilla/5.0 (X11; Linux x86_64)"), None, path, false);
+            check(Some("Mozilla/5.0 (X11; Linux x86_64)"), Some("1"), path, true);
+            check(Some("curl/8.9.1"), None, path, true);
+            check(None, None, path, true);
+        }
+        check(Some("Mozilla/5.0 (X11; Linux x86_64)"), None, "/api/state", true);
+    }
+
+    #[test]
+    fn a_proxy_is_told_by_what_it_adds() {
+        let check = |name: &'static str, expect: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(HOST));
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
+            assert_eq!(is_passed_on(&headers), expect, "{name}");
+        };
+        for name in
+            ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]
+        {
+            check(name, true);
+        }
+        check("connection", false);
+        check("x-butler-sos", false);
+    }
+}
