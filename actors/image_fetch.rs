@@ -16,6 +16,7 @@ use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::file_name::file_name;
 use butler_sos_domain::identity;
 use butler_sos_domain::image::{Claim, extension};
+use butler_sos_domain::login_page::is_page;
 use butler_sos_domain::redirect::{Answer, Auth, Request, Step, Walk, WalkRules};
 use butler_sos_domain::refusal::Reason;
 use butler_sos_domain::retry::retry_after;
@@ -23,6 +24,7 @@ use butler_sos_domain::session::{AuthMode, SessionKey};
 use butler_sos_domain::session_cookie::SessionCookies;
 use butler_sos_domain::single_flight::Lease;
 use butler_sos_domain::ticket_url::text_for_log;
+use butler_sos_domain::ticket_users::TicketUsers;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use futures_util::StreamExt;
 use openssl::error::ErrorStack;
@@ -32,6 +34,7 @@ use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
+use crate::metric::ActorMeter;
 use crate::outlet::Outlet;
 use crate::screenshot_message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
@@ -57,6 +60,7 @@ pub struct FetchConfig {
     pub to_sessions: Outlet<SessionFor>,
     pub to_session_news: Outlet<SessionNews>,
     pub to_images: Outlet<StoreImage>,
+    pub actor: ActorMeter,
     pub log: Logger,
 }
 
@@ -74,6 +78,8 @@ pub enum Login {
     /// As the user of the event, at the virtual proxy of its URL.
     UserTicket {
         qps: QpsAddress,
+        /// For whom that is allowed.
+        users: TicketUsers,
     },
 }
 
@@ -92,6 +98,8 @@ pub enum FetchError {
     Tls(#[from] ErrorStack),
 }
 
+/// As much of a body's beginning as tells a page.
+const HEAD_BYTES_MAX: usize = 64;
 /// Pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
 /// Hosts whose bounds are remembered while nothing is under way there.
@@ -151,12 +159,27 @@ impl Fetcher {
             Ok(stored) => {
                 info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())
             }
-            Err(reason) if reason.is_redirect_refusal() => {
-                warn!(log, "redirect blocked reason={reason}");
-            }
-            Err(reason) => warn!(log, "screenshot not downloaded"; "reason" => %reason),
+            Err(reason) => self.log_refusal(reason, &log),
         }
         fetched
+    }
+
+    fn log_refusal(&self, reason: &Reason, log: &Logger) {
+        let Some(setting) = reason.setting() else {
+            if reason.is_redirect_refusal() {
+                warn!(log, "redirect blocked reason={reason}");
+            } else {
+                warn!(log, "screenshot not downloaded"; "reason" => %reason);
+            }
+            return;
+        };
+        // For those who look at the server's state and not at its log.
+        self.config.actor.note(reason.class(), reason.hostname().unwrap_or_default());
+        if reason.is_redirect_refusal() {
+            warn!(log, "redirect blocked reason={reason}"; "setting" => setting);
+        } else {
+            warn!(log, "screenshot not downloaded"; "reason" => %reason, "setting" => setting);
+        }
     }
 
     async fn fetch_logged(
@@ -199,33 +222,38 @@ impl Fetcher {
 
     /// Whose session the download needs; `None` when it needs none.
     fn key(&self, event: &AuditEvent<'_>, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
-        match &self.config.login {
-            Login::None => Ok(None),
-            Login::QpsTicket { qps, virtual_proxy, user_directory, user_id } => Ok(Some(SessionKey::new(
+        let key = match &self.config.login {
+            Login::None => return Ok(None),
+            _ if !walk.may_log_in() => return Ok(None),
+            Login::QpsTicket { qps, virtual_proxy, user_directory, user_id } => SessionKey::new(
                 AuthMode::QpsTicket,
                 &qps.host,
                 qps.port,
                 virtual_proxy.clone(),
                 user_directory,
                 user_id,
-            ))),
-            Login::UserTicket { qps } => {
+            ),
+            Login::UserTicket { qps, users } => {
                 let user = event.user.as_deref().unwrap_or_default();
                 let identity = identity::parse(user)
                     .filter(identity::Identity::usable_for_ticket)
                     .ok_or(Reason::UserNotParseable)?;
+                if !users.allows(&identity) {
+                    return Err(Reason::UserNotAllowed);
+                }
                 let virtual_proxy =
                     VirtualProxy::of_url(walk.original()).map_err(|_| Reason::InvalidVirtualProxy)?;
-                Ok(Some(SessionKey::new(
+                SessionKey::new(
                     AuthMode::UserTicket,
                     &qps.host,
                     qps.port,
                     virtual_proxy,
                     identity.directory,
                     identity.id,
-                )))
+                )
             }
-        }
+        };
+        Ok(Some(key.for_images_of(walk.original())))
     }
 
     async fn log_in(
@@ -286,7 +314,8 @@ impl Fetcher {
                     }
                     return match self.store(&mut response.body, claim, walk, event, &mut time).await {
                         Ok(stored) => Ended::Stored(stored),
-                        Err(reason) => walk.fail(reason, None).into(),
+                        Err(NotStored::Page) => walk.fail_with_page().into(),
+                        Err(NotStored::For(reason)) => walk.fail(reason, None).into(),
                     };
                 }
                 step => return step.into(),
@@ -325,7 +354,7 @@ impl Fetcher {
         walk: &Walk,
         event: &AuditEvent<'_>,
         time: &mut TimeLeft,
-    ) -> Result<ImageStored, Reason> {
+    ) -> Result<ImageStored, NotStored> {
         let file_name = file_name(
             event.timestamp_ms,
             &event.event_id,
@@ -333,9 +362,11 @@ impl Fetcher {
             extension(claim, walk.original()),
         );
         let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
+        let mut head = Vec::new();
         let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });
         let (stored, sent) = futures_util::future::join(stored, async {
-            let sent = time.limit(send_body(body, &to_writer)).await.unwrap_or(Err(Reason::Timeout));
+            let sent =
+                time.limit(send_body(body, &to_writer, &mut head)).await.unwrap_or(Err(Reason::Timeout));
             // Without its end the body counts as cut.
             drop(to_writer);
             sent
@@ -343,17 +374,33 @@ impl Fetcher {
         .await;
         match stored {
             Ok(Ok(stored)) => Ok(stored),
-            Ok(Err(ImageRefused::NotAnImage)) => Err(Reason::NotAnImage),
-            Ok(Err(ImageRefused::TooLarge { .. })) => Err(Reason::TooLarge),
-            Ok(Err(ImageRefused::Cut)) => Err(sent.err().unwrap_or(Reason::Transport)),
-            Ok(Err(ImageRefused::Write(_))) | Err(_) => Err(Reason::WriteFailed),
+            Ok(Err(ImageRefused::NotAnImage)) if is_page(&head) => Err(NotStored::Page),
+            Ok(Err(refused)) => Err(NotStored::For(match refused {
+                ImageRefused::NotAnImage => Reason::NotAnImage,
+                ImageRefused::TooLarge { .. } => Reason::TooLarge,
+                ImageRefused::Cut => sent.err().unwrap_or(Reason::Transport),
+                ImageRefused::Write(_) => Reason::WriteFailed,
+            })),
+            Err(_) => Err(NotStored::For(Reason::WriteFailed)),
         }
     }
 }
 
-async fn send_body(body: &mut WholeBody, to_writer: &mpsc::Sender<Piece>) -> Result<(), Reason> {
+/// Why a body was not stored.
+enum NotStored {
+    /// It is a page, whatever its Content-Type says.
+    Page,
+    For(Reason),
+}
+
+async fn send_body(
+    body: &mut WholeBody,
+    to_writer: &mpsc::Sender<Piece>,
+    head: &mut Vec<u8>,
+) -> Result<(), Reason> {
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|_| Reason::Transport)?;
+        head.extend(piece.iter().take(HEAD_BYTES_MAX - head.len()));
         if to_writer.send(Piece::Bytes(piece)).await.is_err() {
             // The writer has seen enough, and says why.
             return Ok(());

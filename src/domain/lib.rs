@@ -31,6 +31,7 @@ pub mod file_name;
 // --- screenshots
 pub mod allowed_hosts;
 pub mod image;
+pub mod login_page;
 pub mod redirect;
 pub mod refusal;
 pub mod retry;
@@ -38,6 +39,8 @@ pub mod session;
 pub mod session_cookie;
 pub mod single_flight;
 pub mod ticket_url;
+pub mod ticket_users;
+pub mod transport;
 pub mod virtual_proxy;
 
 // --- what destinations are sent

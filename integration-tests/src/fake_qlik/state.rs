@@ -28,6 +28,10 @@ pub enum Unauthorized {
     LoginRedirect,
     /// The login page itself, status 200.
     LoginPage,
+    /// The same without a Content-Type.
+    UntypedLoginPage,
+    /// 302 to this address, as to an identity provider.
+    Redirect(&'static str),
 }
 
 /// What can be set about a fake before it starts.

@@ -23,6 +23,8 @@ use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_domain::ticket_users::TicketUsers;
+use butler_sos_domain::transport::{AllowedPorts, PlainHttp};
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
 use slog::{Drain, Logger, o};
@@ -42,6 +44,9 @@ pub struct Settings {
     pub passphrase: &'static str,
     pub key_file: &'static str,
     pub qps_ca: &'static str,
+    pub plain_http: PlainHttp,
+    /// Empty: every port of https, port 80 of http.
+    pub ports: Vec<u16>,
 }
 
 impl Default for Settings {
@@ -56,6 +61,8 @@ impl Default for Settings {
             passphrase: "",
             key_file: "client_key.pem",
             qps_ca: "root.pem",
+            plain_http: PlainHttp::Refused,
+            ports: Vec::new(),
         }
     }
 }
@@ -135,9 +142,13 @@ impl Bench {
         let allowed = ["qlik.test", "proxy.test", "node1.test", "node2.test"];
         let qps = QpsAddress { host: "qlik.test".to_owned(), port: fake.ports.qps };
         let fetch = FetchConfig {
-            rules: Arc::new(WalkRules::for_hosts(AllowedHosts::new(allowed).unwrap())),
+            rules: Arc::new(WalkRules {
+                plain_http: settings.plain_http,
+                ports: AllowedPorts::new(settings.ports.iter().copied()),
+                ..WalkRules::for_hosts(AllowedHosts::new(allowed).unwrap())
+            }),
             login: match settings.mode {
-                "userTicket" => Login::UserTicket { qps },
+                "userTicket" => Login::UserTicket { qps, users: TicketUsers::new([], ["INTERNAL"]) },
                 "qpsTicket" => Login::QpsTicket {
                     qps,
                     virtual_proxy: VirtualProxy::default(),
@@ -155,6 +166,7 @@ impl Bench {
             to_sessions: Outlet::new(cache.clone(), 1000),
             to_session_news: Outlet::new(cache.clone(), 1000),
             to_images: Outlet::new(writer.unwrap().start(), 64),
+            actor: metrics.actor("redirect_walker"),
             log: log.clone(),
         };
         let image_tls = image_tls(&fetch).unwrap();

@@ -6,6 +6,7 @@ mod downloads;
 mod golden;
 mod house;
 mod newcomer;
+mod plain_http;
 mod privacy;
 mod secrets;
 mod server;

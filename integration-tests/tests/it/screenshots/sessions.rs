@@ -123,6 +123,13 @@ async fn a_session_that_is_over_is_replaced_however_qlik_says_so() {
         Unauthorized::Status403,
         Unauthorized::LoginRedirect,
         Unauthorized::LoginPage,
+        Unauthorized::UntypedLoginPage,
+        Unauthorized::Redirect("https://idp.example.com/adfs/ls/?SAMLRequest=abc"),
+        Unauthorized::Redirect("https://login.example.com/oauth2/v2.0/authorize?client_id=x"),
+        Unauthorized::Redirect("http://evil.test/"),
+        Unauthorized::Redirect("//evil.test/sso"),
+        Unauthorized::Redirect("/login"),
+        Unauthorized::Redirect("/analytics/samlauthn/"),
     ];
     for (round, kind) in kinds.into_iter().enumerate() {
         for tail in ["/tempcontent/a.png", "/sales/tempcontent/a.png"] {
