@@ -37,10 +37,12 @@ pub mod refusal;
 pub mod retry;
 pub mod session;
 pub mod session_cookie;
+pub mod session_slots;
 pub mod single_flight;
 pub mod ticket_url;
 pub mod ticket_users;
 pub mod transport;
+pub mod turns;
 pub mod virtual_proxy;
 
 // --- what destinations are sent

@@ -129,6 +129,8 @@ pub enum Eviction {
     Replaced,
     /// Qlik Sense did not accept it any more.
     Rejected,
+    /// Another virtual proxy's session of the same user takes its place.
+    TakenOver,
     /// The table was emptied.
     Drained,
 }
@@ -207,6 +209,22 @@ impl SessionTable {
         } else {
             None
         }
+    }
+
+    /// Whether this very session is held under the key; `None` when the key has none.
+    pub fn holds(&self, key: &SessionKey, session: &SessionCookies) -> Option<bool> {
+        self.entries.peek(key).map(|held| held.session == *session)
+    }
+
+    /// Removes the user's least recently used session that nobody uses, so that another one can be opened.
+    pub fn take_over(
+        &mut self,
+        user: &SessionUser,
+        is_idle: impl Fn(&SessionKey) -> bool,
+    ) -> Option<Evicted> {
+        let mut least_first = self.entries.iter().rev().map(|(key, _)| key);
+        let key = least_first.find(|key| key.user() == user && is_idle(key))?.clone();
+        self.take(&key, Eviction::TakenOver)
     }
 
     /// Removes all sessions whose time is over.
@@ -346,6 +364,30 @@ mod tests {
             [("5".to_owned(), Eviction::Drained)]
         );
         assert!(table.is_empty() && table.drain().is_empty());
+    }
+
+    #[test]
+    fn the_least_recently_used_idle_session_of_the_user_is_taken_over() {
+        let start = Instant::now();
+        let mut table = table(60.0, 10);
+        let at = |vp: &str, user: &str| {
+            let vp = VirtualProxy::of_setting(vp).unwrap();
+            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp, "LAB", user)
+        };
+        table.put(at("x", "anna"), session("0"), start);
+        for (vp, id) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            table.put(at(vp, "goran"), session(id), start);
+        }
+        table.get(&at("a", "GORAN"), start);
+        let in_use = at("b", "goran");
+        let idle = |key: &SessionKey| *key != in_use;
+        let user = at("new", "Goran");
+        assert_eq!(why(table.take_over(user.user(), idle)), Some(("3".into(), Eviction::TakenOver)));
+        assert_eq!(why(table.take_over(user.user(), idle)), Some(("1".into(), Eviction::TakenOver)));
+        assert_eq!(why(table.take_over(user.user(), idle)), None);
+        assert_eq!(table.holds(&at("b", "goran"), &session("2")), Some(true));
+        assert_eq!(table.holds(&at("b", "goran"), &session("9")), Some(false));
+        assert_eq!((table.holds(&at("a", "goran"), &session("1")), table.len()), (None, 2));
     }
 
     #[test]
