@@ -1,11 +1,9 @@
 //! One screenshot, from its URL to the file: moves what [`Walk`] decides.
 //!
 //! Used by the redirect walker for each event. Owns the HTTP client for screenshot hosts, which never shows a
-//! certificate, and the bound on downloads per host. Bodies go piece by piece to the image writer; none is ever
+//! certificate. It begins with a place and gives it back between two attempts. Bodies go piece by piece to the image writer; none is ever
 //! held whole. Contract: screenshots.md.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +29,9 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use slog::{Logger, debug, info, warn};
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
+
+use crate::download_places::Place;
 
 use crate::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
 use crate::metric::ActorMeter;
@@ -39,6 +39,7 @@ use crate::outlet::Outlet;
 use crate::screenshot_message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
 };
+use crate::session_use::SessionUse;
 use crate::static_hosts::StaticHosts;
 
 /// What a download needs to know.
@@ -50,7 +51,6 @@ pub struct FetchConfig {
     pub are_sessions_kept: bool,
     /// `downloadTimeoutMs`: for one attempt, redirects and body included.
     pub attempt_timeout: Duration,
-    pub per_host_max: usize,
     pub hosts: StaticHosts,
     /// Who, besides those whom the system trusts, may have signed a screenshot host's certificate
     /// (`Butler-SOS.cert.clientCertCA`: Qlik Sense signs its own).
@@ -102,8 +102,6 @@ pub enum FetchError {
 const HEAD_BYTES_MAX: usize = 64;
 /// Pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
-/// Hosts whose bounds are remembered while nothing is under way there.
-const IDLE_HOSTS_MAX: usize = 64;
 
 /// The TLS side of screenshot hosts. Blocks.
 ///
@@ -128,14 +126,13 @@ pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
 pub struct Fetcher {
     config: FetchConfig,
     client: ImageClient,
-    hosts: RefCell<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Fetcher {
     #[must_use]
     pub fn new(config: FetchConfig, tls: SslConnector) -> Self {
         let client = ImageClient::new(tls, &config.hosts);
-        Self { config, client, hosts: RefCell::default() }
+        Self { config, client }
     }
 
     /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
@@ -147,6 +144,7 @@ impl Fetcher {
         self: Rc<Self>,
         event: &AuditEvent<'_>,
         hidden_url: Option<&str>,
+        place: Place,
     ) -> Result<ImageStored, Reason> {
         let url = event.screenshot_url.as_deref().unwrap_or_default();
         let log = self.config.log.new(slog::o!(
@@ -154,7 +152,7 @@ impl Fetcher {
             "url" => text_for_log(hidden_url.unwrap_or(url))));
         let silent = Logger::root(slog::Discard, slog::o!());
         let walk_log = if hidden_url.is_some() { &silent } else { &log };
-        let fetched = self.fetch_logged(event, url, walk_log).await;
+        let fetched = self.fetch_logged(event, url, place, walk_log).await;
         match &fetched {
             Ok(stored) => {
                 info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())
@@ -186,6 +184,7 @@ impl Fetcher {
         &self,
         event: &AuditEvent<'_>,
         url: &str,
+        mut place: Place,
         log: &Logger,
     ) -> Result<ImageStored, Reason> {
         let mut walk = Walk::new(url, Arc::clone(&self.config.rules))?;
@@ -194,7 +193,7 @@ impl Fetcher {
             let step = match self.log_in(&walk, sessions.as_mut(), log).await {
                 Ok(auth) => {
                     let request = walk.begin(auth);
-                    self.attempt(&mut walk, request, event, sessions.as_mut(), log).await
+                    self.attempt(&mut walk, request, event, sessions.as_mut(), &mut place, log).await
                 }
                 Err(reason) => walk.fail_before_begin(reason).into(),
             };
@@ -205,7 +204,16 @@ impl Fetcher {
                 Ended::Stored(stored) => break Ok(stored),
                 Ended::Step(Step::RetryLater { after }) => {
                     debug!(log, "will try again"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
-                    tokio::time::sleep(after).await;
+                    // Others of this user may wait for it, each with a place.
+                    let is_waited_for = sessions.as_mut().is_some_and(|sessions| !sessions.pause());
+                    if is_waited_for {
+                        tokio::time::sleep(after).await;
+                    } else {
+                        place.move_to(walk.original().host_str().unwrap_or_default());
+                        let left = place.leave();
+                        tokio::time::sleep(after).await;
+                        place = left.again().await;
+                    }
                 }
                 Ended::Step(Step::Refuse(reason)) => break Err(reason),
                 // An attempt ends with none of the others but this one.
@@ -264,17 +272,23 @@ impl Fetcher {
     ) -> Result<Auth, Reason> {
         let Some(sessions) = sessions else { return Ok(Auth::Nothing) };
         if walk.has_session() {
+            if let Some(session_use) = &mut sessions.session_use {
+                session_use.resume();
+            }
             return Ok(Auth::Kept);
         }
+        sessions.session_use = None;
         // A lead that brought no session is given back before the next one is asked for.
         sessions.give_back_lead();
         match self.config.to_sessions.ask(SessionFor(sessions.key.clone())).await {
-            Ok(Ok(Grant::Session(session))) => {
+            Ok(Ok(Grant::Session { session, session_use })) => {
                 debug!(log, "downloading with a cached session"; "session" => ?session);
+                sessions.session_use = Some(session_use);
                 Ok(Auth::Cached(session))
             }
-            Ok(Ok(Grant::Ticket { ticket, lease })) => {
+            Ok(Ok(Grant::Ticket { ticket, lease, session_use })) => {
                 debug!(log, "downloading with a ticket");
+                sessions.session_use = Some(session_use);
                 sessions.lease = Some(lease);
                 Ok(Auth::Ticket(ticket))
             }
@@ -290,12 +304,12 @@ impl Fetcher {
         mut request: Request,
         event: &AuditEvent<'_>,
         mut sessions: Option<&mut Sessions>,
+        place: &mut Place,
         log: &Logger,
     ) -> Ended {
         let mut time = TimeLeft(self.config.attempt_timeout);
         loop {
-            // A place at the host is waited for on nobody's clock.
-            let place = self.place_at(&request).await;
+            place.move_to(request.url.host_str().unwrap_or_default());
             let answered = time.limit(self.send(&request)).await.unwrap_or(Err(Reason::Timeout));
             let mut response = match answered {
                 Ok(response) => response,
@@ -303,10 +317,7 @@ impl Fetcher {
             };
             debug!(log, "answered"; "status" => response.status.as_u16(), "asked" => ?request);
             match walk.step(&answer_of(response.status.as_u16(), &response.headers)) {
-                Step::Follow(next) => {
-                    drop(place);
-                    request = next;
-                }
+                Step::Follow(next) => request = next,
                 Step::Image(claim) => {
                     // The session works: others need not wait for the body.
                     if let Some(sessions) = &mut sessions {
@@ -321,20 +332,6 @@ impl Fetcher {
                 step => return step.into(),
             }
         }
-    }
-
-    async fn place_at(&self, request: &Request) -> Option<OwnedSemaphorePermit> {
-        let place = {
-            let mut hosts = self.hosts.borrow_mut();
-            if hosts.len() > IDLE_HOSTS_MAX {
-                hosts.retain(|_, places| Arc::strong_count(places) > 1);
-            }
-            let host = request.url.host_str().unwrap_or_default().to_owned();
-            let new = || Arc::new(Semaphore::new(self.config.per_host_max.max(1)));
-            Arc::clone(hosts.entry(host).or_insert_with(new))
-        };
-        // Fails only for a closed semaphore, and nobody closes these.
-        place.acquire_owned().await.ok()
     }
 
     async fn send(&self, request: &Request) -> Result<ImageAnswer, Reason> {
@@ -440,6 +437,8 @@ impl TimeLeft {
 struct Sessions {
     key: SessionKey,
     lease: Option<Lease>,
+    /// While it lasts the session is not ended to make room for another.
+    session_use: Option<SessionUse>,
     told: Option<SessionCookies>,
     are_kept: bool,
     to_cache: Outlet<SessionNews>,
@@ -450,6 +449,7 @@ impl Sessions {
         Self {
             key,
             lease: None,
+            session_use: None,
             told: None,
             are_kept: config.are_sessions_kept,
             to_cache: config.to_session_news.clone(),
@@ -479,6 +479,18 @@ impl Sessions {
         } else {
             self.to_cache.ask(news).await
         };
+    }
+
+    /// The download waits before its next attempt. Says whether nobody waits for it meanwhile: with the cache off it
+    /// keeps its session and the lead of its user to its end.
+    fn pause(&mut self) -> bool {
+        if self.are_kept {
+            self.give_back_lead();
+        }
+        if let Some(session_use) = &mut self.session_use {
+            session_use.pause();
+        }
+        self.lease.is_none()
     }
 
     /// The download is over.

@@ -22,6 +22,7 @@ use butler_sos_domain::retry::LaterPolicy;
 use butler_sos_domain::session_cookie::SessionCookieNames;
 use butler_sos_domain::ticket_users::TicketUsers;
 use butler_sos_domain::transport::{AllowedPorts, PlainHttp};
+use butler_sos_domain::turns::TurnLimits;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
@@ -88,6 +89,7 @@ pub fn start(
         cache: NonZeroUsize::new(size(cache.max_entries))
             .filter(|_| cache.enable)
             .map(|entries_max| CacheLimits { ttl: Duration::from_secs_f64(cache.ttl_seconds), entries_max }),
+        per_user_max: NonZeroUsize::new(pipeline.screenshots.sessions_per_user_max),
         lead_max: LEAD_MAX,
         to_tickets: tickets_to.0,
         to_endings: tickets_to.1,
@@ -123,7 +125,6 @@ pub fn start(
         login: login(config)?,
         are_sessions_kept: cache.enable,
         attempt_timeout: Duration::from_millis(section.download_timeout_ms),
-        per_host_max: pipeline.screenshots.per_host_concurrency,
         hosts: static_hosts(config),
         ca: qlik_tls(config).ca,
         verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
@@ -138,7 +139,8 @@ pub fn start(
     let walker = WalkerConfig {
         fetch,
         image_tls,
-        concurrency,
+        turns: TurnLimits { places: concurrency, per_host: pipeline.screenshots.per_host_concurrency },
+        waiting_max: pipeline.screenshots.waiting_entries_max,
         later: LaterPolicy {
             give_up_after: Duration::from_secs(pipeline.screenshots.give_up_after_seconds),
             ..LaterPolicy::default()

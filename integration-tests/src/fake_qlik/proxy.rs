@@ -49,7 +49,8 @@ use super::server::{Context, Server};
 use super::state::{Redeemed, Unauthorized, User};
 
 /// Prefixes of the virtual proxies; the default one is empty.
-pub const VIRTUAL_PROXIES: [&str; 4] = ["", "analytics", "hdr", "sales"];
+pub const VIRTUAL_PROXIES: [&str; 9] =
+    ["", "analytics", "finance", "hdr", "it", "lab", "ops", "people", "sales"];
 
 const PIECE_BYTES: usize = 64 * 1024;
 

@@ -31,8 +31,14 @@ section! {
         "retryEntriesMax" => retry_entries_max: usize = int(100_000, 1..=10_000_000);
         /// Downloads at a time. `Pipeline.actors.redirectWalker.concurrency` wins when it is given.
         "concurrency" => concurrency: usize = int(16, 1..=1_024);
-        /// Downloads at a time from one host.
+        /// Downloads at a time from one host. The last quarter is for users who have none under way there, as the last
+        /// quarter of all is for hosts that have none.
         "perHostConcurrency" => per_host_concurrency: usize = int(8, 1..=1_024);
+        /// Downloads that are taken up and wait for their turn, pause or are under way. The rest waits in the journal.
+        "waitingEntriesMax" => waiting_entries_max: usize = int(2_048, 1..=100_000);
+        /// Sessions of one user at a time, over all virtual proxies. For one more the least recently used one that no
+        /// download uses is ended. Qlik Sense locks a user out who has more than five. 0: no bound.
+        "sessionsPerUserMax" => sessions_per_user_max: usize = int(3, 0..=1_000);
         /// Addresses of hosts that the resolver does not know or knows otherwise: `name: address`.
         "resolve" => resolve: BTreeMap<String, String> = map_of_text();
     }

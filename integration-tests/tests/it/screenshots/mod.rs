@@ -11,3 +11,4 @@ mod privacy;
 mod secrets;
 mod server;
 mod sessions;
+mod turns;
