@@ -1,11 +1,9 @@
 //! One screenshot, from its URL to the file: moves what [`Walk`] decides.
 //!
 //! Used by the redirect walker for each event. Owns the HTTP client for screenshot hosts, which never shows a
-//! certificate, and the bound on downloads per host. Bodies go piece by piece to the image writer; none is ever
+//! certificate. It begins with a place and gives it back between two attempts. Bodies go piece by piece to the image writer; none is ever
 //! held whole. Contract: screenshots.md.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +14,7 @@ use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::file_name::file_name;
 use butler_sos_domain::identity;
 use butler_sos_domain::image::{Claim, extension};
+use butler_sos_domain::login_page::is_page;
 use butler_sos_domain::redirect::{Answer, Auth, Request, Step, Walk, WalkRules};
 use butler_sos_domain::refusal::Reason;
 use butler_sos_domain::retry::retry_after;
@@ -23,19 +22,24 @@ use butler_sos_domain::session::{AuthMode, SessionKey};
 use butler_sos_domain::session_cookie::SessionCookies;
 use butler_sos_domain::single_flight::Lease;
 use butler_sos_domain::ticket_url::text_for_log;
+use butler_sos_domain::ticket_users::TicketUsers;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use futures_util::StreamExt;
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use slog::{Logger, debug, info, warn};
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
+
+use crate::download_places::Place;
 
 use crate::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
+use crate::metric::ActorMeter;
 use crate::outlet::Outlet;
 use crate::screenshot_message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
 };
+use crate::session_use::SessionUse;
 use crate::static_hosts::StaticHosts;
 
 /// What a download needs to know.
@@ -47,7 +51,6 @@ pub struct FetchConfig {
     pub are_sessions_kept: bool,
     /// `downloadTimeoutMs`: for one attempt, redirects and body included.
     pub attempt_timeout: Duration,
-    pub per_host_max: usize,
     pub hosts: StaticHosts,
     /// Who, besides those whom the system trusts, may have signed a screenshot host's certificate
     /// (`Butler-SOS.cert.clientCertCA`: Qlik Sense signs its own).
@@ -57,6 +60,7 @@ pub struct FetchConfig {
     pub to_sessions: Outlet<SessionFor>,
     pub to_session_news: Outlet<SessionNews>,
     pub to_images: Outlet<StoreImage>,
+    pub actor: ActorMeter,
     pub log: Logger,
 }
 
@@ -74,6 +78,8 @@ pub enum Login {
     /// As the user of the event, at the virtual proxy of its URL.
     UserTicket {
         qps: QpsAddress,
+        /// For whom that is allowed.
+        users: TicketUsers,
     },
 }
 
@@ -92,10 +98,10 @@ pub enum FetchError {
     Tls(#[from] ErrorStack),
 }
 
+/// As much of a body's beginning as tells a page.
+const HEAD_BYTES_MAX: usize = 64;
 /// Pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
-/// Hosts whose bounds are remembered while nothing is under way there.
-const IDLE_HOSTS_MAX: usize = 64;
 
 /// The TLS side of screenshot hosts. Blocks.
 ///
@@ -120,14 +126,13 @@ pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
 pub struct Fetcher {
     config: FetchConfig,
     client: ImageClient,
-    hosts: RefCell<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Fetcher {
     #[must_use]
     pub fn new(config: FetchConfig, tls: SslConnector) -> Self {
         let client = ImageClient::new(tls, &config.hosts);
-        Self { config, client, hosts: RefCell::default() }
+        Self { config, client }
     }
 
     /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
@@ -139,6 +144,7 @@ impl Fetcher {
         self: Rc<Self>,
         event: &AuditEvent<'_>,
         hidden_url: Option<&str>,
+        place: Place,
     ) -> Result<ImageStored, Reason> {
         let url = event.screenshot_url.as_deref().unwrap_or_default();
         let log = self.config.log.new(slog::o!(
@@ -146,23 +152,39 @@ impl Fetcher {
             "url" => text_for_log(hidden_url.unwrap_or(url))));
         let silent = Logger::root(slog::Discard, slog::o!());
         let walk_log = if hidden_url.is_some() { &silent } else { &log };
-        let fetched = self.fetch_logged(event, url, walk_log).await;
+        let fetched = self.fetch_logged(event, url, place, walk_log).await;
         match &fetched {
             Ok(stored) => {
                 info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())
             }
-            Err(reason) if reason.is_redirect_refusal() => {
-                warn!(log, "redirect blocked reason={reason}");
-            }
-            Err(reason) => warn!(log, "screenshot not downloaded"; "reason" => %reason),
+            Err(reason) => self.log_refusal(reason, &log),
         }
         fetched
+    }
+
+    fn log_refusal(&self, reason: &Reason, log: &Logger) {
+        let Some(setting) = reason.setting() else {
+            if reason.is_redirect_refusal() {
+                warn!(log, "redirect blocked reason={reason}");
+            } else {
+                warn!(log, "screenshot not downloaded"; "reason" => %reason);
+            }
+            return;
+        };
+        // For those who look at the server's state and not at its log.
+        self.config.actor.note(reason.class(), reason.hostname().unwrap_or_default());
+        if reason.is_redirect_refusal() {
+            warn!(log, "redirect blocked reason={reason}"; "setting" => setting);
+        } else {
+            warn!(log, "screenshot not downloaded"; "reason" => %reason, "setting" => setting);
+        }
     }
 
     async fn fetch_logged(
         &self,
         event: &AuditEvent<'_>,
         url: &str,
+        mut place: Place,
         log: &Logger,
     ) -> Result<ImageStored, Reason> {
         let mut walk = Walk::new(url, Arc::clone(&self.config.rules))?;
@@ -171,7 +193,7 @@ impl Fetcher {
             let step = match self.log_in(&walk, sessions.as_mut(), log).await {
                 Ok(auth) => {
                     let request = walk.begin(auth);
-                    self.attempt(&mut walk, request, event, sessions.as_mut(), log).await
+                    self.attempt(&mut walk, request, event, sessions.as_mut(), &mut place, log).await
                 }
                 Err(reason) => walk.fail_before_begin(reason).into(),
             };
@@ -182,7 +204,16 @@ impl Fetcher {
                 Ended::Stored(stored) => break Ok(stored),
                 Ended::Step(Step::RetryLater { after }) => {
                     debug!(log, "will try again"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
-                    tokio::time::sleep(after).await;
+                    // Others of this user may wait for it, each with a place.
+                    let is_waited_for = sessions.as_mut().is_some_and(|sessions| !sessions.pause());
+                    if is_waited_for {
+                        tokio::time::sleep(after).await;
+                    } else {
+                        place.move_to(walk.original().host_str().unwrap_or_default());
+                        let left = place.leave();
+                        tokio::time::sleep(after).await;
+                        place = left.again().await;
+                    }
                 }
                 Ended::Step(Step::Refuse(reason)) => break Err(reason),
                 // An attempt ends with none of the others but this one.
@@ -199,33 +230,38 @@ impl Fetcher {
 
     /// Whose session the download needs; `None` when it needs none.
     fn key(&self, event: &AuditEvent<'_>, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
-        match &self.config.login {
-            Login::None => Ok(None),
-            Login::QpsTicket { qps, virtual_proxy, user_directory, user_id } => Ok(Some(SessionKey::new(
+        let key = match &self.config.login {
+            Login::None => return Ok(None),
+            _ if !walk.may_log_in() => return Ok(None),
+            Login::QpsTicket { qps, virtual_proxy, user_directory, user_id } => SessionKey::new(
                 AuthMode::QpsTicket,
                 &qps.host,
                 qps.port,
                 virtual_proxy.clone(),
                 user_directory,
                 user_id,
-            ))),
-            Login::UserTicket { qps } => {
+            ),
+            Login::UserTicket { qps, users } => {
                 let user = event.user.as_deref().unwrap_or_default();
                 let identity = identity::parse(user)
                     .filter(identity::Identity::usable_for_ticket)
                     .ok_or(Reason::UserNotParseable)?;
+                if !users.allows(&identity) {
+                    return Err(Reason::UserNotAllowed);
+                }
                 let virtual_proxy =
                     VirtualProxy::of_url(walk.original()).map_err(|_| Reason::InvalidVirtualProxy)?;
-                Ok(Some(SessionKey::new(
+                SessionKey::new(
                     AuthMode::UserTicket,
                     &qps.host,
                     qps.port,
                     virtual_proxy,
                     identity.directory,
                     identity.id,
-                )))
+                )
             }
-        }
+        };
+        Ok(Some(key.for_images_of(walk.original())))
     }
 
     async fn log_in(
@@ -236,17 +272,23 @@ impl Fetcher {
     ) -> Result<Auth, Reason> {
         let Some(sessions) = sessions else { return Ok(Auth::Nothing) };
         if walk.has_session() {
+            if let Some(session_use) = &mut sessions.session_use {
+                session_use.resume();
+            }
             return Ok(Auth::Kept);
         }
+        sessions.session_use = None;
         // A lead that brought no session is given back before the next one is asked for.
         sessions.give_back_lead();
         match self.config.to_sessions.ask(SessionFor(sessions.key.clone())).await {
-            Ok(Ok(Grant::Session(session))) => {
+            Ok(Ok(Grant::Session { session, session_use })) => {
                 debug!(log, "downloading with a cached session"; "session" => ?session);
+                sessions.session_use = Some(session_use);
                 Ok(Auth::Cached(session))
             }
-            Ok(Ok(Grant::Ticket { ticket, lease })) => {
+            Ok(Ok(Grant::Ticket { ticket, lease, session_use })) => {
                 debug!(log, "downloading with a ticket");
+                sessions.session_use = Some(session_use);
                 sessions.lease = Some(lease);
                 Ok(Auth::Ticket(ticket))
             }
@@ -262,12 +304,12 @@ impl Fetcher {
         mut request: Request,
         event: &AuditEvent<'_>,
         mut sessions: Option<&mut Sessions>,
+        place: &mut Place,
         log: &Logger,
     ) -> Ended {
         let mut time = TimeLeft(self.config.attempt_timeout);
         loop {
-            // A place at the host is waited for on nobody's clock.
-            let place = self.place_at(&request).await;
+            place.move_to(request.url.host_str().unwrap_or_default());
             let answered = time.limit(self.send(&request)).await.unwrap_or(Err(Reason::Timeout));
             let mut response = match answered {
                 Ok(response) => response,
@@ -275,10 +317,7 @@ impl Fetcher {
             };
             debug!(log, "answered"; "status" => response.status.as_u16(), "asked" => ?request);
             match walk.step(&answer_of(response.status.as_u16(), &response.headers)) {
-                Step::Follow(next) => {
-                    drop(place);
-                    request = next;
-                }
+                Step::Follow(next) => request = next,
                 Step::Image(claim) => {
                     // The session works: others need not wait for the body.
                     if let Some(sessions) = &mut sessions {
@@ -286,26 +325,13 @@ impl Fetcher {
                     }
                     return match self.store(&mut response.body, claim, walk, event, &mut time).await {
                         Ok(stored) => Ended::Stored(stored),
-                        Err(reason) => walk.fail(reason, None).into(),
+                        Err(NotStored::Page) => walk.fail_with_page().into(),
+                        Err(NotStored::For(reason)) => walk.fail(reason, None).into(),
                     };
                 }
                 step => return step.into(),
             }
         }
-    }
-
-    async fn place_at(&self, request: &Request) -> Option<OwnedSemaphorePermit> {
-        let place = {
-            let mut hosts = self.hosts.borrow_mut();
-            if hosts.len() > IDLE_HOSTS_MAX {
-                hosts.retain(|_, places| Arc::strong_count(places) > 1);
-            }
-            let host = request.url.host_str().unwrap_or_default().to_owned();
-            let new = || Arc::new(Semaphore::new(self.config.per_host_max.max(1)));
-            Arc::clone(hosts.entry(host).or_insert_with(new))
-        };
-        // Fails only for a closed semaphore, and nobody closes these.
-        place.acquire_owned().await.ok()
     }
 
     async fn send(&self, request: &Request) -> Result<ImageAnswer, Reason> {
@@ -325,7 +351,7 @@ impl Fetcher {
         walk: &Walk,
         event: &AuditEvent<'_>,
         time: &mut TimeLeft,
-    ) -> Result<ImageStored, Reason> {
+    ) -> Result<ImageStored, NotStored> {
         let file_name = file_name(
             event.timestamp_ms,
             &event.event_id,
@@ -333,9 +359,11 @@ impl Fetcher {
             extension(claim, walk.original()),
         );
         let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
+        let mut head = Vec::new();
         let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });
         let (stored, sent) = futures_util::future::join(stored, async {
-            let sent = time.limit(send_body(body, &to_writer)).await.unwrap_or(Err(Reason::Timeout));
+            let sent =
+                time.limit(send_body(body, &to_writer, &mut head)).await.unwrap_or(Err(Reason::Timeout));
             // Without its end the body counts as cut.
             drop(to_writer);
             sent
@@ -343,17 +371,33 @@ impl Fetcher {
         .await;
         match stored {
             Ok(Ok(stored)) => Ok(stored),
-            Ok(Err(ImageRefused::NotAnImage)) => Err(Reason::NotAnImage),
-            Ok(Err(ImageRefused::TooLarge { .. })) => Err(Reason::TooLarge),
-            Ok(Err(ImageRefused::Cut)) => Err(sent.err().unwrap_or(Reason::Transport)),
-            Ok(Err(ImageRefused::Write(_))) | Err(_) => Err(Reason::WriteFailed),
+            Ok(Err(ImageRefused::NotAnImage)) if is_page(&head) => Err(NotStored::Page),
+            Ok(Err(refused)) => Err(NotStored::For(match refused {
+                ImageRefused::NotAnImage => Reason::NotAnImage,
+                ImageRefused::TooLarge { .. } => Reason::TooLarge,
+                ImageRefused::Cut => sent.err().unwrap_or(Reason::Transport),
+                ImageRefused::Write(_) => Reason::WriteFailed,
+            })),
+            Err(_) => Err(NotStored::For(Reason::WriteFailed)),
         }
     }
 }
 
-async fn send_body(body: &mut WholeBody, to_writer: &mpsc::Sender<Piece>) -> Result<(), Reason> {
+/// Why a body was not stored.
+enum NotStored {
+    /// It is a page, whatever its Content-Type says.
+    Page,
+    For(Reason),
+}
+
+async fn send_body(
+    body: &mut WholeBody,
+    to_writer: &mpsc::Sender<Piece>,
+    head: &mut Vec<u8>,
+) -> Result<(), Reason> {
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|_| Reason::Transport)?;
+        head.extend(piece.iter().take(HEAD_BYTES_MAX - head.len()));
         if to_writer.send(Piece::Bytes(piece)).await.is_err() {
             // The writer has seen enough, and says why.
             return Ok(());
@@ -393,6 +437,8 @@ impl TimeLeft {
 struct Sessions {
     key: SessionKey,
     lease: Option<Lease>,
+    /// While it lasts the session is not ended to make room for another.
+    session_use: Option<SessionUse>,
     told: Option<SessionCookies>,
     are_kept: bool,
     to_cache: Outlet<SessionNews>,
@@ -403,6 +449,7 @@ impl Sessions {
         Self {
             key,
             lease: None,
+            session_use: None,
             told: None,
             are_kept: config.are_sessions_kept,
             to_cache: config.to_session_news.clone(),
@@ -432,6 +479,18 @@ impl Sessions {
         } else {
             self.to_cache.ask(news).await
         };
+    }
+
+    /// The download waits before its next attempt. Says whether nobody waits for it meanwhile: with the cache off it
+    /// keeps its session and the lead of its user to its end.
+    fn pause(&mut self) -> bool {
+        if self.are_kept {
+            self.give_back_lead();
+        }
+        if let Some(session_use) = &mut self.session_use {
+            session_use.pause();
+        }
+        self.lease.is_none()
     }
 
     /// The download is over.

@@ -40,6 +40,7 @@ pub mod journal;
 pub mod sink;
 
 // --- screenshots
+pub mod download_places;
 pub mod image_client;
 pub mod image_fetch;
 pub mod image_writer;
@@ -47,6 +48,7 @@ pub mod offset_window;
 pub mod redirect_walker;
 pub mod screenshot_message;
 pub mod session_cache_actor;
+pub mod session_use;
 pub mod ticket_actor;
 
 // --- destinations

@@ -314,6 +314,7 @@ impl Metrics {
             rejected: self.actor.rejected.clone(),
             connections: self.connections(name),
             failures: self.failures.clone(),
+            notes: Arc::default(),
         };
         self.owners().actors.entry(name).or_insert(meter).clone()
     }
@@ -441,6 +442,7 @@ pub struct ActorMeter {
     mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Reasons<ActorReason>,
     failures: FailureBook,
+    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl FailureBook {
@@ -463,6 +465,13 @@ impl ActorMeter {
 
     pub fn rejected(&self, reason: &'static str, items: u64) {
         self.rejected.counter(self.name, reason).inc_by(items);
+    }
+
+    /// Something that an administrator should know for as long as the process runs; `symptom` is a word of the program,
+    /// `about` names what it is about. The first of each symptom is kept.
+    pub fn note(&self, symptom: &'static str, about: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.entry(symptom).or_insert_with(|| about.chars().take(NOTE_CHARS_MAX).collect());
     }
 
     /// Something failed that an administrator may want to hear of, beside what is counted of it elsewhere; `class` is
@@ -583,6 +592,7 @@ impl DestinationMeter {
 }
 
 const LAST_ERROR_CHARS_MAX: usize = 500;
+const NOTE_CHARS_MAX: usize = 300;
 
 /// What the journal counts.
 #[derive(Clone)]

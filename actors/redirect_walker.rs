@@ -2,8 +2,9 @@
 //!
 //! Receives: `FinishDownloads`; the rest it pulls.
 //! Sends: questions to the journal, finished events to its stream of audit events, and what a download needs.
-//! Keeps: which records are under way, and when failed ones are due again; both are rebuilt from the journal.
-//! When full: it takes up no more than `concurrency`; the journal keeps the rest.
+//! Keeps: which records are under way or wait for their turn, and when failed ones are due again; all are rebuilt from
+//!   the journal.
+//! When full: it takes up no more than `waitingEntriesMax`; the journal keeps the rest.
 //! When it fails: a panic in one download costs that download; a restart goes on from the last commit.
 //!
 //! # Once
@@ -33,16 +34,21 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use butler_sos_domain::audit::pseudonymous::{Clear, pseudonymous};
 use butler_sos_domain::audit::{AuditEvent, AuditRecord, ScreenshotOutcome};
+use butler_sos_domain::identity;
 use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::redirect::URL_BYTES_MAX;
 use butler_sos_domain::refusal::Reason;
 use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_domain::turns::TurnLimits;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use openssl::ssl::SslConnector;
 use slog::{Logger, error, info, warn};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
+use url::Url;
 
+use crate::download_places::{Place, Places, Turn};
 use crate::image_fetch::{FetchConfig, Fetcher};
 use crate::journal::batch::{Batch, RecordBatch};
 use crate::message::{
@@ -68,8 +74,10 @@ pub struct WalkerConfig {
     pub fetch: FetchConfig,
     /// Made by [`crate::image_fetch::image_tls`].
     pub image_tls: SslConnector,
-    /// Downloads under way at once.
-    pub concurrency: usize,
+    /// Downloads that have a place at once, in all and at one host.
+    pub turns: TurnLimits,
+    /// Downloads taken up at once: those under way, those that wait for a place, and those that pause.
+    pub waiting_max: usize,
     pub later: LaterPolicy,
     /// Downloads that wait for a later try; more are given up at once.
     pub retries_max: usize,
@@ -95,6 +103,10 @@ pub struct WalkerOutlets {
 const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const BATCH_BYTES_MAX: usize = 4 << 20;
 const TRACE_RECORDS_MAX: usize = 1000;
+/// Records taken up by one read.
+const BATCH_RECORDS_MAX: usize = 256;
+/// A longer text is nobody's name.
+const USER_BYTES_MAX: usize = 4096;
 
 /// The actor: the loop, run in its own context so that the supervisor sees its panics.
 pub struct RedirectWalker {
@@ -118,6 +130,7 @@ impl Actor for RedirectWalker {
         let run = Run {
             config: self.config.clone(),
             fetcher: Rc::new(fetcher),
+            places: Places::new(self.config.turns),
             is_closing: self.is_closing.subscribe(),
             under_way: self.under_way.clone(),
         };
@@ -150,6 +163,7 @@ impl Handler<Parcel<FinishDownloads>> for RedirectWalker {
 struct Run {
     config: WalkerConfig,
     fetcher: Rc<Fetcher>,
+    places: Rc<Places<Download>>,
     is_closing: watch::Receiver<bool>,
     under_way: watch::Sender<usize>,
 }
@@ -158,6 +172,23 @@ struct Run {
 struct Done {
     offset: u64,
     trace: Option<u64>,
+    is_later_try: bool,
+}
+
+impl Done {
+    fn without_trace(offset: u64) -> Self {
+        Self { offset, trace: None, is_later_try: false }
+    }
+}
+
+/// What a download needs of its record, which may be large and is read again when the download has ended.
+struct Download {
+    offset: u64,
+    event: AuditEvent<'static>,
+    /// What the log shows of an address that holds a name.
+    hidden_url: Option<String>,
+    /// Why there is nothing to download.
+    refused: Option<Reason>,
 }
 
 type Job = Pin<Box<dyn Future<Output = Done>>>;
@@ -173,19 +204,32 @@ impl Run {
         let mut reading: Option<Pin<Box<dyn Future<Output = Batch>>>> = None;
         let mut committing: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
         let mut committed = window.done_below();
+        // Later tries under way: they must not crowd out what was never tried.
+        let mut later_tries = 0;
         loop {
             let is_open = !*self.is_closing.borrow_and_update();
-            self.under_way.send_replace(jobs.len());
-            self.measure(&window, jobs.len(), due.len());
+            if !is_open {
+                // What has not begun stays in the journal.
+                self.places.close();
+            }
             while is_open
-                && jobs.len() < self.config.concurrency
+                && later_tries < self.config.turns.places
                 && let Some(Reverse((at, offset))) = due.peek().copied()
                 && at <= Instant::now()
             {
                 due.pop();
+                later_tries += 1;
                 jobs.push(Box::pin(self.clone().again(offset)));
             }
-            let room = self.config.concurrency.saturating_sub(jobs.len());
+            while let Some(turn) = self.places.next() {
+                if let Turn::Begin(download, place) = turn {
+                    jobs.push(Box::pin(self.clone().first(download, place)));
+                }
+            }
+            self.under_way.send_replace(jobs.len());
+            let taken_up = jobs.len() + self.places.waiting();
+            self.measure(&window, taken_up, due.len());
+            let room = self.config.waiting_max.saturating_sub(taken_up).min(BATCH_RECORDS_MAX);
             if reading.is_none() && room > 0 && is_open {
                 reading = Some(Box::pin(self.clone().read(window.next(), room)));
             }
@@ -193,9 +237,14 @@ impl Run {
                 committed = window.done_below();
                 committing = Some(Box::pin(self.clone().commit(committed, window.trace_from())));
             }
-            let next_due = due.peek().filter(|_| room > 0 && is_open).map(|Reverse((at, _))| *at);
+            let may_try_later = is_open && later_tries < self.config.turns.places;
+            let next_due = due.peek().filter(|_| may_try_later).map(|Reverse((at, _))| *at);
             tokio::select! {
-                Some(done) = jobs.next(), if !jobs.is_empty() => window.done(done.offset, done.trace),
+                Some(done) = jobs.next(), if !jobs.is_empty() => {
+                    later_tries -= usize::from(done.is_later_try);
+                    window.done(done.offset, done.trace);
+                }
+                () = self.places.changed() => {}
                 batch = ready(&mut reading), if reading.is_some() && is_open => {
                     reading = None;
                     self.take_up(&batch, &finished, &mut window, &mut due, &jobs);
@@ -279,7 +328,11 @@ impl Run {
                         }
                     }
                 }
-                Ok(_) => jobs.push(Box::pin(self.clone().first(offset, record.data.to_vec()))),
+                Ok(first) => {
+                    let download = self.download(offset, &first);
+                    let (host, user) = download.whose_turn();
+                    self.places.push(&host, &user, download);
+                }
                 Err(error) => {
                     self.config.actor.rejected("damaged", 1);
                     error!(self.config.log, "a record of the journal is no event, kept as a dead letter";
@@ -310,9 +363,17 @@ impl Run {
     // --- jobs
 
     /// The first download of an event.
-    async fn first(self, offset: u64, data: Vec<u8>) -> Done {
-        let Ok(record) = AuditRecord::decode(&data) else { return Done { offset, trace: None } };
-        let fetched = self.fetch(&record).await;
+    async fn first(self, download: Download, place: Place) -> Done {
+        let offset = download.offset;
+        let fetched = self.fetch(download, place).await;
+        let batch = self.clone().read(offset, 1).await;
+        let found = batch.iter().find(|record| record.offset == offset);
+        let Some(Ok(record)) = found.map(|found| AuditRecord::decode(found.data)) else {
+            self.config.meter.missed.inc();
+            error!(self.config.log, "screenshot events are gone from the journal before their download";
+                "records" => 1, "from" => offset);
+            return Done::without_trace(offset);
+        };
         if let Err(reason) = &fetched {
             // First the later record: a crash in between repeats the download, but never forgets it.
             self.append_later(offset, &record, reason).await;
@@ -323,7 +384,7 @@ impl Run {
             _ => Ok(Cow::Borrowed(record.body)),
         };
         // What was accepted is JSON.
-        let Ok(body) = body else { return Done { offset, trace: None } };
+        let Ok(body) = body else { return Done::without_trace(offset) };
         let finished = AuditRecord {
             source_offset: Some(offset),
             screenshot: outcome(&fetched),
@@ -334,7 +395,7 @@ impl Run {
         let trace = self.append_surely(Stream::AuditEvents, &finished).await;
         self.config.actor.sent.inc();
         self.count(&fetched);
-        Done { offset, trace: Some(trace) }
+        Done { offset, trace: Some(trace), is_later_try: false }
     }
 
     /// Keeps what is no event, so that the commit may forget it.
@@ -342,17 +403,25 @@ impl Run {
         let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
         self.ask(|| self.config.outlets.to_dead_letters.ask(Keep { lines: vec![letter.clone()] })).await;
         self.config.meter.dead_lettered.inc();
-        Done { offset: refused.offset, trace: None }
+        Done::without_trace(refused.offset)
     }
 
     /// A later try.
     async fn again(self, offset: u64) -> Done {
-        let done = Done { offset, trace: None };
+        let done = Done { offset, trace: None, is_later_try: true };
+        let download = {
+            let batch = self.clone().read(offset, 1).await;
+            // Damaged or gone by now: there is nothing to try.
+            let Some(found) = batch.iter().find(|record| record.offset == offset) else { return done };
+            let Ok(record) = AuditRecord::decode(found.data) else { return done };
+            self.download(offset, &record)
+        };
+        let (host, user) = download.whose_turn();
+        let place = Rc::clone(&self.places).again(&host, &user).await;
+        let fetched = self.fetch(download, place).await;
         let batch = self.clone().read(offset, 1).await;
-        // Damaged or gone by now: there is nothing to try.
         let Some(found) = batch.iter().find(|record| record.offset == offset) else { return done };
         let Ok(record) = AuditRecord::decode(found.data) else { return done };
-        let fetched = self.fetch(&record).await;
         match (&fetched, record.source_offset) {
             (Err(reason), Some(first)) => self.append_later(first, &record, reason).await,
             _ => info!(self.config.log, "screenshot stored on a later try"),
@@ -361,31 +430,56 @@ impl Run {
         done
     }
 
-    /// The download; a panic in it is a failure of it alone.
-    async fn fetch(&self, record: &AuditRecord<'_>) -> Result<ImageStored, Reason> {
-        let mut event = match AuditEvent::from_record(record.clone()) {
+    /// What a record asks for.
+    fn download(&self, offset: u64, record: &AuditRecord<'_>) -> Download {
+        let mut download = Download { offset, event: AuditEvent::default(), hidden_url: None, refused: None };
+        let event = match AuditEvent::from_record(record.clone()) {
             Ok(event) => event,
             Err(error) => {
                 error!(self.config.log, "a record of the journal is no event"; "error" => %error);
-                return Err(Reason::InvalidUrl);
+                download.refused = Some(Reason::InvalidUrl);
+                return download;
             }
         };
-        let mut hidden_url = None;
+        download.event = AuditEvent {
+            timestamp_ms: event.timestamp_ms,
+            event_id: Cow::Owned(event.event_id.into_owned()),
+            correlation_id: event.correlation_id.map(|id| Cow::Owned(id.into_owned())),
+            user: event
+                .user
+                .filter(|user| user.len() <= USER_BYTES_MAX)
+                .map(|user| Cow::Owned(user.into_owned())),
+            // A longer one is refused, whatever its end is.
+            screenshot_url: event
+                .screenshot_url
+                .map(|url| Cow::Owned(cut(&url, URL_BYTES_MAX + 1).to_owned())),
+            ..AuditEvent::default()
+        };
         if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {
             let Some(clear) = self.config.names.as_deref().and_then(|names| Clear::open(names, sealed))
             else {
                 warn!(self.config.log, "the user of a screenshot cannot be read, the key is another one now";
-                    "event_id" => event.event_id.chars().take(64).collect::<String>());
-                return Err(Reason::UserNotParseable);
+                    "event_id" => download.event.event_id.chars().take(64).collect::<String>());
+                download.refused = Some(Reason::UserNotParseable);
+                return download;
             };
             if let Some(user) = clear.user {
-                event.user = Some(Cow::Owned(user));
+                download.event.user = Some(Cow::Owned(user));
             }
             if let Some(url) = clear.screenshot_url {
-                hidden_url = event.screenshot_url.replace(Cow::Owned(url));
+                let shown = download.event.screenshot_url.replace(Cow::Owned(url));
+                download.hidden_url = shown.map(Cow::into_owned);
             }
         }
-        let fetch = Rc::clone(&self.fetcher).fetch(&event, hidden_url.as_deref());
+        download
+    }
+
+    /// The download; a panic in it is a failure of it alone.
+    async fn fetch(&self, download: Download, place: Place) -> Result<ImageStored, Reason> {
+        if let Some(reason) = download.refused {
+            return Err(reason);
+        }
+        let fetch = Rc::clone(&self.fetcher).fetch(&download.event, download.hidden_url.as_deref(), place);
         let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
         fetched.unwrap_or_else(|panic| {
             error!(self.config.log, "a download panicked"; "panic" => panic_text(&*panic));
@@ -492,6 +586,25 @@ impl Run {
             sleep(JOURNAL_PAUSE).await;
         }
     }
+}
+
+impl Download {
+    /// The host and the user that take turns: what it asks for, however it is spelled.
+    fn whose_turn(&self) -> (String, String) {
+        let url = self.event.screenshot_url.as_deref().unwrap_or_default();
+        let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let user = self.event.user.as_deref().unwrap_or_default();
+        let user = match identity::parse(user) {
+            Some(user) => format!("{}\\{}", identity::folded(user.directory), identity::folded(user.id)),
+            None => identity::folded(user),
+        };
+        (host, user)
+    }
+}
+
+/// At most so many bytes of a text.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// How a download went, as destinations show it.

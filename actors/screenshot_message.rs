@@ -18,6 +18,8 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
+use crate::session_use::SessionUse;
+
 // === sessions
 
 /// How shall a download for this user log in? Answered at once on a cache hit, else when it is the asker's turn.
@@ -29,9 +31,9 @@ pub struct SessionFor(pub SessionKey);
 #[derive(Debug)]
 pub enum Grant {
     /// With a session that is open already.
-    Session(SessionCookies),
+    Session { session: SessionCookies, session_use: SessionUse },
     /// With a ticket. The asker leads: others of the same key wait until it says how it went.
-    Ticket { ticket: SecretString, lease: Lease },
+    Ticket { ticket: SecretString, lease: Lease, session_use: SessionUse },
 }
 
 /// What a download did to the sessions of its key. Answered when those to be ended were, or soon after.

@@ -56,6 +56,13 @@ fn settings(loaded: &Loaded) -> Report {
     for warning in &loaded.warnings {
         report.add_line(Verdict::Warning, warning);
     }
+    let audit = &loaded.config.butler_sos.audit_events;
+    let ports = &loaded.config.pipeline.screenshots.allowed_ports;
+    if audit.enable && audit.destination.screenshots.enable && ports.is_empty() {
+        let words = "Pipeline.screenshots.allowedPorts is empty: images may come from every port of the allowed hosts. \
+                     Naming the ports of Qlik Sense, such as [443], is recommended";
+        report.add_line(Verdict::Fine, words);
+    }
     report
 }
 

@@ -27,6 +27,9 @@ pub struct ActorFigures {
     pub sent: u64,
     pub restarts: u64,
     pub rejected: BTreeMap<String, u64>,
+    /// What an administrator should know for as long as the process runs: symptom, and what it is about.
+    #[serde(default)]
+    pub notes: BTreeMap<String, String>,
 }
 
 /// Where every event that an intake was given went.
@@ -108,7 +111,13 @@ impl ActorMeter {
             sent: self.sent.get(),
             restarts: self.restarts.get(),
             rejected: self.rejected.of(self.name),
+            notes: self.notes(),
         }
+    }
+
+    fn notes(&self) -> BTreeMap<String, String> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().map(|(symptom, about)| ((*symptom).to_owned(), about.clone())).collect()
     }
 }
 
@@ -166,6 +175,10 @@ mod tests {
         assert_eq!((influx.up, influx.errors["http-503"]), (false, 2));
         assert_eq!((influx.last_error.as_deref(), influx.last_error_unix_ms), (Some("busy"), Some(10)));
         assert_eq!(figures.actors["journal"].rejected["damaged"], 3);
+        // The first of a kind is kept, whoever got a handle later.
+        metrics.actor("journal").note("odd", "first");
+        metrics.actor("journal").note("odd", "second");
+        assert_eq!(metrics.figures().actors["journal"].notes["odd"], "first");
         assert!(metrics.expose().contains("butler_sos_delivery_errors_total"));
     }
 }

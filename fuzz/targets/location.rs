@@ -27,7 +27,7 @@ pub fn run(bytes: &[u8]) {
         let host = host.strip_suffix('.').unwrap_or(host);
         assert!(HOSTS.contains(&host), "{host} is not in the list");
         assert!(hosts.allows(&next.url));
-        assert!(matches!(next.url.scheme(), "http" | "https"));
+        assert_eq!(next.url.scheme(), "https");
         assert!(!has_ticket(&next.url), "the ticket goes on to {}", next.url);
         assert!(Url::parse(&next.url_for_log()).is_ok_and(|shown| !has_ticket(&shown)));
         assert!(walk.hops() <= 5);

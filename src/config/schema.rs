@@ -156,6 +156,11 @@ pub fn list_of_text() -> Shape {
     Shape::List(Box::new(scalar(Kind::Text, Fallback::Required)))
 }
 
+/// Ports of other servers.
+pub fn list_of_ports() -> Shape {
+    Shape::List(Box::new(scalar(Kind::Int { min: 1, max: 65_535 }, Fallback::Required)))
+}
+
 pub fn map_of_text() -> Shape {
     Shape::Map(Box::new(Leaf { kind: Kind::Text, default: Fallback::Required }))
 }

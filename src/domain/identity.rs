@@ -69,6 +69,21 @@ pub fn parse(text: &str) -> Option<Identity<'_>> {
     Identity::from_backslash(text)
 }
 
+/// A directory or an id as Qlik Sense compares it: without blanks around it and without case. Character by character,
+/// so that two names which Qlik Sense tells apart (`straße`, `strasse`) stay two.
+pub fn folded(name: &str) -> String {
+    let fold = |c: char| {
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            // The same letter at the end of a word.
+            (Some('\u{3c2}'), None) => '\u{3c3}',
+            (Some(one), None) => one,
+            _ => c,
+        }
+    };
+    name.trim().chars().map(fold).collect()
+}
+
 /// The identity that one of `texts` speaks of.
 ///
 /// Looks for `UserDirectory=X; UserId=Y`, then `user: 'X\Y'` or `user 'X\Y'`, then a bare `X\Y`;
@@ -245,6 +260,18 @@ mod tests {
         check("", "", None);
         check("user", "user '", None);
         check("\u{130}user 'å", "UserDirectory=å", None);
+    }
+
+    #[test]
+    fn names_are_compared_without_case() {
+        let check = |name: &str, expect: &str| assert_eq!(folded(name), expect, "{name:?}");
+        check(" GORAN ", "goran");
+        check("G\u{d6}RAN", "g\u{f6}ran");
+        check("\u{39f}\u{394}\u{3a5}\u{3a3}", "\u{3bf}\u{3b4}\u{3c5}\u{3c3}");
+        check("\u{3bf}\u{3b4}\u{3c5}\u{3c2}", "\u{3bf}\u{3b4}\u{3c5}\u{3c3}");
+        check("Stra\u{df}e", "stra\u{df}e");
+        check("\u{131}rma", "\u{131}rma");
+        check("\u{130}", "\u{130}");
     }
 
     proptest! {

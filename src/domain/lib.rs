@@ -33,13 +33,18 @@ pub mod file_name;
 // --- screenshots
 pub mod allowed_hosts;
 pub mod image;
+pub mod login_page;
 pub mod redirect;
 pub mod refusal;
 pub mod retry;
 pub mod session;
 pub mod session_cookie;
+pub mod session_slots;
 pub mod single_flight;
 pub mod ticket_url;
+pub mod ticket_users;
+pub mod transport;
+pub mod turns;
 pub mod virtual_proxy;
 
 // --- what destinations are sent

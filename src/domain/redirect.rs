@@ -12,8 +12,8 @@
 //!                                                       └─► Refuse(reason)
 //! ```
 //!
-//! Sessions: a cookie seen on any answer is sent on every later hop and, when the attempt fails, on the next
-//! attempt. What has to be ended at QPS is collected on the way ([`Walk::take_endings`]).
+//! Sessions: a cookie seen on any answer is sent on every later hop (to its own host alone when sessions are not
+//! carried, and never over http when it is `Secure`) and, when the attempt fails, on the next attempt. What has to be ended at QPS is collected on the way ([`Walk::take_endings`]).
 //! Rules: contract, screenshots.md, "The walk" 1 to 10.
 
 use std::fmt;
@@ -25,21 +25,26 @@ use url::Url;
 
 use crate::allowed_hosts::AllowedHosts;
 use crate::image::Claim;
+use crate::login_page::is_login;
 use crate::refusal::Reason;
 use crate::retry::AttemptPolicy;
 use crate::session_cookie::{SessionCookie, SessionCookieNames, SessionCookies, SetSession};
 use crate::ticket_url::{url_for_log, with_ticket, without_ticket};
+use crate::transport::{AllowedPorts, PlainHttp, is_plain};
 
 /// Longest URL that is asked for, in bytes.
 pub const URL_BYTES_MAX: usize = 8192;
-
-/// First words of the paths of Qlik's login pages.
-const LOGIN_PATHS: [&str; 2] = ["internal_forms_authentication", "internal_windows_authentication"];
 
 /// What a walk keeps to; shared by all walks.
 #[derive(Debug, Clone)]
 pub struct WalkRules {
     pub hosts: AllowedHosts,
+    /// `Pipeline.screenshots.allowHttp`.
+    pub plain_http: PlainHttp,
+    /// `Pipeline.screenshots.allowedPorts`.
+    pub ports: AllowedPorts,
+    /// Whether a session goes along on a redirect to another allowed host (`Pipeline.screenshots.carrySessions`).
+    pub are_sessions_carried: bool,
     pub cookie_names: SessionCookieNames,
     pub attempts: AttemptPolicy,
     /// Redirects followed in one attempt (`Pipeline.screenshots.redirectsMax`).
@@ -53,6 +58,9 @@ impl WalkRules {
     pub fn for_hosts(hosts: AllowedHosts) -> Self {
         Self {
             hosts,
+            plain_http: PlainHttp::default(),
+            ports: AllowedPorts::default(),
+            are_sessions_carried: true,
             cookie_names: SessionCookieNames::default(),
             attempts: AttemptPolicy::default(),
             redirects_max: 5,
@@ -160,7 +168,7 @@ impl Walk {
             return Err(Reason::InvalidUrl);
         }
         let url = Url::parse(url).map_err(|_| Reason::InvalidUrl)?;
-        let original = checked(url, &rules)?;
+        let original = checked(url, None, &rules)?;
         Ok(Self {
             rules,
             current: original.clone(),
@@ -178,6 +186,11 @@ impl Walk {
     /// The event's URL: what the virtual proxy and the file's ending are read off.
     pub fn original(&self) -> &Url {
         &self.original
+    }
+
+    /// Whether a ticket or a session may go to the event's URL.
+    pub fn may_log_in(&self) -> bool {
+        self.takes_secrets(&self.original)
     }
 
     /// Attempts begun so far.
@@ -226,7 +239,7 @@ impl Walk {
         match answer.status {
             200..=299 => self.step_success(answer),
             301 | 302 | 303 | 307 | 308 => self.step_redirect(answer),
-            401 | 403 => self.reject_session(Reason::Http(answer.status), answer),
+            401 | 403 => self.reject_session(Reason::Http(answer.status), answer.retry_after),
             status => self.fail(Reason::Http(status), answer.retry_after),
         }
     }
@@ -240,6 +253,11 @@ impl Walk {
             Some(after) => Step::RetryLater { after },
             None => Step::Refuse(reason),
         }
+    }
+
+    /// The same for a body that should have been an image and is a page: what a proxy answers when a session is over.
+    pub fn fail_with_page(&mut self) -> Step {
+        self.reject_session(Reason::NotAnImage, None)
     }
 
     /// The same for an attempt that never began, because no ticket was to be had: it counts as one.
@@ -266,7 +284,7 @@ impl Walk {
             !coding.trim().is_empty() && !coding.trim().eq_ignore_ascii_case("identity")
         });
         match claim {
-            Claim::Html => self.reject_session(Reason::NotAnImage, answer),
+            Claim::Html => self.reject_session(Reason::NotAnImage, answer.retry_after),
             Claim::Other => self.fail(Reason::NotAnImage, answer.retry_after),
             _ if is_empty || is_encoded => self.fail(Reason::NotAnImage, answer.retry_after),
             _ if answer.content_length.is_some_and(|length| length > self.rules.bytes_max) => {
@@ -281,11 +299,15 @@ impl Walk {
             Ok(target) => target,
             Err(reason) => return Step::Refuse(reason),
         };
-        if self.is_session_used && is_login(&target) {
-            return self.reject_session(Reason::LoginRedirect, answer);
+        if self.is_session_used && is_login(&target, &self.current) {
+            return self.reject_session(Reason::LoginRedirect, answer.retry_after);
         }
-        let target = match checked(target, &self.rules) {
+        let target = match checked(target, Some(&self.current), &self.rules) {
             Ok(target) => target,
+            // A proxy sends whoever has no session to an identity provider, which is somewhere else.
+            Err(reason) if self.is_session_used && reason.hostname().is_some() => {
+                return self.reject_session(Reason::LoginRedirect, answer.retry_after);
+            }
             Err(reason) => return Step::Refuse(reason),
         };
         if self.hops >= self.rules.redirects_max {
@@ -313,13 +335,13 @@ impl Walk {
 
     /// Qlik Sense does not take the session that was sent. One that the attempt began with may have been over:
     /// the next attempt needs a ticket. One that a ticket opened just now is no good: nobody shall have it.
-    fn reject_session(&mut self, reason: Reason, answer: &Answer<'_>) -> Step {
+    fn reject_session(&mut self, reason: Reason, retry_after: Option<Duration>) -> Step {
         if !self.cached.is_empty() {
             self.endings.rejected.push(self.cached.clone());
         }
         self.discard_session();
         if !self.is_session_used {
-            self.fail(reason, answer.retry_after)
+            self.fail(reason, retry_after)
         } else if self.rules.attempts.is_left(self.attempts) {
             Step::RetryWithTicket
         } else {
@@ -335,8 +357,11 @@ impl Walk {
     }
 
     fn keep_cookies(&mut self, set_cookies: &[&[u8]]) {
+        if !self.takes_secrets(&self.current) {
+            return;
+        }
         for set_cookie in set_cookies {
-            let gone = match self.rules.cookie_names.read(set_cookie) {
+            let gone = match self.rules.cookie_names.read(set_cookie, &self.current) {
                 Some(SetSession::Begin(cookie)) => self.session.set(cookie),
                 Some(SetSession::End { name }) => self.session.remove(&name),
                 None => None,
@@ -350,8 +375,17 @@ impl Walk {
         }
     }
 
+    fn takes_secrets(&self, url: &Url) -> bool {
+        !is_plain(url) || self.rules.plain_http == PlainHttp::Allowed
+    }
+
     fn request(&self) -> Request {
-        Request { url: self.current.clone(), cookie: self.session.header() }
+        let is_carried = self.hops > 0 && self.rules.are_sessions_carried;
+        let cookie = self
+            .takes_secrets(&self.current)
+            .then(|| self.session.header(&self.current, is_carried))
+            .flatten();
+        Request { url: self.current.clone(), cookie }
     }
 }
 
@@ -367,31 +401,33 @@ impl fmt::Debug for Walk {
     }
 }
 
-/// A URL that may be asked for: http(s), host in the list; without user information and fragment, which are not
-/// for the wire.
-fn checked(mut url: Url, rules: &WalkRules) -> Result<Url, Reason> {
+/// A URL that may be asked for: http(s) as far as allowed, host and port in the lists; without user information and
+/// fragment, which are not for the wire. `from`: the URL that a redirect comes from.
+fn checked(mut url: Url, from: Option<&Url>, rules: &WalkRules) -> Result<Url, Reason> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Reason::InvalidScheme);
     }
+    let hostname = || url.host_str().unwrap_or_default().to_owned();
     if !rules.hosts.allows(&url) {
-        return Err(Reason::HostNotAllowed { hostname: url.host_str().unwrap_or_default().to_owned() });
+        return Err(Reason::HostNotAllowed { hostname: hostname() });
+    }
+    let is_plain_allowed = match rules.plain_http {
+        PlainHttp::Refused => false,
+        PlainHttp::WithoutTickets => from.is_none_or(is_plain),
+        PlainHttp::Allowed => true,
+    };
+    if is_plain(&url) && !is_plain_allowed {
+        return Err(Reason::HttpNotAllowed { hostname: hostname() });
+    }
+    if !rules.ports.allows(&url) {
+        let port = url.port_or_known_default().unwrap_or_default();
+        return Err(Reason::PortNotAllowed { hostname: hostname(), port });
     }
     // These fail only for URLs without a host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);
     Ok(url)
-}
-
-/// Whether a redirect leads to a login page, at the root or under a virtual proxy.
-fn is_login(url: &Url) -> bool {
-    url.path_segments().is_some_and(|mut segments| {
-        segments.any(|segment| {
-            LOGIN_PATHS
-                .iter()
-                .any(|login| segment.get(..login.len()).is_some_and(|head| head.eq_ignore_ascii_case(login)))
-        })
-    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ fn ticket(text: &str) -> Auth {
 }
 
 fn cookies(set_cookies: &[&str]) -> SessionCookies {
-    let read = |text: &&str| match SessionCookieNames::default().read(text.as_bytes()) {
+    let read = |text: &&str| match SessionCookieNames::default()
+        .read(text.as_bytes(), &Url::parse(IMAGE).unwrap())
+    {
         Some(SetSession::Begin(cookie)) => cookie,
         other => panic!("{other:?}"),
     };
@@ -84,7 +86,10 @@ fn the_first_url() {
     };
     check(IMAGE, IMAGE);
     check("https://QLIK.test:14443/a.png", "https://qlik.test:14443/a.png");
-    check(" http://qlik.test/a b.png#frag ", "http://qlik.test/a%20b.png");
+    check(" https://qlik.test/a b.png#frag ", "https://qlik.test/a%20b.png");
+    check("http://qlik.test/a.png", "http-not-allowed hostname=qlik.test");
+    check("http://qlik.test:8086/query?q=drop+database+x", "http-not-allowed hostname=qlik.test");
+    check("http://evil.test/a.png", "host-not-allowed hostname=evil.test");
     check("https://me:pw@qlik.test/a", "https://qlik.test/a");
     check("https://qlik.test/a?qlikTicket=old", "https://qlik.test/a?qlikTicket=old");
     check("", "invalid-url");
@@ -144,12 +149,16 @@ fn redirects() {
     let check = |location: &str, expect: &str| {
         let with_cookie = match expect.strip_prefix("follow ") {
             Some(url) => format!("follow {url} [X-Qlik-Session=old]"),
+            // To somewhere else: the session may be over.
+            None if expect.contains("hostname=") => "ticket".to_owned(),
             None => expect.to_owned(),
         };
         check_first(&to(location), expect, &with_cookie);
     };
     check("https://proxy.test/x?y#z", "follow https://proxy.test/x?y");
-    check("http://node1.test:8080/", "follow http://node1.test:8080/");
+    check("https://node1.test:8080/", "follow https://node1.test:8080/");
+    check("http://node1.test/", "refuse http-not-allowed hostname=node1.test");
+    check("http://qlik.test/tempcontent/a.png", "refuse http-not-allowed hostname=qlik.test");
     check("/other.png", "follow https://qlik.test/other.png");
     check("other.png", "follow https://qlik.test/tempcontent/other.png");
     check("?c=2", "follow https://qlik.test/tempcontent/a.png?c=2");
@@ -214,6 +223,160 @@ fn login_pages_end_a_session() {
     assert!(endings.discarded.is_empty() && !walk.has_session());
 }
 
+/// Where a proxy sends a client whose session is over.
+const IDENTITY_PROVIDERS: [&str; 12] = [
+    "https://idp.example.com/adfs/ls/?SAMLRequest=abc",
+    "https://login.example.com/oauth2/v2.0/authorize?client_id=x",
+    "https://login.example.com/",
+    "//idp.example.com/sso",
+    "http://idp.example.com/",
+    "http://qlik.test/",
+    "https://idp.example.com:8443/realms/corp",
+    "/login",
+    "../login.aspx?ReturnUrl=x",
+    "/analytics/samlauthn/",
+    "https://proxy.test/adfs/oauth2/authorize?client_id=x&redirect_uri=y",
+    "https://qlik.test/x?SAMLRequest=abc",
+];
+
+#[test]
+fn a_cached_session_that_is_answered_with_a_way_to_an_identity_provider_is_replaced() {
+    for location in IDENTITY_PROVIDERS {
+        for hops in 0..3 {
+            let mut walk = walk();
+            walk.begin(cached());
+            for _ in 0..hops {
+                assert!(matches!(walk.step(&to("/next.png")), Step::Follow(_)));
+            }
+            assert_eq!(show(&walk.step(&to(location))), "ticket", "{location}");
+            let endings = walk.take_endings();
+            assert_eq!(endings.rejected, [cookies(&["X-Qlik-Session=old"])]);
+            assert!(!walk.has_session());
+            // The fresh ticket does better.
+            assert_eq!(wire(&walk.begin(ticket("T1"))), format!("{IMAGE}&qlikTicket=T1"));
+            assert_eq!(show(&walk.step(&body("image/png"))), "image Kind(Png)");
+        }
+    }
+}
+
+#[test]
+fn with_a_fresh_ticket_a_way_to_another_host_is_refused() {
+    let mut walk = walk();
+    walk.begin(ticket("T1"));
+    let step = walk.step(&to("https://idp.example.com/adfs/ls/?SAMLRequest=abc"));
+    assert_eq!(show(&step), "refuse host-not-allowed hostname=idp.example.com");
+    // After a cached session and a ticket alike.
+    let mut walk = self::walk();
+    walk.begin(cached());
+    assert_eq!(show(&walk.step(&to("https://idp.example.com/"))), "ticket");
+    walk.begin(ticket("T1"));
+    let step = walk.step(&to("https://idp.example.com/"));
+    assert_eq!(show(&step), "refuse host-not-allowed hostname=idp.example.com");
+    // Without a login there is no session to be over.
+    let mut walk = self::walk();
+    walk.begin(Auth::Nothing);
+    let step = walk.step(&to("https://idp.example.com/"));
+    assert_eq!(show(&step), "refuse host-not-allowed hostname=idp.example.com");
+}
+
+#[test]
+fn a_page_instead_of_an_image_ends_a_cached_session() {
+    let mut walk = walk();
+    walk.begin(cached());
+    assert_eq!(show(&walk.step(&body("image/png"))), "image Kind(Png)");
+    assert_eq!(show(&walk.fail_with_page()), "ticket");
+    assert_eq!(walk.take_endings().rejected, [cookies(&["X-Qlik-Session=old"])]);
+    walk.begin(ticket("T1"));
+    assert_eq!(show(&walk.fail_with_page()), "later 1000");
+}
+
+fn with(plain_http: PlainHttp, ports: &[u16]) -> Arc<WalkRules> {
+    let ports = AllowedPorts::new(ports.iter().copied());
+    Arc::new(WalkRules { plain_http, ports, ..(*rules()).clone() })
+}
+
+#[test]
+fn plain_http_as_the_setting_says() {
+    use PlainHttp::{Allowed, Refused, WithoutTickets};
+    let first = |http, ports: &[u16], url: &str, expect: &str| {
+        let found = Walk::new(url, with(http, ports)).map(|walk| walk.may_log_in());
+        let found = found.map_or_else(|reason| reason.to_string(), |login| format!("log in {login}"));
+        assert_eq!(found, expect, "{http:?} {ports:?} {url}");
+    };
+    first(Refused, &[], "http://qlik.test/a.png", "http-not-allowed hostname=qlik.test");
+    first(Refused, &[80], "http://qlik.test/a.png", "http-not-allowed hostname=qlik.test");
+    first(Refused, &[], "https://qlik.test:8443/a.png", "log in true");
+    first(WithoutTickets, &[], "http://qlik.test/a.png", "log in false");
+    first(
+        WithoutTickets,
+        &[],
+        "http://qlik.test:8086/a.png",
+        "port-not-allowed hostname=qlik.test port=8086",
+    );
+    first(WithoutTickets, &[8086], "http://qlik.test:8086/a.png", "log in false");
+    first(WithoutTickets, &[], "https://qlik.test:8443/a.png", "log in true");
+    first(Allowed, &[], "http://qlik.test/a.png", "log in true");
+    first(Allowed, &[], "http://qlik.test:8086/a.png", "port-not-allowed hostname=qlik.test port=8086");
+    first(Allowed, &[443], "https://qlik.test:8443/a.png", "port-not-allowed hostname=qlik.test port=8443");
+
+    let hop = |http, from: &str, location: &str, expect: &str| {
+        let mut walk = Walk::new(from, with(http, &[])).unwrap();
+        walk.begin(ticket("T1"));
+        assert_eq!(show(&walk.step(&to(location))), expect, "{http:?} {from} {location}");
+    };
+    let refused = "refuse http-not-allowed hostname=node1.test";
+    hop(Refused, IMAGE, "http://node1.test/", refused);
+    hop(WithoutTickets, IMAGE, "http://node1.test/", refused);
+    hop(WithoutTickets, "http://qlik.test/", "http://node1.test/", "follow http://node1.test/");
+    hop(WithoutTickets, "http://qlik.test/", "https://node1.test/", "follow https://node1.test/");
+    hop(Allowed, IMAGE, "http://node1.test/", "follow http://node1.test/");
+    hop(Allowed, IMAGE, "http://node1.test:1/", "refuse port-not-allowed hostname=node1.test port=1");
+}
+
+#[test]
+fn a_secure_session_is_not_sent_over_plain_http() {
+    let check = |cookie: &str, expect: &str| {
+        let mut walk = Walk::new(IMAGE, with(PlainHttp::Allowed, &[])).unwrap();
+        walk.begin(ticket("T1"));
+        let step = walk.step(&setting(cookie, to("http://qlik.test/b.png")));
+        assert_eq!(show(&step), expect, "{cookie}");
+    };
+    check("X-Qlik-Session=s1; Secure", "follow http://qlik.test/b.png");
+    check("X-Qlik-Session=s1", "follow http://qlik.test/b.png [X-Qlik-Session=s1]");
+    // Where no session may go over http, none that http sets is kept either.
+    let mut walk = Walk::new("http://qlik.test/", with(PlainHttp::WithoutTickets, &[])).unwrap();
+    walk.begin(Auth::Nothing);
+    let step = walk.step(&setting("X-Qlik-Session=s1", to("https://qlik.test/b.png")));
+    assert_eq!(show(&step), "follow https://qlik.test/b.png");
+}
+
+#[test]
+fn a_session_goes_along_on_redirects_or_stays_with_its_host() {
+    let check = |are_sessions_carried, cookie: &str, location: &str, expect: &str| {
+        let rules = Arc::new(WalkRules { are_sessions_carried, ..(*rules()).clone() });
+        let mut walk = Walk::new(IMAGE, rules).unwrap();
+        walk.begin(ticket("T1"));
+        let step = walk.step(&setting(cookie, to(location)));
+        assert_eq!(show(&step), expect, "{are_sessions_carried} {cookie} {location}");
+    };
+    let there = "https://proxy.test/b.png";
+    let with_session = "follow https://proxy.test/b.png [X-Qlik-Session=s1]";
+    check(true, "X-Qlik-Session=s1", there, with_session);
+    check(false, "X-Qlik-Session=s1", there, "follow https://proxy.test/b.png");
+    check(false, "X-Qlik-Session=s1", "/b.png", "follow https://qlik.test/b.png [X-Qlik-Session=s1]");
+    for rules in [true, false] {
+        // Not a domain that it may speak for.
+        check(rules, "X-Qlik-Session=s1; Domain=proxy.test", there, "follow https://proxy.test/b.png");
+        check(rules, "X-Qlik-Session=s1; Domain=test", there, "follow https://proxy.test/b.png");
+    }
+    // What another host set on the way is not shown to the first one by the next download.
+    let mut walk = walk();
+    let read = SessionCookieNames::default().read(b"X-Qlik-Session=s2", &Url::parse(there).unwrap());
+    let Some(SetSession::Begin(elsewhere)) = read else { panic!() };
+    assert_eq!(wire(&walk.begin(Auth::Cached([elsewhere].into_iter().collect()))), IMAGE);
+    assert_eq!(show(&walk.step(&to(there))), "follow https://proxy.test/b.png [X-Qlik-Session=s2]");
+}
+
 /// However a host is spelled, and wherever on the way: the list holds for what would be connected to.
 #[test]
 fn the_list_holds_at_every_hop() {
@@ -231,6 +394,8 @@ fn the_list_holds_at_every_hop() {
                 }
                 let found = match walk.step(&to(location)) {
                     Step::Follow(request) => request.url.to_string(),
+                    // A cached session may be over.
+                    Step::RetryWithTicket if walk.endings.rejected.len() == 1 => expect.to_owned(),
                     step => show(&step),
                 };
                 assert_eq!(found, expect, "{location} after {hops} hops");
@@ -481,7 +646,7 @@ proptest! {
         let mut ended = Vec::new();
         for reply in &replies {
             prop_assert!(matches!(request.url.host_str(), Some("qlik.test" | "proxy.test" | "node1.test")));
-            prop_assert!(matches!(request.url.scheme(), "http" | "https"));
+            prop_assert_eq!(request.url.scheme(), "https");
             prop_assert!(requests <= 6 && walk.attempts() <= 3);
             if let Some((_, ticket)) = request.url.query_pairs().find(|(name, _)| name == "qlikTicket")
                 && ticket.starts_with("TICKET")

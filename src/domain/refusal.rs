@@ -22,10 +22,18 @@ pub enum Reason {
     InvalidScheme,
     #[error("host-not-allowed hostname={hostname}")]
     HostNotAllowed { hostname: String },
+    /// Plain http, which `Pipeline.screenshots.allowHttp` does not allow, or to which https must not lead.
+    #[error("http-not-allowed hostname={hostname}")]
+    HttpNotAllowed { hostname: String },
+    #[error("port-not-allowed hostname={hostname} port={port}")]
+    PortNotAllowed { hostname: String, port: u16 },
     #[error("max-redirects")]
     MaxRedirects,
     #[error("user-not-parseable")]
     UserNotParseable,
+    /// `Pipeline.screenshots.ticketUsers` lets nobody have a ticket for this user.
+    #[error("user-not-allowed")]
+    UserNotAllowed,
     #[error("invalid-virtual-proxy")]
     InvalidVirtualProxy,
     #[error("ticket-failed")]
@@ -55,7 +63,9 @@ impl Reason {
     /// A short, stable word: the reason without its particulars.
     pub fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::HostNotAllowed { .. } => Cow::Borrowed("host-not-allowed"),
+            Self::HostNotAllowed { .. } | Self::HttpNotAllowed { .. } | Self::PortNotAllowed { .. } => {
+                Cow::Borrowed(self.class())
+            }
             other => Cow::Owned(other.to_string()),
         }
     }
@@ -68,8 +78,11 @@ impl Reason {
             Self::InvalidLocation => "invalid-location",
             Self::InvalidScheme => "invalid-scheme",
             Self::HostNotAllowed { .. } => "host-not-allowed",
+            Self::HttpNotAllowed { .. } => "http-not-allowed",
+            Self::PortNotAllowed { .. } => "port-not-allowed",
             Self::MaxRedirects => "max-redirects",
             Self::UserNotParseable => "user-not-parseable",
+            Self::UserNotAllowed => "user-not-allowed",
             Self::InvalidVirtualProxy => "invalid-virtual-proxy",
             Self::TicketFailed => "ticket-failed",
             Self::LoginRedirect => "login-redirect",
@@ -93,8 +106,11 @@ impl Reason {
             | Self::InvalidLocation
             | Self::InvalidScheme
             | Self::HostNotAllowed { .. }
+            | Self::HttpNotAllowed { .. }
+            | Self::PortNotAllowed { .. }
             | Self::MaxRedirects
             | Self::UserNotParseable
+            | Self::UserNotAllowed
             | Self::InvalidVirtualProxy
             | Self::LoginRedirect
             | Self::TooLarge
@@ -103,9 +119,34 @@ impl Reason {
     }
 
     /// Whether a download that ended so goes to the retry list: what is worth another attempt may be worth one
-    /// later, and a disk may have room again.
+    /// later, and a disk may have room again. An answer that is no image is none: another service may have taken the
+    /// request for an order, and would be given it again and again.
     pub fn is_retried_later(&self) -> bool {
-        self.is_retried_at_once() || matches!(self, Self::WriteFailed | Self::LoginRedirect)
+        match self {
+            Self::NotAnImage => false,
+            Self::WriteFailed | Self::LoginRedirect => true,
+            _ => self.is_retried_at_once(),
+        }
+    }
+
+    /// The setting that would have allowed it.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::HttpNotAllowed { .. } => Some("Pipeline.screenshots.allowHttp"),
+            Self::PortNotAllowed { .. } => Some("Pipeline.screenshots.allowedPorts"),
+            Self::UserNotAllowed => Some("Pipeline.screenshots.ticketUsers"),
+            _ => None,
+        }
+    }
+
+    /// The host that was refused.
+    pub fn hostname(&self) -> Option<&str> {
+        match self {
+            Self::HostNotAllowed { hostname }
+            | Self::HttpNotAllowed { hostname }
+            | Self::PortNotAllowed { hostname, .. } => Some(hostname),
+            _ => None,
+        }
     }
 
     /// Whether the log says `redirect blocked reason=…` (after the first request; before it, the URL is refused).
@@ -116,6 +157,8 @@ impl Reason {
                 | Self::InvalidLocation
                 | Self::InvalidScheme
                 | Self::HostNotAllowed { .. }
+                | Self::HttpNotAllowed { .. }
+                | Self::PortNotAllowed { .. }
                 | Self::MaxRedirects
         )
     }
@@ -139,7 +182,11 @@ mod tests {
         check(Reason::InvalidVirtualProxy, "invalid-virtual-proxy", false, false);
         check(Reason::Http(404), "http-404", true, true);
         check(Reason::Http(410), "http-410", false, false);
-        check(Reason::NotAnImage, "not-an-image", true, true);
+        check(Reason::NotAnImage, "not-an-image", true, false);
+        check(Reason::HttpNotAllowed { hostname: "x".into() }, "http-not-allowed", false, false);
+        check(Reason::PortNotAllowed { hostname: "x".into(), port: 1 }, "port-not-allowed", false, false);
+        check(Reason::UserNotAllowed, "user-not-allowed", false, false);
+        check(Reason::LoginRedirect, "login-redirect", false, true);
         check(Reason::TooLarge, "too-large", false, false);
         check(Reason::TicketFailed, "ticket-failed", true, true);
         check(Reason::Timeout, "timeout", true, true);

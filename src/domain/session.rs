@@ -5,11 +5,14 @@
 //! whichever reason, comes back as [`Evicted`], so that nobody forgets to end it at QPS. The time is an argument.
 //! Rules: contract, screenshots.md, "The walk" 3 and "Session cookie".
 
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+use url::Url;
 
+use crate::identity::folded;
 use crate::session_cookie::SessionCookies;
 use crate::virtual_proxy::VirtualProxy;
 
@@ -22,19 +25,45 @@ pub enum AuthMode {
     QpsTicket,
 }
 
-/// Whose session, where.
+/// A person at Qlik Sense, however the events spell the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SessionKey {
-    mode: AuthMode,
+pub struct SessionUser {
     qps_host: String,
     qps_port: u16,
+    /// Both [`folded`].
+    directory: String,
+    id: String,
+}
+
+/// Whose session, where. Keys that differ in the case of a name alone are equal: to Qlik Sense they are one user.
+#[derive(Debug, Clone)]
+pub struct SessionKey {
+    mode: AuthMode,
+    user: SessionUser,
     virtual_proxy: VirtualProxy,
+    /// Scheme and host of the images: a session's cookie belongs to the host that set it.
+    image_origin: String,
+    /// As the event spells them.
     user_directory: String,
     user_id: String,
 }
 
+impl PartialEq for SessionKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.compared() == other.compared()
+    }
+}
+
+impl Eq for SessionKey {}
+
+impl Hash for SessionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.compared().hash(state);
+    }
+}
+
 impl SessionKey {
-    /// `qps_host` is compared without case; directory and id are taken as they are.
+    /// `qps_host`, directory and id are compared without case.
     pub fn new(
         mode: AuthMode,
         qps_host: &str,
@@ -45,12 +74,33 @@ impl SessionKey {
     ) -> Self {
         Self {
             mode,
-            qps_host: qps_host.to_ascii_lowercase(),
-            qps_port,
+            user: SessionUser {
+                qps_host: qps_host.to_ascii_lowercase(),
+                qps_port,
+                directory: folded(user_directory),
+                id: folded(user_id),
+            },
             virtual_proxy,
+            image_origin: String::new(),
             user_directory: user_directory.to_owned(),
             user_id: user_id.to_owned(),
         }
+    }
+
+    /// The same for images of this URL's host.
+    pub fn for_images_of(mut self, url: &Url) -> Self {
+        // Cookies know no ports.
+        self.image_origin = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
+        self
+    }
+
+    fn compared(&self) -> (AuthMode, &SessionUser, &VirtualProxy, &str) {
+        (self.mode, &self.user, &self.virtual_proxy, &self.image_origin)
+    }
+
+    /// The user, over all virtual proxies.
+    pub fn user(&self) -> &SessionUser {
+        &self.user
     }
 
     /// The virtual proxy that the ticket is asked from, and the session is ended at.
@@ -58,6 +108,7 @@ impl SessionKey {
         &self.virtual_proxy
     }
 
+    /// As the event spells it, for tickets.
     pub fn user_directory(&self) -> &str {
         &self.user_directory
     }
@@ -78,6 +129,8 @@ pub enum Eviction {
     Replaced,
     /// Qlik Sense did not accept it any more.
     Rejected,
+    /// Another virtual proxy's session of the same user takes its place.
+    TakenOver,
     /// The table was emptied.
     Drained,
 }
@@ -158,6 +211,22 @@ impl SessionTable {
         }
     }
 
+    /// Whether this very session is held under the key; `None` when the key has none.
+    pub fn holds(&self, key: &SessionKey, session: &SessionCookies) -> Option<bool> {
+        self.entries.peek(key).map(|held| held.session == *session)
+    }
+
+    /// Removes the user's least recently used session that nobody uses, so that another one can be opened.
+    pub fn take_over(
+        &mut self,
+        user: &SessionUser,
+        is_idle: impl Fn(&SessionKey) -> bool,
+    ) -> Option<Evicted> {
+        let mut least_first = self.entries.iter().rev().map(|(key, _)| key);
+        let key = least_first.find(|key| key.user() == user && is_idle(key))?.clone();
+        self.take(&key, Eviction::TakenOver)
+    }
+
     /// Removes all sessions whose time is over.
     pub fn expire(&mut self, now: Instant) -> Vec<Evicted> {
         let over: Vec<SessionKey> = self
@@ -199,7 +268,8 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     fn session(id: &str) -> SessionCookies {
-        match SessionCookieNames::default().read(format!("X-Qlik-Session={id}").as_bytes()) {
+        let from = url::Url::parse("https://qlik.test/").unwrap();
+        match SessionCookieNames::default().read(format!("X-Qlik-Session={id}").as_bytes(), &from) {
             Some(SetSession::Begin(cookie)) => [cookie].into_iter().collect(),
             other => panic!("{other:?}"),
         }
@@ -234,11 +304,23 @@ mod tests {
             SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), "LAB2", base.1),
             SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), base.0, "goran2"),
             SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), "LABg", "oran"),
-            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), base.0, "Goran"),
+            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), base.0, base.1)
+                .for_images_of(&Url::parse("https://qlik.test:8443/a.png").unwrap()),
+            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), base.0, base.1)
+                .for_images_of(&Url::parse("http://qlik.test/a.png").unwrap()),
+            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), base.0, base.1)
+                .for_images_of(&Url::parse("https://proxy.test/a.png").unwrap()),
         ];
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
         let upper = SessionKey::new(AuthMode::UserTicket, "QLIK.Test", 4243, vp("/"), base.0, base.1);
         assert_eq!(upper, keys[0]);
+        // One user, however it is spelled; a ticket is asked for as the event spells it.
+        for (directory, id) in [("lab", "goran"), ("LAB", "GORAN"), ("Lab", "Goran"), (" LAB ", "goran ")] {
+            let spelled = SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp(""), directory, id);
+            assert_eq!(spelled, keys[0]);
+            assert_eq!((spelled.user_directory(), spelled.user_id()), (directory, id));
+        }
+        assert!(keys.iter().filter(|key| key.user() == keys[0].user()).count() == 6);
     }
 
     #[test]
@@ -282,6 +364,30 @@ mod tests {
             [("5".to_owned(), Eviction::Drained)]
         );
         assert!(table.is_empty() && table.drain().is_empty());
+    }
+
+    #[test]
+    fn the_least_recently_used_idle_session_of_the_user_is_taken_over() {
+        let start = Instant::now();
+        let mut table = table(60.0, 10);
+        let at = |vp: &str, user: &str| {
+            let vp = VirtualProxy::of_setting(vp).unwrap();
+            SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, vp, "LAB", user)
+        };
+        table.put(at("x", "anna"), session("0"), start);
+        for (vp, id) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            table.put(at(vp, "goran"), session(id), start);
+        }
+        table.get(&at("a", "GORAN"), start);
+        let in_use = at("b", "goran");
+        let idle = |key: &SessionKey| *key != in_use;
+        let user = at("new", "Goran");
+        assert_eq!(why(table.take_over(user.user(), idle)), Some(("3".into(), Eviction::TakenOver)));
+        assert_eq!(why(table.take_over(user.user(), idle)), Some(("1".into(), Eviction::TakenOver)));
+        assert_eq!(why(table.take_over(user.user(), idle)), None);
+        assert_eq!(table.holds(&at("b", "goran"), &session("2")), Some(true));
+        assert_eq!(table.holds(&at("b", "goran"), &session("9")), Some(false));
+        assert_eq!((table.holds(&at("a", "goran"), &session("1")), table.len()), (None, 2));
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! | `shed`, `kernel-drops`, `rejected` | in the last five minutes |
 //! | `dead-letters`, `missed`, `restarts` | in the last five minutes |
 //! | `mailbox-full` | four fifths of a bound are in use |
+//! | `http-not-allowed`, `port-not-allowed`, `user-not-allowed` | a screenshot was refused for a setting since the start |
+//! | `http-with-tickets` | `Pipeline.screenshots.allowHttp` is true |
 //! | `stopping` | the server has been told to stop |
 
 use butler_sos_actors::metric::Figures;
@@ -277,6 +279,9 @@ fn down_advice(class: &str) -> &'static str {
 fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
     for (name, actor) in &state.actors {
         let earlier = before.actors.get(name).map_or(0, |of| of.restarts);
+        for (symptom, about) in &actor.figures.notes {
+            of_note(name, symptom, about, found);
+        }
         let restarts = actor.figures.restarts.saturating_sub(earlier);
         if restarts > 0 {
             found.push(problem(
@@ -298,6 +303,30 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
             ));
         }
     }
+}
+
+/// What does not pass by itself: it stays until the next start.
+fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
+    let (what, advice) = match symptom {
+        "http-not-allowed" => (
+            format!("Screenshots from {about} are refused: their addresses begin with http, not https."),
+            "Have Qlik Sense or Audit.qs use https. Else set Pipeline.screenshots.allowHttp: withoutTickets serves images that need no login; true sends tickets and sessions over the network in clear text.",
+        ),
+        "port-not-allowed" => (
+            format!("Screenshots from {about} are refused for their port."),
+            "If that is a port of Qlik Sense, add it to Pipeline.screenshots.allowedPorts. The log names it.",
+        ),
+        "user-not-allowed" => (
+            "Screenshots of a user are refused: no ticket may be asked for that user.".to_owned(),
+            "If that is right, do nothing. Else change Pipeline.screenshots.ticketUsers (allow, deny, denyInternal); the event's user is in the event.",
+        ),
+        "http-with-tickets" => (
+            "Tickets and sessions of users may go over the network in clear text.".to_owned(),
+            "Pipeline.screenshots.allowHttp is true, as Butler SOS does it. Use https, then set it to false or withoutTickets.",
+        ),
+        _ => return,
+    };
+    found.push(problem(Severity::Warning, symptom, place, what, advice));
 }
 
 #[cfg(test)]
@@ -410,6 +439,29 @@ mod tests {
                 ("lag-growing", "influx_sink", "It is catching"),
             ],
         );
+    }
+
+    #[test]
+    fn what_a_setting_refuses_stays_until_the_next_start() {
+        let mut state = well();
+        let notes = ["http-not-allowed", "http-with-tickets", "port-not-allowed", "user-not-allowed", "else"];
+        let notes = notes.map(|symptom| (symptom.to_owned(), "qlik.test".to_owned()));
+        let figures = ActorFigures { notes: BTreeMap::from(notes), ..ActorFigures::default() };
+        let before = Figures {
+            actors: BTreeMap::from([("redirect_walker".to_owned(), figures.clone())]),
+            ..Figures::default()
+        };
+        state.actors.insert("redirect_walker".into(), ActorState { figures, mailbox: None });
+        let problems = problems(&state, &before);
+        let symptoms: Vec<_> = problems.iter().map(|problem| problem.symptom.as_str()).collect();
+        assert_eq!(
+            symptoms,
+            ["http-not-allowed", "http-with-tickets", "port-not-allowed", "user-not-allowed"]
+        );
+        assert!(problems[0].what.contains("qlik.test"));
+        assert!(problems[0].advice.contains("Pipeline.screenshots.allowHttp"));
+        assert!(problems[2].advice.contains("Pipeline.screenshots.allowedPorts"));
+        assert!(problems[3].advice.contains("Pipeline.screenshots.ticketUsers"));
     }
 
     #[test]

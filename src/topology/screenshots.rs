@@ -20,6 +20,9 @@ use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;
 use butler_sos_domain::session_cookie::SessionCookieNames;
+use butler_sos_domain::ticket_users::TicketUsers;
+use butler_sos_domain::transport::{AllowedPorts, PlainHttp};
+use butler_sos_domain::turns::TurnLimits;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
@@ -27,8 +30,12 @@ use super::StartError;
 use super::settings::{bound, names, qlik_tls, size, static_hosts};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
+use crate::config::pipeline::screenshots::{AllowHttp, CarrySessions};
 use crate::operations::screenshots::Storage;
 use crate::operations::view::MailboxGauge;
+
+/// The note that tickets and sessions may go over plain http.
+pub const HTTP_WITH_TICKETS: &str = "http-with-tickets";
 
 /// How long a download may hold the lead for its user while others wait for its session.
 const LEAD_MAX: Duration = Duration::from_secs(60);
@@ -82,6 +89,7 @@ pub fn start(
         cache: NonZeroUsize::new(size(cache.max_entries))
             .filter(|_| cache.enable)
             .map(|entries_max| CacheLimits { ttl: Duration::from_secs_f64(cache.ttl_seconds), entries_max }),
+        per_user_max: NonZeroUsize::new(pipeline.screenshots.sessions_per_user_max),
         lead_max: LEAD_MAX,
         to_tickets: tickets_to.0,
         to_endings: tickets_to.1,
@@ -108,27 +116,31 @@ pub fn start(
     let to_images = Outlet::new(writer_address, room(actors.image_writer.mailbox));
     mailboxes.push(MailboxGauge::new(meter, to_images.clone()));
 
+    let actor = metrics.actor("redirect_walker");
+    if section.enable && pipeline.screenshots.allow_http == AllowHttp::True {
+        actor.note(HTTP_WITH_TICKETS, "");
+    }
     let fetch = FetchConfig {
         rules: Arc::new(rules(config)?),
-        login: login(section)?,
+        login: login(config)?,
         are_sessions_kept: cache.enable,
         attempt_timeout: Duration::from_millis(section.download_timeout_ms),
-        per_host_max: pipeline.screenshots.per_host_concurrency,
         hosts: static_hosts(config),
         ca: qlik_tls(config).ca,
         verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
         to_sessions,
         to_session_news: Outlet::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
         to_images,
+        actor: actor.clone(),
         log: log.clone(),
     };
     let image_tls = image_tls(&fetch).map_err(|error| StartError::config("Butler-SOS.cert", error))?;
-    let actor = metrics.actor("redirect_walker");
     let meter = metrics.destination(CONSUMER.name);
     let walker = WalkerConfig {
         fetch,
         image_tls,
-        concurrency,
+        turns: TurnLimits { places: concurrency, per_host: pipeline.screenshots.per_host_concurrency },
+        waiting_max: pipeline.screenshots.waiting_entries_max,
         later: LaterPolicy {
             give_up_after: Duration::from_secs(pipeline.screenshots.give_up_after_seconds),
             ..LaterPolicy::default()
@@ -186,6 +198,13 @@ fn rules(config: &Config) -> Result<WalkRules, StartError> {
         StartError::config(path, words.join("; "))
     })?;
     Ok(WalkRules {
+        plain_http: match limits.allow_http {
+            AllowHttp::False => PlainHttp::Refused,
+            AllowHttp::WithoutTickets => PlainHttp::WithoutTickets,
+            AllowHttp::True => PlainHttp::Allowed,
+        },
+        ports: AllowedPorts::new(limits.allowed_ports.iter().copied()),
+        are_sessions_carried: limits.carry_sessions == CarrySessions::AllowedHosts,
         cookie_names: SessionCookieNames { configured: section.auth.qps.session_cookie_name.clone() },
         redirects_max: limits.redirects_max,
         bytes_max: limits.bytes_max,
@@ -193,13 +212,14 @@ fn rules(config: &Config) -> Result<WalkRules, StartError> {
     })
 }
 
-fn login(section: &Screenshots) -> Result<Login, StartError> {
+fn login(config: &Config) -> Result<Login, StartError> {
+    let section = &config.butler_sos.audit_events.destination.screenshots;
     let qps = &section.auth.qps;
     let address = QpsAddress { host: qps.host.clone().unwrap_or_default(), port: qps.port };
     Ok(match section.auth.mode {
         _ if !section.enable => Login::None,
         AuthMode::None => Login::None,
-        AuthMode::UserTicket => Login::UserTicket { qps: address },
+        AuthMode::UserTicket => Login::UserTicket { qps: address, users: ticket_users(config) },
         AuthMode::QpsTicket => Login::QpsTicket {
             qps: address,
             virtual_proxy: VirtualProxy::of_setting(qps.virtual_proxy.as_deref().unwrap_or_default())
@@ -213,4 +233,13 @@ fn login(section: &Screenshots) -> Result<Login, StartError> {
             user_id: qps.user_id.clone().unwrap_or_default(),
         },
     })
+}
+
+fn ticket_users(config: &Config) -> TicketUsers {
+    let users = &config.pipeline.screenshots.ticket_users;
+    let internal = users.deny_internal.then_some("INTERNAL");
+    TicketUsers::new(
+        users.allow.iter().map(String::as_str),
+        users.deny.iter().map(String::as_str).chain(internal),
+    )
 }

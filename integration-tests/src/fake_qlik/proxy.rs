@@ -2,7 +2,8 @@
 //!
 //! A request is let in by a session cookie of its virtual proxy, or by `qlikTicket`, which opens a session. Cookie
 //! names: `X-Qlik-Session-Default` at the default virtual proxy, `X-Qlik-Session-<prefix>` at another one, each
-//! with `-HTTP` behind it without TLS; for a user whose id begins `bare` plain `X-Qlik-Session` (`-HTTP`).
+//! with `-HTTP` behind it without TLS; for a user whose id begins `bare` plain `X-Qlik-Session` (`-HTTP`). They are
+//! `Secure` with TLS, but for a user whose id begins `plain`.
 //!
 //! The query's `b` says what then happens:
 //!
@@ -48,9 +49,13 @@ use super::server::{Context, Server};
 use super::state::{Redeemed, Unauthorized, User};
 
 /// Prefixes of the virtual proxies; the default one is empty.
-pub const VIRTUAL_PROXIES: [&str; 4] = ["", "analytics", "hdr", "sales"];
+pub const VIRTUAL_PROXIES: [&str; 9] =
+    ["", "analytics", "finance", "hdr", "it", "lab", "ops", "people", "sales"];
 
 const PIECE_BYTES: usize = 64 * 1024;
+
+const LOGIN_PAGE: &str =
+    "<!doctype html><html><title>Qlik Sense</title><form><input name=username></form></html>";
 
 /// What the request asks for.
 struct Asked<'a> {
@@ -151,6 +156,7 @@ fn session_cookie(
     let stem = cookie_stem(asked, user);
     let cookie = match context.server {
         Server::Http => format!("{stem}-HTTP={session_id}; Path=/; HttpOnly"),
+        _ if user.id.starts_with("plain") => format!("{stem}={session_id}; Path=/; HttpOnly"),
         _ => format!("{stem}={session_id}; Path=/; HttpOnly; Secure; SameSite=None"),
     };
     header::HeaderValue::try_from(cookie).expect("letters, digits and punctuation")
@@ -162,6 +168,8 @@ fn unauthorized(context: &Context, asked: &Asked<'_>) -> HttpResponse {
         Unauthorized::Status403 => HttpResponse::Forbidden().finish(),
         Unauthorized::LoginRedirect => to_login(asked),
         Unauthorized::LoginPage => login_page(),
+        Unauthorized::UntypedLoginPage => bytes(None, LOGIN_PAGE),
+        Unauthorized::Redirect(location) => redirect(location.to_owned()),
     }
 }
 
@@ -171,8 +179,7 @@ fn to_login(asked: &Asked<'_>) -> HttpResponse {
 }
 
 fn login_page() -> HttpResponse {
-    let page = "<!doctype html><html><title>Qlik Sense</title><form><input name=username></form></html>";
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page)
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(LOGIN_PAGE)
 }
 
 async fn behave(context: &Context, asked: &Asked<'_>, user: &User) -> HttpResponse {

@@ -11,11 +11,17 @@ use super::record::Recorded;
 /// Records kept; the oldest go first. For a fake that runs by hand for days.
 const RECORDS_MAX: usize = 200_000;
 
-/// A user as QPS knows one. Compared as written.
+/// A user as QPS knows one. Compared as written; for the number of sessions case does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct User {
     pub directory: String,
     pub id: String,
+}
+
+impl User {
+    fn folded(&self) -> Self {
+        Self { directory: self.directory.to_lowercase(), id: self.id.to_lowercase() }
+    }
 }
 
 /// How a request without a valid session or ticket is answered.
@@ -28,6 +34,10 @@ pub enum Unauthorized {
     LoginRedirect,
     /// The login page itself, status 200.
     LoginPage,
+    /// The same without a Content-Type.
+    UntypedLoginPage,
+    /// 302 to this address, as to an identity provider.
+    Redirect(&'static str),
 }
 
 /// What can be set about a fake before it starts.
@@ -78,6 +88,8 @@ pub struct Counts {
     /// DELETEs of sessions that were not open at that virtual proxy.
     pub deletions_missed: usize,
     pub lockouts: usize,
+    /// Most sessions that one user had, or asked for, at once.
+    pub sessions_of_one_user_max: usize,
     pub images_sent: usize,
     /// Requests whose query's `u` names another user than the session or ticket they came with.
     pub users_mixed: usize,
@@ -189,12 +201,14 @@ impl State {
             inner.counts.tickets_redeemed += 1;
             return Redeemed::Taken(user);
         }
-        if inner.locked_out.get(&user).is_some_and(|since| since.elapsed() < self.limits.lockout) {
+        let person = user.folded();
+        if inner.locked_out.get(&person).is_some_and(|since| since.elapsed() < self.limits.lockout) {
             return Redeemed::LockedOut;
         }
-        let open = inner.sessions.values().filter(|session| session.user == user).count();
+        let open = inner.sessions.values().filter(|session| session.user.folded() == person).count();
+        inner.counts.sessions_of_one_user_max = inner.counts.sessions_of_one_user_max.max(open + 1);
         if open >= self.limits.sessions_per_user_max {
-            inner.locked_out.insert(user, Instant::now());
+            inner.locked_out.insert(person, Instant::now());
             inner.counts.lockouts += 1;
             return Redeemed::LockedOut;
         }

@@ -1,7 +1,7 @@
 //! InfluxDB, MQTT, New Relic, files, screenshots.
 
 use butler_sos_actors::mqtt_sink::topic_mistake;
-use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line};
+use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line, ticket_users::is_entry};
 
 use super::{
     Check,
@@ -14,6 +14,7 @@ use crate::config::{
         screenshots::AuthMode,
     },
     masked::{masked, quoted},
+    pipeline::screenshots::AllowHttp,
 };
 
 const DESTINATION: &str = "Butler-SOS.auditEvents.destination";
@@ -116,6 +117,19 @@ impl Check<'_> {
         }
         if !shots.storage_targets.iter().any(|target| target.enable) {
             self.warn(&format!("{path}.storageTargets"), "none is enabled: no screenshot will be kept");
+        }
+        let limits = &self.config.pipeline.screenshots;
+        if limits.allow_http == AllowHttp::True {
+            self.warn(
+                "Pipeline.screenshots.allowHttp",
+                "is true: tickets and sessions of users go over the network in clear text",
+            );
+        }
+        for (list, entries) in [("allow", &limits.ticket_users.allow), ("deny", &limits.ticket_users.deny)] {
+            for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !is_entry(entry)) {
+                let words = format!("{} is neither a directory nor a user (DIRECTORY\\ID)", quoted(entry));
+                self.refuse(&format!("Pipeline.screenshots.ticketUsers.{list}[{index}]"), words);
+            }
         }
         if shots.auth.mode == AuthMode::None {
             return;

@@ -23,6 +23,9 @@ use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;
+use butler_sos_domain::ticket_users::TicketUsers;
+use butler_sos_domain::transport::{AllowedPorts, PlainHttp};
+use butler_sos_domain::turns::TurnLimits;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
 use slog::{Drain, Logger, o};
@@ -42,6 +45,12 @@ pub struct Settings {
     pub passphrase: &'static str,
     pub key_file: &'static str,
     pub qps_ca: &'static str,
+    pub per_host: usize,
+    /// 0: no bound.
+    pub sessions_per_user: usize,
+    pub plain_http: PlainHttp,
+    /// Empty: every port of https, port 80 of http.
+    pub ports: Vec<u16>,
 }
 
 impl Default for Settings {
@@ -56,6 +65,10 @@ impl Default for Settings {
             passphrase: "",
             key_file: "client_key.pem",
             qps_ca: "root.pem",
+            per_host: 8,
+            sessions_per_user: 3,
+            plain_http: PlainHttp::Refused,
+            ports: Vec::new(),
         }
     }
 }
@@ -119,6 +132,7 @@ impl Bench {
                 ttl,
                 entries_max: NonZeroUsize::new(settings.cache_entries).unwrap(),
             }),
+            per_user_max: NonZeroUsize::new(settings.sessions_per_user),
             lead_max: Duration::from_secs(60),
             to_tickets: Outlet::new(tickets.clone(), 64),
             to_endings: Outlet::new(tickets, 64),
@@ -135,9 +149,13 @@ impl Bench {
         let allowed = ["qlik.test", "proxy.test", "node1.test", "node2.test"];
         let qps = QpsAddress { host: "qlik.test".to_owned(), port: fake.ports.qps };
         let fetch = FetchConfig {
-            rules: Arc::new(WalkRules::for_hosts(AllowedHosts::new(allowed).unwrap())),
+            rules: Arc::new(WalkRules {
+                plain_http: settings.plain_http,
+                ports: AllowedPorts::new(settings.ports.iter().copied()),
+                ..WalkRules::for_hosts(AllowedHosts::new(allowed).unwrap())
+            }),
             login: match settings.mode {
-                "userTicket" => Login::UserTicket { qps },
+                "userTicket" => Login::UserTicket { qps, users: TicketUsers::new([], ["INTERNAL"]) },
                 "qpsTicket" => Login::QpsTicket {
                     qps,
                     virtual_proxy: VirtualProxy::default(),
@@ -148,20 +166,21 @@ impl Bench {
             },
             are_sessions_kept: settings.cache.is_some(),
             attempt_timeout: settings.attempt_timeout,
-            per_host_max: 8,
             hosts,
             ca: certificate("root.pem"),
             verify: true,
             to_sessions: Outlet::new(cache.clone(), 1000),
             to_session_news: Outlet::new(cache.clone(), 1000),
             to_images: Outlet::new(writer.unwrap().start(), 64),
+            actor: metrics.actor("redirect_walker"),
             log: log.clone(),
         };
         let image_tls = image_tls(&fetch).unwrap();
         let walker = RedirectWalker::new(WalkerConfig {
             fetch,
             image_tls,
-            concurrency: settings.concurrency,
+            turns: TurnLimits { places: settings.concurrency, per_host: settings.per_host },
+            waiting_max: 2048,
             later: settings.later.clone(),
             retries_max: 1000,
             names: None,

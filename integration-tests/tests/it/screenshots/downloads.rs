@@ -54,7 +54,7 @@ async fn every_way_to_end_has_its_reason() {
         ("", "?b=jpeg", None),
         ("", "?b=gif", None),
         ("", "?b=webp", None),
-        ("", "?b=tohttp", None),
+        ("", "?b=tohttp", Some("http-not-allowed")),
         ("", "?b=ticketecho", None),
         ("", "?b=newcookie", None),
         ("/analytics", "?b=chain5", None),

@@ -38,7 +38,7 @@ fn every_destination_tells_how_a_download_went() {
         case("UserId=eva;UserDirectory=LAB", "/tempcontent/d?b=jpeg", Ok("jpg")),
         case("LAB\\gif", "/tempcontent/e.png?b=gif", Ok("gif")),
         case("LAB\\webp", "/tempcontent/f.png?b=webp", Ok("webp")),
-        case("LAB\\plain", "/tempcontent/g.png?b=tohttp", Ok("png")),
+        case("LAB\\plain", "/tempcontent/g.png?b=tohttp", Err("http-not-allowed")),
         case("LAB\\again", "/tempcontent/h.png?b=404then", Ok("png")),
         case("LAB\\bare", "/tempcontent/i.png?b=chain5", Ok("png")),
         case("LAB\\gone", "/tempcontent/j.png?b=410", Err("http-410")),

@@ -123,6 +123,13 @@ async fn a_session_that_is_over_is_replaced_however_qlik_says_so() {
         Unauthorized::Status403,
         Unauthorized::LoginRedirect,
         Unauthorized::LoginPage,
+        Unauthorized::UntypedLoginPage,
+        Unauthorized::Redirect("https://idp.example.com/adfs/ls/?SAMLRequest=abc"),
+        Unauthorized::Redirect("https://login.example.com/oauth2/v2.0/authorize?client_id=x"),
+        Unauthorized::Redirect("http://evil.test/"),
+        Unauthorized::Redirect("//evil.test/sso"),
+        Unauthorized::Redirect("/login"),
+        Unauthorized::Redirect("/analytics/samlauthn/"),
     ];
     for (round, kind) in kinds.into_iter().enumerate() {
         for tail in ["/tempcontent/a.png", "/sales/tempcontent/a.png"] {
@@ -139,6 +146,108 @@ async fn a_session_that_is_over_is_replaced_however_qlik_says_so() {
             setup.fake.answer_unauthorized_with(Unauthorized::Status401);
         }
     }
+}
+
+#[actix_rt::test]
+async fn a_user_has_one_session_however_events_spell_the_name() {
+    let mut setup = setup(&Settings { concurrency: 32, per_host: 32, ..Settings::default() });
+    let spellings = [
+        "LAB\\goran",
+        "lab\\goran",
+        "LAB\\GORAN",
+        "Lab\\Goran",
+        " LAB \\ goran ",
+        "LAB; UserId=gORAN",
+        "lab;UserId=Goran",
+        "UserDirectory=LAB; UserId=goran",
+        "UserDirectory=lab; UserId=GORAN",
+        "userdirectory = Lab ; userid = goran ",
+        "UserId=goran; UserDirectory=LAB",
+        "USERID=GoRaN;USERDIRECTORY=lAb",
+    ];
+    let url = setup.url("/tempcontent/a.png?delay=20");
+    let events: Vec<_> = (0..).zip(spellings).map(|(n, user)| event(n, user, &url)).collect();
+    setup.bench.post(&events).await;
+    let finished = setup.bench.finished(spellings.len()).await;
+    assert!(finished.iter().all(|event| event.error.is_none()), "{finished:?}");
+    let counts = setup.fake.counts();
+    assert_eq!((counts.tickets_issued, counts.sessions_opened, counts.images_sent), (1, 1, 12));
+    // One after the other too, and the next ticket is asked for as its own event spells the name.
+    setup.fake.forget_sessions();
+    setup.fake.take_requests();
+    let lost = event(100, "lab\\GORAN", &url);
+    assert_eq!(setup.bench.fetch(lost).await.error, None);
+    let asked: Vec<_> = setup.fake.requests().into_iter().filter_map(|request| request.body).collect();
+    assert_eq!(asked, [r#"{"UserDirectory":"lab","UserId":"GORAN"}"#]);
+}
+
+const PROXIES: [&str; 8] = ["", "/analytics", "/finance", "/hdr", "/it", "/lab", "/ops", "/people"];
+
+#[actix_rt::test]
+async fn a_user_has_no_more_sessions_than_the_bound_over_all_virtual_proxies() {
+    for cache in [Some(Duration::from_secs(120)), None] {
+        let settings = Settings { cache, concurrency: 32, per_host: 32, ..Settings::default() };
+        let mut setup = setup(&settings);
+        let events: Vec<_> = (0..48)
+            .map(|n| {
+                // Some fail, and some are spelled otherwise.
+                let behaviour = ["direct", "direct", "404", "direct", "410"][n as usize % 5];
+                let tail = format!("{}/tempcontent/a.png?b={behaviour}&delay=20", PROXIES[n as usize % 8]);
+                setup.event(n, ["goran", "GORAN"][n as usize % 2], &tail)
+            })
+            .collect();
+        setup.bench.post(&events).await;
+        let finished = setup.bench.finished(events.len()).await;
+        let stored = finished.iter().filter(|event| event.error.is_none()).count();
+        let counts = setup.fake.counts();
+        assert_eq!((stored, counts.lockouts), (29, 0), "{counts:?}");
+        assert!(counts.sessions_of_one_user_max <= 3, "{counts:?}");
+        // One after the other: the least recently used one makes room.
+        for round in 0..2 {
+            for (index, proxy) in (0..).zip(PROXIES) {
+                let event =
+                    setup.event(1000 + round * 10 + index, "goran", &format!("{proxy}/tempcontent/a.png"));
+                assert_eq!(setup.bench.fetch(event).await.error, None, "{proxy}");
+            }
+        }
+        let counts = setup.fake.counts();
+        assert!(counts.sessions_of_one_user_max <= 3 && counts.lockouts == 0, "{counts:?}");
+        assert!(setup.fake.open_sessions().len() <= 3);
+        setup.bench.end_sessions().await;
+        assert!(setup.fake.open_sessions().is_empty());
+    }
+}
+
+#[actix_rt::test]
+async fn sessions_that_are_lost_or_never_opened_give_their_slots_back() {
+    let settings = Settings { concurrency: 16, sessions_per_user: 2, ..Settings::default() };
+    let mut setup = setup(&settings);
+    for round in 0..3 {
+        let events: Vec<_> = (0..24)
+            .map(|n| {
+                let behaviour = ["direct", "nocookie", "401", "newcookie", "login", "evil"][n as usize % 6];
+                let tail = format!("{}/tempcontent/a.png?b={behaviour}", PROXIES[n as usize % 8]);
+                setup.event(round * 100 + n, "goran", &tail)
+            })
+            .collect();
+        setup.bench.post(&events).await;
+        setup.bench.finished(events.len()).await;
+        setup.fake.forget_sessions();
+        setup.fake.answer_unauthorized_with(
+            [
+                Unauthorized::LoginPage,
+                Unauthorized::Redirect("https://idp.example.com/"),
+                Unauthorized::Status401,
+            ][round as usize],
+        );
+    }
+    for (index, proxy) in (0..).zip(PROXIES) {
+        let event = setup.event(1000 + index, "goran", &format!("{proxy}/tempcontent/a.png"));
+        assert_eq!(setup.bench.fetch(event).await.error, None, "{proxy}");
+    }
+    setup.bench.end_sessions().await;
+    assert!(setup.fake.open_sessions().is_empty());
+    assert_eq!(setup.fake.counts().lockouts, 0);
 }
 
 #[actix_rt::test]
