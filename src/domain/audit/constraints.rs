@@ -59,6 +59,11 @@ fn violations(envelope: &Envelope<'_>) -> Vec<String> {
     found
 }
 
+/// Whether a type is a name that Butler SOS knows, and no name of its sender's own.
+pub(super) fn is_word_of_program(event_type: &str) -> bool {
+    TYPES.contains(&event_type) || matches!(event_type, "event.bookmark" | "event.unsupported.visualization")
+}
+
 fn is_recognised(event_type: &str) -> bool {
     TYPES.contains(&event_type) || event_type.strip_prefix("event.").is_some_and(|rest| !rest.is_empty())
 }
