@@ -56,10 +56,12 @@ pub struct AuditEvent<'a> {
     /// `details` of a selection, reduced to `qField`, `qSelectedCount`, `qSelected`: compact JSON, an array
     /// with one object for each item. None when there are no details.
     pub selection_details: Option<String>,
-    /// `payload.event.objectData` when it is an object.
+    /// `payload.event.objectData`, whatever it is.
     pub object_data: Option<Json<'a>>,
     /// How the download of a screenshot ended.
     pub screenshot: ScreenshotOutcome<'a>,
+    /// Bytes of the body.
+    pub body_bytes: usize,
 }
 
 /// `payload.event.dataStateId`, which clients send as a number or as its text.
@@ -102,6 +104,7 @@ impl<'a> AuditEvent<'a> {
         })?;
         event.received_ns = record.received_ns;
         event.screenshot = record.screenshot;
+        event.body_bytes = record.body.len();
         event.timestamp_ms =
             timestamp_ms(&event.timestamp).unwrap_or((record.received_ns / 1_000_000) as i64);
         // Only text without escapes can lend its parts; the rest is rare and copied.
@@ -166,7 +169,7 @@ impl<'a> AuditEvent<'a> {
                 self.object_type = at.value().and_then(text);
             }
         });
-        self.object_data = at.since(place).filter(|data| data.kind() == Kind::Object);
+        self.object_data = at.since(place);
     }
 
     fn forget_context(&mut self) {

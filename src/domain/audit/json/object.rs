@@ -54,6 +54,11 @@ impl Object {
         }
     }
 
+    /// Bytes that are written; the last member's value ends here.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn done(mut self) -> String {
         if self.0.is_empty() {
             self.0.push('{');
