@@ -9,6 +9,7 @@ use std::io::Write;
 use time::OffsetDateTime;
 
 use crate::event::UserEvent;
+use crate::json_string::holds_control_or;
 
 /// The columns of user events.
 pub const USER_COLUMNS: [&str; 16] = [
@@ -85,10 +86,12 @@ pub fn write_user_row<W: Write>(
 /// stand behind `;`, a tab, CR or LF, quotes between left out of account: where `;` or a tab separates columns, what
 /// follows is a cell. A value that begins with a tab, CR or LF gets a `'` before it, too. Done twice, it is as done once.
 pub fn neutralised(value: &str) -> Cow<'_, str> {
-    // One byte tells for almost every value that there is nothing to look at.
-    let begins =
-        value.starts_with(|first| matches!(first, '"' | '\t' | '\r' | '\n') || begins_formula(first));
-    if !begins && !value.bytes().any(separates) {
+    // Almost every value has nothing to look at: a full-width form begins with 0xef.
+    let begins = matches!(
+        value.as_bytes().first(),
+        Some(b'"' | b'\t' | b'\r' | b'\n' | b'=' | b'+' | b'-' | b'@' | 0xef)
+    );
+    if !begins && !holds_control_or(b';', value.as_bytes()) {
         return value.into();
     }
     let mut out = String::with_capacity(value.len() + 8);
@@ -112,10 +115,6 @@ pub fn neutralised(value: &str) -> Cow<'_, str> {
 
 fn begins_formula(character: char) -> bool {
     matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
-}
-
-fn separates(byte: u8) -> bool {
-    matches!(byte, b';' | b'\t' | b'\r' | b'\n')
 }
 
 /// A time in ns since 1970-01-01 as RFC 3339 in UTC, with nine digits: `2026-11-20T10:11:12.345000000Z`.
