@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use butler_sos_domain::audit::AuditEvent;
-use butler_sos_domain::file_name::file_name;
 use butler_sos_domain::identity;
 use butler_sos_domain::image::{Claim, extension};
 use butler_sos_domain::login_page::is_page;
@@ -352,12 +351,7 @@ impl Fetcher {
         event: &AuditEvent<'_>,
         time: &mut TimeLeft,
     ) -> Result<ImageStored, NotStored> {
-        let file_name = file_name(
-            event.timestamp_ms,
-            &event.event_id,
-            event.correlation_id.as_deref(),
-            extension(claim, walk.original()),
-        );
+        let file_name = event.file_name(extension(claim, walk.original()));
         let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
         let mut head = Vec::new();
         let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `datagram` | a datagram | an event keeps its bounds, survives its record, and is readable in every format |
 //! | `envelope` | the body of a POST | an accepted one survives its record and is one point and one message |
+//! | `depth` | steps into objects and arrays, and out of them | 128 levels are accepted and 129 not; no format makes much of what is deep |
 //! | `encode` | texts of an event | accepted, and readable in Parquet, QVD, CSV, JSON and lines with what was sent |
 //! | `location` | a redirect's `Location` | no host beyond the list is ever asked, and no ticket goes on |
 //! | `set_cookie` | a `Set-Cookie` | what is sent back can break out of neither header nor path |
@@ -24,9 +25,10 @@ pub mod targets;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, in the order in which they run.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("datagram", targets::datagram::run),
     ("envelope", targets::envelope::run),
+    ("depth", targets::depth::run),
     ("encode", targets::encode::run),
     ("location", targets::location::run),
     ("set_cookie", targets::set_cookie::run),
@@ -88,6 +90,11 @@ mod tests {
     #[test]
     fn envelope() {
         check("envelope");
+    }
+
+    #[test]
+    fn depth() {
+        check("depth");
     }
 
     #[test]

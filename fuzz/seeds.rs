@@ -34,6 +34,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "envelope" => texts(golden!("audit-events"), "/body")
             .chain(texts(golden!("audit-api"), "/request/body"))
             .collect(),
+        "depth" => depths(),
         "encode" => encode(),
         "location" => locations(),
         "set_cookie" => lines(SET_COOKIES),
@@ -93,6 +94,19 @@ fn datagrams() -> Vec<Vec<u8>> {
         [&head[..], &agent].concat()
     });
     texts(golden!("user-events"), "/datagram").chain(hex).chain(agents).collect()
+}
+
+/// About the deepest that is accepted, far deeper, and in and out again.
+fn depths() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<Vec<u8>> =
+        (120..130).flat_map(|times| (0..5).map(move |step| vec![step, times])).collect();
+    seeds.extend((8..13).map(|step| vec![step, 200]));
+    seeds.extend([
+        vec![0, 62, 1, 62, 5, 30, 2, 40],
+        vec![12, 20, 5, 200, 9, 7],
+        vec![8, 255, 5, 255, 5, 255, 3, 9],
+    ]);
+    seeds
 }
 
 /// Texts apart from each other by a byte that no UTF-8 has.

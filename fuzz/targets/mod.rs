@@ -2,6 +2,7 @@
 
 pub mod configuration;
 pub mod datagram;
+pub mod depth;
 pub mod encode;
 pub mod envelope;
 pub mod influx_answer;

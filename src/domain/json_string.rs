@@ -23,6 +23,17 @@ pub(crate) fn plain_length(text: &[u8]) -> usize {
     words.len() * BYTES + first(special(last(text, rest.len()))).min(rest.len())
 }
 
+/// Whether a control character or `byte` is anywhere in a text.
+pub(crate) fn holds_control_or(byte: u8, text: &[u8]) -> bool {
+    let flags = |word| (below(word, 0x20) | equal(word, byte)) & FLAGS;
+    let (words, rest) = text.as_chunks::<BYTES>();
+    if words.iter().any(|word| flags(u64::from_le_bytes(*word)) != 0) {
+        return true;
+    }
+    // Behind the last bytes are zeros.
+    !rest.is_empty() && first(flags(last(text, rest.len()))) < rest.len()
+}
+
 /// The letter behind the backslash for a byte that does not stand for itself; none when its number does.
 pub(crate) fn letter(byte: u8) -> Option<u8> {
     Some(match byte {
@@ -66,6 +77,30 @@ fn first(flags: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_control_character_or_a_byte_is_found_at_any_place() {
+        for length in 0..20 {
+            let plain = vec![b'x'; length];
+            assert!(!holds_control_or(b';', &plain), "{length}");
+            for at in 0..length {
+                for (byte, is_found) in [
+                    (b';', true),
+                    (b'\n', true),
+                    (0x1f, true),
+                    (0, true),
+                    (b' ', false),
+                    (b':', false),
+                    (0x80, false),
+                    (0xff, false),
+                ] {
+                    let mut text = plain.clone();
+                    text[at] = byte;
+                    assert_eq!(holds_control_or(b';', &text), is_found, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
     use proptest::prelude::*;
 
     proptest! {

@@ -62,6 +62,8 @@ pub struct Pseudonyms {
 pub struct Replacement {
     directory: String,
     id: String,
+    /// The same percent-encoded.
+    encoded_id: String,
     pub new_directory: String,
     pub new_id: String,
 }
@@ -97,6 +99,7 @@ impl Pseudonyms {
             new_id: shown(ID_PREFIX, id, &[b"user", b"\0", d, b"\0", i]),
             directory: directory.to_owned(),
             id: id.to_owned(),
+            encoded_id: percent_encoded(id),
         }
     }
 
@@ -179,19 +182,21 @@ impl Replacement {
     /// is percent-encoded. `None` when there are none.
     #[must_use]
     pub fn replaced_in(&self, text: &str) -> Option<String> {
-        if self.id.is_empty() {
-            return None;
-        }
-        let encoded = percent_encoded(&self.id);
+        Self::all_replaced_in(std::slice::from_ref(self), text)
+    }
+
+    /// The same for several users. What replaces one is not looked at for another, so a text grows by a small factor,
+    /// however many they are.
+    #[must_use]
+    pub fn all_replaced_in(users: &[Self], text: &str) -> Option<String> {
         let mut out = String::new();
         let (mut copied, mut at) = (0, 0);
         while let Some(c) = text[at..].chars().next() {
-            let found = match matching(&text[at..], &self.id) {
-                Some(length) if self.is_user(text, at, length, &self.id) => Some((length, &self.new_id)),
-                _ => match matching(&text[at..], &encoded) {
-                    Some(length) if self.is_user(text, at, length, &encoded) => Some((length, &self.new_id)),
-                    _ => self.directory_at(text, at).map(|length| (length, &self.new_directory)),
-                },
+            let found = if ends_word(&text[..at]) {
+                // Of several names that begin here, the longest.
+                users.iter().filter_map(|user| user.found_at(text, at)).max_by_key(|(length, _)| *length)
+            } else {
+                None
             };
             match found {
                 Some((length, new)) => {
@@ -203,11 +208,29 @@ impl Replacement {
                 None => at += c.len_utf8(),
             }
         }
-        if out.is_empty() {
+        if copied == 0 {
             return None;
         }
         out.push_str(&text[copied..]);
         Some(out)
+    }
+
+    /// Whether a text is this user's id and nothing else.
+    #[must_use]
+    pub fn is_id(&self, text: &str) -> bool {
+        !self.id.is_empty() && matching(text.trim(), &self.id) == Some(text.trim().len())
+    }
+
+    /// The length of what stands at `at` for the user, and what stands for it instead. A word can begin there.
+    fn found_at(&self, text: &str, at: usize) -> Option<(usize, &str)> {
+        if self.id.is_empty() {
+            return None;
+        }
+        let id = [&self.id, &self.encoded_id].into_iter().find_map(|spelled| {
+            let length = matching(&text[at..], spelled)?;
+            self.is_user(text, at, length, spelled).then_some((length, self.new_id.as_str()))
+        });
+        id.or_else(|| self.directory_at(text, at).map(|length| (length, self.new_directory.as_str())))
     }
 
     /// Whether what stands at `at`, this user's id by its letters, stands for the user.

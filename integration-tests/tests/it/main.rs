@@ -10,6 +10,7 @@ mod conservation;
 mod dashboard;
 mod draining;
 mod everything;
+mod evidence;
 mod faults;
 mod foreign_page;
 mod golden_audit_api;

@@ -39,6 +39,16 @@ fn the_unit_is_valid() {
     assert_eq!(about_ours, [""; 0]);
 }
 
+/// Whatever makes the server grow, the machine stays well and the server is started anew.
+#[test]
+fn memory_of_the_service_is_bounded() {
+    let text = std::fs::read_to_string(repository(UNIT)).expect("the unit");
+    let setting = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    assert_eq!(setting("MemoryMax"), Some("2G"));
+    // What the kernel ends for its memory counts as a failure, which is started anew.
+    assert!(matches!(setting("Restart"), Some("on-failure" | "always")));
+}
+
 #[test]
 fn the_unit_leaves_little_exposed() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -9,13 +9,16 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::outline::{Names, Outline, Shape};
+use super::json::Unread;
+use super::outline::{DEPTH_MAX, Names, Outline, Shape};
 use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
 
 /// What the intake needs to know of an event that it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted<'a> {
     pub event_id: Cow<'a, str>,
+    pub correlation_id: Option<Cow<'a, str>>,
+    pub timestamp: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
     /// The Audit.qs version that the event came with. None is legal, and worth a warning now and then.
     pub audit_qs_version: Option<Cow<'a, str>>,
@@ -49,21 +52,26 @@ static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
     Shape::of(&names)
 });
 
+fn unread(error: Unread) -> Refusal {
+    let (outcome, message, params) = match error {
+        Unread::NotJson(error) => ("error", format!("must be JSON: {error}"), json!({})),
+        Unread::TooDeep { depth } => (
+            "dropped",
+            format!("must NOT be nested deeper than {DEPTH_MAX} levels (depth={depth})"),
+            json!({ "limit": DEPTH_MAX, "depth": depth }),
+        ),
+    };
+    let error = json!({ "instancePath": "", "message": message, "params": params });
+    Refusal { status: 400, outcome, reason: envelope::REASON, details: json!({ "errors": [error] }) }
+}
+
 /// Checks the content of a POST. `version_header` is `X-Audit-QS-Version` as received, if it was.
 pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Accepted<'a>, Refusal> {
-    let body = Outline::of(&SHAPE, body).map_err(|error| Refusal {
-        status: 400,
-        outcome: "error",
-        reason: envelope::REASON,
-        details: json!({ "errors": [{
-            "instancePath": "",
-            "message": format!("must be JSON: {error}"),
-            "params": {},
-        }]}),
-    })?;
+    let body = Outline::of(&SHAPE, body).map_err(unread)?;
     let seen = envelope::check(&body)?;
     constraints::check(&seen)?;
     let audit_qs_version = version::check(version_header, &seen)?;
     payload::check(&seen.event_type, &body)?;
-    Ok(Accepted { event_id: seen.event_id, event_type: seen.event_type, audit_qs_version })
+    let envelope::Envelope { event_id, correlation_id, timestamp, event_type, .. } = seen;
+    Ok(Accepted { event_id, correlation_id, timestamp, event_type, audit_qs_version })
 }

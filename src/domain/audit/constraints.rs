@@ -59,6 +59,11 @@ fn violations(envelope: &Envelope<'_>) -> Vec<String> {
     found
 }
 
+/// Whether a type is a name that Butler SOS knows, and no name of its sender's own.
+pub(super) fn is_word_of_program(event_type: &str) -> bool {
+    TYPES.contains(&event_type) || matches!(event_type, "event.bookmark" | "event.unsupported.visualization")
+}
+
 fn is_recognised(event_type: &str) -> bool {
     TYPES.contains(&event_type) || event_type.strip_prefix("event.").is_some_and(|rest| !rest.is_empty())
 }
@@ -78,6 +83,7 @@ mod tests {
         let envelope = Envelope {
             event_id: Cow::Borrowed(event_id),
             correlation_id: Some(Cow::Borrowed(correlation_id)),
+            timestamp: Cow::Borrowed(""),
             event_type: Cow::Borrowed(event_type),
             source_version: None,
             app_id: app_id.map(|app_id| Json::parse(app_id.as_bytes()).expect("JSON")),

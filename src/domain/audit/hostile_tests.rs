@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
+use super::json::Json;
 use super::{AuditEvent, AuditRecord, check};
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
@@ -17,7 +18,7 @@ fn body(event_type: &str, event: &str) -> String {
 }
 
 fn view(body: &str) -> AuditEvent<'_> {
-    AuditEvent::from_record(AuditRecord::received(1_795_000_000_000_000_000, body.as_bytes()))
+    AuditEvent::from_record(AuditRecord::received(1_795_169_473_000_000_000, body.as_bytes()))
         .expect("an event")
 }
 
@@ -116,11 +117,6 @@ fn payloads() {
 
 #[test]
 fn odd_bodies_are_taken_and_read() {
-    let deep = format!("{{\"objectData\":{{\"a\":{}{}}}}}", "[".repeat(200_000), "]".repeat(200_000));
-    let deep = body("audit.event", &deep);
-    assert!(check(deep.as_bytes(), None).is_ok());
-    assert!(view(&deep).object_data.is_some_and(|data| data.compact().len() > 400_000));
-
     let long = body("audit.event", &format!("{{\"objectId\":\"{}\"}}", "\\u0000\\ud800".repeat(80_000)));
     assert!(check(long.as_bytes(), None).is_ok());
     assert_eq!(view(&long).object_id.map(|id| id.chars().count()), Some(160_000));
@@ -136,15 +132,118 @@ fn odd_bodies_are_taken_and_read() {
 }
 
 #[test]
+fn bodies_deeper_than_128_levels_are_refused() {
+    let deep_body = |event: &str, levels: usize| {
+        let (open, close) = if event.is_empty() { ("{\"a\":", "}") } else { ("[", "]") };
+        body(
+            "audit.event",
+            &format!(
+                "{event}{}0{}{}",
+                open.repeat(levels),
+                close.repeat(levels),
+                "}".repeat(event.matches('{').count())
+            ),
+        )
+    };
+    // Around what is repeated: the body, its payload and, where it is not repeated itself, the event and what is in it.
+    for (event, around) in [
+        ("", 2),
+        ("{\"objectData\":", 3),
+        ("{\"objectData\":{\"a\":", 4),
+        ("{\"details\":", 3),
+        ("{\"x\":", 3),
+    ] {
+        let accepts = |depth: usize| {
+            let body = deep_body(event, depth - around);
+            check(body.as_bytes(), None).map(|_| ()).map_err(|refusal| {
+                assert_eq!((refusal.status, refusal.outcome), (400, "dropped"));
+                assert_eq!(refusal.reason, "Schema validation failed");
+                let error = &refusal.details["errors"][0];
+                assert_eq!(error["instancePath"], "");
+                error["message"].as_str().unwrap_or_default().to_owned()
+            })
+        };
+        for depth in [40, 63, 64, 65, 66, 67, 68, 127, 128] {
+            assert_eq!(accepts(depth), Ok(()), "{event} {depth}");
+        }
+        for depth in [129, 130, 400_000] {
+            let told = format!("must NOT be nested deeper than 128 levels (depth={depth})");
+            assert_eq!(accepts(depth), Err(told), "{event}");
+        }
+    }
+    let outside = |levels: usize| {
+        let deep = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        body("audit.event", "{}").replacen('{', &format!("{{\"x\":{deep},"), 1)
+    };
+    assert!(check(outside(127).as_bytes(), None).is_ok());
+    assert!(check(outside(128).as_bytes(), None).is_err());
+    // Brackets in texts are none, and what is cut is no JSON, however deep.
+    let text = body("audit.event", &format!("{{\"x\":\"{}\"}}", "[{".repeat(1_000)));
+    assert!(check(text.as_bytes(), None).is_ok());
+    assert_eq!(check("[".repeat(1_000_000).as_bytes(), None).expect_err("refused").outcome, "error");
+}
+
+#[test]
+fn what_the_journal_holds_may_be_as_deep_as_it_likes() {
+    let deep = format!("{{\"objectData\":{{\"a\":{}{}}}}}", "[".repeat(200_000), "]".repeat(200_000));
+    let deep = body("audit.event", &deep);
+    assert!(view(&deep).object_data.is_some_and(|data| data.compact().len() > 400_000));
+}
+
+#[test]
+fn object_data_is_kept_whatever_it_is() {
+    for data in
+        ["{}", "[1, 2.0]", "[]", "\"text\"", "\"\"", "1e400", "-0", "true", "null", "{\"objectType\":\"t\"}"]
+    {
+        let text = body("audit.event", &format!("{{\"objectData\": {data} }}"));
+        assert!(check(text.as_bytes(), None).is_ok());
+        let event = view(&text);
+        assert_eq!(event.object_data.map(Json::text), Some(data));
+        assert_eq!(event.object_type.as_deref(), data.contains("objectType").then_some("t"));
+    }
+    assert_eq!(view(&body("audit.event", "{}")).object_data, None);
+    // Of two the last one counts.
+    let twice = body("audit.event", "{\"objectData\":{\"objectType\":\"t\"},\"objectData\":[7]}");
+    let event = view(&twice);
+    assert_eq!((event.object_data.map(Json::text), event.object_type), (Some("[7]"), None));
+}
+
+#[test]
+fn a_timestamp_far_ahead_does_not_count() {
+    let check = |timestamp: &str, is_ahead: bool| {
+        let text = body("audit.event", "{}").replace("2026-11-20T10:11:12.345Z", timestamp);
+        let event = view(&text);
+        if is_ahead {
+            assert_eq!(event.client_timestamp.as_deref(), Some(timestamp));
+            assert_eq!(
+                (&*event.timestamp, event.timestamp_ms),
+                ("2026-11-20T10:11:13.000Z", 1_795_169_473_000)
+            );
+        } else {
+            assert_eq!((event.client_timestamp.as_deref(), &*event.timestamp), (None, timestamp));
+        }
+    };
+    // Received on 2026-11-20 at 10:11:13.
+    check("2026-11-21T10:11:13.000Z", false);
+    check("2026-11-21T10:11:13.001Z", true);
+    check("2026-11-21T12:11:13.000+02:00", false);
+    check("2030-01-01T00:00:00Z", true);
+    check("9999-12-31T23:59:59Z", true);
+    check("2016-12-31T23:59:60Z", false);
+    check("1970-01-01T00:00:00Z", false);
+    check("0000-01-01T00:00:00Z", false);
+}
+
+#[test]
 fn values_of_another_type_are_absent() {
     let text = body(
         "audit.event",
         "{\"objectId\":5,\"visible\":\"true\",\"duration\":\"5\",\"enteredAt\":\"\",\"leftAt\":null,\
-         \"screenshotUrl\":[],\"objectData\":[1],\"details\":[{\"qField\":\"F\"}],\"dataStateId\":true}",
+         \"screenshotUrl\":[],\"details\":[{\"qField\":\"F\"}],\"dataStateId\":true}",
     );
     let event = view(&text);
     let expect = AuditEvent {
-        received_ns: 1_795_000_000_000_000_000,
+        received_ns: 1_795_169_473_000_000_000,
         timestamp: "2026-11-20T10:11:12.345Z".into(),
         timestamp_ms: 1_795_169_472_345,
         schema_version: "1".into(),
@@ -153,6 +252,7 @@ fn values_of_another_type_are_absent() {
         user: Some("LAB\\goran".into()),
         user_directory: Some("LAB".into()),
         user_id: Some("goran".into()),
+        body_bytes: text.len(),
         ..AuditEvent::default()
     };
     assert_eq!(event, expect);
@@ -197,7 +297,7 @@ fn selections_are_reduced() {
 fn times_that_do_not_exist_become_the_time_of_receipt() {
     let text = body("audit.event", "{}").replace("2026-11-20T10:11:12.345Z", "2016-12-31T23:59:60Z");
     assert!(check(text.as_bytes(), None).is_ok());
-    assert_eq!(view(&text).timestamp_ms, 1_795_000_000_000);
+    assert_eq!(view(&text).timestamp_ms, 1_795_169_473_000);
 }
 
 #[test]

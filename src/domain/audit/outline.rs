@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::json::{Cursor, Json, NotJson};
+use super::json::{Cursor, Json, QUICK_LEVELS, Unread};
 
 /// Names of members, and of the members in those.
 #[derive(Debug, Default)]
@@ -36,6 +36,12 @@ pub struct Outline<'a> {
 /// The slot of the whole.
 const ROOT: usize = 0;
 
+/// Objects and arrays in each other, the body itself included. People's events have ten.
+pub const DEPTH_MAX: usize = 128;
+
+/// Levels that a shape may have, so that what [`Json::walk_within`] asks for holds.
+const SHAPE_LEVELS_MAX: usize = DEPTH_MAX - QUICK_LEVELS;
+
 impl Names {
     /// Adds the properties of `schema`, and theirs.
     pub fn add(&mut self, schema: &Value) {
@@ -48,10 +54,16 @@ impl Names {
     pub fn member(&mut self, name: &str) -> &mut Self {
         self.0.entry(name.to_owned()).or_default()
     }
+
+    /// How many objects a walk along these names is in at most.
+    fn levels(&self) -> usize {
+        self.0.values().map(|names| 1 + names.levels()).max().unwrap_or(0)
+    }
 }
 
 impl Shape {
     pub fn of(names: &Names) -> Self {
+        assert!(names.levels() <= SHAPE_LEVELS_MAX, "the schemas name members deeper than the check counts");
         let mut shape = Self(vec![Slot { name: String::new(), members: 0..0 }]);
         shape.lay_out(ROOT, names);
         shape
@@ -78,9 +90,9 @@ impl Shape {
 }
 
 impl<'a> Outline<'a> {
-    /// Checks that `body` is JSON, and outlines it.
-    pub fn of(shape: &'a Shape, body: &'a [u8]) -> Result<Self, NotJson> {
-        Json::walk(body, |at| {
+    /// Checks that `body` is JSON of [`DEPTH_MAX`] levels at most, and outlines it.
+    pub fn of(shape: &'a Shape, body: &'a [u8]) -> Result<Self, Unread> {
+        Json::walk_within(body, DEPTH_MAX, |at| {
             let mut outline = Self { shape, values: vec![None; shape.0.len()] };
             outline.fill(ROOT, at);
             outline

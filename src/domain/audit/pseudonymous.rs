@@ -4,16 +4,23 @@
 //! |---|---|
 //! | `payload.context.user` | `UserDirectory=dir-…; UserId=user-…`, `dir-…\user-…` or `user-…`, in the form that it had |
 //! | other members of `payload.context` whose name begins with `user` (any case), but `userAgent` | a pseudonym of the whole value |
-//! | every other string in `payload` that is no UUID | this user's names in it, as [`Replacement::replaced_in`] finds them |
+//! | `correlationId`, text or number | the user's pseudonym when it is the user's id, else as below |
+//! | `type` that begins with `event.` and is no word of this program | as below, behind that |
+//! | `eventId`, `timestamp`, `schemaVersion`, `source.kind`, `source.name`, other types | stay: none can hold a name |
+//! | every other string, in `payload` or beside it, that is no UUID | this user's names in it, as [`Replacement::all_replaced_in`] finds them |
 //! | everything else | stays byte for byte |
 //!
 //! A member that stands several times is replaced each time. What an app's data say of others is not looked at.
+//!
+//! Bounded, so that no body costs more than its length is worth: of the names that a body gives its user the last
+//! [`NAMES_MAX`] are looked for in its texts, and none that is longer than [`NAME_CHARACTERS_MAX`].
 
 use std::borrow::Cow;
 
 use openssl::error::ErrorStack;
 use serde::{Deserialize, Serialize};
 
+use super::constraints::is_word_of_program;
 use super::json::{Json, Kind, NotJson, end_of_string, write_string};
 use crate::identity;
 use crate::pseudonym::{NONCE_BYTES, Pseudonyms, Replacement};
@@ -66,6 +73,24 @@ impl std::fmt::Debug for Clear {
     }
 }
 
+/// Names of its user that are looked for in a body: people's events have one or two.
+const NAMES_MAX: usize = 8;
+
+/// Characters of such a name; no schema takes a longer one.
+const NAME_CHARACTERS_MAX: usize = 256;
+
+/// What becomes of a value as a whole.
+#[derive(Clone, Copy)]
+enum Spot {
+    /// It names the user.
+    User,
+    /// It may be the user's id, or hold it.
+    CorrelationId,
+    /// It may hold a name behind its first part.
+    Type,
+    Stays,
+}
+
 /// Replaces names in `body`.
 ///
 /// # Errors
@@ -74,32 +99,43 @@ pub fn pseudonymous<'a>(names: &Pseudonyms, body: &'a [u8]) -> Result<Pseudonymo
     let json = Json::parse(body)?;
     let payloads = || named(json, |key| key == "payload");
     let contexts = || payloads().flat_map(|payload| named(payload, |key| key == "context"));
-    // By where they stand in the text.
-    let mut whole: Vec<(usize, Json<'a>)> = Vec::new();
+    let mut spots: Vec<(usize, Json<'a>, Spot)> = Vec::new();
+    for value in contexts().flat_map(|context| named(context, names_user)) {
+        spots.push((place(json, value), value, Spot::User));
+    }
+    let sources = named(json, |key| key == "source").flat_map(Json::members);
+    let sources = sources.filter(|(key, _)| matches!(&**key, "kind" | "name"));
+    spots.extend(sources.map(|(_, value)| (place(json, value), value, Spot::Stays)));
+    for (key, value) in json.members() {
+        let spot = match &*key {
+            "correlationId" => Spot::CorrelationId,
+            "type" => Spot::Type,
+            "eventId" | "timestamp" | "schemaVersion" => Spot::Stays,
+            _ => continue,
+        };
+        spots.push((place(json, value), value, spot));
+    }
+    spots.sort_unstable_by_key(|(place, _, _)| *place);
     let mut found: Vec<Replacement> = Vec::new();
     let mut clear = Clear::default();
-    for value in contexts().flat_map(|context| named(context, names_user)) {
-        whole.push((place(json, value), value));
-    }
     for (key, value) in contexts().flat_map(Json::members) {
         let Some(user) = value.string().filter(|user| names_person(&key) && is_name(user)) else { continue };
-        let replacement = names.of_text(&user);
-        if !found.contains(&replacement) {
-            found.push(replacement);
+        if user.chars().count() <= NAME_CHARACTERS_MAX {
+            let replacement = names.of_text(&user);
+            if !found.contains(&replacement) {
+                if found.len() == NAMES_MAX {
+                    found.remove(0);
+                }
+                found.push(replacement);
+            }
         }
         if key == "user" {
             clear.user = Some(user.into_owned());
         }
     }
-    let mut out = String::new();
-    let mut copied = 0;
-    for payload in payloads() {
-        rewrite(names, json, payload, &whole, &found, &mut copied, &mut out);
-    }
-    if copied == 0 {
+    let Some(out) = rewritten(names, json, &spots, &found) else {
         return Ok(Pseudonymous { body: Cow::Borrowed(body), clear });
-    }
-    out.push_str(&json.text()[copied..]);
+    };
     let urls = || {
         let events = payloads().flat_map(|payload| named(payload, |key| key == "event"));
         events.flat_map(|event| named(event, |key| key == "screenshotUrl"))
@@ -136,41 +172,63 @@ fn place(json: Json<'_>, part: Json<'_>) -> usize {
     part.text().as_ptr().addr().wrapping_sub(json.text().as_ptr().addr())
 }
 
-/// Copies what is changed in `payload` to `out`; everything before `copied` has been copied.
-fn rewrite<'a>(
+/// The text of `json` with what is changed in it; `None` when nothing is. `spots` are in the order in which they stand.
+fn rewritten(
     names: &Pseudonyms,
-    json: Json<'a>,
-    payload: Json<'a>,
-    whole: &[(usize, Json<'a>)],
+    json: Json<'_>,
+    spots: &[(usize, Json<'_>, Spot)],
     found: &[Replacement],
-    copied: &mut usize,
-    out: &mut String,
-) {
+) -> Option<String> {
     let text = json.text();
-    let mut at = place(json, payload);
-    let end = at + payload.text().len();
-    let mut take = |from: usize, to: usize, new: &str| {
-        out.push_str(&text[*copied..from]);
-        write_string(new, out);
-        *copied = to;
-    };
-    while at < end {
-        if let Some((_, value)) = whole.iter().find(|(place, _)| *place == at) {
-            let stop = at + value.text().len();
-            if let Some(new) = of_whole(names, *value) {
-                take(at, stop, &new);
-            }
-            at = stop;
+    let mut out = String::new();
+    let (mut copied, mut at) = (0, 0);
+    let mut spots = spots.iter().peekable();
+    while at < text.len() {
+        while spots.next_if(|(place, _, _)| *place < at).is_some() {}
+        let (stop, new) = if let Some((_, value, spot)) = spots.next_if(|(place, _, _)| *place == at) {
+            (at + value.text().len(), of_spot(names, *value, *spot, found))
         } else if text.as_bytes()[at] == b'"' {
-            let stop = end_of_string(text.as_bytes(), at).min(end);
-            let is_key = text[stop..end].trim_start().starts_with(':');
+            let stop = end_of_string(text.as_bytes(), at).min(text.len());
+            let is_key = text[stop..].trim_start().starts_with(':');
             let string = Json::assembled(&text[at..stop]).string().unwrap_or_default();
-            if !is_key && let Some(new) = replaced(found, &string) {
-                take(at, stop, &new);
-            }
-            at = stop;
+            (stop, if is_key { None } else { replaced(found, &string) })
         } else {
-            at += 1;
+            (at + 1, None)
+        };
+        if let Some(new) = new {
+            out.push_str(&text[copied..at]);
+            write_string(&new, &mut out);
+            copied = stop;
+        }
+        at = stop;
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.push_str(&text[copied..]);
+    Some(out)
+}
+
+/// What stands for a value instead, if anything.
+fn of_spot(names: &Pseudonyms, value: Json<'_>, spot: Spot, found: &[Replacement]) -> Option<String> {
+    match spot {
+        Spot::User => of_whole(names, value),
+        Spot::Stays => None,
+        Spot::CorrelationId => {
+            let text = match value.kind() {
+                Kind::Number => Cow::Borrowed(value.text()),
+                _ => value.string()?,
+            };
+            match found.iter().find(|user| user.is_id(&text)) {
+                Some(user) => Some(user.new_id.clone()),
+                None => replaced(found, &text),
+            }
+        }
+        Spot::Type => {
+            let text = value.string().filter(|text| !is_word_of_program(text))?;
+            let (prefix, rest) =
+                text.split_at_checked("event.".len()).filter(|(prefix, _)| *prefix == "event.")?;
+            Some(format!("{prefix}{}", replaced(found, rest)?))
         }
     }
 }
@@ -196,14 +254,7 @@ fn of_whole(names: &Pseudonyms, value: Json<'_>) -> Option<String> {
 }
 
 fn replaced(found: &[Replacement], text: &str) -> Option<String> {
-    if is_uuid(text) {
-        return None;
-    }
-    let mut new: Option<String> = None;
-    for replacement in found {
-        new = replacement.replaced_in(new.as_deref().unwrap_or(text)).or(new);
-    }
-    new
+    if is_uuid(text) { None } else { Replacement::all_replaced_in(found, text) }
 }
 
 #[cfg(test)]
@@ -289,10 +340,105 @@ mod tests {
     }
 
     #[test]
+    fn an_envelope_loses_the_name_too() {
+        let context = r#""payload":{"context":{"user":"LAB\\anna"}}"#;
+        let expect = r#""payload":{"context":{"user":"<d>\\<u>"}}"#;
+        for (before, after) in [
+            (r#""correlationId":"anna""#, r#""correlationId":"<u>""#),
+            (r#""correlationId":"1777-Anna-3""#, r#""correlationId":"1777-<u>-3""#),
+            (r#""correlationId":"lab\\ANNA""#, r#""correlationId":"<d>\\<u>""#),
+            (r#""correlationId":"1777868693436""#, r#""correlationId":"1777868693436""#),
+            (
+                r#""correlationId":"anna","correlationId":"\u0061nna.2""#,
+                r#""correlationId":"<u>","correlationId":"<u>.2""#,
+            ),
+            (r#""type":"event.anna","eventId":"anna""#, r#""type":"event.<u>","eventId":"anna""#),
+            (
+                r#""source":{"name":"anna","version":"0.4.0+anna","x":"anna"}"#,
+                r#""source":{"name":"anna","version":"0.4.0+<u>","x":"<u>"}"#,
+            ),
+            (r#""extra":[{"anna":["of anna"]}]"#, r#""extra":[{"anna":["of <u>"]}]"#),
+            (
+                r#""id":"0000anna-0000-4000-8000-000000000001""#,
+                r#""id":"0000anna-0000-4000-8000-000000000001""#,
+            ),
+        ] {
+            // Before the payload and behind it.
+            check(&format!("{{ {before}, {context} }}"), &format!("{{ {after}, {expect} }}"));
+            check(&format!("{{ {context}, {before} }}"), &format!("{{ {expect}, {after} }}"));
+        }
+        let user = |user: &str, rest: &str| {
+            let body = format!(r#"{{{rest},"payload":{{"context":{{"user":"{user}"}}}}}}"#);
+            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+            String::from_utf8(got).expect("UTF-8")
+        };
+        let number = names().of("LAB", "4711").new_id;
+        assert!(
+            user("LAB\\\\4711", r#""correlationId":4711"#)
+                .contains(&format!(r#""correlationId":"{number}""#))
+        );
+        assert!(user("LAB\\\\4711", r#""correlationId":47110"#).contains(r#""correlationId":47110"#));
+        let short = names().of("LAB", "x").new_id;
+        assert!(
+            user("LAB\\\\x", r#""correlationId":" X""#).contains(&format!(r#""correlationId":"{short}""#))
+        );
+        // Words of the program are nobody's.
+        for word in ["selection.state.changed", "event.bookmark", "event.unsupported.visualization"] {
+            let id = word.rsplit('.').next().expect("a part");
+            assert!(user(&format!("LAB\\\\{id}"), &format!(r#""type":"{word}""#)).contains(word));
+        }
+    }
+
+    #[test]
+    fn a_name_within_a_name_goes_with_it() {
+        let body = r#"{"payload":{"context":{"user":"LAB\\anna","userName":"Anna Berg"},"event":["Anna Berg","anna"]}}"#;
+        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+        assert!(!String::from_utf8_lossy(&got).contains("Berg"));
+    }
+
+    /// Each of these took minutes, or all memory, when each name was looked for in what replaced the one before.
+    #[test]
+    fn no_body_costs_more_than_its_length() {
+        const BYTES: usize = 256 * 1024;
+        let many = |item: &dyn Fn(usize) -> String| {
+            let mut text = String::new();
+            for n in 0.. {
+                if text.len() > BYTES {
+                    return text;
+                }
+                text.push_str(&item(n));
+            }
+            text
+        };
+        let body = |context: &str, event: &str| {
+            format!(r#"{{"payload":{{"context":{{{context}"user":"D\\i"}},"event":[{event}0]}}}}"#)
+        };
+        let words = many(&|_| r#""user dir D\\i","#.to_owned());
+        for body in [
+            body(&many(&|n| format!(r#""user":"D{n}\\user","#)), &words),
+            body(&many(&|n| format!(r#""user{n}":{n},"#)), &words),
+            body(
+                &format!(r#""userId":"{}b","#, "a.".repeat(BYTES)),
+                &format!(r#""{}","#, "a.".repeat(BYTES)),
+            ),
+            body(&format!(r#""userId":"{}b","#, "a.".repeat(120)), &format!(r#""{}","#, "a.".repeat(BYTES))),
+            body("", &many(&|_| r#""D\\i","#.to_owned())),
+            body("", &format!(r#""{}","#, "D\\\\i ".repeat(BYTES / 5))),
+        ] {
+            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+            assert!(got.len() <= PSEUDONYMS_GROW_MAX * body.len() + 1024, "{} of {}", got.len(), body.len());
+        }
+    }
+
+    /// How much longer a body can become; `docs/reliability.md` says so.
+    const PSEUDONYMS_GROW_MAX: usize = 9;
+
+    #[test]
     fn destinations_see_pseudonyms_in_every_column() {
         let body = r#"{"timestamp":"2026-11-20T10:11:12.345Z","type":"t","payload":{"context":{"user":"UserDirectory=LAB; UserId=anna"},"event":{}}}"#;
         let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
-        let event = AuditEvent::from_record(AuditRecord::received(1, &got)).expect("an event");
+        let event = AuditEvent::from_record(AuditRecord::received(1_795_169_473_000_000_000, &got))
+            .expect("an event");
         let anna = names().of("LAB", "anna");
         assert_eq!(event.user_directory.as_deref(), Some(anna.new_directory.as_str()));
         assert_eq!(event.user_id.as_deref(), Some(anna.new_id.as_str()));

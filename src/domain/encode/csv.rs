@@ -9,6 +9,7 @@ use std::io::Write;
 use time::OffsetDateTime;
 
 use crate::event::UserEvent;
+use crate::json_string::holds_control_or;
 
 /// The columns of user events.
 pub const USER_COLUMNS: [&str; 16] = [
@@ -79,10 +80,41 @@ pub fn write_user_row<W: Write>(
     writer.write_record(None::<&[u8]>)
 }
 
-/// A value that no spreadsheet runs as a formula: one that begins with `=`, `+`, `-`, `@` or a tab
-/// gets a `'` before it.
+/// A value that no spreadsheet runs as a formula.
+///
+/// A `'` is put before `=`, `+`, `-`, `@` and their full-width forms (`＝`, `＋`, `－`, `＠`) where they begin the value or
+/// stand behind `;`, a tab, CR or LF, quotes between left out of account: where `;` or a tab separates columns, what
+/// follows is a cell. A value that begins with a tab, CR or LF gets a `'` before it, too. Done twice, it is as done once.
 pub fn neutralised(value: &str) -> Cow<'_, str> {
-    if value.starts_with(['=', '+', '-', '@', '\t']) { format!("'{value}").into() } else { value.into() }
+    // Almost every value has nothing to look at: a full-width form begins with 0xef.
+    let begins = matches!(
+        value.as_bytes().first(),
+        Some(b'"' | b'\t' | b'\r' | b'\n' | b'=' | b'+' | b'-' | b'@' | 0xef)
+    );
+    if !begins && !holds_control_or(b';', value.as_bytes()) {
+        return value.into();
+    }
+    let mut out = String::with_capacity(value.len() + 8);
+    if value.starts_with(['\t', '\r', '\n']) {
+        out.push('\'');
+    }
+    let mut is_cell_start = true;
+    for character in value.chars() {
+        if is_cell_start && begins_formula(character) {
+            out.push('\'');
+        }
+        is_cell_start = match character {
+            '"' => is_cell_start,
+            ';' | '\t' | '\r' | '\n' => true,
+            _ => false,
+        };
+        out.push(character);
+    }
+    out.into()
+}
+
+fn begins_formula(character: char) -> bool {
+    matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
 }
 
 /// A time in ns since 1970-01-01 as RFC 3339 in UTC, with nine digits: `2026-11-20T10:11:12.345000000Z`.
@@ -113,6 +145,7 @@ pub fn timestamp(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rows(event: &UserEvent<'_>, neutralise_formulas: bool) -> String {
         let mut writer = writer(Vec::new());
@@ -157,6 +190,36 @@ mod tests {
         check("\tx", "'\tx");
         check("a=1", "a=1");
         check("", "");
+        for separator in [";", "\t", "\r", "\n", "\r\n", ";;", ";\"", "\t\"\""] {
+            for formula in ["=1+1", "+1", "-1", "@x", "＝1", "＋1", "－1", "＠x"] {
+                check(&format!("x{separator}{formula}"), &format!("x{separator}'{formula}"));
+                check(&format!("å{separator}y{formula}"), &format!("å{separator}y{formula}"));
+                check(&format!("x{separator} {formula}"), &format!("x{separator} {formula}"));
+            }
+        }
+        for formula in ["＝1+1", "＋1", "－1", "＠x"] {
+            check(formula, &format!("'{formula}"));
+        }
+        check("\r=1", "'\r'=1");
+        check("\nx", "'\nx");
+        check("\"=1", "\"'=1");
+        check("\"x\"", "\"x\"");
+        check("x;=1;=2\n-3", "x;'=1;'=2\n'-3");
+        check("a, b; c; d - e", "a, b; c; d - e");
+        check("UserDirectory=LAB; UserId=anna", "UserDirectory=LAB; UserId=anna");
+    }
+
+    proptest! {
+        #[test]
+        fn a_neutral_value_stays_as_it_is(value in "[;\t\r\n\"=+@＝－' xå-]{0,12}") {
+            let once = neutralised(&value);
+            prop_assert_eq!(neutralised(&once), once.clone());
+            // Every cell that a reader finds, whatever it takes for a separator.
+            for cell in once.split([';', '\t', '\r', '\n']) {
+                prop_assert!(!cell.trim_start_matches('"').starts_with(begins_formula), "{:?}", once);
+            }
+            prop_assert_eq!(once.replace('\'', ""), value.replace('\'', ""));
+        }
     }
 
     #[test]

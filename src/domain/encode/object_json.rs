@@ -1,11 +1,14 @@
 //! The file of an event's object data: one pretty-printed JSON object.
 //!
 //! `objectData` stands in it as it was sent: key order and the spelling of numbers are kept, only the
-//! blanks differ. Contract: `destinations.md`, "JSON object data".
+//! blanks differ. Lines are indented by depth, so what lies deep may make a huge file of a small body: beyond
+//! [`bytes_max`] `objectData` stands on one line, and beyond it still, everything.
+//! Contract: `destinations.md`, "JSON object data".
+
+use std::ops::Range;
 
 use crate::audit::json::{Json, Object, write_number};
 use crate::audit::{AuditEvent, DataStateId};
-use crate::file_name::file_name;
 
 use super::audit_columns::{StaticTag, tags_json};
 
@@ -15,6 +18,11 @@ pub struct ObjectFile {
     /// Without a directory.
     pub name: String,
     pub content: String,
+}
+
+/// A file on several lines has at most so many bytes.
+pub fn bytes_max(body_bytes: usize) -> usize {
+    4 * body_bytes + 64 * 1024
 }
 
 /// The file for `event`, none when the event has no object data.
@@ -53,16 +61,28 @@ pub fn object_file(event: &AuditEvent<'_>, tags: &[StaticTag]) -> Option<ObjectF
         .text_or_null("screenshotUrl", event.screenshot_url.as_deref())
         .json_or_null("screenshotSavedPaths", event.saved_paths_json().as_deref())
         .json_or_null("selectionDetails", event.selection_details.as_deref())
-        .json("objectData", object_data.text())
-        .json_or_null("tags", tags_json(tags).as_deref());
+        .json("objectData", object_data.text());
+    let end = object.len();
+    object = object.json_or_null("tags", tags_json(tags).as_deref());
     if let Some(sha256) = &event.screenshot.sha256 {
         object = object.text("screenshotSha256", sha256);
     }
     if let Some(error) = &event.screenshot.error {
         object = object.text("screenshotError", error);
     }
-    Some(ObjectFile {
-        name: file_name(event.timestamp_ms, &event.event_id, event.correlation_id.as_deref(), "json"),
-        content: Json::assembled(&object.done()).pretty(),
-    })
+    if let Some(conflict) = &event.conflict {
+        object = object.text("conflictOf", &conflict.of.to_string());
+    }
+    if let Some(timestamp) = &event.client_timestamp {
+        object = object.text("clientTimestamp", timestamp);
+    }
+    let object_data = end - object_data.text().len()..end;
+    let content = laid_out(&object.done(), object_data, bytes_max(event.body_bytes));
+    Some(ObjectFile { name: event.file_name("json"), content })
+}
+
+fn laid_out(object: &str, object_data: Range<usize>, bytes_max: usize) -> String {
+    let json = Json::assembled(object);
+    let pretty = |compact| json.pretty(compact, bytes_max);
+    pretty(0..0).or_else(|| pretty(object_data)).unwrap_or_else(|| json.compact())
 }

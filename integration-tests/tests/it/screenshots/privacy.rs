@@ -86,7 +86,8 @@ fn selection(number: u32, user: &str) -> String {
     let id = butler_sos_integration_tests::audit_client::event_id(number as usize);
     json!({
         "schemaVersion": 1, "eventId": id, "timestamp": "2026-11-20T10:11:12.345Z",
-        "type": "selection.state.changed",
+        "type": "selection.state.changed", "correlationId": format!("{number}-{ID}"),
+        "source": { "of": format!("{DIRECTORY}\\{ID}") }, "session": [format!("UserId={ID}")],
         "payload": {
             "context": { "user": user, "userName": format!("{DIRECTORY}/{ID}"), "userAgent": "Mozilla/5.0",
                 "sheetName": format!("Sheet of {ID}") },

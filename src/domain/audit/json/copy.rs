@@ -1,6 +1,7 @@
 //! Copies of a value that differ in blanks and in how a string's escapes are spelled, and in nothing else.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 use super::scan::{end_of_plain_string, end_of_string, end_of_value, is_blank};
 use super::string;
@@ -28,8 +29,9 @@ pub(super) fn compact(text: &str, out: &mut impl Write) -> fmt::Result {
     out.write_str(&text[copied..])
 }
 
-/// Copies one value on several lines, token by token.
-pub(super) fn pretty(text: &str, out: &mut String) {
+/// Copies one value on several lines, token by token, and what stands at `whole` without blanks. False when it becomes
+/// longer than `bytes_max`, by one token at most; it is not whole then.
+pub(super) fn pretty(text: &str, whole: Range<usize>, bytes_max: usize, out: &mut String) -> bool {
     let bytes = text.as_bytes();
     let mut level = 0usize;
     let mut at = 0;
@@ -38,6 +40,17 @@ pub(super) fn pretty(text: &str, out: &mut String) {
         let byte = *byte;
         if is_blank(byte) {
             at += 1;
+            continue;
+        }
+        // Indenting alone makes a text grow by more than it was long.
+        if out.len() + 2 * level > bytes_max {
+            return false;
+        }
+        if at == whole.start && !whole.is_empty() {
+            // Writing into a string does not fail.
+            let _ = compact(&text[whole.clone()], out);
+            at = whole.end;
+            opened = false;
             continue;
         }
         let closes = matches!(byte, b'}' | b']');
@@ -82,6 +95,7 @@ pub(super) fn pretty(text: &str, out: &mut String) {
             }
         };
     }
+    out.len() <= bytes_max
 }
 
 fn new_line(level: usize, out: &mut String) {

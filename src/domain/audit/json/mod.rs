@@ -16,6 +16,7 @@ mod well_formed;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 pub(crate) use object::Object;
 pub use object::write_number;
@@ -43,6 +44,19 @@ pub enum Kind {
 #[error("{0}")]
 pub struct NotJson(#[from] serde_json::Error);
 
+/// Why a body is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error(transparent)]
+    NotJson(#[from] NotJson),
+    /// JSON whose objects and arrays lie deeper in each other than allowed.
+    #[error("nested {depth} levels deep")]
+    TooDeep { depth: usize },
+}
+
+/// Levels that a quick check follows in one value; deeper ones are checked more slowly.
+pub const QUICK_LEVELS: usize = well_formed::DEPTH_MAX as usize;
+
 impl<'a> Json<'a> {
     /// Checks that `bytes` are one JSON text in UTF-8 (RFC 8259). A byte order mark before it is skipped, as
     /// browsers' and Node's own readers do.
@@ -53,17 +67,45 @@ impl<'a> Json<'a> {
     /// [`parse`](Self::parse) and `walk` in one pass. `walk` begins before the value and must step over it. What it
     /// finds counts only when the whole is JSON; it may be called twice.
     pub fn walk<T>(bytes: &'a [u8], walk: impl Fn(&mut Cursor<'a>) -> T) -> Result<T, NotJson> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            let mut cursor = Cursor::checking(text);
-            let found = walk(&mut cursor);
-            if cursor.is_at_end() {
-                return Ok(found);
-            }
+        match Self::walk_quickly(bytes, &walk) {
+            Some(found) => Ok(found),
+            None => Ok(walk(&mut Cursor::new(Self::parse_slowly(bytes)?))),
         }
-        // Far deeper than anybody sends, or no JSON: `serde_json` decides, and says why.
-        let raw: &'a serde_json::value::RawValue = serde_json::from_slice(bytes)?;
-        Ok(walk(&mut Cursor::new(Self(raw.get()))))
+    }
+
+    /// The same for JSON of `depth_max` levels at most. `walk` enters so few levels that they and [`QUICK_LEVELS`] are
+    /// no more than that: then the quick check is one of the depth, too, and costs nothing more.
+    pub fn walk_within<T>(
+        bytes: &'a [u8],
+        depth_max: usize,
+        walk: impl Fn(&mut Cursor<'a>) -> T,
+    ) -> Result<T, Unread> {
+        if let Some(found) = Self::walk_quickly(bytes, &walk) {
+            return Ok(found);
+        }
+        let json = Self::parse_slowly(bytes)?;
+        match json.depth() {
+            depth if depth > depth_max => Err(Unread::TooDeep { depth }),
+            _ => Ok(walk(&mut Cursor::new(json))),
+        }
+    }
+
+    /// `None` for what is deep, or no JSON.
+    fn walk_quickly<T>(bytes: &'a [u8], walk: impl Fn(&mut Cursor<'a>) -> T) -> Option<T> {
+        let mut cursor = Cursor::checking(std::str::from_utf8(without_mark(bytes)).ok()?);
+        let found = walk(&mut cursor);
+        cursor.is_at_end().then_some(found)
+    }
+
+    /// Far deeper than anybody sends, or no JSON: `serde_json` decides, and says why.
+    fn parse_slowly(bytes: &'a [u8]) -> Result<Self, NotJson> {
+        let raw: &'a serde_json::value::RawValue = serde_json::from_slice(without_mark(bytes))?;
+        Ok(Self(raw.get()))
+    }
+
+    /// How many objects and arrays lie in each other: 0 for a text or a number, 1 for `{}`.
+    pub fn depth(self) -> usize {
+        scan::depth(self.0)
     }
 
     /// Text that this program put together of checked values, and that needs no check.
@@ -130,11 +172,11 @@ impl<'a> Json<'a> {
         copy::compact(self.0, out)
     }
 
-    /// The value on several lines.
-    pub fn pretty(self) -> String {
-        let mut out = String::with_capacity(self.0.len() * 2);
-        copy::pretty(self.0, &mut out);
-        out
+    /// The value on several lines; what stands at `compact` of its text without blanks. `None` when that takes more than
+    /// `bytes_max` bytes: lines are indented by depth, so a small text may become a huge one.
+    pub(crate) fn pretty(self, compact: Range<usize>, bytes_max: usize) -> Option<String> {
+        let mut out = String::with_capacity((self.0.len() * 2).min(bytes_max));
+        copy::pretty(self.0, compact, bytes_max, &mut out).then_some(out)
     }
 
     /// [`Json::write_compact`] as a string of its own.
@@ -144,6 +186,11 @@ impl<'a> Json<'a> {
         let _ = self.write_compact(&mut out);
         out
     }
+}
+
+/// Without a byte order mark, as browsers' and Node's own readers do.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 impl Kind {
@@ -228,7 +275,9 @@ mod tests {
     fn copies() {
         let check = |json: &str, compact: &str, pretty: &str| {
             assert_eq!(parsed(json).compact(), compact);
-            assert_eq!(parsed(json).pretty(), pretty);
+            assert_eq!(parsed(json).pretty(0..0, pretty.len()).as_deref(), Some(pretty));
+            assert_eq!(parsed(json).pretty(0..0, pretty.len() - 1), None);
+            assert_eq!(parsed(json).pretty(0..json.len(), usize::MAX).as_deref(), Some(compact));
         };
         check("{ }", "{}", "{}");
         check("[ [ ] , { } ]", "[[],{}]", "[\n  [],\n  {}\n]");
@@ -238,6 +287,53 @@ mod tests {
             "{\n  \"z\": 1.0,\n  \"a\": [\n    1e3,\n    \"å/\\ud800\\u001f\"\n  ],\n  \"z\": true\n}",
         );
         check("null", "null", "null");
+    }
+
+    #[test]
+    fn a_part_stays_on_its_line() {
+        let text = r#"{"a":[1],"b":[{"c": 2}, []],"d":[]}"#;
+        let at = text.find("[{").expect("it is there");
+        let got = parsed(text).pretty(at..at + 14, 100);
+        let expect = "{\n  \"a\": [\n    1\n  ],\n  \"b\": [{\"c\":2},[]],\n  \"d\": []\n}";
+        assert_eq!(got.as_deref(), Some(expect));
+    }
+
+    #[test]
+    fn depths() {
+        let check = |text: &str, expect: usize| assert_eq!(parsed(text).depth(), expect, "{text}");
+        check("5", 0);
+        check("\"[[[\\\"[\"", 0);
+        check("{}", 1);
+        check("[[],{\"a\":[1]},[]]", 3);
+        check(&format!("{}{}", "[".repeat(500_000), "]".repeat(500_000)), 500_000);
+    }
+
+    #[test]
+    fn depth_is_bounded_to_the_level() {
+        for depth in 1..300 {
+            for text in [
+                format!("{}1{}", "[".repeat(depth), "]".repeat(depth)),
+                format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth)),
+            ] {
+                for levels in [0, 1, 4] {
+                    let read = Json::walk_within(text.as_bytes(), 128, |at| enter(at, levels));
+                    match read {
+                        Ok(()) => assert!(depth <= 128),
+                        Err(Unread::TooDeep { depth: told }) => assert!(told == depth && depth > 128),
+                        Err(Unread::NotJson(error)) => panic!("{error}"),
+                    }
+                }
+            }
+        }
+        assert!(matches!(Json::walk_within(b"[", 128, Cursor::value), Err(Unread::NotJson(_))));
+    }
+
+    fn enter(at: &mut Cursor<'_>, levels: usize) {
+        if levels == 0 {
+            at.value();
+        } else {
+            at.members(|_, at| enter(at, levels - 1));
+        }
     }
 
     proptest! {

@@ -28,6 +28,11 @@ impl Object {
         Self(String::with_capacity(bytes))
     }
 
+    /// With the members of an object that is written already; none of nothing.
+    pub(crate) fn of_members(object: &str) -> Self {
+        Self(object.strip_suffix('}').filter(|members| *members != "{").unwrap_or_default().to_owned())
+    }
+
     /// A member whose value is JSON already.
     pub(crate) fn json(mut self, name: &str, value: &str) -> Self {
         self.name(name);
@@ -52,6 +57,11 @@ impl Object {
             Some(value) => self.text(name, value),
             None => self.json(name, "null"),
         }
+    }
+
+    /// Bytes that are written; the last member's value ends here.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn done(mut self) -> String {

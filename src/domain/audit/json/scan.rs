@@ -220,6 +220,28 @@ pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+/// How many objects and arrays lie in each other, in text that was checked before.
+pub(super) fn depth(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut open, mut deepest) = (0, 0usize, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = end_of_string(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    deepest
+}
+
 /// Behind the closing quote of the string whose opening quote is at `at`.
 pub(in crate::audit) fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;

@@ -7,7 +7,7 @@ use super::scan::is_blank;
 use crate::json_string::plain_length;
 
 /// The levels that one number's bits can remember.
-const DEPTH_MAX: u32 = u64::BITS - 1;
+pub(super) const DEPTH_MAX: u32 = u64::BITS - 1;
 
 /// Where the value that begins at `at` ends; none when it is not, or not surely, well formed.
 pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
