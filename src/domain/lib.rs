@@ -40,8 +40,10 @@ pub mod single_flight;
 pub mod ticket_url;
 pub mod virtual_proxy;
 
-// --- what destinations are sent
+// --- what destinations are sent, and what they answer
 pub mod encode;
+pub mod influx_refusal;
+pub mod pace;
 
 // --- what the server says about itself
 pub mod own_errors;
