@@ -305,8 +305,8 @@ impl Pending {
             next_offset: self.to,
             events: self.events,
             bytes: self.bytes,
-            refused: Vec::new(),
             note: Some(Vec::new()),
+            ..Delivered::default()
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Job {
     todo: Vec<Vec<usize>>,
     /// Reasons by offset.
     refused: BTreeMap<u64, String>,
+    /// The same of what a limit of the far side keeps out.
+    parked: BTreeMap<u64, String>,
 }
 
 struct Item {
@@ -107,6 +109,7 @@ impl Job {
             todo: if all.is_empty() { Vec::new() } else { vec![all] },
             items,
             refused,
+            parked: BTreeMap::new(),
         }
     }
 
@@ -145,8 +148,14 @@ impl Job {
 
     /// Notes what became of a group.
     pub fn settle(&mut self, group: &[usize], finding: Finding) {
+        self.settle_or_park(group, finding, |_| false);
+    }
+
+    /// The same; what is refused in words of which `is_limit` is true is to be parked.
+    pub fn settle_or_park(&mut self, group: &[usize], finding: Finding, is_limit: impl Fn(&str) -> bool) {
         for (at, words) in finding.bad {
-            self.refused.insert(self.items[group[at]].offset, words);
+            let reasons = if is_limit(&words) { &mut self.parked } else { &mut self.refused };
+            reasons.insert(self.items[group[at]].offset, words);
         }
         for part in finding.again.into_iter().rev() {
             self.todo.push(part.into_iter().map(|at| group[at]).collect());
@@ -155,19 +164,22 @@ impl Job {
 
     /// To be called when no group is left.
     pub fn delivered(mut self, batch: &Batch) -> Delivered {
-        let bad = |item: &&Item| self.refused.contains_key(&item.offset);
+        let bad =
+            |item: &&Item| self.refused.contains_key(&item.offset) || self.parked.contains_key(&item.offset);
         let refused_bytes: usize = self.items.iter().filter(bad).map(|item| item.bytes.len()).sum();
-        let events = self.records - self.refused.len() as u64;
-        let mut refused = Vec::with_capacity(self.refused.len());
-        if !self.refused.is_empty() {
+        let events = self.records - self.refused.len() as u64 - self.parked.len() as u64;
+        let (mut refused, mut parked) = (Vec::new(), Vec::new());
+        if !self.refused.is_empty() || !self.parked.is_empty() {
             for record in batch.iter() {
-                if let Some(reason) = self.refused.remove(&record.offset) {
-                    refused.push(Refused { offset: record.offset, reason, record: record.data.to_vec() });
+                for (reasons, with) in [(&mut self.refused, &mut refused), (&mut self.parked, &mut parked)] {
+                    if let Some(reason) = reasons.remove(&record.offset) {
+                        with.push(Refused { offset: record.offset, reason, record: record.data.to_vec() });
+                    }
                 }
             }
         }
         let bytes = (self.body.len() - refused_bytes) as u64;
-        Delivered { next_offset: self.next_offset, events, bytes, refused, note: None }
+        Delivered { next_offset: self.next_offset, events, bytes, refused, parked, note: None }
     }
 }
 

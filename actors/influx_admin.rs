@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::http_delivery::CONNECT_TIMEOUT;
 use crate::influx_answer::Reply;
 use crate::influx_client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
+use crate::influx_question::{first_column, quoted};
 use crate::sink::Trouble;
 
 /// How the database was found.
@@ -70,13 +71,23 @@ fn not_fatal(outcome: Result<Prepared, Refusal>) -> Result<Prepared, Trouble> {
     }
 }
 
-/// The body of a 2xx as JSON; 401 and 403 as want of rights.
-fn granted(reply: &Reply) -> Result<Value, Refusal> {
+/// The body of a 2xx as JSON; 401 and 403 as want of rights. `has` is a key that such an answer of InfluxDB has: a page
+/// that says 200 is not an answer.
+fn granted(reply: &Reply, has: &str) -> Result<Value, Refusal> {
     match reply.status {
-        200..=299 => Ok(serde_json::from_str(&reply.body).unwrap_or_default()),
+        200..=299 => {
+            let answer: Option<Value> = serde_json::from_str(&reply.body).ok();
+            let answer = answer.filter(|answer| has.is_empty() || answer.get(has).is_some());
+            Ok(answer.ok_or_else(|| not_json(reply, has))?)
+        }
         401 | 403 => Err(Refusal::NotAllowed(reply.trouble().words)),
         _ => Err(Refusal::Trouble(reply.trouble())),
     }
+}
+
+fn not_json(reply: &Reply, has: &str) -> Trouble {
+    let has = if has.is_empty() { String::new() } else { format!(" with {has:?}") };
+    reply.not_influxdb(&format!("JSON{has}"))
 }
 
 // === version 1 ===
@@ -87,7 +98,7 @@ async fn prepare_v1(
     policy: &RetentionPolicy,
 ) -> Result<Prepared, Trouble> {
     let ensure = async {
-        if names(&query_v1(client, "SHOW DATABASES").await?).iter().any(|name| name == database) {
+        if first_column(&query_v1(client, "SHOW DATABASES").await?).any(|name| name == database) {
             return Ok(Prepared::Present);
         }
         query_v1(client, &create_database(database, policy)?).await?;
@@ -100,11 +111,11 @@ async fn prepare_v1(
 async fn query_v1(client: &InfluxClient, query: &str) -> Result<Value, Refusal> {
     let answer = if client.is_https() {
         let path = with_query("/query", &[("q", query)]);
-        granted(&client.send(Method::POST, &path, "", Bytes::new(), None).await?)?
+        granted(&client.send(Method::POST, &path, "", Bytes::new(), None).await?, "results")?
     } else {
         let administration = Client::new(client.base(), "").with_http_client(plain_http(client)?);
         let answer = administration.query(ReadQuery::new(query)).await.map_err(refusal_v1)?;
-        serde_json::from_str(&answer).unwrap_or_default()
+        granted(&Reply { status: 200, retry_after: None, body: answer }, "results")?
     };
     match answer.pointer("/results/0/error").or_else(|| answer.get("error")).and_then(Value::as_str) {
         Some(words) => Err(Refusal::Trouble(Trouble::new("administration", words))),
@@ -144,15 +155,7 @@ fn refusal_v1(error: influxdb::Error) -> Refusal {
     }
 }
 
-/// The first column of the first series.
-fn names(answer: &Value) -> Vec<String> {
-    let rows = answer.pointer("/results/0/series/0/values").and_then(Value::as_array);
-    rows.into_iter().flatten().filter_map(|row| Some(row.get(0)?.as_str()?.to_owned())).collect()
-}
-
 fn create_database(database: &str, policy: &RetentionPolicy) -> Result<String, Trouble> {
-    let quoted =
-        |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
     let duration = match seconds(&policy.duration) {
         Some(0) => "INF",
         Some(_) => policy.duration.trim(),
@@ -176,17 +179,17 @@ async fn prepare_v2(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Prepar
 
 async fn ensure_bucket(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Prepared, Refusal> {
     let path = with_query("/api/v2/buckets", &[("org", wanted.org), ("name", wanted.name)]);
-    let found = get(client, &path).await?;
+    let found = client.get(&path).await?;
     if found.status != 404 {
         let named = |bucket: &Value| bucket.get("name").and_then(Value::as_str) == Some(wanted.name);
-        let answer = granted(&found)?;
+        let answer = granted(&found, "buckets")?;
         if answer.get("buckets").and_then(Value::as_array).is_some_and(|buckets| buckets.iter().any(named)) {
             return Ok(Prepared::Present);
         }
     }
     // The server shows only what the token may see, so an organisation that is not found is a matter of rights, too.
-    let found = get(client, &with_query("/api/v2/orgs", &[("org", wanted.org)])).await?;
-    let answer = if found.status == 404 { Value::Null } else { granted(&found)? };
+    let found = client.get(&with_query("/api/v2/orgs", &[("org", wanted.org)])).await?;
+    let answer = if found.status == 404 { Value::Null } else { granted(&found, "orgs")? };
     let Some(org_id) = answer.pointer("/orgs/0/id").and_then(Value::as_str) else {
         let words = format!("the token sees no organisation {:?}", wanted.org);
         return Err(Refusal::NotAllowed(words));
@@ -200,7 +203,7 @@ async fn ensure_bucket(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Pre
     if made.status == 422 && made.body.contains("already exists") {
         return Ok(Prepared::Present);
     }
-    granted(&made)?;
+    granted(&made, "id")?;
     Ok(Prepared::Made)
 }
 
@@ -227,17 +230,18 @@ async fn prepare_v3(client: &InfluxClient, database: &str, retention: &str) -> R
         _ if exists => Ok(Prepared::Present),
         // Hosted editions make databases elsewhere.
         404 | 405 => Ok(Prepared::NotAllowed(made.trouble().words)),
-        _ => not_fatal(granted(&made).map(|_| Prepared::Made)),
+        200..=299 if made.body.trim().is_empty() => Ok(Prepared::Made),
+        _ => not_fatal(granted(&made, "").map(|_| Prepared::Made)),
     }
 }
 
 /// Whoever may not list databases, or has no such list to ask for, finds out by writing.
 async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Trouble> {
-    let listed = get(client, &with_query("/api/v3/configure/database", &[("format", "json")])).await?;
+    let listed = client.get(&with_query("/api/v3/configure/database", &[("format", "json")])).await?;
     if matches!(listed.status, 404 | 405) {
         return Ok(Prepared::NotAllowed(listed.trouble().words));
     }
-    let listed = granted(&listed).map(|answer| match names_v3(&answer) {
+    let listed = granted(&listed, "").map(|answer| match names_v3(&answer) {
         Some(names) if names.contains(&database) => Ok(Prepared::Present),
         Some(_) => {
             let words = format!("InfluxDB has no database {database:?}, and none is to be made");
@@ -249,16 +253,12 @@ async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Trou
 }
 
 /// The names in a list of databases: `[{"iox::database":"events"}, …]`, with `"deleted":true` where one is gone.
-fn names_v3(answer: &Value) -> Option<Vec<&str>> {
+pub(crate) fn names_v3(answer: &Value) -> Option<Vec<&str>> {
     let is_there = |row: &&Value| row.get("deleted") != Some(&Value::Bool(true));
     answer.as_array()?.iter().filter(is_there).map(|row| row.get("iox::database")?.as_str()).collect()
 }
 
 // === helpers ===
-
-async fn get(client: &InfluxClient, path: &str) -> Result<Reply, Trouble> {
-    client.send(Method::GET, path, "", Bytes::new(), None).await
-}
 
 async fn post_json(client: &InfluxClient, path: &str, body: &Value) -> Result<Reply, Trouble> {
     client.send(Method::POST, path, "application/json", body.to_string().into(), None).await
@@ -336,10 +336,6 @@ mod tests {
 
     #[test]
     fn databases_in_an_answer() {
-        let answer = json!({"results":[{"series":[{"columns":["name"],"values":[["_internal"],["a b"]]}]}]});
-        assert_eq!(names(&answer), ["_internal", "a b"]);
-        assert!(names(&Value::Null).is_empty());
-
         let answer = json!([{"iox::database":"a"},{"iox::database":"b","deleted":true},{"iox::database":"c","deleted":false}]);
         assert_eq!(names_v3(&answer), Some(vec!["a", "c"]));
         assert_eq!(names_v3(&json!([])), Some(vec![]));

@@ -5,10 +5,11 @@
 //!
 //! | status | means |
 //! |---|---|
-//! | 2xx | every line was taken |
-//! | 400, 422 | some lines were refused; which, and whether the others were taken, is in the body |
+//! | 204 | every line was taken |
+//! | any other 2xx | the answer is none of InfluxDB: try again later |
 //! | 413 | the body was too large |
-//! | any other | not the data's fault: try again later |
+//! | 400, 422, 5xx, other 4xx | [`influx_refusal`] reads in the words whose fault it is: the lines', some of them at least (which, and whether the others were taken, is in the body), or not the data's: try again later |
+//! | 3xx, 401, 403, 404 | not the data's fault: try again later |
 //!
 //! Bodies are JSON with the words in `error` or `message`. Who is meant, as the versions say it:
 //!
@@ -33,6 +34,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use butler_sos_domain::influx_refusal::{self, Fault};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,6 +44,10 @@ use crate::sink::Trouble;
 
 /// A server that lists this many lines may have left out others.
 const LISTED_BELIEVED_MAX: usize = 99;
+/// The trouble's class when something answers that is not InfluxDB.
+pub const NOT_INFLUXDB: &str = "not-influxdb";
+/// Characters that are kept of an answer that is none of InfluxDB: the beginning of a page.
+const FOREIGN_CHARS_MAX: usize = 200;
 
 /// An HTTP answer, as far as it was read.
 #[derive(Debug, Clone)]
@@ -71,6 +77,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Complaint {
     message: String,
+    /// The body is JSON with a text.
+    is_json: bool,
     lines: Vec<NamedLine>,
 }
 
@@ -88,17 +96,46 @@ impl Reply {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.status {
-            200..=299 => Verdict::Taken,
-            400 | 422 => Verdict::Refused(Complaint::read(&self.body)),
-            413 => Verdict::TooLarge(self.words()),
-            _ => Verdict::Trouble(self.trouble()),
+            204 => return Verdict::Taken,
+            413 => return Verdict::TooLarge(self.words()),
+            ..400 => return Verdict::Trouble(self.trouble()),
+            _ => {}
         }
+        let complaint = Complaint::read(&self.body);
+        let message = complaint.is_json.then_some(complaint.message.as_str());
+        let lines = complaint.lines.iter().map(|line| line.error_message.as_str());
+        match influx_refusal::fault(self.status, message, &self.body, lines) {
+            Fault::Lines | Fault::Limit => Verdict::Refused(complaint),
+            Fault::Server => Verdict::Trouble(self.trouble()),
+            Fault::Foreign => Verdict::Trouble(self.not_influxdb("a refusal")),
+        }
+    }
+
+    /// This answer as one that InfluxDB does not give, where it gives `expected`.
+    #[must_use]
+    pub fn not_influxdb(&self, expected: &str) -> Trouble {
+        let said: String = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said: String = said.chars().take(FOREIGN_CHARS_MAX).collect();
+        let words = format!(
+            "what answers with status {} is not InfluxDB, or something stands before it (expected: {expected}; check \
+             scheme, host, port and proxies): {}",
+            self.status,
+            if said.is_empty() { "no words" } else { &said }
+        );
+        Trouble { class: NOT_INFLUXDB, words, retry_after: self.retry_after }
     }
 
     /// This answer as a reason to try again later.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
-        let class = status_class(self.status);
+        if (200..300).contains(&self.status) {
+            return self.not_influxdb("status 204");
+        }
+        let class = match self.words().as_str() {
+            // The server's own patience with its shards.
+            "timeout" => "timeout",
+            _ => status_class(self.status),
+        };
         let hint = match self.status {
             401 => " (check name, password or token)",
             403 => " (the user or token may not do this)",
@@ -131,7 +168,7 @@ impl Complaint {
     #[must_use]
     pub fn read(body: &str) -> Self {
         let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(body) else {
-            return Self { message: body.trim().to_owned(), lines: Vec::new() };
+            return Self { message: body.trim().to_owned(), is_json: false, lines: Vec::new() };
         };
         let text = ["error", "message", "err"]
             .into_iter()
@@ -143,7 +180,8 @@ impl Complaint {
             }
             _ => Vec::new(),
         };
-        Self { message: text.unwrap_or_else(|| body.trim().to_owned()), lines }
+        let is_json = text.is_some();
+        Self { message: text.unwrap_or_else(|| body.trim().to_owned()), is_json, lines }
     }
 
     /// Finds out which of `lines` (each without the newline at its end) are meant.
@@ -513,17 +551,20 @@ mod tests {
         assert_eq!(one.bad, BTreeMap::from([(0, "no".to_owned())]));
     }
 
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, retry_after: None, body: body.to_owned() }
+    }
+
     #[test]
     fn statuses() {
-        let reply = |status| Reply { status, retry_after: None, body: r#"{"error":"words"}"#.to_owned() };
-        for status in [200, 204] {
-            assert!(matches!(reply(status).verdict(), Verdict::Taken));
-        }
+        let reply = |status| reply(status, r#"{"error":"words"}"#);
+        assert!(matches!(reply(204).verdict(), Verdict::Taken));
         for status in [400, 422] {
             assert!(matches!(reply(status).verdict(), Verdict::Refused(_)));
         }
         assert!(matches!(reply(413).verdict(), Verdict::TooLarge(words) if words == "words"));
         for (status, class) in [
+            (200, NOT_INFLUXDB),
             (401, "http-401"),
             (404, "http-404"),
             (429, "http-429"),
@@ -534,6 +575,39 @@ mod tests {
             let Verdict::Trouble(trouble) = reply(status).verdict() else { panic!("{status} is trouble") };
             assert_eq!(trouble.class, class);
             assert!(trouble.words.contains("words"), "{trouble}");
+        }
+    }
+
+    #[test]
+    fn only_a_204_is_taken() {
+        let page = "<!doctype html><html><body>Sign in</body></html>";
+        for status in (200..300).filter(|status| *status != 204) {
+            for body in [page, "", r#"{"results":[]}"#, "OK"] {
+                let Verdict::Trouble(trouble) = reply(status, body).verdict() else {
+                    panic!("{status} {body}")
+                };
+                assert_eq!(trouble.class, NOT_INFLUXDB, "{status} {body}");
+                assert!(trouble.words.contains(&status.to_string()), "{trouble}");
+            }
+        }
+        let long = "<p>x</p> ".repeat(10_000);
+        assert!(reply(200, &long).trouble().words.chars().count() < 500);
+    }
+
+    #[test]
+    fn a_refusal_is_sorted_by_its_words() {
+        let conflict = r#"{"code":"internal error","message":"unexpected error writing points to database: field type conflict: input field \"f\" on measurement \"m\" is type float, already exists as type string"}"#;
+        let Verdict::Refused(complaint) = reply(500, conflict).verdict() else { panic!("a refusal") };
+        assert_eq!(complaint.about(&LINES.map(str::as_bytes)).again, [vec![0, 2, 3], vec![1]]);
+        for (status, body, class) in [
+            (400, "Client sent an HTTP request to an HTTPS server.", NOT_INFLUXDB),
+            (400, "<html><body>Bad Request</body></html>", NOT_INFLUXDB),
+            (400, r#"{"error":"engine: cache-max-memory-size exceeded: (2/1)"}"#, "http-400"),
+            (500, r#"{"error":"timeout"}"#, "timeout"),
+            (500, r#"{"code":"internal error","message":"internal error"}"#, "http-500"),
+        ] {
+            let Verdict::Trouble(trouble) = reply(status, body).verdict() else { panic!("{status} {body}") };
+            assert_eq!(trouble.class, class, "{body}");
         }
     }
 

@@ -20,6 +20,8 @@ use crate::tls::certificate_fault::CertificateWatch;
 
 /// From sending a request to its answer, when nothing else is configured.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a slow server gets at most, when nothing else is configured.
+pub const WRITE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Bodies from this size up are compressed, when nothing else is configured.
 pub const GZIP_BYTES_MIN: usize = 4 * 1024;
 /// Bytes of lines in one request, uncompressed, when nothing else is configured.
@@ -32,6 +34,8 @@ pub struct InfluxConfig {
     pub host: String,
     pub port: u16,
     pub write_timeout: Duration,
+    /// `Pipeline.influxdb.timeoutMaxMs`: what a server that is slow gets at most.
+    pub write_timeout_max: Duration,
     /// `Pipeline.influxdb.batchBytesMax`: lines in one request, uncompressed. A longer single line is sent alone.
     pub body_bytes_max: usize,
     /// `Pipeline.influxdb.gzipBytesMin`: bodies from this size up are compressed; 0: all.
@@ -81,6 +85,8 @@ pub enum ClientError {
 pub struct InfluxClient {
     config: InfluxConfig,
     http: awc::Client,
+    /// Of the next writes.
+    write_timeout: Duration,
     far_side: FarSide,
     base: String,
     authorization: Option<HeaderValue>,
@@ -156,6 +162,7 @@ impl InfluxClient {
         let far_side = FarSide { name: format!("InfluxDB at {base}"), host, watch };
         let http = http_client(&config, &far_side.watch)?;
         Ok(Self {
+            write_timeout: config.write_timeout,
             config,
             http,
             far_side,
@@ -187,32 +194,25 @@ impl InfluxClient {
         self.authorization.as_ref()
     }
 
-    /// Whether the server answers and takes our name and password or token. Changes nothing there.
-    ///
-    /// # Errors
-    /// When there is no answer, one that is not InfluxDB's, or a refusal.
-    pub async fn reachable(&self) -> Result<(), Trouble> {
-        let get = |path: String| async move { self.send(Method::GET, &path, "", Bytes::new(), None).await };
-        let (health, who) = match &self.config.target {
-            InfluxTarget::V1 { .. } => ("/ping", Some(with_query("/query", &[("q", "SHOW DATABASES")]))),
-            InfluxTarget::V2 { org, bucket, .. } => {
-                ("/health", Some(with_query("/api/v2/buckets", &[("org", org), ("name", bucket)])))
-            }
-            // Version 3 asks for the token here already.
-            InfluxTarget::V3 { .. } => ("/health", None),
-        };
-        let mut reply = get(health.to_owned()).await?;
-        if matches!(reply.status, 404 | 405) {
-            // Hosted editions know this address alone.
-            reply = get("/ping".to_owned()).await?;
-        }
-        if !(200..300).contains(&reply.status) {
-            return Err(reply.trouble());
-        }
-        let Some(who) = who else { return Ok(()) };
-        // Who may only write gets no list; only who is not known at all cannot write either.
-        let reply = get(who).await?;
-        if reply.status == 401 { Err(reply.trouble()) } else { Ok(()) }
+    /// How long the next writes may take.
+    pub(crate) fn set_write_timeout(&mut self, timeout: Duration) {
+        self.write_timeout = timeout;
+    }
+
+    /// Asks for what is at a path.
+    pub(crate) async fn get(&self, path: &str) -> Result<Reply, Trouble> {
+        self.send(Method::GET, path, "", Bytes::new(), None).await
+    }
+
+    /// A statement of InfluxQL, for version 1.
+    pub(crate) async fn ask(&self, statement: &str) -> Result<Reply, Trouble> {
+        self.get(&with_query("/query", &[("q", statement)])).await
+    }
+
+    /// A write without lines: the server looks at address, rights and database, and stores nothing. Not for version
+    /// 3, which may make the database.
+    pub(crate) async fn write_nothing(&self) -> Result<Reply, Trouble> {
+        self.write_to(&self.write_path(), Bytes::new(), None).await
     }
 
     /// Sends lines, compressed when they are many.
@@ -271,7 +271,8 @@ impl InfluxClient {
         body: Bytes,
         encoding: Option<&'static str>,
     ) -> Result<Reply, Trouble> {
-        let answered = self.send(Method::POST, path, "text/plain; charset=utf-8", body, encoding).await;
+        let kind = "text/plain; charset=utf-8";
+        let answered = self.send_within(self.write_timeout, Method::POST, path, kind, body, encoding).await;
         let is_v1 = matches!(self.config.target, InfluxTarget::V1 { .. });
         match answered {
             Err(trouble) if is_v1 && trouble.class == UNREADABLE_HEADER => Ok(unreadable_refusal()),
@@ -288,7 +289,19 @@ impl InfluxClient {
         body: Bytes,
         encoding: Option<&'static str>,
     ) -> Result<Reply, Trouble> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        self.send_within(self.config.write_timeout, method, path, content_type, body, encoding).await
+    }
+
+    async fn send_within(
+        &self,
+        timeout: Duration,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+        encoding: Option<&'static str>,
+    ) -> Result<Reply, Trouble> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(timeout);
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
         }
@@ -298,15 +311,9 @@ impl InfluxClient {
         if let Some(encoding) = encoding {
             request = request.insert_header((CONTENT_ENCODING, encoding));
         }
-        http_delivery::exchange(
-            request,
-            body,
-            self.config.write_timeout,
-            &self.far_side,
-            self.config.target.secret(),
-        )
-        .await
-        .map(Reply::from)
+        http_delivery::exchange(request, body, timeout, &self.far_side, self.config.target.secret())
+            .await
+            .map(Reply::from)
     }
 }
 
@@ -355,6 +362,7 @@ mod tests {
             host: host.to_owned(),
             port: 8086,
             write_timeout: WRITE_TIMEOUT,
+            write_timeout_max: WRITE_TIMEOUT_MAX,
             body_bytes_max: BODY_BYTES_MAX,
             gzip_bytes_min: GZIP_BYTES_MIN,
             create_database: true,

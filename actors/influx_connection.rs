@@ -1,5 +1,7 @@
 //! A client of one InfluxDB with the database in place, made when it is needed. Lives on the arbiter that uses it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use slog::{Logger, info, warn};
 
@@ -47,10 +49,18 @@ impl InfluxConnection {
         Ok(client)
     }
 
+    /// The configured time-out of a write.
+    pub fn timeout(&self) -> Duration {
+        self.config.write_timeout
+    }
+
     /// Sends lines, and says what the answer means for them.
-    pub async fn write(&mut self, lines: Bytes) -> Verdict {
+    pub async fn write(&mut self, lines: Bytes, timeout: Duration) -> Verdict {
         let answer = match self.ready().await {
-            Ok(client) => client.write(lines).await,
+            Ok(client) => {
+                client.set_write_timeout(timeout);
+                client.write(lines).await
+            }
             Err(trouble) => Err(trouble),
         };
         let verdict = answer.map_or_else(Verdict::Trouble, |reply| reply.verdict());

@@ -158,6 +158,7 @@ fn config(address: SocketAddr, target: InfluxTarget) -> InfluxConfig {
         host: address.ip().to_string(),
         port: address.port(),
         write_timeout: Duration::from_secs(5),
+        write_timeout_max: Duration::from_secs(5),
         body_bytes_max: BODY_BYTES_MAX,
         gzip_bytes_min: GZIP_BYTES_MIN,
         create_database: true,
@@ -216,7 +217,7 @@ fn fine(seen: &Seen) -> Says {
 /// Refuses lines that hold `poison`, in words that name none.
 fn refuses_poison(seen: &Seen) -> Says {
     match is_write(&seen.path) && seen.body.contains("poison") {
-        true => says(400, "no idea which"),
+        true => says(400, r#"{"error":"no idea which"}"#),
         false => fine(seen),
     }
 }
@@ -300,7 +301,9 @@ async fn an_answer_that_cannot_be_read_is_a_refusal() {
             } else {
                 "200 OK"
             };
-            let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let body = if answer == "200 OK" { r#"{"results":[]}"# } else { "" };
+            let length = format!("Content-Length: {}\r\nConnection: close", body.len());
+            let answer = format!("HTTP/1.1 {answer}\r\n{length}\r\n\r\n{body}");
             std::io::Write::write_all(&mut connection, answer.as_bytes()).unwrap();
         }
     });
@@ -490,7 +493,7 @@ async fn a_missing_database_is_made() {
     let server = Server::start(|seen| match (seen.method.as_str(), seen.path.split('?').next()) {
         ("GET", Some("/api/v2/buckets")) => says(404, r#"{"code":"not found","message":"bucket not found"}"#),
         ("GET", Some("/api/v2/orgs")) => says(200, r#"{"orgs":[{"id":"0a","name":"an org"}]}"#),
-        ("POST", Some("/api/v2/buckets")) => says(201, "{}"),
+        ("POST", Some("/api/v2/buckets")) => says(201, r#"{"id":"1","name":"events"}"#),
         _ => fine(seen),
     });
     influx(&server, v2()).write(&batch(&SOME)).await.unwrap();
@@ -596,6 +599,206 @@ async fn a_database_that_vanished_is_looked_for_again() {
     let paths: Vec<String> =
         server.seen.lock().unwrap().iter().map(|seen| seen.path[..6].to_owned()).collect();
     assert_eq!(paths, ["/query", "/write", "/query", "/write"]);
+}
+
+const PAGE: &str = "<!doctype html><html><body>Sign in</body></html>";
+
+#[actix_rt::test]
+async fn only_a_204_delivers_in_every_version() {
+    for target in [v1(), v2(), v3()] {
+        let mut calls = 0;
+        let server = Server::start(move |seen| {
+            if !is_write(&seen.path) {
+                return fine(seen);
+            }
+            calls += 1;
+            match calls {
+                1..=3 => says(199 + calls, PAGE),
+                4 => says(200, ""),
+                5 => says(400, PAGE),
+                _ => says(204, ""),
+            }
+        });
+        let mut influx = influx(&server, target.clone());
+        for _ in 0..5 {
+            let trouble = influx.write(&batch(&SOME)).await.unwrap_err();
+            assert_eq!(trouble.class, "not-influxdb", "{target:?}");
+        }
+        let delivered = influx.write(&batch(&SOME)).await.unwrap();
+        assert_eq!((delivered.events, delivered.refused.len()), (6, 0), "{target:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_page_is_no_database_that_was_made() {
+    for target in [v1(), v2(), v3()] {
+        for is_created in [true, false] {
+            let server = Server::start(|seen| match is_write(&seen.path) {
+                true => says(204, ""),
+                false => says(200, PAGE),
+            });
+            let config =
+                InfluxConfig { create_database: is_created, ..config(server.address, target.clone()) };
+            let outcome = Influx::new(config, Plain, discard_log()).write(&batch(&SOME)).await;
+            match (&target, is_created) {
+                // These find out by writing.
+                (InfluxTarget::V1 { .. } | InfluxTarget::V2 { .. }, false) => assert!(outcome.is_ok()),
+                _ => assert_eq!(outcome.unwrap_err().class, "not-influxdb", "{target:?} {is_created}"),
+            }
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_500_about_one_line_costs_that_line_alone() {
+    let conflict = r#"{"code":"internal error","message":"unexpected error writing points to database: field type conflict: input field \"poison\" on measurement \"m\" is type string, already exists as type float"}"#;
+    let server = Server::start(move |seen| match is_write(&seen.path) && seen.body.contains("poison") {
+        true => says(500, conflict),
+        false => fine(seen),
+    });
+    let lines = ["m f=0 10", "m f=1 11", "m poison=\"x\" 12", "m f=3 13", "m f=4 14", "m f=5 15"];
+    let delivered = influx(&server, v2()).write(&batch(&lines)).await.unwrap();
+    assert_eq!((offsets(&delivered), delivered.events), (vec![102], 5));
+    assert!(delivered.refused[0].reason.contains("field type conflict"));
+}
+
+#[actix_rt::test]
+async fn what_a_limit_keeps_out_is_to_be_parked() {
+    let server = Server::start(|seen| {
+        let count = seen.body.matches("new").count();
+        let limit = format!(
+            "partial write: max-values-per-tag limit exceeded (5/5): measurement=\\\"m\\\" tag=\\\"t\\\" value=\\\"new\\\" dropped={count}"
+        );
+        match is_write(&seen.path) {
+            true if seen.body.contains("poison") => {
+                says(400, r#"{"error":"unable to parse 'm poison': missing fields"}"#)
+            }
+            true if count > 0 => says(400, &format!(r#"{{"error":"{limit}"}}"#)),
+            _ => fine(seen),
+        }
+    });
+    let lines = ["m f=0 10", "m,t=new f=1 11", "m poison", "m f=3 13", "m,t=new f=4 14"];
+    let delivered = influx(&server, v1()).write(&batch(&lines)).await.unwrap();
+    let parked: Vec<u64> = delivered.parked.iter().map(|parked| parked.offset).collect();
+    assert_eq!((offsets(&delivered), parked, delivered.events), (vec![102], vec![101, 104], 2));
+    assert!(delivered.parked[0].reason.contains("max-values-per-tag"));
+    assert_eq!(delivered.bytes, 18);
+}
+
+#[actix_rt::test]
+async fn after_a_timeout_requests_are_smaller() {
+    let server = Server::start(|seen| match is_write(&seen.path) && seen.body.lines().count() > 2 {
+        true => Says { pause: Duration::from_secs(60), ..says(204, "") },
+        false => fine(seen),
+    });
+    let mut config = config(server.address, v1());
+    (config.write_timeout, config.write_timeout_max) =
+        (Duration::from_millis(300), Duration::from_millis(300));
+    let mut influx = Influx::new(config, Plain, discard_log());
+    let delivered = loop {
+        match influx.write(&batch(&SOME)).await {
+            Ok(delivered) => break delivered,
+            Err(trouble) => assert_eq!(trouble.class, "timeout"),
+        }
+    };
+    assert_eq!((delivered.events, delivered.next_offset), (6, 106));
+    let sizes: Vec<usize> = server.written().iter().map(Vec::len).collect();
+    assert_eq!(sizes[..2], [6, 3], "never the same again: {sizes:?}");
+    assert_eq!(sizes.iter().filter(|size| **size == 6).count(), 1);
+}
+
+#[actix_rt::test]
+async fn after_a_timeout_a_server_that_is_always_slow_gets_more_time() {
+    let server = Server::start(|seen| match is_write(&seen.path) {
+        true => Says { pause: Duration::from_millis(300), ..says(204, "") },
+        false => fine(seen),
+    });
+    let mut config = config(server.address, v1());
+    (config.write_timeout, config.write_timeout_max) = (Duration::from_millis(100), Duration::from_secs(60));
+    let mut influx = Influx::new(config, Plain, discard_log());
+    let mut failures = 0;
+    while influx.write(&batch(&SOME)).await.is_err() {
+        failures += 1;
+        assert!(failures < 20, "it never gets the time it needs");
+    }
+    assert!(failures > 0);
+}
+
+/// Remembers what it is told about ids.
+struct WithIds(Arc<Mutex<Vec<bool>>>);
+
+impl LineEncoder for WithIds {
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        Plain.encode(record, out)
+    }
+
+    fn measurement_with_ids(&self) -> Option<&str> {
+        Some("audit event")
+    }
+
+    fn set_ids_as_fields(&mut self, are_fields: bool) {
+        self.0.lock().unwrap().push(are_fields);
+    }
+}
+
+#[actix_rt::test]
+async fn what_ids_are_is_known_before_the_first_point() {
+    let keys = |fields: &'static str, tags: &'static str| {
+        move |seen: &Seen| {
+            let list = |keys: &str| {
+                let rows: Vec<String> = keys.split_whitespace().map(|key| format!("[\"{key}\"]")).collect();
+                let series = if rows.is_empty() {
+                    String::new()
+                } else {
+                    format!(r#","series":[{{"values":[{}]}}]"#, rows.join(","))
+                };
+                says(200, &format!(r#"{{"results":[{{"statement_id":0{series}}}]}}"#))
+            };
+            match seen.path.as_str() {
+                path if path.contains("FIELD+KEYS+ON+%22senseops%22+FROM+%22audit+event%22") => list(fields),
+                path if path.contains("TAG+KEYS+ON+%22senseops%22+FROM+%22audit+event%22") => list(tags),
+                _ => fine(seen),
+            }
+        }
+    };
+    for (target, wanted, fields, tags, expect) in [
+        (v1(), IdsAsFields::Auto, "", "", true),
+        (v1(), IdsAsFields::Auto, "sheetId", "eventId user", false),
+        (v1(), IdsAsFields::Auto, "sheetId eventId", "user", true),
+        (v1(), IdsAsFields::Always, "sheetId", "eventId", true),
+        (v1(), IdsAsFields::Never, "", "", false),
+        (v2(), IdsAsFields::Auto, "", "", false),
+        (v3(), IdsAsFields::Auto, "", "", false),
+        (v3(), IdsAsFields::Always, "", "", true),
+    ] {
+        let server = Server::start(keys(fields, tags));
+        let told = Arc::<Mutex<Vec<bool>>>::default();
+        let encoder = WithIds(Arc::clone(&told));
+        let mut influx = Influx::new(config(server.address, target), encoder, discard_log()).with_ids(wanted);
+        for _ in 0..2 {
+            influx.resume(&Position { offset: 0, note: Vec::new() }).await.unwrap();
+        }
+        assert_eq!(
+            *told.lock().unwrap(),
+            [expect],
+            "{wanted:?} {fields} {tags}: once, and as the server has it"
+        );
+        assert!(server.writes().is_empty());
+    }
+    // Who may only write cannot ask; who cannot get in at all does not go on.
+    for (status, expect) in [(403, Ok(())), (401, Err("http-401"))] {
+        let server = Server::start(move |seen| match seen.path.contains("KEYS") {
+            true => says(status, r#"{"error":"no"}"#),
+            false => fine(seen),
+        });
+        let told = Arc::<Mutex<Vec<bool>>>::default();
+        let encoder = WithIds(Arc::clone(&told));
+        let influx = Influx::new(config(server.address, v1()), encoder, discard_log());
+        let outcome =
+            influx.with_ids(IdsAsFields::Auto).resume(&Position { offset: 0, note: Vec::new() }).await;
+        assert_eq!(outcome.map(|_| ()).map_err(|trouble| trouble.class), expect);
+        assert_eq!(told.lock().unwrap().len(), usize::from(expect.is_ok()));
+    }
 }
 
 /// A certificate for 127.0.0.1 that vouches for itself.

@@ -7,7 +7,7 @@
 //!
 //! Conservation, when nothing is under way: for each intake
 //! `received = stored + rejected + shed`; for each destination
-//! `stored = delivered + waiting + dead-lettered + expired` as counted by the journal's offsets.
+//! `stored = delivered + waiting + dead-lettered + parked + expired` as counted by the journal's offsets.
 
 mod figures;
 mod reasons;
@@ -162,6 +162,7 @@ struct DestinationFamilies {
     lag_events: Family<DestinationLabel, Gauge>,
     lag_seconds: Family<DestinationLabel, Float>,
     deferred: Family<DestinationLabel, Gauge>,
+    parked: Family<DestinationLabel, Gauge>,
     up: Family<DestinationLabel, Gauge>,
 }
 
@@ -178,6 +179,7 @@ impl Default for DestinationFamilies {
             lag_events: Family::default(),
             lag_seconds: Family::default(),
             deferred: Family::default(),
+            parked: Family::default(),
             up: Family::default(),
         }
     }
@@ -284,6 +286,11 @@ impl Metrics {
             "Events that failed and are tried again later",
             d.deferred.clone(),
         );
+        r.register(
+            "destination_parked_events",
+            "Events that a limit of the destination keeps out",
+            d.parked.clone(),
+        );
         r.register("destination_up", "1 when the last delivery succeeded", d.up.clone());
         let s = &self.stream;
         r.register("journal_bytes", "Size of a stream on disk", s.bytes.clone());
@@ -363,6 +370,7 @@ impl Metrics {
             lag_events: families.lag_events.get_or_create_owned(&label),
             lag_seconds: families.lag_seconds.get_or_create_owned(&label),
             deferred: families.deferred.get_or_create_owned(&label),
+            parked: families.parked.get_or_create_owned(&label),
             held: Arc::default(),
             up: families.up.get_or_create_owned(&label),
             errors: families.errors.clone(),
@@ -542,6 +550,8 @@ pub struct DestinationMeter {
     pub lag_seconds: Float,
     /// Events that failed, were told of, and are tried again later. They do not count as waiting.
     pub deferred: Gauge,
+    /// Events on disk that a limit of the destination keeps out. They do not count as waiting.
+    pub parked: Gauge,
     /// See [`DestinationMeter::set_held`].
     held: Arc<AtomicU64>,
     up: Gauge,
@@ -583,6 +593,14 @@ impl DestinationMeter {
             state.last_error_class = Some(class);
             state.last_error_unix_ms = Some(unix_ms);
         });
+    }
+
+    /// Whether it is up, and the class of its last error.
+    #[cfg(test)]
+    pub(crate) fn up_and_class(&self) -> (bool, Option<&'static str>) {
+        let mut seen = (false, None);
+        self.with_state(|state| seen = (state.up, state.last_error_class));
+        seen
     }
 
     fn with_state(&self, change: impl FnOnce(&mut DestinationState)) {

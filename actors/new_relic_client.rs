@@ -7,8 +7,10 @@
 //!
 //! | status | means |
 //! |---|---|
-//! | 2xx | taken |
-//! | 400, 422 | something in the request is refused: which event it is, is found by halving |
+//! | 200 with `"success":true`, 202 with that or a `requestId` | taken |
+//! | any other 2xx | the answer is none of New Relic: tried again |
+//! | 400, 422 with JSON | something in the request is refused: which event it is, is found by halving |
+//! | 400, 422 without | the answer is none of New Relic: tried again |
 //! | 413 | too large: halved |
 //! | any other | not the data's fault (403: the key; 404: the account's or API's address; 429: too often): tried again |
 
@@ -34,6 +36,8 @@ pub const EVENTS_MAX: usize = 2_000;
 pub const BODY_BYTES_MAX: usize = 990_000;
 /// From sending a request to its answer, when nothing else is said.
 pub const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is granted at most when New Relic, or a proxy on the way, is slow.
+pub const POST_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 /// One account at New Relic, and how it is reached.
 #[derive(Clone)]
@@ -92,6 +96,11 @@ pub(crate) enum Verdict {
 
 const API_KEY: &str = "api-key";
 
+/// The trouble's class when something answers that is not New Relic.
+pub const NOT_NEW_RELIC: &str = "not-new-relic";
+/// Characters that are kept of such an answer: the beginning of a page.
+const FOREIGN_CHARS_MAX: usize = 200;
+
 /// Headers that are ours, or HTTP's own.
 const OWN_HEADERS: [&str; 7] = [
     API_KEY,
@@ -143,10 +152,28 @@ impl NewRelicClient {
         &self.headers_left_out
     }
 
+    /// Sends a request without events, and says what the answer means for those to come. Nothing is stored.
+    ///
+    /// # Errors
+    /// Why events would not be taken.
+    pub async fn examine(&self) -> Result<String, Trouble> {
+        let account = &self.config.account.id;
+        match self.post(b"", self.config.timeout).await? {
+            Verdict::Taken => Ok(format!("{} takes events for account {account}", self.far_side.name)),
+            // It looks at address and key before the events, of which there are none.
+            Verdict::Refused(words) | Verdict::TooLarge(words) => Ok(format!(
+                "{} answers, and finds no fault with account {account} and its key (to a request without events it says: \
+                 {words})",
+                self.far_side.name
+            )),
+            Verdict::Trouble(trouble) => Err(trouble),
+        }
+    }
+
     /// Sends events: JSON objects, each with a comma behind it.
-    pub(crate) async fn post(&self, events: &[u8]) -> Result<Verdict, Trouble> {
+    pub(crate) async fn post(&self, events: &[u8], timeout: Duration) -> Result<Verdict, Trouble> {
         let body = compressed(array(events)).await?;
-        let mut request = self.http.post(&self.url);
+        let mut request = self.http.post(&self.url).timeout(timeout);
         for (name, value) in &self.headers {
             request = request.append_header((name.clone(), value.clone()));
         }
@@ -155,7 +182,7 @@ impl NewRelicClient {
             .insert_header((CONTENT_ENCODING, "gzip"))
             .insert_header((HeaderName::from_static(API_KEY), self.api_key.clone()));
         let key = Some(self.config.account.api_key.expose_secret());
-        let answer = http_delivery::exchange(request, body, self.config.timeout, &self.far_side, key).await?;
+        let answer = http_delivery::exchange(request, body, timeout, &self.far_side, key).await?;
         Ok(verdict(&answer))
     }
 }
@@ -201,10 +228,21 @@ fn array(events: &[u8]) -> Bytes {
 }
 
 fn verdict(answer: &Answer) -> Verdict {
-    let words = words(&answer.body, answer.status);
+    let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let words = words(&json, &answer.body, answer.status);
     match answer.status {
-        200..=299 => Verdict::Taken,
-        400 | 422 => Verdict::Refused(words),
+        200 | 202 if json.get("success") == Some(&Value::Bool(true)) => Verdict::Taken,
+        202 if json.get("requestId").is_some_and(Value::is_string) => Verdict::Taken,
+        400 | 422 if json.is_object() => Verdict::Refused(words),
+        status @ (200..=299 | 400 | 422) => {
+            let said: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            let said: String = said.chars().take(FOREIGN_CHARS_MAX).collect();
+            let words = format!(
+                "what answers with status {status} is not New Relic, or something stands before it (expected: status 200 \
+                 and \"success\":true; check newRelic.event.url and proxies): {said}"
+            );
+            Verdict::Trouble(Trouble { class: NOT_NEW_RELIC, words, retry_after: answer.retry_after })
+        }
         413 => Verdict::TooLarge(words),
         status => {
             let hint = match status {
@@ -220,8 +258,7 @@ fn verdict(answer: &Answer) -> Verdict {
 }
 
 /// What an answer says, for people: a message in JSON, or plain text.
-fn words(body: &str, status: u16) -> String {
-    let json: Value = serde_json::from_str(body).unwrap_or_default();
+fn words(json: &Value, body: &str, status: u16) -> String {
     let message = ["error", "message", "errorMessage"].iter().find_map(|key| json.get(key)?.as_str());
     match message.unwrap_or(body).trim() {
         "" => format!("status {status} without words"),
@@ -300,8 +337,27 @@ mod tests {
     fn what_answers_mean() {
         let answer =
             |status, body: &str| verdict(&Answer { status, retry_after: None, body: body.to_owned() });
-        for status in [200, 202, 204] {
-            assert!(matches!(answer(status, r#"{"success":true}"#), Verdict::Taken));
+        for (status, body) in [
+            (200, r#"{"success":true,"uuid":"f00d"}"#),
+            (202, r#"{"success":true}"#),
+            (202, r#"{"requestId":"f00d"}"#),
+        ] {
+            assert!(matches!(answer(status, body), Verdict::Taken), "{status} {body}");
+        }
+        for (status, body) in [
+            (200, ""),
+            (200, "<!doctype html><html><body>Sign in</body></html>"),
+            (200, r#"{"success":false}"#),
+            (200, r#"{"success":"true"}"#),
+            (200, r#"{"requestId":"f00d"}"#),
+            (201, r#"{"success":true}"#),
+            (204, ""),
+            (400, "<html><body>Bad Request</body></html>"),
+            (422, ""),
+        ] {
+            let Verdict::Trouble(trouble) = answer(status, body) else { panic!("{status} {body}") };
+            assert_eq!(trouble.class, NOT_NEW_RELIC, "{status} {body}");
+            assert!(trouble.words.contains(&status.to_string()), "{}", trouble.words);
         }
         for status in [400, 422] {
             assert!(

@@ -10,15 +10,18 @@
 //! position of its own. A refused event costs itself alone: it becomes a dead letter with New Relic's words.
 //! Contract: user-events.md, "New Relic".
 
+use std::time::Instant;
+
 use butler_sos_domain::encode::new_relic::UserAttributes;
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::pace::Pace;
 use slog::{Logger, warn};
 
 use crate::delivery_job::{Finding, Job, JobLimits, halves};
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Consumer, Position, Stream};
 use crate::new_relic_client::{
-    BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, Verdict,
+    BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
 };
 use crate::sink::{Delivered, Destination, Progress, Sink, Trouble};
 
@@ -64,13 +67,15 @@ pub struct NewRelic {
     client: Option<NewRelicClient>,
     /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
     body_bytes_max: usize,
+    pace: Pace,
     job: Option<Job>,
 }
 
 impl NewRelic {
     #[must_use]
     pub fn new(config: NewRelicConfig, attributes: UserAttributes, log: Logger) -> Self {
-        Self { config, attributes, log, client: None, body_bytes_max: BODY_BYTES_MAX, job: None }
+        let pace = Pace::new(config.timeout, POST_TIMEOUT_MAX);
+        Self { config, attributes, log, client: None, body_bytes_max: BODY_BYTES_MAX, pace, job: None }
     }
 
     fn client(&mut self) -> Result<&NewRelicClient, Trouble> {
@@ -89,11 +94,23 @@ impl NewRelic {
     /// Sends what the job still has to send.
     async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
         while let Some(group) = job.next_group() {
+            if group.len() > self.pace.lines_max() {
+                job.settle(&group, halves(group.len()));
+                continue;
+            }
             let body = job.body_of(&group);
+            let (timeout, started) = (self.pace.timeout(), Instant::now());
             let answer = match self.client() {
-                Ok(client) => client.post(&body).await,
+                Ok(client) => client.post(&body, timeout).await,
                 Err(trouble) => Err(trouble),
             };
+            match &answer {
+                Ok(Verdict::Trouble(trouble)) | Err(trouble) if trouble.is_slow() => {
+                    self.pace.timed_out(group.len());
+                }
+                Ok(Verdict::Trouble(_)) | Err(_) => {}
+                Ok(_) => self.pace.answered(group.len(), started.elapsed()),
+            }
             let finding = match answer {
                 Ok(Verdict::Taken) => Finding::default(),
                 Ok(Verdict::Refused(words)) => alone_or_halved(&group, words),
@@ -194,7 +211,7 @@ mod tests {
         };
         actix_rt::spawn(server.run());
         let client = NewRelicClient::new(config).unwrap();
-        assert_eq!(client.post(b"{},").await.unwrap_err().class, "tls");
+        assert_eq!(client.post(b"{},", POST_TIMEOUT).await.unwrap_err().class, "tls");
     }
 
     #[test]

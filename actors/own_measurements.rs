@@ -259,7 +259,8 @@ impl Reporter {
     /// Sends the points; whether that is the end of them. What is refused is refused again; its neighbours were taken.
     async fn write(&mut self, lines: Lines) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        let (class, words, is_settled) = match connection.write(lines.bytes.into()).await {
+        let timeout = connection.timeout();
+        let (class, words, is_settled) = match connection.write(lines.bytes.into(), timeout).await {
             Verdict::Taken => {
                 self.actor.sent.inc();
                 if std::mem::take(&mut self.is_failing) {

@@ -9,6 +9,9 @@
 //! its segment and the byte where it begins, holds for as long as the entry is there. A last line without `\n` is
 //! what a crash left of an append; readers skip it, and the writer cuts it off when it opens the directory.
 //!
+//! A directory from which nothing old may go (parked events) is written to with [`SegmentStore::append_if_room`], and
+//! its ended segments are written anew with what is left of them ([`SegmentStore::replace`]).
+//!
 //! One writer at a time; any number of readers, also from other processes.
 
 use std::fmt;
@@ -89,6 +92,60 @@ impl SegmentStore {
         Ok(appended)
     }
 
+    /// Appends the lines and syncs, unless there is no room: nothing old goes, and the answer is false.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_if_room(&mut self, lines: &[Vec<u8>]) -> io::Result<bool> {
+        let bytes: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
+        if self.bytes() + bytes > self.bytes_max {
+            return Ok(false);
+        }
+        self.append(lines.iter().map(Vec::as_slice))?;
+        Ok(true)
+    }
+
+    /// Ends the segment that is written to, so that the next append begins another; answers all that are ended,
+    /// oldest first.
+    pub fn end_segment(&mut self) -> io::Result<Vec<u64>> {
+        if self.segments.last().is_some_and(|(_, size)| *size > 0) {
+            self.begin_segment()?;
+        }
+        let ended = self.segments.len().saturating_sub(1);
+        Ok(self.segments[..ended].iter().map(|(number, _)| *number).collect())
+    }
+
+    /// Leaves only these lines in a segment that is ended; without any it is removed. As a whole, or not at all.
+    pub fn replace(&mut self, number: u64, lines: &[Vec<u8>]) -> io::Result<()> {
+        let path = path_of(&self.directory, number);
+        if lines.is_empty() {
+            fs::remove_file(&path)?;
+        } else {
+            let aside = path.with_extension("new");
+            let block: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+            match fs::remove_file(&aside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&aside)?;
+            file.write_all(&block)?;
+            file.sync_data()?;
+            fs::rename(&aside, &path)?;
+        }
+        File::open(&self.directory)?.sync_all()?;
+        let left = lines.iter().map(|line| line.len() as u64 + 1).sum();
+        self.segments.retain_mut(|(of, size)| {
+            *size = if *of == number { left } else { *size };
+            *of != number || left > 0
+        });
+        Ok(())
+    }
+
+    /// Bytes of all segments.
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, size)| size).sum()
+    }
+
     /// Bytes of one segment at most, unless it is one single line.
     fn share(&self) -> u64 {
         (self.bytes_max / SHARES).max(1)
@@ -127,7 +184,7 @@ impl SegmentStore {
 
     fn make_room(&mut self, bytes: u64) -> io::Result<u64> {
         let mut evicted = 0;
-        while self.segments.iter().map(|(_, size)| size).sum::<u64>() + bytes > self.bytes_max
+        while self.bytes() + bytes > self.bytes_max
             && let Some(&(number, _)) = self.segments.first()
         {
             let path = path_of(&self.directory, number);
@@ -277,7 +334,7 @@ pub fn newest(
     Ok(newest)
 }
 
-fn read_segment(directory: &Path, number: u64) -> io::Result<Vec<Entry>> {
+pub(crate) fn read_segment(directory: &Path, number: u64) -> io::Result<Vec<Entry>> {
     let mut reader = BufReader::new(File::open(path_of(directory, number))?);
     let mut entries = Vec::new();
     let mut offset = 0;

@@ -6,6 +6,7 @@
 //! When full: the journal keeps what is not taken yet; memory holds one batch.
 //! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
 
+mod parking;
 mod redelivery;
 
 use std::future::Future;
@@ -17,6 +18,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use serde::{Deserialize, Serialize};
 use slog::{Logger, error, info, warn};
 
+pub use self::parking::ParkingConfig;
+use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
 use crate::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
@@ -56,6 +59,8 @@ pub struct Delivered {
     pub events: u64,
     pub bytes: u64,
     pub refused: Vec<Refused>,
+    /// What is right, but has to wait until somebody raises a limit of the far side.
+    pub parked: Vec<Refused>,
     /// To be committed with the offset; `None` keeps the last note.
     pub note: Option<Vec<u8>>,
 }
@@ -84,6 +89,12 @@ pub struct Trouble {
 impl Trouble {
     pub fn new(class: &'static str, words: impl Into<String>) -> Self {
         Self { class, words: words.into(), retry_after: None }
+    }
+
+    /// The far side, or a proxy before it, ran out of time.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        matches!(self.class, "timeout" | "http-408" | "http-504")
     }
 }
 
@@ -163,12 +174,20 @@ pub struct SinkOutlets {
 pub struct Sink<D> {
     config: SinkConfig,
     make: Arc<dyn Fn() -> D + Send + Sync>,
+    parking: Option<ParkingSpace>,
     orders: OrderBook,
 }
 
 impl<D: Destination> Sink<D> {
     pub fn new(config: SinkConfig, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
-        Self { config, make: Arc::new(make), orders: OrderBook::default() }
+        Self { config, make: Arc::new(make), parking: None, orders: OrderBook::default() }
+    }
+
+    /// Where events wait that a limit of the far side keeps out; without it they become dead letters.
+    #[must_use]
+    pub fn with_parking(mut self, config: ParkingConfig) -> Self {
+        self.parking = Some(ParkingSpace::new(config));
+        self
     }
 }
 
@@ -177,7 +196,8 @@ impl<D: Destination> Actor for Sink<D> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let orders = self.orders.open();
-        let run = Run { config: self.config.clone(), destination: (self.make)(), orders };
+        let parking = self.parking.clone().map(Parking::new);
+        let run = Run { config: self.config.clone(), destination: (self.make)(), parking, orders };
         ctx.spawn(run.forever().into_actor(self));
     }
 }
@@ -187,6 +207,7 @@ impl<D: Destination> Supervised for Sink<D> {}
 struct Run<D> {
     config: SinkConfig,
     destination: D,
+    parking: Option<Parking>,
     orders: Orders,
 }
 
@@ -247,14 +268,22 @@ impl<D: Destination> Run<D> {
         let mut failures = 0_u64;
         loop {
             match self.destination.deliver(batch, &progress).await {
-                Ok(delivered) => {
-                    if failures > 0 {
-                        info!(self.config.log, "destination takes events again";
-                            "destination" => self.config.meter.name(), "failures" => failures);
+                Ok(mut delivered) => match self.park(&mut delivered).await {
+                    Ok(()) => {
+                        if failures > 0 {
+                            info!(self.config.log, "destination takes events again";
+                                "destination" => self.config.meter.name(), "failures" => failures);
+                        }
+                        self.config.meter.set_up();
+                        return delivered;
                     }
-                    self.config.meter.set_up();
-                    return delivered;
-                }
+                    // Not one is given up: the whole batch goes again, and what is parked may make room meanwhile.
+                    Err(trouble) => {
+                        failures += 1;
+                        self.pause(&trouble, &mut pauses).await;
+                        self.retry_parked_if_due(from).await;
+                    }
+                },
                 Err(trouble) => {
                     failures += 1;
                     self.pause(&trouble, &mut pauses).await;
@@ -294,10 +323,12 @@ impl<D: Destination> Run<D> {
         let letters = refused.iter().map(|refused| DeadLetter::new(time, name, stream, refused));
         let lines: Vec<Vec<u8>> = letters.map(|letter| letter.to_line()).collect();
         while let Err(error) = self.keep(lines.clone()).await {
+            self.config.meter.failed(DEAD_LETTERS_REFUSED, &error, unix_ms());
             error!(self.config.log, "a dead letter cannot be kept, will try again";
                 "destination" => name, "error" => error);
             tokio::time::sleep(self.config.pauses.min).await;
         }
+        self.config.meter.set_up();
         self.config.meter.dead_lettered.inc_by(refused.len() as u64);
         for refused in refused.iter().take(DEAD_LETTERS_LOGGED_MAX) {
             warn!(self.config.log, "event refused, kept as a dead letter";
@@ -340,6 +371,8 @@ impl SinkConfig {
     }
 }
 
+/// The class of a destination's error while its dead letters cannot be kept.
+pub const DEAD_LETTERS_REFUSED: &str = "dead-letters";
 const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const DEAD_LETTERS_LOGGED_MAX: usize = 10;
 
@@ -372,6 +405,17 @@ impl DeadLetter {
             reason: refused.reason.chars().take(REASON_CHARS_MAX).collect(),
             record,
         }
+    }
+
+    /// The journal record; `None` when it is not one.
+    #[must_use]
+    pub fn record_bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.record.as_bytes();
+        if !digits.len().is_multiple_of(2) {
+            return None;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
     }
 
     pub(crate) fn to_line(&self) -> Vec<u8> {

@@ -89,7 +89,7 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
             }
         };
         match answer {
-            Ok(answer) if answer.status().is_success() => {}
+            Ok(answer) if answer.status() == StatusCode::ACCEPTED => {}
             Ok(mut answer) => {
                 refused += 1;
                 let words = answer.body().await.unwrap_or_default();

@@ -223,10 +223,20 @@ impl Batch {
     /// # Errors
     /// `TooLarge` when it is larger than any record of a journal can be.
     pub fn of_one(offset: u64, data: &[u8]) -> Result<Batch, PushError> {
-        let mut batch = RecordBatch::with_capacity(data.len() + LENGTH_BYTES);
-        batch.push(data)?;
-        let (header, _) = batch.seal(offset, 0, 0);
-        let mut out = BatchBuilder::new(offset, 1, 0);
+        Self::of_many(offset, [data])
+    }
+
+    /// Records out of their place, numbered from `from` on.
+    ///
+    /// # Errors
+    /// `TooLarge` when together they are larger than a batch of a journal can be.
+    pub fn of_many<'a>(from: u64, records: impl IntoIterator<Item = &'a [u8]>) -> Result<Batch, PushError> {
+        let mut batch = RecordBatch::new();
+        for record in records {
+            batch.push(record)?;
+        }
+        let (header, _) = batch.seal(from, 0, 0);
+        let mut out = BatchBuilder::new(from, usize::MAX, usize::MAX);
         out.take_from(&batch.take_frame(header));
         Ok(out.finish())
     }

@@ -61,6 +61,9 @@ pub struct DestinationFigures {
     pub missed: u64,
     /// Failed, told of, and tried again later; they do not count as waiting.
     pub deferred: u64,
+    /// On disk until a limit of the destination is raised; they do not count as waiting.
+    #[serde(default)]
+    pub parked: u64,
     /// Failed deliveries by class.
     pub errors: BTreeMap<String, u64>,
     pub last_error: Option<String>,
@@ -145,6 +148,7 @@ impl DestinationMeter {
             dead_lettered: self.dead_lettered.get(),
             missed: self.missed.get(),
             deferred: u64::try_from(self.deferred.get()).unwrap_or(0),
+            parked: u64::try_from(self.parked.get()).unwrap_or(0),
             errors: self.errors.of(self.name),
             last_error: state.last_error,
             last_error_class: state.last_error_class.map(str::to_owned),

@@ -120,3 +120,34 @@ fn the_newest_come_first_and_only_those_wanted() {
     assert_eq!(text(newest(dir.path(), 15, even).unwrap()).last().unwrap(), "010");
     assert!(newest(&dir.path().join("none"), 3, |_| true).unwrap().is_empty());
 }
+
+#[test]
+fn without_room_nothing_old_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SegmentStore::open(dir.path(), 100).unwrap();
+    let some = |n: usize| vec![format!("{n:09}").into_bytes(); 4];
+    assert!(store.append_if_room(&some(1)).unwrap());
+    assert!(store.append_if_room(&some(2)).unwrap());
+    assert!(!store.append_if_room(&some(3)).unwrap());
+    assert!(store.append_if_room(&some(3)[..2]).unwrap());
+    assert_eq!(lines(dir.path()).len(), 10);
+    assert!(!SegmentStore::open(dir.path(), 100).unwrap().append_if_room(&[Vec::new()]).unwrap());
+}
+
+#[test]
+fn an_ended_segment_keeps_what_is_left_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SegmentStore::open(dir.path(), 1_000).unwrap();
+    append(&mut store, &["{1}", "{2}", "{3}"]);
+    assert_eq!(store.end_segment().unwrap(), [1]);
+    assert_eq!(store.end_segment().unwrap(), [1], "an empty one is not ended");
+    append(&mut store, &["{4}"]);
+    fs::write(path_of(dir.path(), 1).with_extension("new"), "left by a crash").unwrap();
+    store.replace(1, &[b"{2}".to_vec()]).unwrap();
+    assert_eq!(lines(dir.path()), ["{2}", "{4}"]);
+    assert_eq!(store.bytes(), 8);
+    store.replace(1, &[]).unwrap();
+    append(&mut store, &["{5}"]);
+    assert_eq!((lines(dir.path()), store.bytes()), (vec!["{4}".to_owned(), "{5}".to_owned()], 8));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left aside");
+}

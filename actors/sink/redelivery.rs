@@ -7,6 +7,7 @@
 use actix::{Handler, ResponseFuture};
 use tokio::sync::{mpsc, oneshot};
 
+use super::parking::{Parking, until};
 use super::{Destination, Progress, Run, Sink, unix_ms};
 use crate::journal::batch::Batch;
 use crate::message::{Commit, NextBatch, NotRedelivered, Redeliver, Redelivered};
@@ -71,6 +72,12 @@ impl<D: Destination> Run<D> {
                             break on;
                         }
                     }
+                    () = until(self.parking.as_ref().map(Parking::due)) => {
+                        let on = self.retry_parked(*from).await;
+                        if on != *from {
+                            break on;
+                        }
+                    }
                 }
             };
             *from = moved;
@@ -96,7 +103,8 @@ impl<D: Destination> Run<D> {
                 self.config.meter.redelivered.inc_by(delivered.events);
                 self.config.meter.bytes.inc_by(delivered.bytes);
                 self.config.meter.set_up();
-                let refused = delivered.refused.into_iter().map(|one| (one.offset, one.reason)).collect();
+                let refused = delivered.refused.into_iter().chain(delivered.parked);
+                let refused = refused.map(|one| (one.offset, one.reason)).collect();
                 let done = Redelivered {
                     next_offset: delivered.next_offset.clamp(batch.from_offset(), batch.next_offset()),
                     events: delivered.events,

@@ -9,7 +9,8 @@ use crate::settings::Settings;
 /// What a test wants of its server; [`AuditConfig::text`] writes it down.
 ///
 /// Limits per client are off, batches wait for next to nothing, InfluxDB keeps points of any age (a recorded day is
-/// soon older than a retention), and what destinations write is below the sandbox's `data`.
+/// soon older than a retention), ids are tags there as Butler SOS writes them (unless a test says otherwise), and what
+/// destinations write is below the sandbox's `data`.
 #[derive(Debug, Clone, Default)]
 pub struct AuditConfig {
     /// Version and port of an InfluxDB on this machine; database, bucket and organisation are [`DATABASE`].
@@ -49,7 +50,7 @@ impl AuditConfig {
             "apiToken": self.token,
             "cors": { "allowedOrigins": self.allowed_origins },
             "rateLimit": { "enable": false },
-        } } }));
+        } }, "Pipeline": { "influxdb": { "auditIdsAsFields": false } } }));
         if let Some((cert, key)) = &self.tls {
             let tls = json!({ "enable": true, "cert": cert, "key": key });
             settings = settings.and(json!({ "Butler-SOS": { "auditEvents": { "tls": tls } } }));

@@ -39,6 +39,8 @@ pub enum Fault {
     Status(u16),
     /// The same with `Retry-After`, in seconds.
     Busy(u16, u64),
+    /// A page with this status, of something that stands in its place.
+    Page(u16),
     /// No answer, nothing stored.
     Hang,
     /// The connection breaks before the answer, nothing stored.
@@ -66,6 +68,10 @@ struct State {
     version: FakeVersion,
     token: Option<String>,
     may_administer: bool,
+    /// What stands in its place answers everything with a page.
+    is_page: bool,
+    /// Fields of another type are an error of the whole write, with this status.
+    conflict_status: Option<u16>,
     databases: BTreeMap<String, Value>,
     /// By measurement, tags and time.
     points: BTreeMap<String, String>,
@@ -93,6 +99,8 @@ impl FakeInflux {
             version,
             token,
             may_administer: true,
+            is_page: false,
+            conflict_status: None,
             databases: BTreeMap::new(),
             points: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -114,6 +122,17 @@ impl FakeInflux {
     /// Takes the right to look for and make databases away, or gives it back.
     pub fn let_administer(&self, may: bool) {
         self.state().may_administer = may;
+    }
+
+    /// A login page stands in its place, or no longer.
+    pub fn be_a_page(&self, is_page: bool) {
+        self.state().is_page = is_page;
+    }
+
+    /// A field of another type makes it refuse the whole write as an error of its own, as version 2 may, with this
+    /// status.
+    pub fn answer_conflicts_with(&self, status: u16) {
+        self.state().conflict_status = Some(status);
     }
 
     /// The next writes meet these, one each.
@@ -176,7 +195,16 @@ impl Service for State {
         self.requests.push(format!("{} {}", asked.method, asked.full));
         let is_v3 = matches!(self.version, FakeVersion::V3 | FakeVersion::V3WithoutWriteLp);
         match (asked.method.as_str(), asked.path.as_str()) {
-            ("GET" | "HEAD", "/ping" | "/health") => Reaction::answer(204, Value::Null),
+            _ if self.is_page => Reaction::page(200),
+            ("GET" | "HEAD", "/ping") if is_v3 => {
+                Reaction::answer(200, json!({ "version": "3.0.1", "revision": "f00d", "process_id": "1" }))
+            }
+            ("GET" | "HEAD", "/ping") => Reaction::answer(204, Value::Null),
+            ("GET" | "HEAD", "/health") if is_v3 => Reaction::Text(200, "text/plain", "OK"),
+            ("GET" | "HEAD", "/health") => {
+                let message = "ready for queries and writes";
+                Reaction::answer(200, json!({ "name": "influxdb", "message": message, "status": "pass" }))
+            }
             ("POST", "/write") if self.version == FakeVersion::V1 => self.write(&asked, "db"),
             ("POST", "/api/v2/write") if self.version == FakeVersion::V2 || is_v3 => {
                 self.write(&asked, "bucket")
@@ -188,6 +216,10 @@ impl Service for State {
             (_, "/api/v2/buckets" | "/api/v2/orgs") if self.version == FakeVersion::V2 => {
                 self.administer(&asked, Self::bucket)
             }
+            ("GET", "/api/v3/configure/database") if is_v3 => self.administer(&asked, |state, _| {
+                let names = state.databases.keys().map(|name| json!({ "iox::database": name }));
+                Reaction::answer(200, names.collect())
+            }),
             ("POST", "/api/v3/configure/database") if is_v3 => self.administer(&asked, Self::configure),
             _ => Reaction::answer(404, json!({ "error": "no such route" })),
         }
@@ -234,6 +266,16 @@ impl State {
         if statement.starts_with("SHOW DATABASES") {
             let rows: Vec<Value> = self.databases.keys().map(|name| json!([name])).collect();
             let series = json!([{ "name": "databases", "columns": ["name"], "values": rows }]);
+            return Reaction::answer(200, json!({ "results": [{ "statement_id": 0, "series": series }] }));
+        }
+        if statement == "SHOW DIAGNOSTICS" {
+            let columns = json!(["max-series-per-database", "max-values-per-tag"]);
+            let series =
+                json!([{ "name": "config-data", "columns": columns, "values": [[1_000_000, 100_000]] }]);
+            return Reaction::answer(200, json!({ "results": [{ "statement_id": 0, "series": series }] }));
+        }
+        if statement.contains(" CARDINALITY ON ") {
+            let series = json!([{ "columns": ["count"], "values": [[self.points.len()]] }]);
             return Reaction::answer(200, json!({ "results": [{ "statement_id": 0, "series": series }] }));
         }
         let Some(rest) = statement.strip_prefix("CREATE DATABASE \"") else {
@@ -306,6 +348,7 @@ impl State {
             Some(Fault::Busy(status, seconds)) => {
                 Reaction::Answer(status, Some(seconds), json!({ "error": "scripted", "message": "scripted" }))
             }
+            Some(Fault::Page(status)) => Reaction::page(status),
             Some(Fault::Hang) => Reaction::Hang,
             Some(Fault::Cut) => Reaction::Cut,
             _ if !self.is_allowed(asked) => Reaction::answer(401, self.unauthorized()),
@@ -345,6 +388,9 @@ impl State {
             };
             return Reaction::answer(404, words);
         }
+        if lines.is_empty() && self.version == FakeVersion::V2 {
+            return Reaction::answer(400, json!({ "code": "invalid", "message": "writing requires points" }));
+        }
         let parsed: Vec<Result<Point, String>> = lines.iter().map(|line| Point::parse(line, is_v3)).collect();
         let unparsed: Vec<String> = lines
             .iter()
@@ -353,6 +399,11 @@ impl State {
             .collect();
         if self.version == FakeVersion::V2 && !unparsed.is_empty() {
             return Reaction::answer(400, json!({ "code": "invalid", "message": unparsed.join("\n") }));
+        }
+        let conflict = parsed.iter().flatten().find_map(|point| self.conflict(point));
+        if let (Some(status), Some((words, _))) = (self.conflict_status, conflict) {
+            let message = format!("unexpected error writing points to database: {words}");
+            return Reaction::answer(status, json!({ "code": "internal error", "message": message }));
         }
         let mut refused: Vec<(usize, String)> = Vec::new();
         let mut conflicts: Vec<String> = Vec::new();

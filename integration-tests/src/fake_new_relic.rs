@@ -171,6 +171,7 @@ impl State {
             Some(Fault::Busy(status, seconds)) => {
                 return Reaction::Answer(status, Some(seconds), json!({ "error": "busy" }));
             }
+            Some(Fault::Page(status)) => return Reaction::page(status),
             Some(Fault::Hang) => return Reaction::Hang,
             Some(Fault::Cut) => return Reaction::Cut,
             Some(Fault::CutAfterStoring) | None => {}

@@ -19,6 +19,8 @@ pub struct Influxd {
     directory: TempDir,
     address: SocketAddr,
     admin: Option<(String, String)>,
+    /// Of its environment.
+    limits: Vec<(&'static str, String)>,
     server: Option<Child>,
 }
 
@@ -49,12 +51,29 @@ impl Influxd {
         influxd
     }
 
+    /// A new, empty server that lets everyone in, with limits of its own, running.
+    pub fn start_new_with_limits(values_per_tag: u32, series_per_database: u32) -> Self {
+        let mut influxd = Self::new(false);
+        influxd.limit(values_per_tag, series_per_database);
+        influxd.start();
+        influxd
+    }
+
+    /// Limits from its next start on; 0: none.
+    pub fn limit(&mut self, values_per_tag: u32, series_per_database: u32) {
+        self.limits = [
+            ("INFLUXDB_DATA_MAX_VALUES_PER_TAG", values_per_tag.to_string()),
+            ("INFLUXDB_DATA_MAX_SERIES_PER_DATABASE", series_per_database.to_string()),
+        ]
+        .into();
+    }
+
     fn new(needs_password: bool) -> Self {
         let directory = TempDir::with_prefix("influxd-").expect("a temporary directory");
         let (http, rpc) = (free_address(), free_address());
         let config = config(directory.path(), http, rpc, needs_password);
         std::fs::write(directory.path().join("influxdb.conf"), config).expect("a temporary directory");
-        Self { directory, address: http, admin: None, server: None }
+        Self { directory, address: http, admin: None, limits: Vec::new(), server: None }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -71,6 +90,7 @@ impl Influxd {
         let mut command = Command::new("influxd");
         command.arg("-config").arg(self.directory.path().join("influxdb.conf"));
         command.env("HOME", self.directory.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.envs(self.limits.iter().map(|(name, value)| (name, value)));
         let server = command.spawn().expect("influxd is installed (Debian: `apt-get install influxdb`)");
         self.server = Some(server);
         wait_for("influxd to answer", || {

@@ -43,6 +43,8 @@ impl Asked {
 pub(crate) enum Reaction {
     /// Status, seconds of `Retry-After`, and body, which is empty for null.
     Answer(u16, Option<u64>, Value),
+    /// Status, type and text.
+    Text(u16, &'static str, &'static str),
     /// Nothing, for longer than anybody waits.
     Hang,
     /// The connection breaks.
@@ -54,10 +56,15 @@ impl Reaction {
         Self::Answer(status, None, body)
     }
 
+    /// What a login page or a wrong port says.
+    pub fn page(status: u16) -> Self {
+        Self::Text(status, "text/html", "<!doctype html><html><body>Sign in</body></html>")
+    }
+
     /// `None` when there is no answer.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Answer(status, ..) => Some(*status),
+            Self::Answer(status, ..) | Self::Text(status, ..) => Some(*status),
             Self::Hang | Self::Cut => None,
         }
     }
@@ -148,6 +155,9 @@ async fn serve<S: Service>(
                 answer.insert_header(("Retry-After", seconds.to_string()));
             }
             if body.is_null() { answer.finish() } else { answer.json(body) }
+        }
+        Reaction::Text(status, kind, text) => {
+            HttpResponse::build(StatusCode::from_u16(status).expect("a status")).content_type(kind).body(text)
         }
         Reaction::Hang => {
             tokio::time::sleep(Duration::from_secs(3600)).await;

@@ -1,16 +1,22 @@
 //! Destinations and Qlik Sense: whether each answers, and lets us in.
 //!
-//! All are asked at once, each for [`PATIENCE`] at most. Nothing is written anywhere.
+//! All are asked at once, each for [`PATIENCE`] at most. Nothing is stored anywhere: a write to InfluxDB has no lines,
+//! one to New Relic no events.
 
 use std::{future::Future, net::IpAddr, time::Duration};
 
 use butler_sos_actors::{
+    influx_check::{Examined, Growing, examine},
     influx_client::{InfluxClient, InfluxConfig},
     mqtt_sink,
+    new_relic_client::{NewRelicClient, NewRelicConfig},
     reach::Server,
     sink::Trouble,
     tls::ClientTls,
 };
+
+use butler_sos_domain::encode::audit_line::DEFAULT_MEASUREMENT;
+use butler_sos_domain::encode::user_line::MEASUREMENT as USER_MEASUREMENT;
 
 use super::{
     PATIENCE, blocking,
@@ -32,20 +38,41 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     let mut ask = |path: &'static str, task| asked.push((path, task));
 
     if butler.influxdb.enable {
-        ask("Butler-SOS.influxdbConfig.host", actix_rt::spawn(in_time(influxdb(settings::influx(config)))));
+        let growing = match config.user_events_to_influxdb() {
+            true => vec![growing(USER_MEASUREMENT, "userFull")],
+            false => Vec::new(),
+        };
+        let asking = influxdb(settings::influx(config), growing);
+        ask("Butler-SOS.influxdbConfig.host", actix_rt::spawn(in_time(asking)));
     }
     if config.audit_to(DestinationKind::Influxdb) {
         let path = "Butler-SOS.auditEvents.destination.influxdb.metadata.host";
-        ask(path, actix_rt::spawn(in_time(influxdb(settings::audit_influx(config)))));
+        let measurement = match audit.destination.influxdb.metadata.measurement_name.as_str() {
+            "" => DEFAULT_MEASUREMENT,
+            name => name,
+        };
+        let growing =
+            ["eventId", "correlationId", "selectionTxnId", "user"].map(|tag| growing(measurement, tag));
+        ask(path, actix_rt::spawn(in_time(influxdb(settings::audit_influx(config), growing.into()))));
+    }
+    if config.user_events_to_new_relic() {
+        for account in settings::new_relic_accounts(config) {
+            let asking =
+                new_relic(NewRelicConfig { timeout: PATIENCE, ..settings::new_relic(config, account) });
+            ask("Butler-SOS.newRelic.event.url", actix_rt::spawn(in_time(asking)));
+        }
     }
     if butler.mqtt.enable {
         let mqtt = mqtt_sink::MqttConfig { timeout: PATIENCE, ..settings::mqtt(config) };
-        ask("Butler-SOS.mqttConfig.brokerHost", actix_rt::spawn(in_time(broker(mqtt))));
+        ask("Butler-SOS.mqttConfig.brokerHost", actix_rt::spawn(in_time(fine(broker(mqtt)))));
     }
     if butler.app_names.enable {
         let host = butler.app_names.host_ip.clone().unwrap_or_default();
         let qrs = server(&host, config.pipeline.app_directory.port, None);
-        ask("Butler-SOS.appNames.hostIP", actix_rt::spawn(in_time(tls(qrs, settings::qlik_tls(config)))));
+        ask(
+            "Butler-SOS.appNames.hostIP",
+            actix_rt::spawn(in_time(fine(tls(qrs, settings::qlik_tls(config))))),
+        );
     }
     let shots = &audit.destination.screenshots;
     if audit.enable && shots.enable && shots.auth.mode != AuthMode::None {
@@ -55,28 +82,34 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
         let address = address.and_then(|(_, address)| address.parse().ok());
         let qps = server(&host, shots.auth.qps.port, address);
         let path = "Butler-SOS.auditEvents.destination.screenshots.auth.qps.host";
-        ask(path, actix_rt::spawn(in_time(tls(qps, settings::qlik_tls(config)))));
+        ask(path, actix_rt::spawn(in_time(fine(tls(qps, settings::qlik_tls(config))))));
     }
 
     let mut found = Vec::new();
     for (path, task) in asked {
-        found.push(match task.await {
-            Ok(Ok(words)) => Finding::new(Verdict::Fine, path, words),
-            Ok(Err(words)) => Finding::new(Verdict::Unavailable, path, words),
-            Err(error) => Finding::new(Verdict::Unavailable, path, format!("cannot be asked: {error}")),
-        });
+        let findings = match task.await {
+            Ok(Ok(findings)) => findings,
+            Ok(Err(words)) => vec![(Verdict::Unavailable, words)],
+            Err(error) => vec![(Verdict::Unavailable, format!("cannot be asked: {error}"))],
+        };
+        found.extend(findings.into_iter().map(|(verdict, words)| Finding::new(verdict, path, words)));
     }
     found
 }
 
-async fn in_time(asking: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+/// What was found about one far side, or why events would not arrive there.
+type Asked = Result<Vec<(Verdict, String)>, String>;
+
+async fn in_time(asking: impl Future<Output = Asked>) -> Asked {
     within(PATIENCE, asking).await
 }
 
-async fn within(
-    patience: Duration,
-    asking: impl Future<Output = Result<String, String>>,
-) -> Result<String, String> {
+/// All is well, in these words.
+async fn fine(asking: impl Future<Output = Result<String, String>>) -> Asked {
+    asking.await.map(|words| vec![(Verdict::Fine, words)])
+}
+
+async fn within(patience: Duration, asking: impl Future<Output = Asked>) -> Asked {
     tokio::time::timeout(patience, asking).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
@@ -89,11 +122,24 @@ fn words(trouble: Trouble) -> String {
     trouble.words
 }
 
-async fn influxdb(config: InfluxConfig) -> Result<String, String> {
+fn growing(measurement: &str, tag: &'static str) -> Growing {
+    Growing { measurement: measurement.to_owned(), tag }
+}
+
+async fn influxdb(config: InfluxConfig, growing: Vec<Growing>) -> Asked {
     let at = format!("{}:{}", config.host, config.port);
+    let is_created = config.create_database;
     let client = InfluxClient::new(config).map_err(|error| error.to_string())?;
-    client.reachable().await.map_err(words)?;
-    Ok(format!("InfluxDB at {at} answers"))
+    let Examined { fine, warnings } = examine(&client, is_created, &growing).await.map_err(words)?;
+    let answers =
+        [format!("InfluxDB at {at} answers")].into_iter().chain(fine).collect::<Vec<_>>().join("; ");
+    let warnings = warnings.into_iter().map(|words| (Verdict::Warning, words));
+    Ok([(Verdict::Fine, answers)].into_iter().chain(warnings).collect())
+}
+
+async fn new_relic(config: NewRelicConfig) -> Asked {
+    let client = NewRelicClient::new(config).map_err(|error| error.to_string())?;
+    fine(async { client.examine().await.map_err(words) }).await
 }
 
 /// Connects by ourselves first, since the MQTT library tells little about what went wrong; then logs in.

@@ -47,8 +47,10 @@ pub mod transport;
 pub mod turns;
 pub mod virtual_proxy;
 
-// --- what destinations are sent
+// --- what destinations are sent, and what they answer
 pub mod encode;
+pub mod influx_refusal;
+pub mod pace;
 
 // --- what the server says about itself
 pub mod own_errors;

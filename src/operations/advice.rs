@@ -10,6 +10,8 @@
 //! | `lag-growing` | events wait for longer than a minute although deliveries succeed |
 //! | `shed`, `kernel-drops`, `rejected`, `conflict` | in the last five minutes |
 //! | `dead-letters`, `missed`, `restarts` | in the last five minutes |
+//! | `parked` | a limit of the destination keeps events out |
+//! | `dead-letters-refused`, `dead-letters-evicted` | the disk kept none, or old ones went to make room, in the last five minutes |
 //! | `mailbox-full` | four fifths of a bound are in use |
 //! | `http-not-allowed`, `port-not-allowed`, `user-not-allowed` | a screenshot was refused for a setting since the start |
 //! | `http-with-tickets` | `Pipeline.screenshots.allowHttp` is true |
@@ -241,6 +243,13 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
             "Read the reasons under Dead letters. When the cause is mended (a field's type in InfluxDB, for instance), retry them there; else drop them.",
         ));
     }
+    if now.parked > 0 {
+        found.push(problem(
+            Severity::Warning, "parked", name,
+            format!("A limit of {name} keeps {} out; they are parked on disk and none goes to make room.", some(now.parked, "event")),
+            "Raise the limit in InfluxDB (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or write audit events to a new database, where ids are fields (Pipeline.influxdb.auditIdsAsFields). Parked events are tried again every Pipeline.deadLetters.parkedRetrySeconds, and at the server's start.",
+        ));
+    }
     let missed = now.missed.saturating_sub(earlier.missed);
     if missed > 0 {
         found.push(problem(
@@ -280,6 +289,21 @@ fn down_advice(class: &str) -> &'static str {
         "config" | "administration" | "qos" => {
             "A setting does not fit the far side. The words above say which; `butler-sos check` tells more."
         }
+        "not-influxdb" => {
+            "Something else answers in place of InfluxDB: a login page, a proxy, another service. Compare scheme, host and port with InfluxDB's own; try them with curl -i. Nothing that it says counts as delivered."
+        }
+        "not-new-relic" => {
+            "Something else answers in place of New Relic: a login page, a proxy. Compare newRelic.event.url with the address in New Relic's documentation; try it with curl -i. Nothing that it says counts as delivered."
+        }
+        "dead-letters" => {
+            "It refused events, and the disk does not take them as dead letters, so none of them is given up. Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner."
+        }
+        "parking-full" => {
+            "Raise its limit (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or raise Pipeline.deadLetters.parkedBytesMax."
+        }
+        "parking" => {
+            "A limit of it keeps events out, and the disk does not take them. Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner."
+        }
         "broker" | "mqtt" => {
             "The broker ended or refused the connection. Its log tells why: often a client id that is used twice, or an ACL."
         }
@@ -300,6 +324,14 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                 format!("{name} failed and was restarted in the last five minutes: {}. Nothing that was stored is lost.", some(restarts, "time")),
                 "Please report it with the log lines \"actor panicked\". Too many restarts end the process with status 70, so that the service manager starts it anew.",
             ));
+        }
+        if name == DEAD_LETTER_KEEPER {
+            let earlier = before.actors.get(name).map(|of| &of.rejected);
+            let more = |reason: &str| {
+                let now = actor.figures.rejected.get(reason).copied().unwrap_or(0);
+                now.saturating_sub(earlier.and_then(|of| of.get(reason)).copied().unwrap_or(0))
+            };
+            of_dead_letters(more("disk"), more("evicted") + more("too_large"), found);
         }
         if let Some(mailbox) = actor.mailbox
             && u64::from(mailbox.depth) * 5 >= u64::from(mailbox.bound) * 4
@@ -338,6 +370,26 @@ fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
         _ => return,
     };
     found.push(problem(Severity::Warning, symptom, place, what, advice));
+}
+
+/// The actor that keeps dead letters.
+pub const DEAD_LETTER_KEEPER: &str = "dead_letter_keeper";
+
+fn of_dead_letters(refused: u64, lost: u64, found: &mut Vec<Problem>) {
+    if refused > 0 {
+        found.push(problem(
+            Severity::Error, "dead-letters-refused", DEAD_LETTER_KEEPER,
+            format!("Dead letters could not be kept in the last five minutes: {}. Destinations wait with them and lose nothing.", some(refused, "attempt")),
+            "Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner, and at mount options. It goes on by itself.",
+        ));
+    }
+    if lost > 0 {
+        found.push(problem(
+            Severity::Error, "dead-letters-evicted", DEAD_LETTER_KEEPER,
+            format!("Old dead letters went for good to make room in the last five minutes: {}.", some(lost, "event")),
+            "Raise Pipeline.deadLetters.bytesMax, and mend what makes destinations refuse so many: the reasons are under Dead letters.",
+        ));
+    }
 }
 
 #[cfg(test)]
@@ -476,6 +528,44 @@ mod tests {
         assert!(problems[0].advice.contains("Pipeline.screenshots.allowHttp"));
         assert!(problems[2].advice.contains("Pipeline.screenshots.allowedPorts"));
         assert!(problems[3].advice.contains("Pipeline.screenshots.ticketUsers"));
+    }
+
+    #[test]
+    fn limits_and_dead_letters_have_problems_of_their_own() {
+        check(|s| influx(s).figures.parked = 3, &[("parked", "influx_sink", "Raise the limit")]);
+        for (class, advice) in [
+            ("not-influxdb", "Something else answers"),
+            ("not-new-relic", "Something else answers"),
+            ("parking-full", "Raise its limit"),
+            ("dead-letters", "It refused events,"),
+        ] {
+            check(
+                |s| {
+                    influx(s).figures.up = false;
+                    influx(s).figures.last_error_class = Some(class.into());
+                },
+                &[("destination-down", "influx_sink", advice)],
+            );
+        }
+        let keeper = |rejected: &[(&str, u64)]| {
+            let rejected = rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+            ActorState { figures: ActorFigures { rejected, ..ActorFigures::default() }, mailbox: None }
+        };
+        let both = [
+            ("dead-letters-refused", DEAD_LETTER_KEEPER, "Make room on"),
+            ("dead-letters-evicted", DEAD_LETTER_KEEPER, "Raise Pipeline.deadLetters.bytesMax, and"),
+        ];
+        let change = |s: &mut State| {
+            s.actors.insert(DEAD_LETTER_KEEPER.into(), keeper(&[("disk", 1), ("evicted", 9)]));
+            // The quarantine is of a bounded size, and what goes there is no event.
+            s.actors.insert("quarantine_keeper".into(), keeper(&[("evicted", 9)]));
+        };
+        check(change, &both);
+
+        let mut state = well();
+        change(&mut state);
+        let actors = state.actors.iter().map(|(name, of)| (name.clone(), of.figures.clone())).collect();
+        assert_eq!(problems(&state, &Figures { actors, ..Figures::default() }), []);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Letter {
     #[must_use]
     pub fn of(entry: &Entry) -> Option<Self> {
         let letter: DeadLetter = serde_json::from_slice(&entry.line).ok()?;
-        let record = from_hex(&letter.record)?;
+        let record = letter.record_bytes()?;
         Some(Self { id: entry.id, letter, record })
     }
 
@@ -158,27 +158,9 @@ async fn off_thread<T: Send + 'static>(
     done.map_err(|_| Refusal::unavailable("the server is stopping"))?.map_err(|error| Refusal::disk(&error))
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hex_is_read_back() {
-        assert_eq!(from_hex("00ffA1"), Some(vec![0, 255, 161]));
-        assert_eq!(from_hex(""), Some(vec![]));
-        for bad in ["0", "0g", "é0", "+1"] {
-            assert_eq!(from_hex(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_letter_that_is_damaged_is_shown_without_its_event() {

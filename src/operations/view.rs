@@ -141,6 +141,12 @@ impl View {
                 warnings
                     .push(format!("{name} does not take events ({words}); {lag_events} wait in the journal"));
             }
+            let parked = self.destinations.get(name).map_or(0, |meter| meter.parked.get());
+            if parked > 0 {
+                warnings.push(format!(
+                    "{name} is at a limit of its own; {parked} events are parked until it is raised"
+                ));
+            }
             destinations.insert(
                 name,
                 DestinationReadiness {

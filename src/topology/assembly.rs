@@ -27,6 +27,7 @@ use super::screenshots::{self, Downloads};
 use super::settings::{self, bound};
 use super::{StartError, Surroundings, threads};
 use crate::config::{Config, Hides, Loaded};
+use crate::operations::advice::DEAD_LETTER_KEEPER;
 use crate::operations::jobs::RedeliveryPort;
 use crate::operations::journal_reader::JournalReader;
 use crate::operations::live::Live;
@@ -68,7 +69,7 @@ impl<'a> Assembly<'a> {
             .start(&arbiters[0].handle(), meter.clone(), move || Journal::new(journal, store));
         let room = bound(config.pipeline.actors.journal.mailbox);
         let to_dead_letters =
-            keeper(shared, &keepers, "dead_letter_keeper", settings::dead_letters(config), room);
+            keeper(shared, &keepers, DEAD_LETTER_KEEPER, settings::dead_letters(config), room);
         let to_append = Outlet::<Append>::new(journal.clone(), room);
         Ok(Self {
             config,

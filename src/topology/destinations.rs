@@ -19,7 +19,7 @@ use butler_sos_actors::new_relic_sink::{self, NewRelic};
 use butler_sos_actors::outlet::Outlet;
 use butler_sos_actors::parquet_sink::{ParquetConfig, ParquetFiles};
 use butler_sos_actors::qvd_sink::{QvdConfig, QvdFiles};
-use butler_sos_actors::sink::{Destination, Sink, SinkConfig};
+use butler_sos_actors::sink::{Destination, ParkingConfig, Sink, SinkConfig};
 use butler_sos_actors::supervisor::Supervision;
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::line_protocol::Version;
@@ -51,8 +51,28 @@ impl Planned {
         appetite: Appetite,
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
+        Self::with_sink(stream, name, appetite, move |config| Sink::new(config, make))
+    }
+
+    /// A destination with limits of its own: events that these keep out are parked.
+    fn with_parking<D: Destination>(
+        stream: Stream,
+        name: &'static str,
+        appetite: Appetite,
+        parking: ParkingConfig,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_sink(stream, name, appetite, move |config| Sink::new(config, make).with_parking(parking))
+    }
+
+    fn with_sink<D: Destination>(
+        stream: Stream,
+        name: &'static str,
+        appetite: Appetite,
+        sink: impl FnOnce(SinkConfig) -> Sink<D> + Send + 'static,
+    ) -> Self {
         let start: Start = Box::new(move |supervision, arbiter, meter, config| {
-            let sink = supervision.start(arbiter, meter, move || Sink::new(config, make));
+            let sink = supervision.start(arbiter, meter, move || sink(config));
             Outlet::new(sink, REDELIVERIES_MAX)
         });
         Self { consumer: Consumer { stream, name }, appetite, replay_refused: D::REPLAY_REFUSED, start }
@@ -101,7 +121,8 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             bytes_max: BATCH_BYTES_MAX,
             linger: Duration::from_millis(config.pipeline.influxdb.batch_linger_ms),
         };
-        planned.push(Planned::new(stream, "influx_sink", appetite, move || {
+        let parking = settings::parking(config, "influx_sink");
+        planned.push(Planned::with_parking(stream, "influx_sink", appetite, parking, move || {
             let lines = UserEventLines(UserPoint::new(version, &prefix, &tags));
             Influx::new(influx.clone(), lines, log.clone())
         }));
@@ -146,9 +167,11 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             bytes_max: BATCH_BYTES_MAX,
             linger: Duration::from_millis(section.write_frequency),
         };
-        planned.push(Planned::new(stream, "audit_influx_sink", appetite, move || {
+        let (parking, ids) =
+            (settings::parking(config, "audit_influx_sink"), settings::ids_as_fields(config));
+        planned.push(Planned::with_parking(stream, "audit_influx_sink", appetite, parking, move || {
             let lines = AuditEventLines(AuditPoint::new(version, &measurement, &tags));
-            Influx::new(influx.clone(), lines, log.clone())
+            Influx::new(influx.clone(), lines, log.clone()).with_ids(ids)
         }));
     }
     if let Some(topic) = &config.pipeline.mqtt.audit_events.topic

@@ -9,12 +9,13 @@ use butler_sos_actors::app_directory::AppDirectoryConfig;
 use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig, Privacy};
 use butler_sos_actors::csv_sink::CsvConfig;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
+use butler_sos_actors::influx_ids::IdsAsFields;
 use butler_sos_actors::journal::store::{OnFull, ROOM_BYTES_DEFAULT, StoreConfig, StreamConfig};
 use butler_sos_actors::keeper::KeeperConfig;
 use butler_sos_actors::message::Stream;
 use butler_sos_actors::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
 use butler_sos_actors::new_relic_client::{NewRelicAccount, NewRelicConfig, POST_TIMEOUT};
-use butler_sos_actors::sink::Pauses;
+use butler_sos_actors::sink::{ParkingConfig, Pauses};
 use butler_sos_actors::static_hosts::StaticHosts;
 use butler_sos_actors::supervisor::RestartPolicy;
 use butler_sos_actors::tls::ClientTls;
@@ -31,6 +32,7 @@ use crate::config::butler::influxdb::{self as influxdb, V1Config, V2Config, V3Co
 use crate::config::butler::screenshots::AuthMode;
 use crate::config::butler::{NameValue, mqtt};
 use crate::config::pipeline::journal::FullPolicy;
+use crate::config::pipeline::network as pipeline_network;
 use crate::config::secret::Secret;
 use crate::config::{Config, network};
 use crate::open_files;
@@ -79,6 +81,26 @@ fn full_policy(config: &Config, stream: Stream) -> FullPolicy {
 pub fn dead_letters(config: &Config) -> KeeperConfig {
     let section = &config.pipeline.dead_letters;
     KeeperConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
+}
+
+/// Where events of this destination wait that a limit of it keeps out: beside the dead letters, which ignore what is
+/// no segment of theirs.
+pub fn parking(config: &Config, destination: &str) -> ParkingConfig {
+    let section = &config.pipeline.dead_letters;
+    ParkingConfig {
+        directory: PathBuf::from(&section.directory).join("parked").join(destination),
+        bytes_max: section.parked_bytes_max,
+        retry_every: Duration::from_secs(section.parked_retry_seconds),
+    }
+}
+
+/// What the ids of audit events are in InfluxDB.
+pub fn ids_as_fields(config: &Config) -> IdsAsFields {
+    match config.pipeline.influxdb.audit_ids_as_fields {
+        pipeline_network::IdsAsFields::Auto => IdsAsFields::Auto,
+        pipeline_network::IdsAsFields::True => IdsAsFields::Always,
+        pipeline_network::IdsAsFields::False => IdsAsFields::Never,
+    }
 }
 
 pub fn quarantine(config: &Config) -> KeeperConfig {
@@ -304,6 +326,7 @@ impl Connection<'_> {
             host: self.host.to_owned(),
             port: self.port,
             write_timeout: Duration::from_millis(timeout_ms),
+            write_timeout_max: Duration::from_millis(limits.timeout_max_ms),
             body_bytes_max: size(limits.batch_bytes_max),
             gzip_bytes_min: size(limits.gzip_bytes_min),
             create_database: limits.create_database,

@@ -10,13 +10,13 @@ use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::sandbox::{Sandbox, binary};
 use tempfile::TempDir;
 
-const OK: i32 = 0;
+pub const OK: i32 = 0;
 const USAGE: i32 = 64;
-const UNAVAILABLE: i32 = 69;
+pub const UNAVAILABLE: i32 = 69;
 const CONFIG: i32 = 78;
 
 /// A configuration of which everything can be had anywhere.
-const LOCAL: &str = "\
+pub const LOCAL: &str = "\
 Butler-SOS:
   userEvents:
     enable: true
@@ -29,10 +29,10 @@ Pipeline:
 ";
 
 /// What a run of the binary gave.
-struct Ran {
-    code: i32,
+pub struct Ran {
+    pub code: i32,
     /// Standard output, then standard error.
-    text: String,
+    pub text: String,
 }
 
 impl Ran {
@@ -43,7 +43,7 @@ impl Ran {
 
     /// The line that says this, which must be the only one.
     #[track_caller]
-    fn line(&self, part: &str) -> &str {
+    pub fn line(&self, part: &str) -> &str {
         let lines: Vec<&str> = self.text.lines().filter(|line| line.contains(part)).collect();
         assert_eq!(lines.len(), 1, "{part:?} in:\n{}", self.text);
         lines[0]
@@ -66,7 +66,7 @@ fn run_in(directory: &Path, arguments: &[&str]) -> Ran {
 }
 
 /// Checks this file in a directory of its own.
-fn check(config: &str, arguments: &[&str]) -> Ran {
+pub fn check(config: &str, arguments: &[&str]) -> Ran {
     let directory = TempDir::new().expect("a directory");
     std::fs::write(directory.path().join("a.yaml"), config).expect("a file");
     let ran = run_in(directory.path(), &[&["check", "-c", "a.yaml"], arguments].concat());

@@ -95,8 +95,8 @@ impl Dashboard {
     }
 }
 
-/// A user event and two audit events that have everything, as lines.
-fn lines(version: Version) -> String {
+/// A user event and two audit events that have everything, as lines; ids of audit events as tags or as fields.
+fn lines(version: Version, ids_as_fields: bool) -> String {
     let text = |text: &'static str| Some(text.into());
     let now = now_ns();
     let mut out = Vec::new();
@@ -122,7 +122,8 @@ fn lines(version: Version) -> String {
         };
         user.write(&event, &mut out);
     }
-    let audit = AuditPoint::new(version, "", &[]);
+    let mut audit = AuditPoint::new(version, "", &[]);
+    audit.set_ids_as_fields(ids_as_fields);
     for (id, event_type, screenshot) in [
         ("1", "screenshot.url.received", ScreenshotOutcome { error: text("timeout"), ..Default::default() }),
         (
@@ -189,7 +190,7 @@ struct Names {
 
 fn names(version: Version) -> Names {
     let mut names = Names::default();
-    let text = lines(version);
+    let text = lines(version, false);
     for line in parse_lines(&text) {
         let line = line.expect("a line");
         let measurement = line.series.measurement.to_string();
@@ -335,9 +336,16 @@ fn promql_names_what_the_server_exposes() {
 
 #[test]
 fn influxdb_answers_every_query() {
+    for ids_as_fields in [false, true] {
+        check_answers(&lines(Version::V1, ids_as_fields));
+    }
+}
+
+/// Every query finds something among these points.
+fn check_answers(lines: &str) {
     let influxd = Influxd::start_new();
     influxd.query("", "CREATE DATABASE \"senseops\"");
-    let (status, words) = influxd.write("senseops", &lines(Version::V1));
+    let (status, words) = influxd.write("senseops", lines);
     assert_eq!(status, 204, "{words}");
     for dashboard in dashboards() {
         for (place, query) in dashboard.queries("influxdb") {

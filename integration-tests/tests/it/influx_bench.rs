@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::Actor;
 use butler_sos_actors::influx_client::{
-    BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme,
+    BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme, WRITE_TIMEOUT_MAX,
 };
 use butler_sos_actors::influx_sink::{Influx, InfluxSink, LineEncoder};
 use butler_sos_actors::journal::batch::Record;
@@ -46,6 +46,7 @@ pub fn config(port: u16, target: InfluxTarget) -> InfluxConfig {
         host: "127.0.0.1".to_owned(),
         port,
         // Only the one fault that hangs waits for it.
+        write_timeout_max: WRITE_TIMEOUT_MAX,
         write_timeout: Duration::from_secs(3),
         body_bytes_max: BODY_BYTES_MAX,
         gzip_bytes_min: GZIP_BYTES_MIN,

@@ -19,6 +19,8 @@ mod golden_user_events;
 mod grafana_queries;
 mod hostile;
 mod influx_bench;
+mod influx_limits;
+mod influx_rights;
 mod influx_versions;
 mod new_relic;
 mod operations;

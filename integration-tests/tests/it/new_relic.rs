@@ -202,7 +202,11 @@ async fn what_is_no_fault_of_the_events_is_tried_again() {
     bench.append(records(&events(0..10))).await;
     bench.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0), expected(0..10));
-    assert_eq!(fake.posts().len(), faults.len() + 1);
+    // A request that timed out does not come again as large, so the last may come in parts.
+    let posts = fake.posts();
+    assert!(posts.len() > faults.len(), "{}", posts.len());
+    let taken = posts.iter().filter(|post| post.status == Some(200)).map(|post| post.events);
+    assert_eq!(taken.sum::<usize>(), 10, "each once");
     // Taken, and then no answer: nobody knows, so it comes again.
     fake.next_posts(ACCOUNT.0, [Fault::CutAfterStoring]);
     bench.append(records(&events(10..11))).await;

@@ -240,6 +240,7 @@ fn destinations(state: &State, rates: &Rates) -> Vec<Row> {
         }
         let figures = named(&[
             (of.figures.deferred, "to try later"),
+            (of.figures.parked, "parked"),
             (of.figures.dead_lettered, "dead letter(s)"),
             (of.figures.missed, "missed"),
             (restarts(state, name), "restart(s)"),

@@ -47,6 +47,11 @@ section! {
         "directory" => directory: String = text("./data/dead-letters");
         /// Most bytes; the oldest make room, counted.
         "bytesMax" => bytes_max: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
+        /// Most bytes of events that a limit of a destination keeps out (`max-values-per-tag` of InfluxDB 1, for
+        /// instance), for each destination, in the directory `parked`. None goes to make room: the destination waits.
+        "parkedBytesMax" => parked_bytes_max: u64 = bytes("256 MiB", 65_536..=1_099_511_627_776);
+        /// Seconds between two tries of all that is parked; the first is at the start.
+        "parkedRetrySeconds" => parked_retry_seconds: u64 = int(3_600, 1..=604_800);
     }
 }
 

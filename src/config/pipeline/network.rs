@@ -1,6 +1,23 @@
 //! `Pipeline.appDirectory`, `Pipeline.retry`, `Pipeline.influxdb`, `Pipeline.mqtt`: how other servers are spoken to.
 
+use serde::Deserialize;
+
 use crate::config::schema::section;
+
+/// What the ids of audit events are in InfluxDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum IdsAsFields {
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "true")]
+    True,
+    #[serde(rename = "false")]
+    False,
+}
+
+impl IdsAsFields {
+    pub const NAMES: &'static [&'static str] = &["auto", "true", "false"];
+}
 
 section! {
     /// Questions to QRS for names of apps.
@@ -41,6 +58,14 @@ section! {
         "timeoutMs" => timeout_ms: u64 = int(10_000, 100..=600_000);
         /// Whether a database or bucket that is not there is made.
         "createDatabase" => create_database: bool = yes();
+        /// The longest time for a request, milliseconds: one that gets no answer in time is halved, and the next may
+        /// take twice as long, up to this. Answers in good time bring both back.
+        "timeoutMaxMs" => timeout_max_ms: u64 = int(120_000, 100..=3_600_000);
+        /// Whether `eventId`, `correlationId` and `selectionTxnId` of audit events are fields, not tags. As tags each
+        /// value is a series of its own, of which InfluxDB 1 takes a limited number. `auto`: in InfluxDB 1 they are
+        /// fields where the measurement is not there yet, and where it is, what they are there; tags in versions 2
+        /// and 3. In version 3 such fields end in `_field`.
+        "auditIdsAsFields" => audit_ids_as_fields: IdsAsFields = one_of("auto", IdsAsFields::NAMES);
     }
 }
 

@@ -8,6 +8,10 @@
 //! What is in a tag is part of the key of its series, which InfluxDB bounds to 65 535 bytes. Types
 //! without a schema may carry longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
 
+use std::borrow::Cow;
+
+use openssl::sha::Sha256;
+
 use super::audit_columns::StaticTag;
 use super::line_protocol::{LineWriter, Strip, Version, encode_tags};
 use crate::audit::AuditEvent;
@@ -19,12 +23,15 @@ pub const TAG_BYTES_MAX: usize = 1024;
 
 /// Tags and fields of the event itself, and names that InfluxDB keeps for itself. A static tag cannot
 /// have one of these names: two tags of one name, and in version 3 a tag and a field, make a line invalid.
-const TAKEN: [&str; 33] = [
+const TAKEN: [&str; 36] = [
     "eventType",
     "auditEventSchemaVersion",
     "eventId",
     "correlationId",
     "selectionTxnId",
+    "eventId_field",
+    "correlationId_field",
+    "selectionTxnId_field",
     "user",
     "userDirectory",
     "userId",
@@ -70,6 +77,8 @@ pub struct AuditPoint {
     measurement: String,
     /// As they stand in a line.
     static_tags: Vec<u8>,
+    /// See [`Self::set_ids_as_fields`].
+    ids_as_fields: bool,
 }
 
 impl AuditPoint {
@@ -82,18 +91,47 @@ impl AuditPoint {
             .filter(|(name, _)| !is_taken(name))
             .map(|(name, value)| (name.as_str(), bounded(value)))
             .collect();
-        Self { version, measurement, static_tags: encode_tags(version, tags) }
+        Self { version, measurement, static_tags: encode_tags(version, tags), ids_as_fields: false }
+    }
+
+    #[must_use]
+    pub fn measurement(&self) -> &str {
+        &self.measurement
+    }
+
+    /// `eventId`, `correlationId` and `selectionTxnId` as fields, not tags: each of their values would be a series of
+    /// its own. Points are then told apart by their times, in whose last six digits stands what follows from the ids.
+    ///
+    /// In version 3 a tag and a field of one name make a line invalid, so there the fields end in `_field`, as those
+    /// of user events do.
+    pub fn set_ids_as_fields(&mut self, are_fields: bool) {
+        self.ids_as_fields = are_fields;
+    }
+
+    /// The ids, with the names of their tags and fields.
+    fn ids<'e>(event: &'e AuditEvent<'_>) -> [(&'static str, &'static str, &'static str, &'e str); 3] {
+        let text = |value: &'e Option<Cow<'_, str>>| value.as_deref().unwrap_or("");
+        [
+            (",eventId=", "eventId", "eventId_field", &*event.event_id),
+            (",correlationId=", "correlationId", "correlationId_field", text(&event.correlation_id)),
+            (",selectionTxnId=", "selectionTxnId", "selectionTxnId_field", text(&event.selection_txn_id)),
+        ]
     }
 
     /// Appends the event's line, newline included.
     pub fn write(&self, event: &AuditEvent<'_>, out: &mut Vec<u8>) {
         let mut line = LineWriter::new(out, self.version, &self.measurement);
+        for (key, value) in
+            [(",eventType=", &event.event_type), (",auditEventSchemaVersion=", &event.schema_version)]
+        {
+            line.tag_with_encoded_key(key, &[bounded(value)], Strip::Nothing);
+        }
+        if !self.ids_as_fields {
+            for (key, _, _, value) in Self::ids(event) {
+                line.tag_with_encoded_key(key, &[bounded(value)], Strip::Nothing);
+            }
+        }
         for (key, value) in [
-            (",eventType=", Some(&event.event_type)),
-            (",auditEventSchemaVersion=", Some(&event.schema_version)),
-            (",eventId=", Some(&event.event_id)),
-            (",correlationId=", event.correlation_id.as_ref()),
-            (",selectionTxnId=", event.selection_txn_id.as_ref()),
             (",user=", event.user.as_ref()),
             (",userDirectory=", event.user_directory.as_ref()),
             (",userId=", event.user_id.as_ref()),
@@ -142,10 +180,18 @@ impl AuditPoint {
         if let Some(visible) = event.visible {
             line.boolean("visible", visible);
         }
+        if self.ids_as_fields {
+            for (_, field, field_of_3, value) in Self::ids(event) {
+                // Empty, too, where dashboards ask for it by a pattern that takes everything.
+                if !value.is_empty() || field == "correlationId" {
+                    line.text(if self.version == Version::V3 { field_of_3 } else { field }, bounded(value));
+                }
+            }
+        }
         if line.field_count() == 0 {
             line.boolean("received", true);
         }
-        line.finish(time_ns(event));
+        line.finish(if self.ids_as_fields { time_of_ids_ns(event) } else { time_ns(event) });
     }
 }
 
@@ -159,6 +205,24 @@ fn time_ns(event: &AuditEvent<'_>) -> i64 {
     }
     i128::from(event.received_ns).min(*TIME_NS.end()) as i64
 }
+
+/// The event's time with what follows from its ids behind the milliseconds, so that events of one millisecond, which no
+/// tag tells apart, are two points, and the same event twice is one.
+fn time_of_ids_ns(event: &AuditEvent<'_>) -> i64 {
+    let mut hasher = Sha256::new();
+    for (.., id) in AuditPoint::ids(event) {
+        hasher.update(id.as_bytes());
+        hasher.update(b"\0");
+    }
+    let hash = hasher.finish();
+    let behind = u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+        % NS_OF_A_MS;
+    let ns = i128::from(event.timestamp_ms) * i128::from(NS_OF_A_MS) + i128::from(behind);
+    // Times of receipt differ anyway.
+    if TIME_NS.contains(&ns) { ns as i64 } else { time_ns(event) }
+}
+
+const NS_OF_A_MS: u64 = 1_000_000;
 
 fn bounded(value: &str) -> &str {
     &value[..value.floor_char_boundary(TAG_BYTES_MAX)]
@@ -196,6 +260,45 @@ mod tests {
                 "audit_event,eventType=audit.event,auditEventSchemaVersion=1,eventId=id,env=peer received=true 1000000\n"
             );
         }
+    }
+
+    #[test]
+    fn ids_are_tags_or_fields() {
+        let event = AuditEvent {
+            correlation_id: Some("c".into()),
+            selection_txn_id: Some("s \"1\"".into()),
+            sheet_name: Some("sheet".into()),
+            ..event()
+        };
+        let written = |version, event: &AuditEvent<'_>| {
+            let mut point = AuditPoint::new(version, "", &[]);
+            point.set_ids_as_fields(true);
+            let mut out = Vec::new();
+            point.write(event, &mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let head = "audit_event,eventType=audit.event,auditEventSchemaVersion=1 sheetName=\"sheet\",";
+        for version in [Version::V1, Version::V2] {
+            let line = written(version, &event);
+            let ids = r#"eventId="id",correlationId="c",selectionTxnId="s \"1\"" "#;
+            assert!(line.starts_with(&format!("{head}{ids}")), "{line}");
+        }
+        let line = written(Version::V3, &event);
+        let ids = r#"eventId_field="id",correlationId_field="c",selectionTxnId_field="s \"1\"" "#;
+        assert!(line.starts_with(&format!("{head}{ids}")), "{line}");
+
+        let time = |event: &AuditEvent<'_>| -> i64 {
+            let line = written(Version::V1, event);
+            line.trim_end().rsplit(' ').next().expect("a time").parse().expect("a number")
+        };
+        let times: std::collections::BTreeSet<i64> = (0..100)
+            .map(|n| time(&AuditEvent { event_id: format!("id{n}").into(), ..event.clone() }))
+            .collect();
+        assert_eq!(times.len(), 100, "events of one millisecond are points of their own");
+        assert!(times.iter().all(|time| time / 1_000_000 == 1), "and keep their millisecond: {times:?}");
+        assert_eq!(time(&event), time(&event.clone()));
+        let far = AuditEvent { timestamp_ms: 9_223_372_036_855, received_ns: 7, ..event };
+        assert_eq!(time(&far), 7);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use super::line_protocol::{LineWriter, Strip, Version, encode_tag_key, encode_tags};
 use crate::event::UserEvent;
 
-const MEASUREMENT: &str = "user_events";
+pub const MEASUREMENT: &str = "user_events";
 
 /// The user agent's tags without their prefix.
 const USER_AGENT_TAGS: [&str; 4] = ["uaBrowserName", "uaBrowserMajorVersion", "uaOsName", "uaOsVersion"];
