@@ -30,6 +30,7 @@ use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
 use crate::audit_http::token::Token;
 use crate::audit_http::warnings::Warnings;
+use crate::clock::Clock;
 use crate::http_server::seats::{SeatLimits, Seats};
 use crate::http_server::{self, ServerConfig};
 use crate::message::{Append, Close};
@@ -77,6 +78,8 @@ pub struct AuditHttpConfig {
     pub screenshots: bool,
     /// `Pipeline.privacy.pseudonymise`.
     pub privacy: Option<Privacy>,
+    /// Stamps what is received.
+    pub clock: Clock,
 }
 
 impl Default for AuditHttpConfig {
@@ -104,6 +107,7 @@ impl Default for AuditHttpConfig {
             deduplicate_entries_max: 100_000,
             screenshots: false,
             privacy: None,
+            clock: Clock::default(),
         }
     }
 }
@@ -162,7 +166,8 @@ impl AuditHttpIngestor {
             intake,
             meter.clone(),
         )
-        .private(config.privacy);
+        .private(config.privacy)
+        .stamped_by(config.clock);
         let counted = meter.connections();
         let limits = SeatLimits {
             connections_max: config.connections_max,

@@ -4,6 +4,7 @@
 //! decided in one place, the server's topology.
 
 // --- the kit
+pub mod clock;
 pub mod guard;
 pub mod message;
 pub mod metric;

@@ -9,9 +9,9 @@
 //! | shed | by reason: `queue_full`, `draining`, `actor_panic`; `journal_full`, `journal_disk` (counted by the journal) |
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
 use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope, payload, version};
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::group::{Event, Group, Groups, NotJoined};
 use super::recent::{Awaited, Fingerprint, Met, Outcome, Recent, outcome};
+use crate::clock::Clock;
 use crate::guard::guard;
 use crate::message::{Append, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
@@ -46,7 +47,7 @@ pub struct Intake {
     actor: ActorMeter,
     panicked: Counter,
     since: Instant,
-    last_ns: AtomicU64,
+    clock: Clock,
 }
 
 /// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
@@ -101,13 +102,19 @@ impl Intake {
             meter,
             actor,
             since: Instant::now(),
-            last_ns: AtomicU64::new(0),
+            clock: Clock::default(),
         }
     }
 
     /// The same, with users' names replaced.
     pub fn private(mut self, privacy: Option<Privacy>) -> Self {
         self.privacy = privacy;
+        self
+    }
+
+    /// The same, with events stamped by a clock that others stamp with too.
+    pub fn stamped_by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -185,7 +192,7 @@ impl Intake {
         };
         let record = AuditRecord {
             sealed: kept.sealed.as_deref().map(Cow::Borrowed),
-            ..AuditRecord::received(self.now_ns(), &kept.body)
+            ..AuditRecord::received(self.clock.stamp(), &kept.body)
         };
         match groups.join(self, Event { stream, fingerprint, record, room, account }) {
             Ok(awaited) => self.taken(awaited, has_version).await,
@@ -261,15 +268,6 @@ impl Intake {
         let Some(rate) = &self.queue_rate else { return Ok(()) };
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         rate.lock().unwrap_or_else(PoisonError::into_inner).count((), now_ms)
-    }
-
-    /// Unix nanoseconds, strictly increasing within the process.
-    fn now_ns(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let last =
-            self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        now.max(last.unwrap_or_default() + 1)
     }
 }
 

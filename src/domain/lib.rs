@@ -22,6 +22,10 @@ pub mod throttle;
 pub mod pseudonym;
 
 // --- text in formats
+// --- times of receipt
+pub mod clock_watch;
+pub mod receipt_clock;
+
 mod json_string;
 mod uuid;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use butler_sos_actors::app_directory::AppDirectoryConfig;
 use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig, Privacy};
+use butler_sos_actors::clock::Clock;
 use butler_sos_actors::csv_sink::CsvConfig;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
 use butler_sos_actors::journal::store::{OnFull, ROOM_BYTES_DEFAULT, StoreConfig, StreamConfig};
@@ -188,6 +189,8 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
     }
 }
 
+        // The start gives it the one that user events are stamped with.
+        clock: Clock::default(),
 // === Qlik Sense
 
 /// The certificates that Qlik Sense exported for us.
