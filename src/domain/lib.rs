@@ -9,6 +9,7 @@ pub mod app_id;
 pub mod datagram;
 pub mod enrichment;
 pub mod event;
+pub mod fallback_encoding;
 pub mod identity;
 pub mod sample;
 pub mod user_agent;
@@ -21,11 +22,11 @@ pub mod throttle;
 // --- users' names, where they shall not be stored
 pub mod pseudonym;
 
-// --- text in formats
 // --- times of receipt
 pub mod clock_watch;
 pub mod receipt_clock;
 
+// --- text in formats
 mod json_string;
 mod uuid;
 

@@ -126,10 +126,16 @@ function userOf(event) {
 // Offsets of one stream say nothing about the other.
 const keyOf = (event) => `${event.stream}:${event.offset}`;
 
+const NOT_UTF8 = {
+  fallback: 'Read as Pipeline.udp.fallbackEncoding',
+  replaced: 'What is not UTF-8 was replaced',
+};
+
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
-  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), fieldList(...fieldsOf(event)));
+  const notUtf8 = event.notUtf8 ? [' ', el('span', { class: 'badge', title: NOT_UTF8[event.notUtf8] ?? '' }, 'not UTF-8')] : [];
+  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' }), ...notUtf8), fieldList(...fieldsOf(event)));
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
     cell('Received', moment(event.receivedUnixMs)),
     cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
