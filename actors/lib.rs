@@ -69,6 +69,7 @@ pub mod mqtt_sink;
 pub mod new_relic_client;
 pub mod new_relic_sink;
 pub mod parquet_sink;
+mod part_numbers;
 pub mod qvd_sink;
 
 // --- what is kept aside
