@@ -32,6 +32,7 @@ use crate::audit_http::recent::Recent;
 use crate::audit_http::service::{Service, answer};
 use crate::audit_http::token::Token;
 use crate::audit_http::warnings::Warnings;
+use crate::clock::Clock;
 use crate::http_server::brake::Brake;
 use crate::http_server::seats::{SeatLimits, Seats};
 use crate::http_server::{self, ServerConfig};
@@ -82,6 +83,8 @@ pub struct AuditHttpConfig {
     pub screenshots: bool,
     /// `Pipeline.privacy.pseudonymise`.
     pub privacy: Option<Privacy>,
+    /// Stamps what is received.
+    pub clock: Clock,
 }
 
 impl Default for AuditHttpConfig {
@@ -110,6 +113,7 @@ impl Default for AuditHttpConfig {
             deduplicate_entries_max: 100_000,
             screenshots: false,
             privacy: None,
+            clock: Clock::default(),
         }
     }
 }
@@ -168,7 +172,8 @@ impl AuditHttpIngestor {
             intake,
             meter.clone(),
         )
-        .private(config.privacy);
+        .private(config.privacy)
+        .stamped_by(config.clock);
         let counted = meter.connections();
         let limits = SeatLimits {
             connections_max: config.connections_max,

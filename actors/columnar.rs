@@ -11,9 +11,9 @@
 //!
 //! ```text
 //! 1  write `.{name}.tmp`, sync it, sync the directory
-//! 2  note {"file","from","to",…} at the offset where the batch began
+//! 2  note {"file","from","to",…,"parts"} at the offset where the batch began
 //! 3  rename to `{name}`, never over another file; sync the directory
-//! 4  commit `to` and an empty note
+//! 4  commit `to` and a note {"parts"}: which part numbers are given ([`crate::part_numbers`])
 //! ```
 //!
 //! A process that finds a note with `to` beyond its committed offset died in between. The file says in itself
@@ -38,6 +38,7 @@ use crate::file_target::{Disk, blocking, is_plain_name, temporary_name, trouble}
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
+use crate::part_numbers::PartNumbers;
 use crate::sink::{Delivered, Destination, Progress, Refused, Trouble, unix_ms};
 
 #[derive(Debug, Clone)]
@@ -71,10 +72,21 @@ pub struct Columnar<E> {
     clock: fn() -> u64,
     /// What was noted and is not known to be finished.
     pending: Option<Pending>,
+    parts: PartNumbers,
     format: std::marker::PhantomData<E>,
 }
 
-/// The note: a file that stands complete under its temporary name.
+/// The note.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    #[serde(flatten)]
+    pending: Option<Pending>,
+    /// Notes of earlier versions have none.
+    #[serde(default)]
+    parts: PartNumbers,
+}
+
+/// A file that stands complete under its temporary name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
     file: String,
@@ -86,8 +98,8 @@ struct Pending {
 
 /// A batch's first step, done.
 enum Prepared {
-    /// A file is whole under its temporary name.
-    File(Pending),
+    /// A file is whole under its temporary name. With the part numbers that are given, its own among them.
+    File(Pending, PartNumbers),
     /// The batch begins with what cannot be written.
     Refused(Vec<Refused>),
     /// Nothing but records that are gone.
@@ -101,6 +113,7 @@ impl<E: Encoder> Columnar<E> {
             disk: Disk::default(),
             clock: unix_ms,
             pending: None,
+            parts: PartNumbers::default(),
             format: std::marker::PhantomData,
         }
     }
@@ -126,7 +139,8 @@ impl<E: Encoder> Columnar<E> {
         let found = pending.clone();
         let finished = self.at_disk(move |disk, config| finish::<E>(disk, config, &found)).await?;
         self.pending = None;
-        Ok(finished.then(|| pending.delivered()))
+        let parts = self.parts.clone();
+        Ok(finished.then(|| pending.delivered(parts)))
     }
 }
 
@@ -135,7 +149,9 @@ impl<E: Encoder> Destination for Columnar<E> {
         Some("its files would hold the events twice: they are written once and only appended to");
 
     async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
-        self.pending = Pending::from_note(&position.note).filter(|pending| {
+        let note = Note::from_bytes(&position.note);
+        self.parts = note.parts;
+        self.pending = note.pending.filter(|pending| {
             // Anything else is from before: that file is committed.
             pending.from == position.offset && pending.to > pending.from
         });
@@ -152,11 +168,15 @@ impl<E: Encoder> Destination for Columnar<E> {
             return Ok(delivered);
         }
         let now_ms = i64::try_from((self.clock)()).unwrap_or(i64::MAX);
-        let records = batch.clone();
-        let prepared = self.at_disk(move |disk, config| prepare::<E>(disk, config, &records, now_ms)).await?;
+        let (records, given) = (batch.clone(), self.parts.clone());
+        let prepare =
+            move |disk: &Disk, config: &ColumnarConfig| prepare::<E>(disk, config, &records, now_ms, given);
+        let prepared = self.at_disk(prepare).await?;
         match prepared {
-            Prepared::File(pending) => {
-                progress.note(pending.to_note()).await?;
+            Prepared::File(pending, parts) => {
+                let note = Note { pending: Some(pending.clone()), parts: parts.clone() };
+                progress.note(note.to_bytes()).await?;
+                self.parts = parts;
                 self.pending = Some(pending);
                 match self.finish().await? {
                     Some(delivered) => Ok(delivered),
@@ -179,6 +199,7 @@ fn prepare<E: Encoder>(
     config: &ColumnarConfig,
     batch: &Batch,
     now_ms: i64,
+    given: PartNumbers,
 ) -> Result<Prepared, Trouble> {
     let (mut events, mut to) = (Vec::with_capacity(batch.len()), batch.next_offset());
     let mut refused = Vec::new();
@@ -218,8 +239,10 @@ fn prepare<E: Encoder>(
     };
     let directory = &config.directory;
     disk.create_directory(directory).map_err(trouble("creating directory", directory))?;
-    let stem = format!("{}_part", compact_date(now_ms));
-    let part = disk.next_part(directory, &stem, E::EXTENSION).map_err(trouble("reading", directory))?;
+    let day = compact_date(now_ms);
+    let stem = format!("{day}_part");
+    let highest = disk.highest_part(directory, &stem, E::EXTENSION).map_err(trouble("reading", directory))?;
+    let part = given.next(&day, highest);
     let pending = Pending {
         file: format!("{stem}{part}{}", E::EXTENSION),
         from: batch.from_offset(),
@@ -237,7 +260,7 @@ fn prepare<E: Encoder>(
         let _ = disk.remove(&temporary);
         return Err(trouble("writing", &temporary)(error));
     }
-    Ok(Prepared::File(pending))
+    Ok(Prepared::File(pending, given.with(&day, part)))
 }
 
 /// Step 3, or what is left of it; false when the file is under neither name.
@@ -300,22 +323,49 @@ fn covered(from: u64, to: u64) -> Covered {
 }
 
 impl Pending {
-    fn delivered(&self) -> Delivered {
+    fn delivered(&self, parts: PartNumbers) -> Delivered {
         Delivered {
             next_offset: self.to,
             events: self.events,
             bytes: self.bytes,
-            note: Some(Vec::new()),
+            note: Some(Note { pending: None, parts }.to_bytes()),
             ..Delivered::default()
         }
     }
+}
 
-    fn to_note(&self) -> Vec<u8> {
-        // A name and numbers always serialise.
+impl Note {
+    fn to_bytes(&self) -> Vec<u8> {
+        // Names and numbers always serialise.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    fn from_note(note: &[u8]) -> Option<Self> {
-        serde_json::from_slice(note).ok().filter(|pending: &Self| is_plain_name(&pending.file))
+    fn from_bytes(note: &[u8]) -> Self {
+        let Ok(Self { pending, mut parts }) = serde_json::from_slice(note) else { return Self::default() };
+        let pending = pending.filter(|pending| is_plain_name(&pending.file));
+        if let Some(pending) = &pending {
+            parts = parts.with_name(&pending.file);
+        }
+        Self { pending, parts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_every_version_are_read() {
+        let file = Pending { file: "20261121_part7.qvd".to_owned(), from: 3, to: 9, events: 6, bytes: 100 };
+        let check = |note: &str, pending: Option<&Pending>, next: u64| {
+            let read = Note::from_bytes(note.as_bytes());
+            assert_eq!((read.pending.as_ref(), read.parts.next("20261121", 0)), (pending, next), "{note}");
+        };
+        check("", None, 1);
+        check(r#"{"file":"20261121_part7.qvd","from":3,"to":9,"events":6,"bytes":100}"#, Some(&file), 8);
+        check(r#"{"parts":[["20261121",4]]}"#, None, 5);
+        check(r#"{"file":"../x_part9.qvd","from":3,"to":9,"events":6,"bytes":100}"#, None, 1);
+        let note = Note { pending: Some(file.clone()), parts: PartNumbers::default().with("20261121", 7) };
+        check(&String::from_utf8_lossy(&note.to_bytes()), Some(&file), 8);
     }
 }

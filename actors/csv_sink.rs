@@ -8,7 +8,8 @@
 //!
 //! # Once
 //!
-//! The commit note is `{"file":"…","length":n}`: what of which file is committed. A file is noted
+//! The commit note is `{"file":"…","length":n,"parts":…}`: what of which file is committed, and which part numbers
+//! are given ([`crate::part_numbers`]), so that a file that somebody takes away leaves its number taken. A file is noted
 //! with length 0 *before* it is created, so that whatever stands in it beyond the noted length is known to
 //! be ours and not committed, and is cut away at [`Destination::resume`]. A file without a note
 //! is never written to: a part begins with a name that is free. A file that somebody else changed
@@ -32,6 +33,7 @@ use crate::file_target::{Disk, blocking, is_plain_name, trouble};
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
+use crate::part_numbers::PartNumbers;
 use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble, unix_ms};
 
 pub type CsvSink = Sink<CsvFile>;
@@ -52,6 +54,7 @@ pub struct CsvFile {
     disk: Disk,
     clock: fn() -> u64,
     state: State,
+    parts: PartNumbers,
 }
 
 /// Where the next row goes.
@@ -68,6 +71,9 @@ enum State {
 struct Mark {
     file: String,
     length: u64,
+    /// Notes of earlier versions have none.
+    #[serde(default)]
+    parts: PartNumbers,
 }
 
 struct Open {
@@ -102,6 +108,7 @@ impl CsvFile {
             disk: Disk::default(),
             clock: unix_ms,
             state: State::NoFile,
+            parts: PartNumbers::default(),
         }
     }
 
@@ -151,14 +158,18 @@ impl CsvFile {
         let day = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         let stem = format!("{}_{day}_part", self.rows.stream());
         let (disk, directory) = (self.disk.clone(), self.config.directory.clone());
-        let name = blocking(move || {
+        let (of_day, given) = (day.clone(), self.parts.clone());
+        let (name, parts) = blocking(move || {
             disk.create_directory(&directory).map_err(trouble("creating directory", &directory))?;
-            let part = disk.next_part(&directory, &stem, ".csv").map_err(trouble("reading", &directory))?;
-            Ok(format!("{stem}{part}.csv"))
+            let highest =
+                disk.highest_part(&directory, &stem, ".csv").map_err(trouble("reading", &directory))?;
+            let part = given.next(&of_day, highest);
+            Ok((format!("{stem}{part}.csv"), given.with(&of_day, part)))
         })
         .await?;
-        let mark = Mark { file: name.clone(), length: 0 };
+        let mark = Mark { file: name.clone(), length: 0, parts: parts.clone() };
         progress.note(mark.to_note()).await?;
+        self.parts = parts;
         self.state = State::Marked(mark);
         let (disk, directory) = (self.disk.clone(), self.config.directory.clone());
         blocking(move || {
@@ -176,7 +187,11 @@ impl Destination for CsvFile {
         Some("its files would hold the events twice: they are written once and only appended to");
 
     async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
-        self.state = Mark::from_note(&position.note).map_or(State::NoFile, State::Marked);
+        let mark = Mark::from_note(&position.note);
+        if let Some(mark) = &mark {
+            self.parts = mark.parts.clone();
+        }
+        self.state = mark.map_or(State::NoFile, State::Marked);
         // Cuts now, not at the next event: readers of the file see no row twice.
         if let State::Marked(mark) = &self.state {
             let (disk, config, rows, mark) =
@@ -193,12 +208,13 @@ impl Destination for CsvFile {
     async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, Trouble> {
         loop {
             let open = self.open(progress).await?;
-            let mark = Mark { file: open.name.clone(), length: open.length };
+            let mark = Mark { file: open.name.clone(), length: open.length, parts: self.parts.clone() };
             // Until the append is known to be whole, the mark is what counts.
             self.state = State::Marked(mark);
+            let parts = self.parts.clone();
             let (disk, config, rows, batch) =
                 (self.disk.clone(), Arc::clone(&self.config), Arc::clone(&self.rows), batch.clone());
-            let appended = blocking(move || append(&disk, &config, &rows, open, &batch)).await?;
+            let appended = blocking(move || append(&disk, &config, &rows, open, &batch, parts)).await?;
             match appended {
                 Appended::Rows(open, delivered) => {
                     self.state = State::Open(open);
@@ -223,6 +239,7 @@ fn append(
     rows: &Rows,
     mut open: Open,
     batch: &Batch,
+    parts: PartNumbers,
 ) -> Result<Appended, Trouble> {
     let header = rows.header();
     let mut out = Vec::with_capacity(batch.bytes() + batch.bytes() / 4 + header.len());
@@ -272,7 +289,7 @@ fn append(
         open.length += out.len() as u64;
         delivered.bytes = out.len() as u64;
     }
-    delivered.note = Some(Mark { file: open.name.clone(), length: open.length }.to_note());
+    delivered.note = Some(Mark { file: open.name.clone(), length: open.length, parts }.to_note());
     Ok(Appended::Rows(open, delivered))
 }
 
@@ -321,7 +338,9 @@ impl Mark {
     }
 
     fn from_note(note: &[u8]) -> Option<Self> {
-        serde_json::from_slice(note).ok().filter(|mark: &Self| is_plain_name(&mark.file))
+        let mark: Self = serde_json::from_slice(note).ok().filter(|mark: &Self| is_plain_name(&mark.file))?;
+        let parts = mark.parts.with_name(&mark.file);
+        Some(Self { parts, ..mark })
     }
 }
 

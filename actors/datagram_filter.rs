@@ -1,7 +1,7 @@
 //! What is decided about a datagram before anyone parses it. Pure: addresses, sizes and times are arguments.
 //!
 //! The order is the contract's (user-events.md, "Before parsing"): source, size, rate limit; whether the queue has
-//! room is asked last, by whoever holds the queue. Also here: the time stamp that each datagram gets.
+//! room is asked last, by whoever holds the queue.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -126,26 +126,6 @@ impl RateWindow {
     }
 }
 
-/// Gives times of receipt that only grow, whatever the system's clock does.
-#[derive(Debug)]
-pub struct ReceiptClock {
-    last_ns: u64,
-}
-
-impl ReceiptClock {
-    /// Every stamp is above `floor_ns`: the last one that an earlier process gave.
-    #[must_use]
-    pub fn above(floor_ns: u64) -> Self {
-        Self { last_ns: floor_ns }
-    }
-
-    /// A stamp for something received at `now_ns`, above every earlier one.
-    pub fn stamp(&mut self, now_ns: u64) -> u64 {
-        self.last_ns = now_ns.max(self.last_ns.saturating_add(1));
-        self.last_ns
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,12 +190,5 @@ mod tests {
         check(110_001, false);
         check(400_000, true);
         assert!(!RateWindow::new(0).take(Duration::ZERO));
-    }
-
-    #[test]
-    fn stamps_only_grow() {
-        let mut clock = ReceiptClock::above(100);
-        let stamps: Vec<u64> = [5, 5, 200, 199, 201, 300].into_iter().map(|now| clock.stamp(now)).collect();
-        assert_eq!(stamps, [101, 102, 200, 201, 202, 300]);
     }
 }

@@ -4,6 +4,7 @@
 //! and every commit is a step; a life ends when its steps are used up, the next one resumes from the
 //! last commit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -357,6 +358,89 @@ fn check_format<E: Encoder>() {
 fn parquet_and_qvd_say_which_records_they_hold() {
     check_format::<Parquet>();
     check_format::<Qvd>();
+}
+
+// === files that a loader takes away
+
+/// Moves every whole file into an archive, as a loader does; says which names would have been overwritten there.
+fn take_away(directory: &Path, archive: &mut BTreeMap<String, Vec<u8>>) {
+    for (name, content) in files(directory) {
+        if name.starts_with('.') {
+            continue;
+        }
+        let before = archive.insert(name.clone(), content);
+        assert_eq!(before, None, "{name} was there already");
+        std::fs::remove_file(directory.join(name)).unwrap();
+    }
+}
+
+/// Lives and deaths with a loader between them that takes everything.
+fn live_with_a_loader<D: Destination>(
+    directory: &Path,
+    journal: &mut Journal,
+    make: impl Fn(Disk) -> D,
+    deaths: &[u64],
+    batch_max: usize,
+) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = BTreeMap::new();
+    actix_rt::System::new().block_on(async {
+        for &steps in deaths {
+            let disk = Disk::dying_after(steps);
+            journal.live(make(disk.clone()), &disk, batch_max).await;
+            take_away(directory, &mut archive);
+        }
+        let disk = Disk::default();
+        assert!(journal.live(make(disk.clone()), &disk, batch_max).await, "the last life reaches the end");
+        take_away(directory, &mut archive);
+    });
+    archive
+}
+
+#[test]
+fn part_numbers_never_begin_again_when_a_loader_takes_the_files() {
+    for steps in 0..40 {
+        let directory = tempfile::tempdir().unwrap();
+        let config = ColumnarConfig { directory: directory.path().into(), static_tags: Vec::new() };
+        let make = |disk| Columnar::<Lines>::new(config.clone()).on(disk, noon);
+        let mut journal = Journal::new(audit_records(12));
+        // The loader's archive refuses a name twice, wherever it dies.
+        let archive = live_with_a_loader(directory.path(), &mut journal, make, &[steps, steps / 2, steps], 4);
+        let ids: BTreeSet<_> = archive
+            .values()
+            .flat_map(|content| {
+                String::from_utf8_lossy(content).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(ids.len(), 12, "{steps}");
+    }
+}
+
+#[test]
+fn part_numbers_of_csv_files_never_begin_again_when_a_loader_takes_the_files() {
+    for (steps, rotate_bytes) in (0..40).flat_map(|steps| [(steps, 400), (steps, 1 << 20)]) {
+        let directory = tempfile::tempdir().unwrap();
+        let config =
+            CsvConfig { directory: directory.path().into(), rotate_bytes, neutralise_formulas: true };
+        let make = |disk| CsvFile::user_events(config.clone()).on(disk, noon);
+        let mut journal = Journal::new(user_records(12));
+        live_with_a_loader(directory.path(), &mut journal, make, &[steps, steps / 2, steps], 4);
+    }
+}
+
+#[test]
+fn a_new_day_begins_at_one_and_a_day_that_comes_again_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = ColumnarConfig { directory: directory.path().into(), static_tags: Vec::new() };
+    let mut journal = Journal::new(Vec::new());
+    let mut archive = BTreeMap::new();
+    for clock in [noon, noon, next_noon, noon, next_noon] as [fn() -> u64; 5] {
+        journal.records.extend(audit_records(1));
+        survive(&mut journal, |disk| Columnar::<Lines>::new(config.clone()).on(disk, clock), &[], 10);
+        take_away(directory.path(), &mut archive);
+    }
+    let names: Vec<&str> = archive.keys().map(String::as_str).collect();
+    let expect = ["20261121_part1", "20261121_part2", "20261121_part3", "20261122_part1", "20261122_part2"];
+    assert_eq!(names, expect.map(|name| format!("{name}.lines")));
 }
 
 // === JSON

@@ -119,11 +119,11 @@ impl Disk {
         Ok(names.collect())
     }
 
-    /// The next free number N of `{stem}{N}{extension}`: one above the highest there is, from 1 on.
-    pub fn next_part(&self, directory: &Path, stem: &str, extension: &str) -> io::Result<u64> {
+    /// The highest number N of `{stem}{N}{extension}` that is there; 0 when there is none.
+    pub fn highest_part(&self, directory: &Path, stem: &str, extension: &str) -> io::Result<u64> {
         let names = self.names(directory)?;
         let parts = names.iter().filter_map(|name| part_number(name, stem, extension));
-        Ok(parts.max().map_or(1, |highest| highest.saturating_add(1)))
+        Ok(parts.max().unwrap_or(0))
     }
 
     #[cfg(not(test))]
@@ -219,10 +219,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_counted_from_the_highest() {
+    fn the_highest_part_there_is() {
         let directory = tempfile::tempdir().unwrap();
-        let next = || Disk::default().next_part(directory.path(), "20261121_part", ".qvd").unwrap();
-        assert_eq!(next(), 1);
+        let highest = || Disk::default().highest_part(directory.path(), "20261121_part", ".qvd").unwrap();
+        assert_eq!(highest(), 0);
         for name in [
             "20261121_part1.qvd",
             "20261121_part9.qvd",
@@ -235,7 +235,7 @@ mod tests {
         ] {
             File::create(directory.path().join(name)).unwrap();
         }
-        assert_eq!(next(), 11);
+        assert_eq!(highest(), 10);
     }
 
     #[test]

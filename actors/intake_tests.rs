@@ -8,6 +8,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Supervised};
 use actix_rt::Arbiter;
 use prometheus_client::metrics::counter::Counter;
 
+use crate::clock::Clock;
 use crate::message::{Append, AppendRefused, Close, Keep};
 use crate::metric::{IntakeMeter, Metrics};
 use crate::outlet::{Outlet, Parcel};
@@ -87,7 +88,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
     let config = UdpConfig::for_test();
     let socket = SocketConfig { receive_buffer_bytes: 8 << 20, ..config.socket };
     let config = UdpConfig { socket, ..config };
-    let port = open(&config, 0, &discard_log()).unwrap();
+    let port = open(&config, Clock::default(), &discard_log()).unwrap();
     let actor = metrics.actor("udp_ingestor");
     let ingestor = UdpIngestor::new(
         Arc::clone(&port),

@@ -4,6 +4,7 @@
 //! decided in one place, the server's topology.
 
 // --- the kit
+pub mod clock;
 pub mod guard;
 pub mod message;
 pub mod metric;
@@ -73,6 +74,7 @@ pub mod mqtt_sink;
 pub mod new_relic_client;
 pub mod new_relic_sink;
 pub mod parquet_sink;
+mod part_numbers;
 pub mod qvd_sink;
 
 // --- what is kept aside

@@ -61,7 +61,7 @@ pub struct Datagram {
     pub start: usize,
     pub len: usize,
     pub source: SocketAddr,
-    /// Unix nanoseconds, strictly increasing within the process.
+    /// Unix nanoseconds, as [`butler_sos_domain::receipt_clock`] gives them: no two events share one.
     pub received_ns: u64,
 }
 
@@ -171,12 +171,21 @@ pub enum JournalError {
 #[rtype(result = "()")]
 pub struct CatchUp;
 
-/// The first offset appended at or after a time, for replay.
+/// The first offset appended at or after a time.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<u64, JournalError>")]
 pub struct OffsetAt {
     pub stream: Stream,
     pub unix_ns: u64,
+}
+
+/// The offsets among which every record is that was appended in a range of time, for replay. Where the clock was set in
+/// between there are others among them.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Range<u64>, JournalError>")]
+pub struct OffsetsWithin {
+    pub stream: Stream,
+    pub unix_ns: Range<u64>,
 }
 
 /// The state of streams and consumers; also sets their gauges.
@@ -190,6 +199,8 @@ pub struct JournalState {
     pub consumers: Vec<ConsumerState>,
     /// Why the last append failed, while appends fail.
     pub append_trouble: Option<String>,
+    /// How far the clock is from where it should be, while that is a problem: seconds, negative is behind.
+    pub clock_off_seconds: Option<f64>,
 }
 
 /// One stream on disk.

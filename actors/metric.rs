@@ -195,6 +195,8 @@ struct StreamFamilies {
     /// Shown, not scraped: a histogram tells nobody what it holds.
     syncs: Arc<Mutex<SyncFigures>>,
     append_errors: Counter,
+    clock_jumps: Counter,
+    clock_off_seconds: Float,
 }
 
 #[derive(Clone, Default)]
@@ -239,6 +241,8 @@ impl Metrics {
                 sync_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
                 syncs: Arc::default(),
                 append_errors: Counter::default(),
+                clock_jumps: Counter::default(),
+                clock_off_seconds: Float::default(),
             },
             process: ProcessGauges::default(),
             states: Arc::default(),
@@ -299,6 +303,16 @@ impl Metrics {
         r.register("journal_records", "Records that a stream holds", s.records.clone());
         r.register("journal_sync_seconds", "Time of one sync of the journal", s.sync_seconds.clone());
         r.register("journal_append_errors", "Appends that the disk refused", s.append_errors.clone());
+        r.register(
+            "clock_jumps",
+            "Jumps of the system's clock by more than two seconds",
+            s.clock_jumps.clone(),
+        );
+        r.register(
+            "clock_off_seconds",
+            "How far the clock is from where it should be after a jump",
+            s.clock_off_seconds.clone(),
+        );
         let p = &self.process;
         r.register("process_resident_bytes", "Resident memory", p.resident_bytes.clone());
         r.register("process_open_fds", "Open file descriptors", p.open_fds.clone());
@@ -633,6 +647,16 @@ impl JournalMeter {
         syncs.count += 1;
         syncs.seconds_total += took.as_secs_f64();
         syncs.seconds_last = took.as_secs_f64();
+    }
+
+    /// The system's clock was set; `off_seconds` is what it is off by now, if by anything.
+    pub fn clock_jumped(&self, off_seconds: Option<f64>) {
+        self.families.clock_jumps.inc();
+        self.families.clock_off_seconds.set(off_seconds.unwrap_or_default());
+    }
+
+    pub fn clock_is_right(&self) {
+        self.families.clock_off_seconds.set(0.0);
     }
 
     pub fn append_failed(&self) {

@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::allowed_sources::{SourceError, SourceList};
 use crate::backpressure::Backpressure;
-use crate::datagram_filter::{Admission, AllowedSources, RateWindow, ReceiptClock};
+use crate::clock::Clock;
+use crate::datagram_filter::{Admission, AllowedSources, RateWindow};
 use crate::message::{Close, DatagramsReceived};
 use crate::metric::{ActorMeter, IntakeMeter};
 use crate::outlet::{Outlet, Parcel};
@@ -72,12 +73,11 @@ pub enum OpenError {
 
 /// Opens the port. Blocks while names are resolved; for the start of the server, before any actor.
 ///
-/// Every time of receipt will be above `clock_floor_ns`, the time of the last event that is stored (Unix
-/// nanoseconds; 0 when there is none).
+/// `clock` stamps what is received.
 ///
 /// # Errors
 /// When the socket cannot be bound, or source validation is on and nothing in the list resolves.
-pub fn open(config: &UdpConfig, clock_floor_ns: u64, log: &Logger) -> Result<Arc<UdpPort>, OpenError> {
+pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPort>, OpenError> {
     let mut sources =
         config.allowed_sources.as_ref().map(|texts| SourceList::new(texts.iter().map(String::as_str)));
     let allowed = match &mut sources {
@@ -90,11 +90,7 @@ pub fn open(config: &UdpConfig, clock_floor_ns: u64, log: &Logger) -> Result<Arc
     let bound = udp_socket::open(&config.socket, log)?;
     let admission =
         Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
-    let seat = Seat {
-        admission,
-        clock: ReceiptClock::above(clock_floor_ns),
-        backpressure: Backpressure::new(config.backpressure_percent),
-    };
+    let seat = Seat { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
     let periods = (config.nap, config.sources_refresh);
     Ok(Arc::new(UdpPort::new(bound, seat, sources, allowed, periods)))
 }

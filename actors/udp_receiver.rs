@@ -12,7 +12,7 @@ mod tally;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use slog::{Logger, info, warn};
@@ -24,6 +24,7 @@ use self::port::lock;
 pub(crate) use self::tally::IntakeCounters;
 use self::tally::{DropLog, Tally};
 use crate::backpressure::Change;
+use crate::clock::unix_ns;
 use crate::datagram_filter::AllowedSources;
 use crate::message::{Datagram, DatagramsReceived};
 use crate::metric::ActorMeter;
@@ -150,20 +151,21 @@ impl Receiver {
         turn: &mut Turn<'_>,
         when_empty: WhenEmpty,
     ) -> usize {
+        let Seat { admission, clock, .. } = seat;
         let mut times = None;
         let received =
             state.area.receive(&self.port.bound.socket, when_empty, |Received { bytes, source }| {
                 turn.tally.receive();
                 #[cfg(test)]
                 assert!(!self.port.panic_at_next_datagram.swap(false, Ordering::SeqCst), "a test wants it");
-                // One look at the clocks serves all that the call brought.
-                let (since_start, unix_ns) =
-                    *times.get_or_insert_with(|| (self.port.began.elapsed(), unix_ns()));
-                match seat.admission.check(allowed, source.ip(), bytes.len(), since_start) {
+                // One look at the clocks serves all that the call brought. It waits no more, so it may hold one of them.
+                let (since_start, clock, unix_ns) =
+                    times.get_or_insert_with(|| (self.port.began.elapsed(), clock.lock(), unix_ns()));
+                match admission.check(allowed, source.ip(), bytes.len(), *since_start) {
                     Ok(()) => {
                         let start = turn.batch.arena.len();
                         turn.batch.arena.extend_from_slice(bytes);
-                        let received_ns = seat.clock.stamp(unix_ns);
+                        let received_ns = clock.stamp(*unix_ns);
                         turn.batch.datagrams.push(Datagram { start, len: bytes.len(), source, received_ns });
                     }
                     Err(refusal) => turn.tally.reject(refusal),
@@ -278,11 +280,6 @@ fn to_u32(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn unix_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, UdpSocket};
@@ -323,7 +320,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
         let config = UdpConfig { datagram_bytes_max: 10, ..UdpConfig::for_test() };
-        let port = udp_ingestor::open(&config, 0, &discard_log()).unwrap();
+        let port = udp_ingestor::open(&config, Default::default(), &discard_log()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..BATCH_MAX + 1 {
             sender.send_to(&[b'x'; 11], port.address()).unwrap();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Supervised};
 use butler_sos_domain::app_id::{AppNames, UNKNOWN_APP_NAME};
 use butler_sos_domain::enrichment::{Enriched, Enrichment, ExcludedUsers};
+use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 use butler_sos_domain::pseudonym::Pseudonyms;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub struct UserParserConfig {
     pub user_agents_max: usize,
     /// Whether names of apps are asked for at all; if not, an unknown one is not worth a remark.
     pub app_names_expected: bool,
+    /// `Pipeline.udp.fallbackEncoding`.
+    pub fallback: FallbackEncoding,
     /// `Pipeline.privacy.pseudonymise`: what replaces users' names before anything is stored.
     pub names: Option<Arc<Pseudonyms>>,
 }
@@ -65,6 +68,7 @@ pub struct UserParser {
 /// Looked up once.
 struct Counters {
     excluded: Counter,
+    fallback_encoding: Counter,
     invalid_utf8: Counter,
     user_not_found: Counter,
     unknown_app_name: Counter,
@@ -107,6 +111,7 @@ impl UserParser {
     ) -> Self {
         let counters = Counters {
             excluded: intake.rejected("excluded_user"),
+            fallback_encoding: intake.remark("fallback_encoding"),
             invalid_utf8: intake.remark("invalid_utf8"),
             user_not_found: intake.remark("user_not_found"),
             unknown_app_name: intake.remark("unknown_app_name"),
@@ -150,7 +155,7 @@ impl UserParser {
             assert!(!bytes.starts_with(b"poison"), "a test wants it");
             match enrichment.event(bytes, received_ns, app_names) {
                 Err(rejection) => Outcome::Rejected(rejection.reason()),
-                Ok(Enriched { mut event, excluded, invalid_utf8, user_not_found }) => {
+                Ok(Enriched { mut event, excluded, user_not_found }) => {
                     if let Some(names) = names {
                         names.replace_in_event(&mut event, user_not_found);
                     }
@@ -165,7 +170,11 @@ impl UserParser {
                         return Outcome::Rejected(UNSTORABLE);
                     }
                     let unknown = expected && event.app_name.as_deref() == Some(UNKNOWN_APP_NAME);
-                    counters.invalid_utf8.inc_by(u64::from(invalid_utf8));
+                    match event.decoded {
+                        Decoded::Utf8 => {}
+                        Decoded::Fallback => _ = counters.fallback_encoding.inc(),
+                        Decoded::Replaced => _ = counters.invalid_utf8.inc(),
+                    }
                     counters.user_not_found.inc_by(u64::from(user_not_found));
                     counters.unknown_app_name.inc_by(u64::from(unknown));
                     Outcome::Event
@@ -217,6 +226,7 @@ enum Outcome {
 
 fn enrichment(config: &UserParserConfig) -> Enrichment {
     Enrichment::new(config.user_agents_max.max(1), ExcludedUsers::new(config.excluded_users.iter().cloned()))
+        .decoding(config.fallback)
 }
 
 fn quarantine_line(datagram: &Datagram, bytes: usize, head: &[u8], reason: &str) -> Vec<u8> {

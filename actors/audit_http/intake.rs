@@ -9,9 +9,9 @@
 //! | shed | by reason: `queue_full`, `draining`, `actor_panic`; `journal_full`, `journal_disk` (counted by the journal) |
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
 use butler_sos_domain::audit::{
@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use super::group::{Event, Group, Groups, NotJoined};
 use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
+use crate::clock::Clock;
 use crate::guard::guard;
 use crate::message::{Append, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
@@ -49,7 +50,7 @@ pub struct Intake {
     actor: ActorMeter,
     panicked: Counter,
     since: Instant,
-    last_ns: AtomicU64,
+    clock: Clock,
 }
 
 /// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
@@ -111,13 +112,19 @@ impl Intake {
             meter,
             actor,
             since: Instant::now(),
-            last_ns: AtomicU64::new(0),
+            clock: Clock::default(),
         }
     }
 
     /// The same, with users' names replaced.
     pub fn private(mut self, privacy: Option<Privacy>) -> Self {
         self.privacy = privacy;
+        self
+    }
+
+    /// The same, with events stamped by a clock that others stamp with too.
+    pub fn stamped_by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -153,7 +160,7 @@ impl Intake {
         account: Account,
         groups: &Groups,
     ) -> Taken {
-        let received_ns = self.now_ns();
+        let received_ns = self.clock.stamp();
         let checked = guard(|| {
             let accepted = audit::check(body, version)?;
             let stream = if accepted.is_screenshot() && self.screenshots {
@@ -296,15 +303,6 @@ impl Intake {
         let Some(rate) = &self.queue_rate else { return Ok(()) };
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         rate.lock().unwrap_or_else(PoisonError::into_inner).count((), now_ms)
-    }
-
-    /// Unix nanoseconds, strictly increasing within the process.
-    fn now_ns(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let last =
-            self.last_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        now.max(last.unwrap_or_default() + 1)
     }
 }
 

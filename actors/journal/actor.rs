@@ -1,10 +1,12 @@
 //! The journal: the one place where events are on disk between intake and destinations.
 //!
-//! Receives: `Append`, `PositionOf`, `NextBatch`, `Commit`, `CatchUp`, `OffsetAt`, `JournalStateNow`.
+//! Receives: `Append`, `PositionOf`, `NextBatch`, `Commit`, `CatchUp`, `OffsetAt`, `OffsetsWithin`, `JournalStateNow`.
 //! Sends: nothing; it answers.
 //! Keeps: the [`Store`], who waits for records, who waits for a sync.
 //! When full: `Append` is refused, or the oldest records go, as the stream's policy says.
 //! When it fails: a refused write is an answer; a panic reopens the store from its files.
+//!
+//! Whenever it looks at the clock it watches it too: a clock that jumps is told, and makes no record older than it is.
 //!
 //! Syncs run beside all this, one per lane (a stream, or the commits) at a time ([`syncing`]).
 
@@ -12,9 +14,10 @@ mod syncing;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised, WrapFuture};
+use butler_sos_domain::clock_watch::{ClockChange, ClockWatch};
 use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
@@ -22,10 +25,11 @@ use self::syncing::{Lane, LaneState, Waiter, tell};
 use super::batch::Batch;
 use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId};
 use super::stream::{AppendError, frame_bytes};
+use crate::clock::{steady_ns, unix_ns};
 use crate::guard::guard;
 use crate::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
-    JournalStateNow, NextBatch, OffsetAt, Position, PositionOf, Stream, StreamState,
+    JournalStateNow, NextBatch, OffsetAt, OffsetsWithin, Position, PositionOf, Stream, StreamState,
 };
 use crate::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 use crate::outlet::{Parcel, Passage};
@@ -76,9 +80,14 @@ pub struct Journal {
     append_trouble: BTreeMap<Stream, AppendTrouble>,
     /// An append in which the journal panicked: whether its events are stored shows when the files are open again.
     undecided: Option<Undecided>,
+    /// Clock of the day and steady clock, nanoseconds.
+    clocks: Clocks,
+    watch: ClockWatch,
     #[cfg(test)]
     panics_in_append: Option<PanicMoment>,
 }
+
+type Clocks = Box<dyn Fn() -> (u64, u64) + Send>;
 
 /// Why a stream takes nothing.
 struct AppendTrouble {
@@ -127,6 +136,11 @@ impl Journal {
     /// An actor on a store that is already open, so that a locked or broken one stops the start.
     #[must_use]
     pub fn new(config: JournalConfig, store: Store) -> Self {
+        Self::with_clocks(config, store, Box::new(|| (unix_ns(), steady_ns())))
+    }
+
+    fn with_clocks(config: JournalConfig, mut store: Store, clocks: Clocks) -> Self {
+        let watch = watch(&mut store, clocks(), &config);
         let mut journal = Self {
             config,
             open: None,
@@ -137,6 +151,8 @@ impl Journal {
             catching_up: Vec::new(),
             append_trouble: BTreeMap::new(),
             undecided: None,
+            clocks,
+            watch,
             #[cfg(test)]
             panics_in_append: None,
         };
@@ -180,7 +196,7 @@ impl Journal {
 
     fn append(&mut self, append: Append, passage: &mut Passage) -> Result<(), AppendRefused> {
         let Append { stream, mut records } = append;
-        let now_ns = now_ns();
+        let now_ns = self.now_ns();
         let bytes = frame_bytes(&records);
         #[cfg(test)]
         self.panic_if(PanicMoment::BeforeWriting);
@@ -377,21 +393,51 @@ impl Journal {
         }
     }
 
-    // --- looking after the files
+    // --- looking after the clock and the files
+
+    /// What the clock says. A jump since the last look is told, and taken out of the age of what is stored.
+    fn now_ns(&mut self) -> u64 {
+        let (unix_ns, steady_ns) = (self.clocks)();
+        let change = self.watch.look(unix_ns, steady_ns);
+        let off_seconds = self.watch.off_seconds();
+        if let Some(change) = change {
+            if let Some(open) = &mut self.open {
+                open.store.note_clock_step(change.by_ns());
+            }
+            self.config.meter.clock_jumped(off_seconds);
+            let by_seconds = change.by_ns() as f64 / 1e9;
+            match change {
+                ClockChange::Jumped { .. } => {
+                    warn!(self.config.log, "the clock jumped, times of receipt follow it";
+                        "by_seconds" => by_seconds, "off_seconds" => off_seconds);
+                }
+                ClockChange::Returned { .. } => {
+                    info!(self.config.log, "the clock is right again, times of receipt follow it";
+                        "by_seconds" => by_seconds);
+                }
+            }
+        } else if off_seconds.is_none() {
+            self.config.meter.clock_is_right();
+        }
+        unix_ns
+    }
 
     fn collect(&mut self) {
+        let now_ns = self.now_ns();
         if let Some(open) = &mut self.open
-            && let Err(error) = open.store.collect(now_ns())
+            && let Err(error) = open.store.collect(now_ns)
         {
             warn!(self.config.log, "cannot remove old segments"; "error" => %error);
         }
     }
 
     fn state(&mut self) -> JournalState {
+        let now_ns = self.now_ns();
         let append_trouble = self.append_trouble.values().next().map(|trouble| trouble.error.clone());
-        let mut state = JournalState { append_trouble, ..JournalState::default() };
+        let clock_off_seconds = self.watch.off_seconds();
+        let mut state = JournalState { append_trouble, clock_off_seconds, ..JournalState::default() };
         let Some(open) = &mut self.open else { return state };
-        let streams = match open.store.stats(now_ns()) {
+        let streams = match open.store.stats(now_ns) {
             Ok(streams) => streams,
             Err(error) => {
                 warn!(self.config.log, "cannot read the journal's state"; "error" => %error);
@@ -449,11 +495,12 @@ impl Actor for Journal {
 impl Supervised for Journal {
     /// Whatever the panic left half-done in memory is forgotten; the files are the truth.
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.open = None;
+        let steps = self.open.take().map(|open| open.store.clock_steps());
         self.readers.clear();
         self.catching_up.clear();
         match self.config.open() {
-            Ok(store) => {
+            Ok(mut store) => {
+                store.set_clock_steps(steps.unwrap_or_default());
                 self.adopt(store);
                 self.answer_after_reopening();
             }
@@ -592,7 +639,19 @@ impl Handler<Parcel<OffsetAt>> for Journal {
         let OffsetAt { stream, unix_ns } = parcel.body;
         let (store, id) =
             self.stream_of(stream).ok_or(JournalError::Disk("the stream is not open".to_owned()))?;
-        store.find_time(id, unix_ns).map_err(|error| JournalError::Disk(error.to_string()))
+        let found = store.find_times(id, &(unix_ns..u64::MAX));
+        found.map(|found| found.start).map_err(|error| JournalError::Disk(error.to_string()))
+    }
+}
+
+impl Handler<Parcel<OffsetsWithin>> for Journal {
+    type Result = Result<Range<u64>, JournalError>;
+
+    fn handle(&mut self, parcel: Parcel<OffsetsWithin>, _: &mut Self::Context) -> Self::Result {
+        let OffsetsWithin { stream, unix_ns } = parcel.body;
+        let (store, id) =
+            self.stream_of(stream).ok_or(JournalError::Disk("the stream is not open".to_owned()))?;
+        store.find_times(id, &unix_ns).map_err(|error| JournalError::Disk(error.to_string()))
     }
 }
 
@@ -604,10 +663,18 @@ impl Handler<Parcel<JournalStateNow>> for Journal {
     }
 }
 
-/// Unix time in nanoseconds.
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+/// A watch over the clock. One that is behind what is stored has been set back while nobody looked.
+fn watch(store: &mut Store, (unix_ns, steady_ns): (u64, u64), config: &JournalConfig) -> ClockWatch {
+    let newest = store.newest_record_at_ns().unwrap_or_default().unwrap_or_default();
+    let watch = ClockWatch::new(unix_ns, steady_ns).behind(newest.saturating_sub(unix_ns), steady_ns);
+    if let Some(off_seconds) = watch.off_seconds() {
+        // What is stored seems to be from the future: it is as old as the clock is behind it.
+        store.note_clock_step(-i128::from(newest - unix_ns));
+        config.meter.clock_jumped(Some(off_seconds));
+        warn!(config.log, "the clock is behind the newest stored event, times of receipt follow the clock";
+            "off_seconds" => off_seconds);
+    }
+    watch
 }
 
 #[cfg(test)]

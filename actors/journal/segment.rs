@@ -233,6 +233,8 @@ pub struct Scan {
     /// Whether good frames are all there is before `good_bytes`.
     pub is_whole: bool,
     pub last_appended_at_ns: Option<u64>,
+    /// The lowest and the highest append time.
+    pub span_ns: Option<(u64, u64)>,
     pub index: SparseIndex,
 }
 
@@ -252,13 +254,20 @@ pub fn scan(file: Arc<File>, store_id: u64, base_offset: u64, file_bytes: u64) -
                 scan.index.note(frame.header.base_offset, position);
                 scan.good_bytes = position + frame.header.frame_bytes();
                 scan.next_offset = frame.header.end_offset();
-                scan.last_appended_at_ns = Some(frame.header.appended_at_ns);
+                let at_ns = frame.header.appended_at_ns;
+                scan.last_appended_at_ns = Some(at_ns);
+                scan.span_ns = Some(span_with(scan.span_ns, at_ns));
             }
             Step::Damaged(lost) => damaged_since.push(lost),
             Step::Passed(..) => {}
             Step::End => return Ok(scan),
         }
     }
+}
+
+/// A span of time, widened so that it holds one more moment.
+pub fn span_with(span_ns: Option<(u64, u64)>, at_ns: u64) -> (u64, u64) {
+    span_ns.map_or((at_ns, at_ns), |(low, high)| (low.min(at_ns), high.max(at_ns)))
 }
 
 /// Whether a range of a file holds nothing but zeros.

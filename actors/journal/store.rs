@@ -15,7 +15,7 @@ use super::disk;
 use super::frame::{self, HEADER_BYTES};
 use super::segment::{self, SegmentError};
 pub use super::stream::{AppendError, ReadError};
-use super::stream::{Limits, Stream, Unsynced, frame_bytes};
+use super::stream::{ClockSteps, Limits, Stream, Unsynced, frame_bytes};
 
 const STORE_FILE: &str = "store";
 const STORE_LINE: &str = "butler-sos journal 1 ";
@@ -430,12 +430,45 @@ impl Store {
         member.stream.read(from, records_max, bytes_max)
     }
 
-    /// The first offset appended at or after a time (Unix nanoseconds); the end when there is none.
+    /// The offsets among which every record is that was appended in a range of time (Unix nanoseconds); empty, at the
+    /// end, when there is none. Where the clock was set in between there are others among them.
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub fn find_time(&mut self, stream: StreamId, at_ns: u64) -> Result<u64, ReadError> {
-        self.members.get_mut(stream.0).ok_or(ReadError::UnknownStream)?.stream.find_time(at_ns)
+    pub fn find_times(&mut self, stream: StreamId, times_ns: &Range<u64>) -> Result<Range<u64>, ReadError> {
+        self.members.get_mut(stream.0).ok_or(ReadError::UnknownStream)?.stream.find_times(times_ns)
+    }
+
+    // --- the clock ---
+
+    /// The clock was set by so much since the last call with a time: what there is, is no older for it.
+    pub fn note_clock_step(&mut self, by_ns: i128) {
+        self.members.iter_mut().for_each(|member| member.stream.note_clock_step(by_ns));
+    }
+
+    /// What was noted of the clock, for the store that is opened next.
+    #[must_use]
+    pub fn clock_steps(&self) -> Vec<ClockSteps> {
+        self.members.iter().map(|member| member.stream.clock_steps().clone()).collect()
+    }
+
+    /// Takes over what a store of the same configuration noted.
+    pub fn set_clock_steps(&mut self, steps: Vec<ClockSteps>) {
+        for (member, steps) in self.members.iter_mut().zip(steps) {
+            member.stream.set_clock_steps(steps);
+        }
+    }
+
+    /// The latest time at which a newest record was appended; `None` when there is no record.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn newest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
+        let mut newest = None;
+        for member in &mut self.members {
+            newest = newest.max(member.stream.newest_record_at_ns()?);
+        }
+        Ok(newest)
     }
 
     /// The consumer of this name; a new one begins at `start`, and is on the medium when this returns.
@@ -514,12 +547,11 @@ impl Store {
     /// # Errors
     /// When a file can be neither read, made nor removed. What was removed before stays so.
     pub fn collect(&mut self, now_ns: u64) -> Result<u64, ReadError> {
-        let retention_ns = u64::try_from(self.retention.as_nanos()).unwrap_or(u64::MAX);
         let mut removed = 0;
         for at in 0..self.members.len() {
             let floor = self.floor(at);
             let stream = &mut self.members[at].stream;
-            let gone = stream.collect(floor, now_ns.saturating_sub(retention_ns))?;
+            let gone = stream.collect(floor, self.retention, now_ns)?;
             removed += gone.end - gone.start;
             stream.roll_if_old(self.retention, now_ns)?;
         }
@@ -544,12 +576,12 @@ impl Store {
                     Some(at) => self.waiting[at] = (place, from, waiting_since_ns),
                     None => self.waiting.push((place, from, waiting_since_ns)),
                 }
-                let waiting_ns = waiting_since_ns.map_or(0, |since_ns| now_ns.saturating_sub(since_ns));
+                let waits = waiting_since_ns.map(|since_ns| stream.age(from, since_ns, now_ns));
                 consumers.push(ConsumerStats {
                     name: consumer.name.clone(),
                     committed: consumer.offset,
                     lag_records: next_offset - from,
-                    lag_seconds: Duration::from_nanos(waiting_ns).as_secs_f64(),
+                    lag_seconds: waits.unwrap_or_default().as_secs_f64(),
                 });
             }
             all.push(StreamStats {

@@ -343,7 +343,7 @@ fn a_segment_that_vanished_is_skipped() {
         let mut all = [got, lost].concat();
         all.sort();
         assert_eq!(all, (0..200).collect::<Vec<_>>());
-        store.find_time(stream, 50 * SECOND).unwrap();
+        store.find_times(stream, &(50 * SECOND..60 * SECOND)).unwrap();
     }
     // The first closes the active segment for its age.
     store.collect(1000 * SECOND).unwrap();
@@ -536,13 +536,99 @@ fn stats_and_times() {
         for (at, expect) in
             [(0, 0), (1, 2), (SECOND, 2), (50 * SECOND, 100), (99 * SECOND, 198), (100 * SECOND, 200)]
         {
-            assert_eq!(store.find_time(stream, at).unwrap(), expect, "at {at} ns");
+            let found = store.find_times(stream, &(at..u64::MAX)).unwrap();
+            assert_eq!(found, expect..200, "at {at} ns");
         }
         drop(store);
         store = open(directory.path()).0;
     }
     assert_eq!(store.retain_consumers(stream, &["newest"]).unwrap(), ["late"]);
     assert_eq!(store.committed(late), None);
+}
+
+/// The clock goes an hour forward after 20 of 60 records, and back after 40; one record a second.
+fn fill_over_steps(store: &mut Store, stream: StreamId) {
+    for i in 0..60 {
+        let set_by = if (20..40).contains(&i) { 3_600 * SECOND } else { 0 };
+        match i {
+            20 => store.note_clock_step(i128::from(3_600 * SECOND)),
+            40 => store.note_clock_step(-i128::from(3_600 * SECOND)),
+            _ => {}
+        }
+        store.append(stream, &mut batch(i, 1, 100), 10_000 * SECOND + i * SECOND + set_by).unwrap();
+    }
+}
+
+#[test]
+fn times_are_found_over_a_step_of_the_clock_forward_and_back() {
+    // One record a frame, several segments; and all in one segment.
+    for segment_bytes_max in [1 << 10, 1 << 20] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(directory.path());
+        config.segment_bytes_max = segment_bytes_max;
+        let (mut store, _) = Store::open(config.clone()).unwrap();
+        let stream = store.stream("block").unwrap();
+        fill_over_steps(&mut store, stream);
+        for _ in 0..2 {
+            let mut check = |from: u64, to: u64, expect: std::ops::Range<u64>| {
+                let (from, to) = (from.saturating_mul(SECOND), to.saturating_mul(SECOND));
+                let found = store.find_times(stream, &(from..to)).unwrap();
+                let covers = found.start <= expect.start && found.end >= expect.end;
+                assert!(
+                    covers && (expect.is_empty() == found.is_empty()),
+                    "{from}..{to}: {found:?} {expect:?}"
+                );
+                // What is in the range by its own time is all there, and none is outside.
+                let batch = store.read(stream, 0, 100, usize::MAX).unwrap();
+                for record in batch.iter().filter(|record| (from..to).contains(&record.appended_at_ns)) {
+                    assert!(found.contains(&record.offset), "{from}..{to}: {found:?} {}", record.offset);
+                }
+            };
+            check(10_000, 10_010, 0..10);
+            // Before the clock went back it had been this time in the wrong hour alone.
+            check(10_045, 10_050, 45..50);
+            check(10_050, u64::MAX, 20..60);
+            check(13_625, 13_630, 25..30);
+            check(13_630, u64::MAX, 30..40);
+            check(10_000, 20_000, 0..60);
+            check(10_015, 10_045, 15..45);
+            check(20_000, u64::MAX, 60..60);
+            check(u64::MAX, u64::MAX, 60..60);
+            drop(store);
+            store = Store::open(config.clone()).unwrap().0;
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_makes_nothing_older() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, stream, _) = open(directory.path());
+    let consumer = store.register(stream, "c", Start::Oldest).unwrap();
+    fill_over_steps(&mut store, stream);
+    let lag = |store: &mut Store, committed: u64, now: u64| {
+        store.commit(consumer, committed, None).unwrap();
+        store.stats(now * SECOND).unwrap()[0].consumers[0].lag_seconds
+    };
+    // Now is a second after the last record, which was appended as number 59.
+    assert_eq!(lag(&mut store, 10, 10_060), 50.0);
+    assert_eq!(lag(&mut store, 25, 10_060), 35.0);
+    assert_eq!(lag(&mut store, 45, 10_060), 15.0);
+    // The clock is set forward by a day: nothing is older for it.
+    store.note_clock_step(i128::from(86_400 * SECOND));
+    assert_eq!(lag(&mut store, 50, 96_460), 10.0);
+    store.commit(consumer, 60, None).unwrap();
+    let first = |store: &mut Store, now: u64| {
+        store.collect(now * SECOND).unwrap();
+        store.stats(0).unwrap()[0].first_offset
+    };
+    // The retention is ten seconds: what was appended as number 50 is the first that may stay.
+    let kept = first(&mut store, 96_460);
+    assert!((20..=50).contains(&kept), "{kept}");
+    // Set back again, nothing stays for longer.
+    store.note_clock_step(-i128::from(86_400 * SECOND));
+    let later = first(&mut store, 10_062);
+    assert!((kept..=52).contains(&later), "{later}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! One stream: its segments on disk, its tail in memory, its readers' places. Formats and invariants are at the head of
 //! the journal module.
 //!
-//! Here it is opened, grows and gives back; [`reading`], [`syncing`] and [`times`] are the rest of it.
+//! Here it is opened, grows and gives back; [`reading`], [`syncing`], [`times`] and [`age`] are the rest of it.
 
+mod age;
 mod reading;
 mod syncing;
 mod times;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::age::ClockSteps;
 use self::reading::Cursor;
 pub use self::syncing::Unsynced;
 use super::batch::RecordBatch;
@@ -99,9 +101,12 @@ struct Segment {
     room_end: u64,
     /// Up to here the file is known to be on the medium.
     synced_bytes: u64,
-    /// Append times of the first and last frame, as far as they are known without reading.
+    /// Append times of the first frame, and of a record of the last one or the one behind it with its offset, as far
+    /// as they are known without reading.
     oldest_at_ns: Option<u64>,
-    newest_at_ns: Option<u64>,
+    newest_at: Option<(u64, u64)>,
+    /// The lowest and the highest append time, as far as they are known. The clock may have been set in between.
+    span_ns: Option<(u64, u64)>,
     index: SparseIndex,
     /// Open while the segment is active or not synced.
     file: Option<Arc<File>>,
@@ -128,6 +133,7 @@ pub struct Stream {
     /// A file was created since the last sync of the directory began.
     directory_changed: bool,
     durable_offset: u64,
+    clock_steps: ClockSteps,
 }
 
 /// What had to be mended in a stream when it was opened.
@@ -170,7 +176,9 @@ impl Stream {
             mended.damaged = scan.damaged;
             (last.bytes, last.room_end, last.synced_bytes) =
                 (scan.good_bytes, scan.good_bytes, scan.good_bytes);
-            last.newest_at_ns = scan.last_appended_at_ns;
+            last.newest_at =
+                scan.last_appended_at_ns.map(|at_ns| (scan.next_offset.saturating_sub(1), at_ns));
+            last.span_ns = scan.span_ns;
             last.index = scan.index;
             // What a process that died had written may be in the page cache only.
             disk::sync_data(&file)?;
@@ -202,6 +210,7 @@ impl Stream {
             rewrites: 0,
             directory_changed: false,
             durable_offset: next_offset,
+            clock_steps: ClockSteps::default(),
         };
         if must_roll {
             stream.roll()?;
@@ -262,7 +271,8 @@ impl Stream {
         active.bytes += frame_bytes;
         active.room_end = active.room_end.max(active.bytes);
         active.oldest_at_ns.get_or_insert(now_ns);
-        active.newest_at_ns = Some(now_ns);
+        active.newest_at = Some((header.end_offset().saturating_sub(1), now_ns));
+        active.span_ns = Some(segment::span_with(active.span_ns, now_ns));
         self.bytes += frame_bytes;
         self.next_offset = header.end_offset();
         self.active_end = self.next_offset;
@@ -402,15 +412,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Removes whole segments below `floor` whose newest record was appended before `before_ns`. The active one stays.
-    pub fn collect(&mut self, floor: u64, before_ns: u64) -> Result<Range<u64>, ReadError> {
+    /// Removes whole segments below `floor` whose newest record is older than the retention. The active one stays.
+    pub fn collect(&mut self, floor: u64, retention: Duration, now_ns: u64) -> Result<Range<u64>, ReadError> {
         let first = self.first_offset();
         while self.segments.len() > 1 && self.segments[1].base_offset <= floor {
-            let is_old = match self.newest_at_ns(0)? {
-                Some(newest_at_ns) => newest_at_ns < before_ns,
-                None => true,
-            };
-            if !is_old {
+            let age = self.newest_at(0)?.map(|(offset, at_ns)| self.age(offset, at_ns, now_ns));
+            if age.is_some_and(|age| age <= retention) {
                 break;
             }
             self.remove_oldest()?;
@@ -421,21 +428,19 @@ impl Stream {
     /// Begins a new segment when the active one has been written to for long enough, so that its records do not stay
     /// for as long as it takes to fill it.
     pub fn roll_if_old(&mut self, retention: Duration, now_ns: u64) -> Result<(), ReadError> {
-        let oldest_at_ns = match self.segments.len().checked_sub(1) {
-            Some(last) => self.oldest_at_ns(last)?,
-            None => None,
-        };
-        if is_old_enough_to_roll(oldest_at_ns, retention, now_ns) {
+        let Some(last) = self.segments.len().checked_sub(1) else { return Ok(()) };
+        let offset = self.segments[last].base_offset;
+        let age = self.oldest_at_ns(last)?.map(|at_ns| self.age(offset, at_ns, now_ns));
+        if is_old_enough_to_roll(age, retention) {
             self.roll()?;
         }
         Ok(())
     }
 }
 
-/// Whether an active segment whose first record is from `oldest_at_ns` (`None`: it is empty) is to be closed.
-fn is_old_enough_to_roll(oldest_at_ns: Option<u64>, retention: Duration, now_ns: u64) -> bool {
+/// Whether an active segment is to be closed, by the age of its first record (`None`: it is empty).
+fn is_old_enough_to_roll(age: Option<Duration>, retention: Duration) -> bool {
     let age_max = (retention / SEGMENTS_PER_RETENTION).max(SEGMENT_AGE_MIN);
-    let age = oldest_at_ns.map(|at_ns| Duration::from_nanos(now_ns.saturating_sub(at_ns)));
     age.is_some_and(|age| age >= age_max)
 }
 
@@ -453,7 +458,8 @@ impl Segment {
             room_end: bytes,
             synced_bytes: bytes,
             oldest_at_ns: None,
-            newest_at_ns: None,
+            newest_at: None,
+            span_ns: None,
             index: SparseIndex::default(),
             file: None,
         }
@@ -486,23 +492,22 @@ mod tests {
 
     #[test]
     fn segments_are_closed_for_their_age() {
-        const HOUR_NS: u64 = 3_600_000_000_000;
-        let check = |oldest_at_ns: Option<u64>, retention_hours: u64, now_ns: u64, expect: bool| {
-            let retention = Duration::from_secs(retention_hours * 3_600);
-            let got = is_old_enough_to_roll(oldest_at_ns, retention, now_ns);
-            assert_eq!(got, expect, "{oldest_at_ns:?} {retention_hours} {now_ns}");
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let check = |age: Option<Duration>, retention_hours: u32, expect: bool| {
+            assert_eq!(
+                is_old_enough_to_roll(age, HOUR * retention_hours),
+                expect,
+                "{age:?} {retention_hours}"
+            );
         };
         // The default of 24 hours: three hours for each.
-        check(Some(0), 24, 3 * HOUR_NS - 1, false);
-        check(Some(0), 24, 3 * HOUR_NS, true);
-        check(Some(5 * HOUR_NS), 24, 7 * HOUR_NS, false);
+        check(Some(3 * HOUR - Duration::from_nanos(1)), 24, false);
+        check(Some(3 * HOUR), 24, true);
         // Nothing in it, nothing to close, whatever the time.
-        check(None, 24, 1_000 * HOUR_NS, false);
-        check(None, 0, 1_000 * HOUR_NS, false);
+        check(None, 24, false);
+        check(None, 0, false);
         // No retention at all is no reason for a file every ten seconds.
-        check(Some(0), 0, HOUR_NS / 61, false);
-        check(Some(0), 0, HOUR_NS / 60, true);
-        // The clock went back.
-        check(Some(9 * HOUR_NS), 24, HOUR_NS, false);
+        check(Some(HOUR / 61), 0, false);
+        check(Some(HOUR / 60), 0, true);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use actix::Addr;
 
 use super::*;
+use crate::clock::{Clock, unix_ns};
 use crate::metric::Metrics;
 use crate::supervisor::{RestartPolicy, Supervision};
 use crate::testing::{Probe, discard_log, until};
@@ -34,7 +35,7 @@ fn bench_with(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Se
 }
 
 fn bench_telling(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Seen, log: Logger) -> Bench {
-    let port = open(config, 0, &discard_log()).unwrap();
+    let port = open(config, Clock::default(), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
     let ingestor = UdpIngestor::new(Arc::clone(&port), to_parser, &intake, actor.clone(), log);
@@ -92,10 +93,10 @@ async fn datagrams_come_in_order_with_growing_times() {
 }
 
 #[actix_rt::test]
-async fn times_stay_above_the_floor() {
-    let floor = 1 << 62;
+async fn times_follow_the_clock_again_after_a_newest_event_from_the_future() {
+    let newest = (1 << 62) / 1_000 * 1_000 + 300;
     let (to_parser, seen) = Probe::outlet(10, |_: &DatagramsReceived| ());
-    let port = open(&UdpConfig::for_test(), floor, &discard_log()).unwrap();
+    let port = open(&UdpConfig::for_test(), Clock::after([newest]), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let _addr = UdpIngestor::new(
         Arc::clone(&port),
@@ -107,7 +108,9 @@ async fn times_stay_above_the_floor() {
     .start();
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", port.address()).unwrap();
     until(|| !seen.lock().unwrap().is_empty()).await;
-    assert_eq!(seen.lock().unwrap()[0].datagrams[0].received_ns, floor + 1);
+    let received_ns = seen.lock().unwrap()[0].datagrams[0].received_ns;
+    assert_eq!(received_ns % 1_000, 400, "the era after that of the newest event");
+    assert!(unix_ns() - received_ns < 60_000_000_000, "{received_ns}");
 }
 
 #[actix_rt::test]
@@ -141,7 +144,10 @@ async fn only_allowed_sources_are_heard() {
         assert_eq!(bench.rejected("source"), u64::from(!heard), "{texts:?}");
     }
     for texts in [&[][..], &["no.such.name.invalid"]] {
-        assert!(matches!(open(&allow(texts), 0, &discard_log()), Err(OpenError::Sources(_))), "{texts:?}");
+        assert!(
+            matches!(open(&allow(texts), Clock::default(), &discard_log()), Err(OpenError::Sources(_))),
+            "{texts:?}"
+        );
     }
 }
 
@@ -335,7 +341,7 @@ async fn close_takes_what_the_kernel_holds_and_no_more() {
 #[actix_rt::test]
 async fn the_thread_ends_with_the_actor() {
     let arbiter = actix_rt::Arbiter::new();
-    let port = open(&UdpConfig::for_test(), 0, &discard_log()).unwrap();
+    let port = open(&UdpConfig::for_test(), Clock::default(), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
     let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
@@ -373,7 +379,7 @@ fn a_list_of_nobody_is_not_everybody() {
     for nobody in [vec![], vec![""], vec!["  "], vec!["no.such.name.invalid"]] {
         let allowed_sources = Some(nobody.iter().map(|&text| text.to_owned()).collect());
         let config = UdpConfig { allowed_sources, ..UdpConfig::for_test() };
-        let opened = open(&config, 0, &discard_log());
+        let opened = open(&config, Clock::default(), &discard_log());
         assert!(matches!(opened, Err(OpenError::Sources(SourceError::NothingResolves))), "{nobody:?}");
     }
 }

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use crate::allowed_sources::SourceList;
 use crate::backpressure::Backpressure;
-use crate::datagram_filter::{Admission, AllowedSources, ReceiptClock};
+use crate::clock::Clock;
+use crate::datagram_filter::{Admission, AllowedSources};
 use crate::udp_socket::BoundSocket;
 
 /// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
@@ -37,7 +38,7 @@ pub struct UdpPort {
 /// What decides about datagrams and changes with each.
 pub(crate) struct Seat {
     pub admission: Admission,
-    pub clock: ReceiptClock,
+    pub clock: Clock,
     pub backpressure: Backpressure,
 }
 

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 
 use super::*;
 use crate::message::AppendRefused;
@@ -52,6 +53,7 @@ fn bench_with(quarantine_bound: u32, names: Option<Arc<Pseudonyms>>) -> Bench {
         excluded_users: vec![("LAB".into(), "excluded".into())],
         user_agents_max: 16,
         app_names_expected: true,
+        fallback: FallbackEncoding::of_label("windows-1252").expect("known"),
         names,
     };
     let outlets = UserParserOutlets { to_journal, to_quarantine };
@@ -128,7 +130,7 @@ async fn a_batch_of_datagrams_becomes_one_batch_of_records() {
         ["excluded_user", "unknown-type", "empty-host"].map(|reason| intake.rejected(reason).get());
     assert_eq!(rejected, [1, 1, 1]);
     let remarks =
-        ["invalid_utf8", "user_not_found", "unknown_app_name"].map(|remark| intake.remark(remark).get());
+        ["fallback_encoding", "user_not_found", "unknown_app_name"].map(|remark| intake.remark(remark).get());
     assert_eq!(remarks, [1, 1, 1]);
 
     // The passage went on with the events that are left; dropped unsettled, they are counted.
@@ -232,4 +234,24 @@ async fn where_events_come_from_is_counted_a_batch_at_a_time() {
     assert_eq!(counted.rejected, expect.map(|(source, n)| (source.to_owned(), n)));
     assert_eq!(bench.intake.times.running(), 0);
     assert!(bench.intake.times.take().max_ms > 0.0);
+}
+
+#[actix_rt::test]
+async fn datagrams_that_are_not_utf8_are_marked_and_counted() {
+    let bench = bench(10);
+    let datagrams: [&[u8]; 3] = [
+        "/qseow-proxy-session/;h;Start session;LAB;gören".as_bytes(),
+        b"/qseow-proxy-session/;h;Start session;LAB;g\xf6ren",
+        b"/qseow-proxy-session/;h;Start session;LAB;g\xf6r\xc3\xb6n",
+    ];
+    bench.send(&datagrams).await;
+    until(|| bench.stored.lock().unwrap().len() == 1).await;
+    let stored = bench.stored();
+    let users: Vec<_> =
+        stored.iter().map(|event| (event.user_id.as_deref().unwrap_or_default(), event.decoded)).collect();
+    let expect =
+        [("gören", Decoded::Utf8), ("gören", Decoded::Fallback), ("g\u{fffd}rön", Decoded::Replaced)];
+    assert_eq!(users, expect);
+    let remarks = ["fallback_encoding", "invalid_utf8"].map(|remark| bench.intake.remark(remark).get());
+    assert_eq!(remarks, [1, 1]);
 }

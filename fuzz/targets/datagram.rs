@@ -5,6 +5,7 @@ use butler_sos_domain::encode::user_line::UserPoint;
 use butler_sos_domain::encode::{csv, mqtt, new_relic};
 use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::fallback_encoding::FallbackEncoding;
 use serde_json::Value;
 
 use super::{VERSIONS, assert_one_line};
@@ -13,7 +14,8 @@ const RECEIVED_NS: u64 = 1_795_169_472_345_000_000;
 
 pub fn run(bytes: &[u8]) {
     let names = AppNames::new([("a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69", "Sales, \"2026\" = \\")]);
-    let mut enrichment = Enrichment::new(4, ExcludedUsers::default());
+    let fallback = FallbackEncoding::of_label(["1252", "932", "none"][bytes.len() % 3]).expect("known");
+    let mut enrichment = Enrichment::new(4, ExcludedUsers::default()).decoding(fallback);
     let Ok(enriched) = enrichment.event(bytes, RECEIVED_NS, &names) else { return };
     let event = enriched.event;
     assert_bounds(&event);

@@ -160,6 +160,7 @@ pub fn words(event: &EventJson) -> String {
         ("browser", text(&Some(browser.trim().to_owned()).filter(|browser| !browser.is_empty()))),
         ("saved", text(&saved)),
         ("screenshotError", screenshot.and_then(|of| text(&of.error))),
+        ("notUtf8", text(&texts.not_utf8)),
         ("message", text(&texts.message)),
     ];
     for (name, value) in named {

@@ -14,8 +14,8 @@
 //! Everything behind the last separator of the layout is the message, whatever it holds. Of the
 //! first two layouts the last three fields may be missing. Control characters (0x00-0x1F, 0x7F),
 //! a line end behind the message among them, are taken out of every field, and the field is then
-//! cut to its limit in characters. A leading byte order mark is skipped. Bytes that are not UTF-8
-//! become U+FFFD and are reported.
+//! cut to its limit in characters. A leading byte order mark is skipped. A datagram
+//! that is not UTF-8 is read as [`crate::fallback_encoding`] says, as a whole, and marked.
 //!
 //! # The five fields of `proxy-user-event`
 //!
@@ -29,6 +29,7 @@
 use std::borrow::Cow;
 
 use crate::event::UserEvent;
+use crate::fallback_encoding::FallbackEncoding;
 use crate::identity;
 
 /// A session began.
@@ -65,8 +66,6 @@ pub enum Rejection {
 pub struct Parsed<'a> {
     /// Without app and user agent, which [`crate::enrichment`] adds.
     pub event: UserEvent<'a>,
-    /// Bytes that are not UTF-8 were replaced.
-    pub invalid_utf8: bool,
     /// The five-field layout named no user.
     pub user_not_found: bool,
 }
@@ -103,14 +102,15 @@ impl Rejection {
 }
 
 /// Reads one datagram. The event borrows from `datagram` whatever needs no change.
-pub fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection> {
+pub fn parse(datagram: &[u8], received_ns: u64, fallback: FallbackEncoding) -> Result<Parsed<'_>, Rejection> {
     let bytes = datagram.strip_prefix(b"\xef\xbb\xbf").unwrap_or(datagram);
     match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => parse_text(text, received_ns),
         Err(_) => {
-            let text = String::from_utf8_lossy(bytes);
-            let Parsed { event, user_not_found, .. } = parse_text(&text, received_ns)?;
-            Ok(Parsed { event: event.into_owned(), invalid_utf8: true, user_not_found })
+            let (text, decoded) = fallback.decode(bytes);
+            let Parsed { event, user_not_found } = parse_text(&text, received_ns)?;
+            let event = UserEvent { decoded, ..event.into_owned() };
+            Ok(Parsed { event, user_not_found })
         }
     }
 }
@@ -127,7 +127,7 @@ fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
         Layout::Proxy => proxy(fields, clean),
         Layout::ProxyUserEvent => proxy_user_event(fields, clean),
     };
-    let Parsed { mut event, user_not_found, .. } = parsed.ok_or(Rejection::TooFewFields)?;
+    let Parsed { mut event, user_not_found } = parsed.ok_or(Rejection::TooFewFields)?;
     if event.host.is_empty() {
         return Err(Rejection::EmptyHost);
     }
@@ -136,7 +136,7 @@ fn parse_text(text: &str, received_ns: u64) -> Result<Parsed<'_>, Rejection> {
     }
     event.received_ns = received_ns;
     event.message_type = Cow::Borrowed(name);
-    Ok(Parsed { event, invalid_utf8: false, user_not_found })
+    Ok(Parsed { event, user_not_found })
 }
 
 /// `host;command;user_directory;user_id;origin;context;message`, the last three optional.
@@ -156,7 +156,7 @@ fn proxy(mut fields: Fields<'_>, clean: Cleaner) -> Option<Parsed<'_>> {
         message: fields.rest.map(|text| clean.field(text, MESSAGE_CHARS_MAX)),
         ..UserEvent::default()
     };
-    Some(Parsed { event, invalid_utf8: false, user_not_found: false })
+    Some(Parsed { event, user_not_found: false })
 }
 
 /// `host;subsystem;context;message`. `None` when there are too few fields.
@@ -181,7 +181,7 @@ fn proxy_user_event(mut fields: Fields<'_>, clean: Cleaner) -> Option<Parsed<'_>
         message: Some(message),
         ..UserEvent::default()
     };
-    Some(Parsed { event, invalid_utf8: false, user_not_found })
+    Some(Parsed { event, user_not_found })
 }
 
 /// What a message of the five-field layout says happened.
@@ -266,7 +266,12 @@ fn cut_chars(text: &str, chars_max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fallback_encoding::Decoded;
     use proptest::prelude::*;
+
+    fn parse(datagram: &[u8], received_ns: u64) -> Result<Parsed<'_>, Rejection> {
+        super::parse(datagram, received_ns, FallbackEncoding::NONE)
+    }
 
     fn event(datagram: &str) -> UserEvent<'_> {
         parse(datagram.as_bytes(), 7).expect(datagram).event
@@ -374,11 +379,37 @@ mod tests {
     #[test]
     fn odd_bytes() {
         let bom = parse(b"\xef\xbb\xbf/qseow-proxy-session/;h;c;d;u", 0).expect("a leading mark is skipped");
-        assert_eq!((bom.event.host.as_ref(), bom.invalid_utf8), ("h", false));
+        assert_eq!((bom.event.host.as_ref(), bom.event.decoded), ("h", Decoded::Utf8));
         let latin = parse(b"/qseow-proxy-session/;h;c;d;g\xf6ran", 0).expect("kept");
-        assert_eq!((latin.event.user_id.as_deref(), latin.invalid_utf8), (Some("g\u{fffd}ran"), true));
+        let got = (latin.event.user_id.as_deref(), latin.event.decoded);
+        assert_eq!(got, (Some("g\u{fffd}ran"), Decoded::Replaced));
         let type_bytes = parse(b"/qseow-proxy-session\x00/;h;c;d;u", 0).expect("controls do not count");
         assert_eq!(type_bytes.event.message_type, "qseow-proxy-session");
+    }
+
+    #[test]
+    fn users_of_a_windows_code_page_stay_two_people() {
+        let western = FallbackEncoding::of_label("windows-1252").expect("known");
+        let user = |datagram: &[u8]| {
+            let event = super::parse(datagram, 0, western).expect("an event").event;
+            (event.user_full().map(|full| full.to_string()), event.decoded)
+        };
+        let gören = user(b"/proxy-user-event/;h;Session;ctx;Start session for user 'LAB\\g\xf6ren'");
+        let gåren = user(b"/proxy-user-event/;h;Session;ctx;Start session for user 'LAB\\g\xe5ren'");
+        assert_eq!(gören, (Some("LAB\\gören".to_owned()), Decoded::Fallback));
+        assert_eq!(gåren, (Some("LAB\\gåren".to_owned()), Decoded::Fallback));
+        let mixed = user(b"/qseow-proxy-session/;h;c;d\xc3\xb6;g\xf6ren");
+        assert_eq!(mixed, (Some("dö\\g\u{fffd}ren".to_owned()), Decoded::Replaced));
+    }
+
+    #[test]
+    fn cuts_count_characters_of_the_decoded_text() {
+        let japanese = FallbackEncoding::of_label("932").expect("known");
+        // 150 characters of two bytes; the second byte of each is a backslash, which parts no user here.
+        let host = [0x83, 0x5c].repeat(150);
+        let datagram = [b"/qseow-proxy-session/;", host.as_slice(), b";c;d;u"].concat();
+        let event = super::parse(&datagram, 0, japanese).expect("an event").event;
+        assert_eq!(event.host, "ソ".repeat(100));
     }
 
     #[test]

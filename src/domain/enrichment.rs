@@ -8,12 +8,14 @@ use std::borrow::Cow;
 use crate::app_id::{self, AppNames, UNKNOWN_APP_NAME};
 use crate::datagram::{self, Parsed, Rejection};
 use crate::event::{APP_NAME_BYTES_MAX, UserEvent, cut_bytes};
+use crate::fallback_encoding::FallbackEncoding;
 use crate::user_agent::{self, UserAgentCache};
 
 /// Makes events out of datagrams, one after the other.
 pub struct Enrichment {
     user_agents: UserAgentCache,
     excluded: ExcludedUsers,
+    fallback: FallbackEncoding,
 }
 
 /// An event ready for the journal, and what the caller counts.
@@ -22,8 +24,6 @@ pub struct Enriched<'a> {
     pub event: UserEvent<'a>,
     /// The configuration excludes this user: count the event and drop it.
     pub excluded: bool,
-    /// Bytes that are not UTF-8 were replaced.
-    pub invalid_utf8: bool,
     /// The five-field layout named no user.
     pub user_not_found: bool,
 }
@@ -39,7 +39,14 @@ pub struct ExcludedUsers {
 impl Enrichment {
     /// `user_agents_max` bounds the cache of parsed user agents, in entries of about 1 KiB.
     pub fn new(user_agents_max: usize, excluded: ExcludedUsers) -> Self {
-        Self { user_agents: UserAgentCache::new(user_agents_max), excluded }
+        Self { user_agents: UserAgentCache::new(user_agents_max), excluded, fallback: FallbackEncoding::NONE }
+    }
+
+    /// The same, with an encoding for datagrams that are not UTF-8.
+    #[must_use]
+    pub fn decoding(mut self, fallback: FallbackEncoding) -> Self {
+        self.fallback = fallback;
+        self
     }
 
     /// Reads one datagram and looks up its app and user agent.
@@ -51,7 +58,7 @@ impl Enrichment {
         received_ns: u64,
         app_names: &'a AppNames,
     ) -> Result<Enriched<'a>, Rejection> {
-        let Parsed { mut event, invalid_utf8, user_not_found } = datagram::parse(datagram, received_ns)?;
+        let Parsed { mut event, user_not_found } = datagram::parse(datagram, received_ns, self.fallback)?;
         let excluded = self.excluded.contains(&event);
 
         if let Some(id) = event.context.as_ref().and_then(app_id_of) {
@@ -68,7 +75,7 @@ impl Enrichment {
             event.os_name = agent.os_name.as_deref().map(Cow::Borrowed);
             event.os_version = agent.os_version.as_deref().map(Cow::Borrowed);
         }
-        Ok(Enriched { event, excluded, invalid_utf8, user_not_found })
+        Ok(Enriched { event, excluded, user_not_found })
     }
 }
 

@@ -17,7 +17,8 @@
 //! The strings come in this order: `message_type`, `host`, `command` (always there), then those
 //! whose bit is set, lowest bit first: 0 `user_directory`, 1 `user_id`, 2 `origin`, 3 `context`,
 //! 4 `message`, 5 `app_id`, 6 `app_name`, 7 `browser_name`, 8 `browser_major`, 9 `os_name`,
-//! 10 `os_version`. A bit above 10 or a byte after the last string is an error, so that a
+//! 10 `os_version`. Two bits say that the datagram was not UTF-8: 11, it was read as the fallback encoding; 12, what is
+//! not UTF-8 was replaced. Any other bit above 10, or a byte after the last string, is an error, so that a
 //! record of a later format is never half understood. The record carries no checksum: the
 //! journal's frame does.
 //!
@@ -27,6 +28,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use simdutf8::compat::from_utf8;
+
+use crate::fallback_encoding::Decoded;
 
 /// The format version that [`UserEvent::encode_into`] writes.
 pub const RECORD_VERSION: u8 = 1;
@@ -45,14 +48,20 @@ const LENGTH_BYTES: usize = 2;
 const TEXT_COUNT: usize = 14;
 const FIXED_COUNT: usize = 3;
 
+/// Bits of presence that say how the datagram became text.
+const FALLBACK: u16 = 1 << 11;
+const REPLACED: u16 = 1 << 12;
+
 /// Which of the strings is the app's name.
 const APP_NAME: usize = 9;
 
 /// One user event. `None` means that the datagram did not have the part, or that it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserEvent<'a> {
-    /// Time of receipt, ns since 1970-01-01 UTC, strictly increasing within a process.
+    /// Time of receipt, ns since 1970-01-01 UTC; no two events share one ([`crate::receipt_clock`]).
     pub received_ns: u64,
+    /// How the datagram became text.
+    pub decoded: Decoded,
     /// `qseow-proxy-session`, `qseow-proxy-connection` or `proxy-user-event`.
     pub message_type: Cow<'a, str>,
     /// The Sense server that the event came from; not empty.
@@ -132,7 +141,11 @@ impl<'a> UserEvent<'a> {
     /// characters. The parser's limits are far below that.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         let texts = self.texts();
-        let mut presence = 0u16;
+        let mut presence = match self.decoded {
+            Decoded::Utf8 => 0,
+            Decoded::Fallback => FALLBACK,
+            Decoded::Replaced => REPLACED,
+        };
         for (bit, text) in texts[FIXED_COUNT..].iter().enumerate() {
             presence |= u16::from(text.is_some()) << bit;
         }
@@ -162,14 +175,19 @@ impl<'a> UserEvent<'a> {
         let mut received_ns = [0; 8];
         received_ns.copy_from_slice(&head[1..9]);
         let presence = u16::from_le_bytes([head[9], head[10]]);
-        if presence >> (TEXT_COUNT - FIXED_COUNT) != 0 {
-            return Err(RecordError::UnknownParts);
-        }
+        let decoded = match presence >> (TEXT_COUNT - FIXED_COUNT) << (TEXT_COUNT - FIXED_COUNT) {
+            0 => Decoded::Utf8,
+            FALLBACK => Decoded::Fallback,
+            REPLACED => Decoded::Replaced,
+            _ => return Err(RecordError::UnknownParts),
+        };
         let mut texts = Texts { rest: texts, checked: "" };
-        let event = texts.event(u64::from_le_bytes(received_ns), presence).ok_or_else(|| texts.error())?;
+        let mut event =
+            texts.event(u64::from_le_bytes(received_ns), presence).ok_or_else(|| texts.error())?;
         if !texts.rest.is_empty() {
             return Err(RecordError::TrailingBytes);
         }
+        event.decoded = decoded;
         Ok(event)
     }
 
@@ -180,6 +198,7 @@ impl<'a> UserEvent<'a> {
         }
         UserEvent {
             received_ns: self.received_ns,
+            decoded: self.decoded,
             message_type: own(self.message_type),
             host: own(self.host),
             command: own(self.command),
@@ -233,6 +252,7 @@ impl<'a> Texts<'a> {
     fn event(&mut self, received_ns: u64, presence: u16) -> Option<UserEvent<'a>> {
         Some(UserEvent {
             received_ns,
+            decoded: Decoded::Utf8,
             message_type: self.take()?,
             host: self.take()?,
             command: self.take()?,
@@ -326,6 +346,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn how_a_datagram_became_text_is_kept_and_old_records_are_utf8() {
+        for decoded in [Decoded::Utf8, Decoded::Fallback, Decoded::Replaced] {
+            let event = UserEvent { decoded, ..sample() };
+            assert_eq!(UserEvent::decode(&record(&event)), Ok(event));
+        }
+        let mut old = record(&sample());
+        assert_eq!(old[10] >> 3, 0, "nothing but what is there");
+        old[10] |= 0x18;
+        assert_eq!(UserEvent::decode(&old), Err(RecordError::UnknownParts));
+    }
+
     fn record(event: &UserEvent<'_>) -> Vec<u8> {
         let mut out = Vec::new();
         event.encode_into(&mut out);
@@ -415,6 +447,7 @@ mod tests {
     prop_compose! {
         fn any_event()(
             received_ns in any::<u64>(),
+            decoded in prop::sample::select(vec![Decoded::Utf8, Decoded::Fallback, Decoded::Replaced]),
             fixed in proptest::array::uniform3(".{0,40}"),
             optional in proptest::collection::vec(proptest::option::of(".{0,60}"), TEXT_COUNT - FIXED_COUNT),
         ) -> UserEvent<'static> {
@@ -422,7 +455,7 @@ mod tests {
             let mut parts = optional.into_iter().map(|part| part.map(Cow::Owned));
             let mut next = || parts.next().flatten();
             UserEvent {
-                received_ns, message_type, host, command,
+                received_ns, decoded, message_type, host, command,
                 user_directory: next(), user_id: next(), origin: next(), context: next(),
                 message: next(), app_id: next(), app_name: next(), browser_name: next(),
                 browser_major: next(), os_name: next(), os_version: next(),

@@ -10,6 +10,7 @@ pub mod client_network;
 pub mod datagram;
 pub mod enrichment;
 pub mod event;
+pub mod fallback_encoding;
 pub mod guesses;
 pub mod identity;
 pub mod sample;
@@ -22,6 +23,10 @@ pub mod throttle;
 
 // --- users' names, where they shall not be stored
 pub mod pseudonym;
+
+// --- times of receipt
+pub mod clock_watch;
+pub mod receipt_clock;
 
 // --- text in formats
 mod json_string;

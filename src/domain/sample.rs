@@ -87,6 +87,7 @@ mod tests {
 
     use super::*;
     use crate::datagram::parse;
+    use crate::fallback_encoding::FallbackEncoding;
 
     #[test]
     fn every_sample_is_a_user_event_with_a_user() {
@@ -94,7 +95,8 @@ mod tests {
         let mut users = BTreeSet::new();
         for n in 0..2_000 {
             let datagram = datagram(n, Layout::Mixed);
-            let parsed = parse(datagram.as_bytes(), n).unwrap_or_else(|why| panic!("{datagram}: {why:?}"));
+            let parsed = parse(datagram.as_bytes(), n, FallbackEncoding::NONE)
+                .unwrap_or_else(|why| panic!("{datagram}: {why:?}"));
             assert!(parsed.event.host.starts_with("sample-"));
             assert_eq!(parsed.event.user_directory.as_deref(), Some("SAMPLE"));
             commands.insert(parsed.event.command.into_owned());

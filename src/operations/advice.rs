@@ -15,6 +15,7 @@
 //! | `mailbox-full` | four fifths of a bound are in use |
 //! | `http-not-allowed`, `port-not-allowed`, `user-not-allowed` | a screenshot was refused for a setting since the start |
 //! | `http-with-tickets` | `Pipeline.screenshots.allowHttp` is true |
+//! | `clock-jumped` | the clock was set by more than two seconds, until it is set back or for a day |
 //! | `stopping` | the server has been told to stop |
 
 use butler_sos_actors::metric::{Figures, IntakeFigures};
@@ -60,6 +61,13 @@ pub fn problems(state: &State, before: &Figures) -> Vec<Problem> {
         of_destination(name, destination, before, &mut found);
     }
     of_actors(state, before, &mut found);
+    if let Some(off_seconds) = state.clock_off_seconds {
+        found.push(problem(
+            Severity::Warning, "clock-jumped", "server",
+            format!("The clock of this machine is {}.", off(off_seconds)),
+            "Times of receipt follow the clock. Look at time synchronisation (timedatectl, chronyc tracking) and set the clock right: from then on the times are right too, and no two events share one. If the time is right now, nothing is to be done; this goes away in a day.",
+        ));
+    }
     if state.draining {
         let what = "The server has been told to stop and takes no more events.";
         found.push(problem(Severity::Notice, "stopping", "server", what, "Destinations catch up for Pipeline.drainSeconds; what they do not get waits in the journal for the next start."));
@@ -82,6 +90,12 @@ fn problem(
         what: what.into(),
         advice: advice.into(),
     }
+}
+
+/// How far a clock is off, in words.
+pub fn off(off_seconds: f64) -> String {
+    let way = if off_seconds < 0.0 { "behind" } else { "ahead of" };
+    format!("{:.1} s {way} the time that it should show: it was set", off_seconds.abs())
 }
 
 /// `1 event`, `2 events`.
@@ -447,6 +461,7 @@ mod tests {
     fn from_symptom_to_advice() {
         check(|_| {}, &[]);
         check(|s| s.journal.answers = false, &[("journal-silent", "journal", "Its disk may")]);
+        check(|s| s.clock_off_seconds = Some(-3.25), &[("clock-jumped", "server", "Times of receipt")]);
         check(
             |s| s.journal.append_trouble = Some("no space".into()),
             &[("journal-refuses", "journal", "Make room on")],

@@ -2,7 +2,8 @@
 //!
 //! User event: `offset`, `stream`, `receivedAt` (RFC 3339), `receivedUnixMs`, `type`, `host`, `command`, `user`
 //! (`DIRECTORY\id`), `userDirectory`, `userId`, `origin`, `context`, `message`, `appId`, `appName`, `browser`,
-//! `browserVersion`, `os`, `osVersion`.
+//! `browserVersion`, `os`, `osVersion`, and where the datagram was not UTF-8 `notUtf8`: `fallback` when it was read as
+//! the fallback encoding, `replaced` when its broken parts became U+FFFD.
 //!
 //! Audit event: `offset`, `stream`, `receivedAt`, `receivedUnixMs`, `timestamp`, `type`, `eventId`, `correlationId`,
 //! `user`, `userDirectory`, `userId`, `appId`, `appName`, `sheetId`, `sheetName`, `objectId`, `objectType`,
@@ -72,6 +73,8 @@ pub struct Texts {
     pub os: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_utf8: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +156,7 @@ fn of_user(offset: u64, event: &UserEvent<'_>) -> EventJson {
             browser_version,
             os: kept(&event.os_name),
             os_version: kept(&event.os_version),
+            not_utf8: event.decoded.name().map(str::to_owned),
             ..Texts::default()
         },
         ..EventJson::default()

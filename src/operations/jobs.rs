@@ -7,13 +7,14 @@
 //! would hold them twice, so those refuse. Contract: delivery, "Dead letters" and "Replay".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use butler_sos_actors::journal::batch::Batch;
 use butler_sos_actors::keeper::EntryId;
-use butler_sos_actors::message::{Keep, NotRedelivered, OffsetAt, Redeliver, Redelivered, Stream};
+use butler_sos_actors::message::{Keep, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream};
 use butler_sos_actors::outlet::Outlet;
 use butler_sos_actors::sink::{DeadLetter, Pauses, unix_ms};
 use butler_sos_domain::audit::time::timestamp_ms;
@@ -332,6 +333,13 @@ pub enum Moment {
     Text(String),
 }
 
+impl ReplayOrder {
+    fn times_ns(&self) -> Result<Range<u64>, Refusal> {
+        let to = self.to.as_ref().map_or(Ok(u64::MAX), Moment::unix_ns)?;
+        Ok(self.from.unix_ns()?..to)
+    }
+}
+
 impl Moment {
     fn unix_ns(&self) -> Result<u64, Refusal> {
         let unix_ms = match self {
@@ -355,7 +363,8 @@ pub async fn replay(view: &View, order: ReplayOrder) -> Answer {
     if let Some(why) = port.replay_refused {
         return Err(Refusal::conflict(format!("{} takes no replay: {why}", order.destination)));
     }
-    let from = offset_at(view, port.stream, &order.from).await?;
+    let times_ns = order.times_ns()?;
+    let offsets = offsets_within(view, port.stream, &times_ns).await?;
     let journal = view.journal().await?;
     let of = journal.streams.iter().find(|of| of.stream == port.stream);
     let committed = journal
@@ -363,11 +372,8 @@ pub async fn replay(view: &View, order: ReplayOrder) -> Answer {
         .iter()
         .find(|of| of.consumer.name == order.destination && of.consumer.stream == port.stream)
         .map_or(0, |of| of.committed);
-    let from = from.max(of.map_or(0, |of| of.first_offset));
-    let to = match &order.to {
-        Some(to) => offset_at(view, port.stream, to).await?.min(committed),
-        None => committed,
-    };
+    let from = offsets.start.max(of.map_or(0, |of| of.first_offset));
+    let to = offsets.end.min(committed);
     if from >= to {
         return Err(Refusal::conflict(
             "of that time the journal holds no event that this destination had before (see Pipeline.journal.retentionHours)",
@@ -376,7 +382,7 @@ pub async fn replay(view: &View, order: ReplayOrder) -> Answer {
     let job = view.jobs.begin(JobKind::Replay, &order.destination, to - from)?;
     let (view, answer) = (view.clone(), started(&job));
     actix_rt::spawn(async move {
-        let (phase, trouble) = run_replay(&view, &port, &job, from, to).await;
+        let (phase, trouble) = run_replay(&view, &port, &job, from..to, &times_ns).await;
         ended(&view, &job, phase, trouble);
     });
     answer
@@ -386,8 +392,8 @@ async fn run_replay(
     view: &View,
     port: &RedeliveryPort,
     job: &JobState,
-    from: u64,
-    to: u64,
+    Range { start: from, end: to }: Range<u64>,
+    times_ns: &Range<u64>,
 ) -> (Phase, Option<String>) {
     let mut at = from;
     let mut pauses = PAUSES.growing();
@@ -403,10 +409,21 @@ async fn run_replay(
         if batch.next_offset() <= at {
             return (Phase::Failed, Some("the journal gives nothing more".to_owned()));
         }
-        if batch.is_empty() {
-            at = batch.next_offset();
-            continue;
-        }
+        let batch = match first_run(&batch, times_ns) {
+            None => {
+                at = batch.next_offset();
+                continue;
+            }
+            Some((_, records)) if records == batch.len() => batch,
+            // The clock was set: what lies between is of another time.
+            Some((offset, records)) => {
+                at = offset;
+                match view.reader.read(port.stream, at, records).await {
+                    Ok(batch) => batch,
+                    Err(refusal) => return (Phase::Failed, Some(refusal.words)),
+                }
+            }
+        };
         match redeliver(port, batch).await {
             Ok(done) if done.next_offset > at => {
                 at = done.next_offset;
@@ -433,10 +450,19 @@ pub fn stop(view: &View, of: &OfDestination) -> Answer {
     Ok(json(&serde_json::json!({ "stopping": view.jobs.stop(&of.destination)? })))
 }
 
-async fn offset_at(view: &View, stream: Stream, moment: &Moment) -> Result<u64, Refusal> {
-    let ask = view.to_offset_at.ask(OffsetAt { stream, unix_ns: moment.unix_ns()? });
+/// The first records of a batch that were stored in a range of time: the offset of the first, and how many there are
+/// in a row.
+fn first_run(batch: &Batch, times_ns: &Range<u64>) -> Option<(u64, usize)> {
+    let within = |at_ns: u64| times_ns.contains(&at_ns);
+    let mut records = batch.iter().skip_while(|record| !within(record.appended_at_ns));
+    let first = records.next()?;
+    Some((first.offset, 1 + records.take_while(|record| within(record.appended_at_ns)).count()))
+}
+
+async fn offsets_within(view: &View, stream: Stream, times_ns: &Range<u64>) -> Result<Range<u64>, Refusal> {
+    let ask = view.to_offsets.ask(OffsetsWithin { stream, unix_ns: times_ns.clone() });
     match tokio::time::timeout(OFFSET_PATIENCE, ask).await {
-        Ok(Ok(Ok(offset))) => Ok(offset),
+        Ok(Ok(Ok(offsets))) => Ok(offsets),
         Ok(Ok(Err(error))) => Err(Refusal::unavailable(error.to_string())),
         Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not answer")),
     }
@@ -478,6 +504,9 @@ fn ended(view: &View, job: &JobState, phase: Phase, trouble: Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use butler_sos_actors::journal::batch::RecordBatch;
+    use butler_sos_actors::journal::store::{OnFull, Store, StoreConfig, StreamConfig};
+
     use super::*;
 
     #[test]
@@ -490,6 +519,41 @@ mod tests {
         check("\"2025-11-20T10:00:00Z\"", Some(1_763_632_800_000_000_000));
         check("\"2025-11-20T11:00:00+01:00\"", Some(1_763_632_800_000_000_000));
         check("\"yesterday\"", None);
+    }
+
+    #[test]
+    fn of_a_batch_what_was_stored_in_time_goes_in_runs() {
+        // The clock was set between the records: 5, 9, 9, 5, 6.
+        let directory = tempfile::tempdir().expect("a directory");
+        let stream = StreamConfig {
+            name: Stream::UserEvents.name().to_owned(),
+            bytes_max: 1 << 20,
+            on_full: OnFull::Block,
+            room_bytes: 0,
+        };
+        let (mut stored, _) = Store::open(StoreConfig {
+            directory: directory.path().to_owned(),
+            streams: vec![stream],
+            segment_bytes_max: 1 << 20,
+            retention: Duration::from_secs(60),
+            tail_bytes_max: 1 << 20,
+        })
+        .expect("a store");
+        let stream = stored.stream(Stream::UserEvents.name()).expect("its stream");
+        for at_ns in [5, 9, 9, 5, 6] {
+            let mut records = RecordBatch::new();
+            records.push(b"event").expect("a small record");
+            stored.append(stream, &mut records, at_ns).expect("room");
+        }
+        let mut check = |from: u64, times_ns: Range<u64>, expect: Option<(u64, usize)>| {
+            let batch = stored.read(stream, from, 10, 1 << 20).expect("records");
+            assert_eq!(first_run(&batch, &times_ns), expect, "{from} {times_ns:?}");
+        };
+        check(0, 5..7, Some((0, 1)));
+        check(1, 5..7, Some((3, 2)));
+        check(0, 9..10, Some((1, 2)));
+        check(3, 9..10, None);
+        check(0, 0..u64::MAX, Some((0, 5)));
     }
 
     #[test]

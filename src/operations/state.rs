@@ -24,6 +24,8 @@ pub struct State {
     pub reasons: Vec<String>,
     pub warnings: Vec<String>,
     pub draining: bool,
+    /// How far the clock is from where it should be, while that is a problem; negative is behind.
+    pub clock_off_seconds: Option<f64>,
     /// What is wrong at present and what to do about it, the worst first.
     pub problems: Vec<Problem>,
     pub listening: Vec<Listening>,
@@ -141,6 +143,7 @@ impl State {
         let Some(journal) = journal else { return };
         self.journal.answers = true;
         self.journal.append_trouble.clone_from(&journal.append_trouble);
+        self.clock_off_seconds = journal.clock_off_seconds;
         for of in &journal.streams {
             let stream = StreamNow {
                 bytes: of.bytes,

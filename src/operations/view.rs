@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use butler_sos_actors::message::{JournalState, JournalStateNow, Keep, OffsetAt, Stream, StreamState};
+use butler_sos_actors::message::{JournalState, JournalStateNow, Keep, OffsetsWithin, Stream, StreamState};
 use butler_sos_actors::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::outlet::Outlet;
 use butler_sos_actors::sink::unix_ms;
 use serde::Serialize;
 use slog::Logger;
 
-use super::advice::problems;
+use super::advice::{off, problems};
 use super::answer::Refusal;
 use super::history::{History, INTERVAL};
 use super::jobs::{Jobs, RedeliveryPort};
@@ -45,7 +45,7 @@ impl MailboxGauge {
 pub struct View {
     pub metrics: Metrics,
     pub to_journal_state: Outlet<JournalStateNow>,
-    pub to_offset_at: Outlet<OffsetAt>,
+    pub to_offsets: Outlet<OffsetsWithin>,
     pub to_dead_letters: Outlet<Keep>,
     pub reader: JournalReader,
     pub mailboxes: Arc<Vec<MailboxGauge>>,
@@ -129,6 +129,9 @@ impl View {
                 reasons.push(format!("the journal takes no events: {trouble}"));
             }
             Some(_) => {}
+        }
+        if let Some(off_seconds) = journal.and_then(|journal| journal.clock_off_seconds) {
+            warnings.push(format!("the clock is {}", off(off_seconds)));
         }
         let lag: BTreeMap<_, _> =
             journal.iter().flat_map(|j| &j.consumers).map(|c| (c.consumer.name, c)).collect();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use butler_sos_domain::datagram::{self, Parsed};
+use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 use roxmltree::{Document, Node};
 
 use super::*;
@@ -158,9 +159,9 @@ fn check(layout: ProxyLayout, values: &[(&str, &str)], message: &str, datagram: 
     let document = Document::parse(&text).expect("XML");
     let rendered = render(pattern_for(&document, message), &values.iter().copied().collect(), message);
     assert_eq!(rendered, datagram);
-    let Parsed { event, user_not_found, invalid_utf8 } =
-        datagram::parse(datagram.as_bytes(), 7).expect("an event");
-    assert!(!user_not_found && !invalid_utf8);
+    let Parsed { event, user_not_found } =
+        datagram::parse(datagram.as_bytes(), 7, FallbackEncoding::NONE).expect("an event");
+    assert!(!user_not_found && event.decoded == Decoded::Utf8);
     assert_eq!(event.host, "pro2-win1");
     let got: Fields<'_> = (
         &event.command,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_rt::{Arbiter, ArbiterHandle};
 use butler_sos_actors::app_directory::AppDirectory;
-use butler_sos_actors::audit_http_ingestor::AuditHttpIngestor;
+use butler_sos_actors::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
+use butler_sos_actors::clock::Clock;
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::keeper::{Keeper, KeeperConfig};
@@ -218,11 +219,12 @@ impl<'a> Assembly<'a> {
         socket: TcpListener,
         address: SocketAddr,
         recent: Vec<Remembered>,
+        clock: Clock,
     ) -> Result<(), StartError> {
         let (config, shared) = (self.config, self.shared);
         let Surroundings { supervision, metrics, log } = shared;
         let meter = metrics.actor("audit_http_ingestor");
-        let http = settings::audit_http(config);
+        let http = AuditHttpConfig { clock, ..settings::audit_http(config) };
         let to_journal = self.to_journal::<Append>(http.queue_max.max(self.room()));
         self.mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
         self.own.watch_audit_events(&to_journal);
@@ -251,7 +253,7 @@ impl<'a> Assembly<'a> {
         let view = View {
             metrics: metrics.clone(),
             to_journal_state: self.to_journal(self.room()),
-            to_offset_at: self.to_journal(self.room()),
+            to_offsets: self.to_journal(self.room()),
             to_dead_letters: self.outlets.to_dead_letters.clone(),
             reader: JournalReader {
                 to_next: self.to_journal(self.room()),

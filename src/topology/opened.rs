@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use butler_sos_actors::clock::Clock;
 use butler_sos_actors::journal::actor::JournalConfig;
 use butler_sos_actors::journal::store::{Store, StoreError};
 use butler_sos_actors::message::{Consumer, Stream};
@@ -23,6 +24,8 @@ use crate::config::{Config, Listener};
 pub struct Opened {
     pub journal: JournalConfig,
     pub store: Store,
+    /// Stamps what both intakes receive.
+    pub clock: Clock,
     pub udp: Option<Arc<udp_ingestor::UdpPort>>,
     pub listeners: Vec<Opening>,
     /// The newest audit events, the newest last.
@@ -48,10 +51,10 @@ pub fn open(
     let mut store = journal.open().map_err(|error: StoreError| {
         StartError::unavailable(format!("the journal in {}", config.pipeline.journal.directory), error)
     })?;
+    let clock = recent::clock(&mut store);
     let events = &config.butler_sos.user_events;
     let udp = if events.enable {
-        let floor = recent::last_user_event_ns(&mut store);
-        let port = udp_ingestor::open(&settings::udp(config), floor, log);
+        let port = udp_ingestor::open(&settings::udp(config), clock.clone(), log);
         Some(port.map_err(|error| StartError::unavailable("the port of user events", error))?)
     } else {
         None
@@ -60,7 +63,7 @@ pub fn open(
     let recent_audits =
         if config.butler_sos.audit_events.enable { recent::audit_events(&mut store) } else { Vec::new() };
     let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
-    Ok(Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads })
+    Ok(Opened { journal, store, clock, udp, listeners, recent_audits, has_unfinished_downloads })
 }
 
 fn journal(

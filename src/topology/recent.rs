@@ -1,5 +1,6 @@
 //! What the intake must know of events that are in the journal already, read before the journal's actor has it.
 
+use butler_sos_actors::clock::Clock;
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::message::{Consumer, Stream};
 use butler_sos_domain::audit::AuditRecord;
@@ -10,13 +11,18 @@ use butler_sos_domain::event::UserEvent;
 const RECENT_RECORDS: u64 = 10_000;
 const READ_BYTES: usize = 4 << 20;
 
-/// The time of receipt of the last user event, Unix nanoseconds; 0 when there is none.
-pub fn last_user_event_ns(store: &mut Store) -> u64 {
-    let mut last = 0;
+/// The clock for what is received, going on after the newest event of each stream.
+pub fn clock(store: &mut Store) -> Clock {
+    let mut stamps = Vec::new();
     newest(store, Stream::UserEvents, 1, |record| {
-        last = UserEvent::decode(record).map_or(last, |event| event.received_ns);
+        stamps.extend(UserEvent::decode(record).map(|event| event.received_ns));
     });
-    last
+    for stream in [Stream::Screenshots, Stream::AuditEvents] {
+        newest(store, stream, 1, |record| {
+            stamps.extend(AuditRecord::decode(record).map(|record| record.received_ns));
+        });
+    }
+    Clock::after(stamps)
 }
 
 /// The newest audit events, screenshots included, the newest last.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use butler_sos_actors::app_directory::AppDirectoryConfig;
 use butler_sos_actors::audit_http_ingestor::{self, AuditHttpConfig, Privacy};
+use butler_sos_actors::clock::Clock;
 use butler_sos_actors::csv_sink::CsvConfig;
 use butler_sos_actors::influx_client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
 use butler_sos_actors::influx_ids::IdsAsFields;
@@ -24,6 +25,7 @@ use butler_sos_actors::udp_socket::SocketConfig;
 use butler_sos_actors::user_parser::UserParserConfig;
 use butler_sos_domain::encode::mqtt::UserTopics;
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
+use butler_sos_domain::fallback_encoding::FallbackEncoding;
 use butler_sos_domain::pseudonym::Pseudonyms;
 use secrecy::SecretString;
 
@@ -143,6 +145,8 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
         excluded_users: excluded.iter().map(|user| (user.directory.clone(), user.user_id.clone())).collect(),
         user_agents_max: config.pipeline.user_parsing.user_agent_cache_entries_max,
         app_names_expected: config.butler_sos.app_names.enable,
+        // Another label was refused when the configuration was read.
+        fallback: FallbackEncoding::of_label(&config.pipeline.udp.fallback_encoding).unwrap_or_default(),
         names: names(config),
     }
 }
@@ -208,6 +212,8 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
             names,
             user_is_needed: audit.destination.screenshots.auth.mode == AuthMode::UserTicket,
         }),
+        // The start gives it the one that user events are stamped with.
+        clock: Clock::default(),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 use tempfile::TempDir;
@@ -320,4 +321,54 @@ async fn a_full_stream_refuses_and_every_event_is_accounted_for() {
     assert_eq!(intake.shed("journal_full").get(), refused);
     assert_eq!(intake.stored.get(), 10 - refused);
     assert_eq!(intake.shed("actor_panic").get(), 0);
+}
+
+/// A journal whose clocks the test sets: the clock of the day and the steady one, in seconds.
+fn clocked(directory: &Path, metrics: &Metrics, clocks: &Arc<Mutex<(u64, u64)>>) -> Journal {
+    let config = config(directory, metrics, 1 << 20);
+    let store = config.open().unwrap();
+    let clocks = Arc::clone(clocks);
+    let read = move || {
+        let (unix, steady) = *clocks.lock().unwrap();
+        (unix * 1_000_000_000, steady * 1_000_000_000)
+    };
+    Journal::with_clocks(config, store, Box::new(read))
+}
+
+fn lag_of_sink(state: &JournalState) -> f64 {
+    state.consumers.iter().find(|of| of.consumer == SINK).expect("it is there").lag_seconds
+}
+
+#[actix_rt::test]
+async fn a_clock_that_jumps_is_told_and_makes_nothing_wait_longer() {
+    let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
+    let clocks = Arc::new(Mutex::new((1_000_000, 50)));
+    let mut journal = clocked(directory.path(), &metrics, &clocks);
+    journal.append(append(Stream::AuditEvents, &["a"]), &mut Passage::default()).unwrap();
+    // A year forward, ten seconds later.
+    *clocks.lock().unwrap() = (1_000_010 + 31_536_000, 60);
+    let state = journal.state();
+    assert_eq!((state.clock_off_seconds, lag_of_sink(&state)), (Some(31_536_000.0), 10.0));
+    // And back.
+    *clocks.lock().unwrap() = (1_000_020, 70);
+    let state = journal.state();
+    assert_eq!((state.clock_off_seconds, lag_of_sink(&state)), (None, 20.0));
+    let exposed = metrics.expose();
+    assert!(exposed.contains("butler_sos_clock_jumps_total 2\n"), "{exposed}");
+    assert!(exposed.contains("butler_sos_clock_off_seconds 0.0\n"), "{exposed}");
+}
+
+#[actix_rt::test]
+async fn a_clock_that_was_set_back_before_the_start_is_told() {
+    let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
+    let clocks = Arc::new(Mutex::new((1_000_000, 50)));
+    let mut journal = clocked(directory.path(), &metrics, &clocks);
+    journal.append(append(Stream::AuditEvents, &["a"]), &mut Passage::default()).unwrap();
+    drop(journal);
+    *clocks.lock().unwrap() = (999_000, 10);
+    let mut journal = clocked(directory.path(), &metrics, &clocks);
+    assert_eq!(journal.state().clock_off_seconds, Some(-1_000.0));
+    // What seems to be from the future gets older all the same.
+    *clocks.lock().unwrap() = (999_030, 40);
+    assert_eq!(lag_of_sink(&journal.state()), 30.0);
 }

@@ -1,32 +1,108 @@
 //! When records of a stream were appended, found in the headers of its segments.
 
 use std::io;
+use std::ops::Range;
+use std::time::Duration;
 
-use super::{ReadError, Stream};
+use super::{ClockSteps, ReadError, Stream};
 use crate::journal::frame::{Frame, HEADER_BYTES, Header};
-use crate::journal::segment::{SegmentReader, Step};
+use crate::journal::segment::{self, SegmentReader, Step};
 
 impl Stream {
-    /// The first offset whose record was appended at or after a time; the end when there is none.
-    pub fn find_time(&mut self, at_ns: u64) -> Result<u64, ReadError> {
-        // The last segment that begins before the time may hold it; those before cannot.
-        let mut start = 0;
-        for at in 1..self.segments.len() {
-            match self.oldest_at_ns(at)? {
-                Some(oldest_at_ns) if oldest_at_ns >= at_ns => break,
-                Some(_) => start = at,
-                None => {}
+    /// The offsets among which every record is that was appended in a range of time. Where the clock was set in
+    /// between there are others among them. Empty, at the end, when there is no such record.
+    pub fn find_times(&mut self, times_ns: &Range<u64>) -> Result<Range<u64>, ReadError> {
+        // No clock shows this: it is asked for to learn where the end is.
+        let is_never = times_ns.is_empty() || times_ns.start == u64::MAX;
+        let segments = if is_never { 0 } else { self.segments.len() };
+        let (mut first, mut last) = (None, None);
+        for at in 0..segments {
+            first = self.times_in(at, times_ns)?;
+            if first.is_some() {
+                break;
             }
         }
-        for at in start..self.segments.len() {
-            let found = self.walk_headers(at, |header| {
-                if header.appended_at_ns >= at_ns { Some(header.base_offset) } else { None }
+        for at in (0..segments).rev() {
+            last = self.times_in(at, times_ns)?;
+            if last.is_some() {
+                break;
+            }
+        }
+        match (first, last) {
+            (Some(first), Some(last)) => Ok(first.start..last.end),
+            _ => Ok(self.next_offset..self.next_offset),
+        }
+    }
+
+    /// The same within one segment; `None` when it holds no such record.
+    fn times_in(&mut self, at: usize, times_ns: &Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
+        let Some((low, high)) = self.span_ns(at)? else { return Ok(None) };
+        if high < times_ns.start || low >= times_ns.end {
+            return Ok(None);
+        }
+        if low >= times_ns.start && high < times_ns.end {
+            return Ok(Some(self.segments[at].base_offset..self.bound_of(at)));
+        }
+        let mut found: Option<Range<u64>> = None;
+        self.walk_headers(at, |header| {
+            if times_ns.contains(&header.appended_at_ns) {
+                let start = found.as_ref().map_or(header.base_offset, |found| found.start);
+                found = Some(start..header.end_offset());
+            }
+            None::<()>
+        })?;
+        Ok(found)
+    }
+
+    /// The lowest and the highest append time of a segment's records. Reads the headers of one that an earlier process
+    /// closed, once.
+    fn span_ns(&mut self, at: usize) -> Result<Option<(u64, u64)>, ReadError> {
+        if self.segments[at].span_ns.is_none() {
+            let mut span_ns = None;
+            self.walk_headers(at, |header| {
+                span_ns = Some(segment::span_with(span_ns, header.appended_at_ns));
+                None::<()>
             })?;
-            if let Some(offset) = found {
-                return Ok(offset);
+            self.segments[at].span_ns = span_ns;
+        }
+        Ok(self.segments[at].span_ns)
+    }
+
+    /// How long ago the record at `offset` was appended, whatever has been done to the clock since.
+    pub(in crate::journal) fn age(&self, offset: u64, at_ns: u64, now_ns: u64) -> Duration {
+        Duration::from_nanos(self.clock_steps.age_ns(offset, at_ns, now_ns))
+    }
+
+    /// The clock has been set; every record that there is was appended before.
+    pub(in crate::journal) fn note_clock_step(&mut self, by_ns: i128) {
+        self.clock_steps.note(self.next_offset, by_ns);
+    }
+
+    pub(in crate::journal) fn clock_steps(&self) -> &ClockSteps {
+        &self.clock_steps
+    }
+
+    /// What was known of the clock before the stream was opened once more.
+    pub(in crate::journal) fn set_clock_steps(&mut self, steps: ClockSteps) {
+        self.clock_steps = steps;
+    }
+
+    /// When the newest record was appended.
+    pub fn newest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
+        for at in (0..self.segments.len()).rev() {
+            if let Some((_, at_ns)) = self.segments[at].newest_at {
+                return Ok(Some(at_ns));
+            }
+            let mut newest = None;
+            self.walk_headers(at, |header| {
+                newest = Some(header.appended_at_ns);
+                None::<()>
+            })?;
+            if newest.is_some() {
+                return Ok(newest);
             }
         }
-        Ok(self.next_offset)
+        Ok(None)
     }
 
     /// When the record at or after an offset was appended; `None` when there is none.
@@ -63,19 +139,22 @@ impl Stream {
         Ok(self.segments[at].oldest_at_ns)
     }
 
-    /// Of a segment that is not the active one: at most this. The next segment's first record tells with one small read.
-    pub(super) fn newest_at_ns(&mut self, at: usize) -> Result<Option<u64>, ReadError> {
-        if self.segments[at].newest_at_ns.is_none() {
-            let mut newest = self.oldest_at_ns(at + 1)?;
+    /// A record's offset and append time: of a segment's last one, or of the one behind it where that is cheaper to find.
+    pub(super) fn newest_at(&mut self, at: usize) -> Result<Option<(u64, u64)>, ReadError> {
+        if self.segments[at].newest_at.is_none() {
+            let mut newest = match self.segments.get(at + 1).map(|next| next.base_offset) {
+                Some(offset) => self.oldest_at_ns(at + 1)?.map(|at_ns| (offset, at_ns)),
+                None => None,
+            };
             if newest.is_none() {
                 self.walk_headers(at, |header| {
-                    newest = newest.max(Some(header.appended_at_ns));
+                    newest = Some((header.end_offset().saturating_sub(1), header.appended_at_ns));
                     None::<()>
                 })?;
             }
-            self.segments[at].newest_at_ns = newest;
+            self.segments[at].newest_at = newest;
         }
-        Ok(self.segments[at].newest_at_ns)
+        Ok(self.segments[at].newest_at)
     }
 
     /// Shows the headers of a segment in order until `visit` answers.

@@ -159,7 +159,11 @@ fn odd() -> Vec<Sent> {
         ),
         Sent::new(
             b"/qseow-proxy-session/;h\xe5;Start session;LAB;g\xf6ran;O;/hub;m\0m\x7f".to_vec(),
-            &with(["h\u{fffd}", "Start session", "LAB", "g\u{fffd}ran", "O", "/hub", "mm"]),
+            &with(["hå", "Start session", "LAB", "göran", "O", "/hub", "mm"]),
+        ),
+        Sent::new(
+            b"/qseow-proxy-session/;h\xc3\xa5;Start session;LAB;g\xf6ran;O;/hub;m".to_vec(),
+            &with(["hå", "Start session", "LAB", "g\u{fffd}ran", "O", "/hub", "m"]),
         ),
         Sent::new(
             "QSEOW-Proxy-Connection;h;Open connection;LAB;five",

@@ -10,6 +10,10 @@ section! {
         /// Microseconds between two looks at the socket as long as two datagrams and more come in that time: longer
         /// saves processor, shorter saves time. Shorter by itself where the receive buffer is small.
         "napMicros" => nap_micros: u64 = int(5_000, 0..=100_000);
+        /// What a datagram is read as that is not UTF-8: the code page of the proxies' Windows (`windows-1250` Central
+        /// Europe, `windows-1251` Cyrillic, `windows-932` Japan, …), for appenders without `<encoding value="utf-8"/>`.
+        /// `none`: each broken part becomes U+FFFD, as Butler SOS does it.
+        "fallbackEncoding" => fallback_encoding: String = text("windows-1252");
         /// Seconds between two resolutions of the names in `allowedSources`.
         "sourceRefreshSeconds" => source_refresh_seconds: u64 = int(300, 1..=86_400);
     }

@@ -1,6 +1,7 @@
 //! User events and the audit API.
 
 use butler_sos_domain::encode::{new_relic, user_line};
+use butler_sos_domain::fallback_encoding::FallbackEncoding;
 
 use super::{
     Check,
@@ -48,6 +49,15 @@ impl Check<'_> {
         let events = &self.config.butler_sos.user_events;
         if !events.enable {
             return;
+        }
+        let fallback = &self.config.pipeline.udp.fallback_encoding;
+        if FallbackEncoding::of_label(fallback).is_none() {
+            let words = format!(
+                "{} is no encoding that datagrams can have, such as windows-1252, windows-1250, windows-1251, \
+                 windows-932 or none",
+                quoted(fallback)
+            );
+            self.refuse("Pipeline.udp.fallbackEncoding", words);
         }
         let udp = &events.udp_server;
         self.host("Butler-SOS.userEvents.udpServerConfig.serverHost", &udp.server_host);

@@ -89,6 +89,7 @@ mod tests {
         let part = |text: &'static str| Some(text.into());
         let event = UserEvent {
             received_ns: 1,
+            decoded: Default::default(),
             message_type: "t".into(),
             host: "h".into(),
             command: "c".into(),

@@ -126,12 +126,19 @@ function userOf(event) {
 // Offsets of one stream say nothing about the other.
 const keyOf = (event) => `${event.stream}:${event.offset}`;
 
+const NOT_UTF8 = {
+  fallback: 'Read as Pipeline.udp.fallbackEncoding',
+  replaced: 'What is not UTF-8 was replaced',
+};
+
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
   const marks = [];
-  if (event.conflictOf) marks.push(el('span', { class: 'badge', title: 'Another event had the same ids before; both are kept' }, 'conflict'));
-  if (event.clientTimestamp) marks.push(el('span', { class: 'badge', title: 'Its timestamp is far ahead; the time of receipt counts' }, 'time ahead'));
+  const mark = (text, title) => marks.push(' ', el('span', { class: 'badge', title }, text));
+  if (event.conflictOf) mark('conflict', 'Another event had the same ids before; both are kept');
+  if (event.clientTimestamp) mark('time ahead', 'Its timestamp is far ahead; the time of receipt counts');
+  if (event.notUtf8) mark('not UTF-8', NOT_UTF8[event.notUtf8] ?? '');
   const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' }), ...marks), fieldList(...fieldsOf(event)));
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
     cell('Received', moment(event.receivedUnixMs)),
