@@ -26,7 +26,10 @@ impl Cors {
         } else if allowed_origins.is_empty() {
             Self::Off
         } else {
-            Self::Only(allowed_origins.to_vec())
+            // Browsers send scheme and host in small letters, however they are configured.
+            let is_address = |origin: &&String| origin.contains("://");
+            let small = allowed_origins.iter().filter(is_address).map(|origin| origin.to_ascii_lowercase());
+            Self::Only(allowed_origins.iter().cloned().chain(small).collect())
         }
     }
 
@@ -102,6 +105,8 @@ mod tests {
         for other in ["https://a.test.evil", "http://a.test", "https://A.test", "https://a.test/", "null"] {
             check(&[PAGE], Some(other), false, &[("vary", "Origin")]);
         }
+        check(&["HTTPS://A.Test"], Some(PAGE), false, &[(ORIGIN, PAGE), ("vary", "Origin")]);
+        check(&["NULL"], Some("null"), false, &[("vary", "Origin")]);
         let vary = ("vary", "Origin, Access-Control-Request-Headers");
         check(&[PAGE], Some(PAGE), true, &[ASKED, METHODS, (ORIGIN, PAGE), vary]);
         check(&[PAGE], Some("https://evil.test"), true, &[ASKED, METHODS, vary]);
