@@ -164,6 +164,27 @@ async fn the_limit_per_address() {
 }
 
 #[actix_rt::test]
+async fn a_network_of_ipv6_has_one_limit() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..guarded() };
+    let bench = Bench::start(config);
+    for (n, client, expect) in [
+        (1, "2001:db8::1", 202),
+        (2, "2001:db8::ffff:2", 202),
+        (3, "2001:db8::3:4", 429),
+        (4, "2001:db8:0:1::1", 202),
+        (5, "::ffff:192.0.2.1", 202),
+        (6, "192.0.2.1", 202),
+        (7, "::ffff:192.0.2.1", 429),
+        (8, "192.0.2.2", 202),
+    ] {
+        let got = bench.post(&[JSON, TOKEN, ("X-Forwarded-For", client)], event(n)).await;
+        assert_eq!(got.status, expect, "{client}");
+    }
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
 async fn the_queue_s_own_limit() {
     let bench = Bench::start(AuditHttpConfig { queue_per_minute: Some(1), ..unlimited() });
     assert_eq!(bench.post_event("{}").await.status, 400);

@@ -1,6 +1,7 @@
 //! The commands that ask a running server, as somebody types them: what they print, and their exit codes.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::TcpListener;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
@@ -131,6 +132,58 @@ fn a_server_that_is_not_there_or_wants_a_token() {
     let said = ran(&mut gone);
     assert_eq!((said.code, said.out.as_str()), (UNAVAILABLE, ""), "{}", said.err);
     assert!(said.err.contains("no answer from http://127.0.0.1:"), "{}", said.err);
+}
+
+/// Answers 401 to one request; what it was asked.
+fn asked_once(listener: &TcpListener) -> String {
+    let (mut tcp, _) = listener.accept().expect("a connection");
+    let mut request = String::new();
+    for line in BufReader::new(&tcp).lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        request += &(line + "\n");
+    }
+    let body = r#"{"error":"the token is missing or wrong"}"#;
+    let head = format!("HTTP/1.1 401 Unauthorized\r\nContent-Length: {}\r\nConnection: close", body.len());
+    write!(tcp, "{head}\r\n\r\n{body}").expect("it is read");
+    request
+}
+
+#[test]
+fn the_configured_token_goes_to_the_configured_server_alone() {
+    let sandbox = Sandbox::new(
+        r#"{
+            "Butler-SOS": { "auditEvents": { "enable": true, "apiToken": "hunter2-audit" } },
+            "Pipeline": { "operations": { "token": "hunter2-token" } }
+        }"#,
+    );
+    let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("an address").to_string();
+    let elsewhere = format!("http://{address}");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(binary("butler-sos")).arg("-c").arg(sandbox.config_path());
+        ran(command.args(arguments).current_dir(sandbox.path()))
+    };
+    for arguments in [
+        &["status", "--server", &elsewhere][..],
+        &["send-sample", "--audit", "--count", "1", "--to", &address],
+    ] {
+        let (said, request) = std::thread::scope(|scope| {
+            let request = scope.spawn(|| asked_once(&other));
+            (run(arguments), request.join().expect("a request"))
+        });
+        assert!(!request.to_lowercase().contains("authorization"), "{request}");
+        assert_eq!(said.code, UNAVAILABLE, "{}", said.err);
+        assert!(said.err.contains("--token-file") && !said.err.contains("hunter2"), "{}", said.err);
+    }
+    // An address that nobody has: it is not even tried.
+    for arguments in [
+        &["status", "--server", "http://192.0.2.1:9842", "--token", "hunter2"][..],
+        &["status", "--set", "Pipeline.operations.host=192.0.2.1"],
+    ] {
+        let said = run(arguments);
+        assert_eq!(said.code, USAGE, "{}", said.err);
+        assert!(said.err.contains("--insecure-http") && !said.err.contains("hunter2"), "{}", said.err);
+    }
 }
 
 /// A command that goes on; ended with the test.

@@ -3,6 +3,7 @@
 
 mod connections;
 mod http;
+mod operations;
 mod tls;
 mod udp;
 
