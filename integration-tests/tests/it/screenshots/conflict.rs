@@ -13,7 +13,7 @@ fn a_second_event_with_the_same_ids_does_not_replace_a_picture() {
     house.wait_for_finished(1);
     let name = image_name(1, "png");
     let pictures = house.images().map(|directory| std::fs::read(directory.join(&name)).expect("a picture"));
-    house.post_all(&[second.clone()]);
+    house.post_all(std::slice::from_ref(&second));
     house.wait_for_finished(2);
     house.settle();
 
