@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, web};
+use butler_sos_domain::audit::conflict::Remembered;
 use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -138,19 +139,19 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 impl AuditHttpIngestor {
-    /// An actor that will serve `listener`. `recent` are the bodies of events that are on disk, the newest
-    /// last: one of them that is sent again is not stored again.
+    /// An actor that will serve `listener`. `recent` are events that are on disk, the newest last: one of
+    /// them that is sent again is not stored again, and another one with its ids is marked.
     ///
     /// # Errors
     /// When the certificate, the key or the client CA cannot be used.
-    pub fn new<B: AsRef<[u8]>>(
+    pub fn new(
         config: AuditHttpConfig,
         listener: TcpListener,
         to_journal: Outlet<Append>,
         intake: IntakeMeter,
         meter: ActorMeter,
         log: Logger,
-        recent: impl IntoIterator<Item = B>,
+        recent: impl IntoIterator<Item = Remembered>,
     ) -> Result<Self, TlsError> {
         let tls = config.tls.map(Tls::new).transpose()?.map(Arc::new);
         let intake = Intake::new(

@@ -233,6 +233,9 @@ fn a_record_that_cannot_be_read_is_refused_alone() {
 
 // === files of columns
 
+/// A little later than the events' own time.
+const RECEIVED_NS: u64 = 1_795_169_473_000_000_000;
+
 fn audit_body(n: usize) -> String {
     format!(
         "{{\"schemaVersion\":1,\"eventId\":\"00000000-0000-4000-8000-{n:012}\",\"timestamp\":\
@@ -244,7 +247,7 @@ fn audit_body(n: usize) -> String {
 fn audit_records(count: usize) -> Vec<Vec<u8>> {
     let record = |n: usize| {
         let mut out = Vec::new();
-        AuditRecord::received(1, audit_body(n).as_bytes()).encode_into(&mut out);
+        AuditRecord::received(RECEIVED_NS, audit_body(n).as_bytes()).encode_into(&mut out);
         out
     };
     (0..count).map(record).collect()
@@ -367,7 +370,7 @@ fn object_files_are_whole_and_there_once_wherever_it_dies() {
         records.push(records[9].clone());
         let bare = audit_body(11).replace("objectData", "other");
         let mut record = Vec::new();
-        AuditRecord::received(1, bare.as_bytes()).encode_into(&mut record);
+        AuditRecord::received(RECEIVED_NS, bare.as_bytes()).encode_into(&mut record);
         records.push(record);
         records.push(b"\x07poison".to_vec());
         let mut journal = Journal::new(records);

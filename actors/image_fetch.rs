@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use butler_sos_domain::audit::AuditEvent;
-use butler_sos_domain::file_name::file_name;
 use butler_sos_domain::identity;
 use butler_sos_domain::image::{Claim, extension};
 use butler_sos_domain::redirect::{Answer, Auth, Request, Step, Walk, WalkRules};
@@ -326,12 +325,7 @@ impl Fetcher {
         event: &AuditEvent<'_>,
         time: &mut TimeLeft,
     ) -> Result<ImageStored, Reason> {
-        let file_name = file_name(
-            event.timestamp_ms,
-            &event.event_id,
-            event.correlation_id.as_deref(),
-            extension(claim, walk.original()),
-        );
+        let file_name = event.file_name(extension(claim, walk.original()));
         let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
         let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });
         let (stored, sent) = futures_util::future::join(stored, async {

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use butler_sos_domain::audit::AuditRecord;
+use butler_sos_domain::audit::{AuditRecord, BodyHash};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::intake::{Account, Intake};
-use super::recent::{Announced, Awaited, Fingerprint, Met, Outcome};
+use super::recent::{Added, Announced, Ids, Met, Outcome};
 use crate::journal::batch::RecordBatch;
 use crate::message::{Append, Stream};
 use crate::outlet::Passage;
@@ -37,7 +37,9 @@ struct Lane {
 /// An event that every check has let through.
 pub struct Event<'a> {
     pub stream: Stream,
-    pub fingerprint: Fingerprint,
+    pub hash: BodyHash,
+    pub ids: Vec<Ids>,
+    /// Without the mark of a conflict, which is found when it joins.
     pub record: AuditRecord<'a>,
     /// What it occupies until it is answered.
     pub room: OwnedSemaphorePermit,
@@ -50,6 +52,7 @@ pub struct Group {
     announced: Announced,
     passage: Passage,
     room: Option<OwnedSemaphorePermit>,
+    conflicts: u64,
 }
 
 /// Why an event is in no group.
@@ -62,7 +65,7 @@ pub enum NotJoined {
 
 impl Groups {
     /// Puts the event into a group, which goes to the journal also when the caller does not wait for it.
-    pub fn join(&self, intake: &Arc<Intake>, event: Event<'_>) -> Result<Awaited, NotJoined> {
+    pub fn join(&self, intake: &Arc<Intake>, event: Event<'_>) -> Result<Added, NotJoined> {
         let stream = event.stream;
         let full = self.with(stream, |lane| lane.open.take_if(|group| !group.takes(&event.record)));
         if let Some(full) = full {
@@ -123,35 +126,42 @@ impl Drop for Sender {
 
 impl Group {
     pub fn new(announced: Announced, passage: Passage) -> Self {
-        Self { records: RecordBatch::new(), announced, passage, room: None }
+        Self { records: RecordBatch::new(), announced, passage, room: None, conflicts: 0 }
     }
 
     fn takes(&self, record: &AuditRecord<'_>) -> bool {
         self.records.is_empty() || self.records.body_bytes() + bytes_max(record) <= GROUP_BYTES_MAX
     }
 
-    fn join(&mut self, event: Event<'_>) -> Result<Awaited, NotJoined> {
-        let Event { fingerprint, record, room, account, .. } = event;
+    fn join(&mut self, event: Event<'_>) -> Result<Added, NotJoined> {
+        let Event { hash, ids, mut record, room, account, .. } = event;
         if !self.records.takes(bytes_max(&record)) {
             return Err(NotJoined::TooLarge(account));
         }
         // Before the record: of an event that is under way elsewhere nothing is to be written.
-        let awaited = match self.announced.add(fingerprint) {
-            Ok(awaited) => awaited,
+        let added = match self.announced.add(hash, ids) {
+            Ok(added) => added,
             Err(met) => return Err(NotJoined::Met(met, account)),
         };
+        record.conflict_of = added.conflict_of;
+        self.conflicts += u64::from(added.conflict_of.is_some());
         self.records.push_with(|out| record.encode_into(out)).expect("the batch takes so many bytes");
         match &mut self.room {
             Some(all) => all.merge(room),
             none => *none = Some(room),
         }
         account.pass_on(&mut self.passage);
-        Ok(awaited)
+        Ok(added)
+    }
+
+    /// How many of its events came with the ids of another one.
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts
     }
 
     /// What goes to the journal, and what is done when it has answered.
     pub fn into_append(self, stream: Stream) -> (Append, Passage, impl FnOnce(Outcome)) {
-        let Self { records, announced, passage, room } = self;
+        let Self { records, announced, passage, room, .. } = self;
         let finish = move |outcome| {
             announced.finish(outcome);
             drop(room);

@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
-use butler_sos_domain::audit::{self, AuditRecord, Refusal, constraints, envelope, payload, version};
+use butler_sos_domain::audit::{
+    self, Accepted, AuditEvent, AuditRecord, BodyHash, Refusal, conflict, constraints, envelope, payload,
+    version,
+};
 use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use prometheus_client::metrics::counter::Counter;
@@ -22,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::group::{Event, Group, Groups, NotJoined};
-use super::recent::{Awaited, Fingerprint, Met, Outcome, Recent, outcome};
+use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
 use crate::guard::guard;
 use crate::message::{Append, Stream};
 use crate::metric::{ActorMeter, IntakeMeter};
@@ -67,14 +70,21 @@ struct Kept<'a> {
 /// How an event with a complete body ended.
 #[derive(Debug, PartialEq)]
 pub enum Taken {
-    /// On disk. False: it came without an Audit.qs version.
-    Stored {
-        has_version: bool,
-    },
+    /// On disk.
+    Stored(Stored),
     Refused(Refusal),
     RateLimited(Exceeded),
     NoRoom,
     Failed,
+}
+
+/// What is remarkable of an event that is on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// False: it came without an Audit.qs version.
+    pub has_version: bool,
+    /// Its id, when it came with the ids of another event.
+    pub conflict: Option<String>,
 }
 
 impl Intake {
@@ -143,6 +153,7 @@ impl Intake {
         account: Account,
         groups: &Groups,
     ) -> Taken {
+        let received_ns = self.now_ns();
         let checked = guard(|| {
             let accepted = audit::check(body, version)?;
             let stream = if accepted.is_screenshot() && self.screenshots {
@@ -150,16 +161,18 @@ impl Intake {
             } else {
                 Stream::AuditEvents
             };
-            Ok::<_, Refusal>((stream, accepted.audit_qs_version.is_some(), self.kept(body, stream)))
+            let kept = self.kept(body, stream);
+            let names = kept.as_ref().map_or_else(Vec::new, |kept| self.names(&accepted, kept, received_ns));
+            Ok::<_, Refusal>((stream, accepted, kept, names))
         });
-        let (stream, has_version, kept) = match checked {
-            Ok(Ok((stream, has_version, Some(kept)))) => (stream, has_version, kept),
+        let (stream, accepted, kept, names) = match checked {
+            Ok(Ok((stream, accepted, Some(kept), names))) => (stream, accepted, kept, names),
             Ok(Err(refusal)) => {
                 account.rejected(refusal_label(&refusal));
                 return Taken::Refused(refusal);
             }
             // Whose names cannot be replaced is not stored with them.
-            Ok(Ok((_, _, None))) | Err(_) => {
+            Ok(Ok((_, _, None, _))) | Err(_) => {
                 self.actor.failed("poison");
                 account.rejected("poison");
                 return Taken::Failed;
@@ -169,9 +182,10 @@ impl Intake {
             account.shed("draining");
             return Taken::NoRoom;
         }
-        let fingerprint = Fingerprint::of(&kept.body);
-        if let Some(met) = self.recent.meet(&fingerprint) {
-            return self.met(met, account, has_version).await;
+        let mut stored = Stored { has_version: accepted.audit_qs_version.is_some(), conflict: None };
+        let hash = BodyHash::of(&kept.body);
+        if let Some(met) = self.recent.meet(&hash) {
+            return self.met(met, account, stored).await;
         }
         if let Err(exceeded) = self.count_queue_rate() {
             account.rejected("queue_rate_limit");
@@ -185,11 +199,15 @@ impl Intake {
         };
         let record = AuditRecord {
             sealed: kept.sealed.as_deref().map(Cow::Borrowed),
-            ..AuditRecord::received(self.now_ns(), &kept.body)
+            ..AuditRecord::received(received_ns, &kept.body)
         };
-        match groups.join(self, Event { stream, fingerprint, record, room, account }) {
-            Ok(awaited) => self.taken(awaited, has_version).await,
-            Err(NotJoined::Met(met, account)) => self.met(met, account, has_version).await,
+        let ids = self.recent.ids(&names);
+        match groups.join(self, Event { stream, hash, ids, record, room, account }) {
+            Ok(Added { awaited, conflict_of }) => {
+                stored.conflict = conflict_of.map(|_| accepted.event_id.into_owned());
+                self.taken(awaited, stored).await
+            }
+            Err(NotJoined::Met(met, account)) => self.met(met, account, stored).await,
             Err(NotJoined::TooLarge(account)) => {
                 account.shed("queue_full");
                 Taken::NoRoom
@@ -198,12 +216,25 @@ impl Intake {
     }
 
     /// A duplicate ends as the event that it repeats.
-    async fn met(&self, met: Met, account: Account, has_version: bool) -> Taken {
+    async fn met(&self, met: Met, account: Account, stored: Stored) -> Taken {
         account.rejected("duplicate");
         match met {
-            Met::Stored => Taken::Stored { has_version },
-            Met::UnderWay(awaited) => self.taken(awaited, has_version).await,
+            Met::Stored => Taken::Stored(stored),
+            Met::UnderWay(awaited) => self.taken(awaited, stored).await,
         }
+    }
+
+    /// What the event is called, as it is stored: with pseudonyms its ids may be others.
+    fn names(&self, accepted: &Accepted<'_>, kept: &Kept<'_>, received_ns: u64) -> Vec<String> {
+        if !self.recent.is_on() {
+            return Vec::new();
+        }
+        if self.privacy.is_some() {
+            let event = AuditEvent::from_record(AuditRecord::received(received_ns, &kept.body));
+            return event.map_or_else(|_| Vec::new(), |event| conflict::names_of(&event));
+        }
+        let Accepted { event_id, correlation_id, timestamp, .. } = accepted;
+        conflict::names(event_id, correlation_id.as_deref(), timestamp, received_ns)
     }
 
     /// A group without events.
@@ -215,6 +246,7 @@ impl Intake {
 
     /// Brings a group to the journal and tells those who wait how it ended.
     pub async fn store(&self, stream: Stream, group: Group) {
+        let conflicts = group.conflicts();
         let (append, passage, finish) = group.into_append(stream);
         self.actor.sent.inc();
         let took = self.meter.times.begin(append.records.len() as u64);
@@ -224,6 +256,9 @@ impl Intake {
             Err(_) => Outcome::Lost,
         };
         drop(took);
+        if conflicts > 0 && outcome == Outcome::Stored {
+            self.meter.remark("conflict").inc_by(conflicts);
+        }
         finish(outcome);
     }
 
@@ -247,9 +282,9 @@ impl Intake {
 
     /// How the event ended. While the disk does not sync it has no end: its client is told to come again, and will wait
     /// for the same event then.
-    async fn taken(&self, awaited: Awaited, has_version: bool) -> Taken {
+    async fn taken(&self, awaited: Awaited, stored: Stored) -> Taken {
         match timeout(SYNC_PATIENCE, outcome(awaited)).await.unwrap_or(Outcome::NoRoom) {
-            Outcome::Stored => Taken::Stored { has_version },
+            Outcome::Stored => Taken::Stored(stored),
             Outcome::NoRoom => Taken::NoRoom,
             // While the process stops, the journal may be gone before this.
             Outcome::Lost if self.is_closed() => Taken::NoRoom,

@@ -157,8 +157,11 @@ impl Service {
     fn reply(&self, taken: Taken, client: IpAddr, received_at: &str) -> Reply {
         self.look_at_queue();
         match taken {
-            Taken::Stored { has_version } => {
-                if !has_version {
+            Taken::Stored(stored) => {
+                if let Some(event_id) = &stored.conflict {
+                    self.warnings.note(Warning::Conflict, Some(client), event_id);
+                }
+                if !stored.has_version {
                     debug!(self.log, "audit API: an event without an Audit.qs version"; "source" => %client);
                     self.warnings.note(Warning::NoVersion, Some(client), "");
                 }

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
+use butler_sos_domain::audit::{AuditRecord, BodyHash};
+use butler_sos_domain::pseudonym::Pseudonyms;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::bench::{
     Answered, Bench, Client, Got, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
 };
-use crate::audit_http_ingestor::AuditHttpConfig;
+use crate::audit_http_ingestor::{AuditHttpConfig, Privacy};
 use crate::message::{Append, AppendRefused, Close, Stream};
 use crate::metric::{IntakeMeter, Metrics};
 use crate::outlet::{Outlet, Parcel};
@@ -192,13 +194,72 @@ async fn a_duplicate_is_stored_once() {
     for n in [1, 2, 2, 3, 1] {
         assert_eq!(bench.post_event(&event(n)).await.status, 202);
     }
-    // The same id with another body is another event.
-    let other = event(2).replace("goran", "anna");
-    assert_eq!(bench.post_event(&other).await.status, 202);
     let bodies: Vec<_> = bench.stored().into_iter().map(|(_, body)| body).collect();
-    assert_eq!(bodies, [event(2), event(3), other]);
+    assert_eq!(bodies, [event(2), event(3)]);
     assert_eq!(bench.counts()["rejected duplicate"], 3);
     bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn the_same_ids_with_another_body_are_stored_and_marked() {
+    let bench = Bench::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
+    let other = |n, user: &str| event(n).replace("goran", user);
+    let posted = [other(1, "anna"), event(2), other(2, "anna"), other(2, "berta")];
+    // Each of them twice: the same body is one event, marked or not.
+    for body in posted.iter().chain(&posted) {
+        assert_eq!(bench.post_event(body).await.status, 202);
+    }
+    let of = |n| Some(BodyHash::of(event(n).as_bytes()));
+    let expect = [of(1), None, of(2), of(2)];
+    let stored = bench.appended.lock().unwrap();
+    let records: Vec<_> = stored.iter().flat_map(|append| append.records.records()).collect();
+    assert_eq!(records.len(), posted.len());
+    for ((record, body), first) in records.iter().zip(&posted).zip(expect) {
+        let record = AuditRecord::decode(record).unwrap();
+        assert_eq!((record.body, record.conflict_of), (body.as_bytes(), first));
+    }
+    drop(stored);
+    assert_eq!(bench.counts()["remarked conflict"], 3);
+    assert_eq!(bench.counts()["rejected duplicate"], 4);
+    bench.assert_conserved();
+}
+
+#[actix_rt::test]
+async fn of_two_that_come_together_one_is_marked() {
+    let bench = Bench::start(unlimited());
+    let bodies: Vec<_> = (0..16).map(|n| event(1).replace("goran", &format!("user{n}"))).collect();
+    let posts = futures_util::future::join_all(bodies.iter().map(|body| bench.post_event(body))).await;
+    assert!(posts.iter().all(|got| got.status == 202));
+    let stored = bench.appended.lock().unwrap();
+    let records = stored.iter().flat_map(|append| append.records.records());
+    let records: Vec<_> = records.map(|record| AuditRecord::decode(record).unwrap()).collect();
+    let first: Vec<_> = records.iter().filter(|record| record.conflict_of.is_none()).collect();
+    let [first] = first[..] else { panic!("{} without a mark", first.len()) };
+    let others = records.iter().filter(|record| record.conflict_of.is_some());
+    let marks: Vec<_> = others.filter_map(|record| record.conflict_of).collect();
+    assert_eq!(marks, [BodyHash::of(first.body); 15]);
+}
+
+#[actix_rt::test]
+async fn with_pseudonyms_ids_are_those_that_are_stored() {
+    let names = Arc::new(Pseudonyms::new(b"0123456789abcdef"));
+    let privacy = Some(Privacy { names, user_is_needed: false });
+    let bench = Bench::start(AuditHttpConfig { privacy, ..unlimited() });
+    let of = |object: &str| {
+        let ids = "\"correlationId\":\"goran-1\",\"type\"";
+        event(1).replace("\"type\"", ids).replace("a.png", object)
+    };
+    for body in [of("a.png"), of("b.png"), of("a.png")] {
+        assert_eq!(bench.post_event(&body).await.status, 202);
+    }
+    let stored = bench.stored();
+    let marked = |at: usize| {
+        let appended = bench.appended.lock().unwrap();
+        let records: Vec<_> = appended.iter().flat_map(|append| append.records.records()).collect();
+        AuditRecord::decode(records[at]).unwrap().conflict_of
+    };
+    assert_eq!(stored.len(), 2);
+    assert_eq!(marked(1), Some(BodyHash::of(stored[0].1.as_bytes())));
 }
 
 #[actix_rt::test]

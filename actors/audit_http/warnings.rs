@@ -14,6 +14,7 @@ const SUBJECTS_MAX: usize = 4_096;
 pub enum Warning {
     Unauthorized,
     NoVersion,
+    Conflict,
     RateLimited,
     TooLarge,
     HeadTooLarge,
@@ -31,6 +32,9 @@ impl Warning {
         match self {
             Self::Unauthorized => "audit API: missing or wrong token",
             Self::NoVersion => "audit API: events without an Audit.qs version are accepted",
+            Self::Conflict => {
+                "audit API: an event has the ids of an earlier one and another body, both are kept"
+            }
             Self::RateLimited => "audit API: a client sends more than it may in a minute",
             Self::TooLarge => "audit API: a body is larger than allowed",
             Self::HeadTooLarge => "audit API: a request's headers are larger than allowed",

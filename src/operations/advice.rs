@@ -8,12 +8,12 @@
 //! | `journal-silent`, `journal-refuses`, `journal-filling` | it does not answer; takes no events; holds nine tenths of its bound |
 //! | `destination-down` | the last delivery failed; advice by the error's class |
 //! | `lag-growing` | events wait for longer than a minute although deliveries succeed |
-//! | `shed`, `kernel-drops`, `rejected` | in the last five minutes |
+//! | `shed`, `kernel-drops`, `rejected`, `conflict` | in the last five minutes |
 //! | `dead-letters`, `missed`, `restarts` | in the last five minutes |
 //! | `mailbox-full` | four fifths of a bound are in use |
 //! | `stopping` | the server has been told to stop |
 
-use butler_sos_actors::metric::Figures;
+use butler_sos_actors::metric::{Figures, IntakeFigures};
 use serde::{Deserialize, Serialize};
 
 use super::state::{DestinationStateNow, State};
@@ -150,6 +150,17 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                     rejected_advice(reason),
                 ));
             }
+        }
+        let conflicts = |figures: &IntakeFigures| figures.remarks.get("conflict").copied().unwrap_or(0);
+        let more = conflicts(intake).saturating_sub(conflicts(&earlier));
+        if more > 0 {
+            found.push(problem(
+                Severity::Warning,
+                "conflict",
+                name,
+                format!("Came in the last five minutes with the ids of an earlier event and another body: {}. All are kept.", some(more, "event")),
+                "Somebody changes events, or reuses ids. The log names client and event; the later ones have conflictOf, and _conflict- in names of files. Compare them with the first.",
+            ));
         }
     }
 }
@@ -304,7 +315,7 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use butler_sos_actors::metric::{ActorFigures, DestinationFigures, IntakeFigures};
+    use butler_sos_actors::metric::{ActorFigures, DestinationFigures};
 
     use super::*;
     use crate::operations::state::{ActorState, JournalNow, Mailbox, StreamNow};
@@ -384,10 +395,13 @@ mod tests {
                 intake.shed.insert("queue_full".into(), 2);
                 intake.rejected.insert("source".into(), 2);
                 intake.rejected.insert("excluded_user".into(), 2);
+                intake.remarks.insert("conflict".into(), 1);
+                intake.remarks.insert("backpressure".into(), 1);
             },
             &[
                 ("kernel-drops", "user_events", "Raise Pipeline.udp.receiveBufferBytes, and"),
                 ("shed", "user_events", "Events come faster"),
+                ("conflict", "user_events", "Somebody changes events,"),
                 ("rejected", "user_events", "They came from"),
             ],
         );

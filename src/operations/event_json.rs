@@ -6,7 +6,8 @@
 //!
 //! Audit event: `offset`, `stream`, `receivedAt`, `receivedUnixMs`, `timestamp`, `type`, `eventId`, `correlationId`,
 //! `user`, `userDirectory`, `userId`, `appId`, `appName`, `sheetId`, `sheetName`, `objectId`, `objectType`,
-//! `durationMs`, and for a screenshot `screenshot`: `{url, savedPaths, sha256, error}`.
+//! `durationMs`, and for a screenshot `screenshot`: `{url, savedPaths, sha256, error}`. `conflictOf` when it came with the
+//! ids of an earlier event, `clientTimestamp` when its timestamp was far ahead.
 //!
 //! What an event does not have is not there. Text is cut to 1 000 characters.
 
@@ -85,6 +86,10 @@ pub struct Texts {
     pub object_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict_of: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_timestamp: Option<String>,
 }
 
 /// How the download of a screenshot ended; all but the URL is absent while it has not.
@@ -183,6 +188,8 @@ fn of_audit(stream: Stream, offset: u64, data: &[u8]) -> Option<EventJson> {
             sheet_name: kept(&event.sheet_name),
             object_id: kept(&event.object_id),
             object_type: kept(&event.object_type),
+            conflict_of: event.conflict.map(|conflict| conflict.of.to_string()),
+            client_timestamp: kept(&event.client_timestamp),
             ..Texts::default()
         },
         duration_ms: event.duration_ms,
@@ -232,6 +239,8 @@ pub fn stream_named(name: &str) -> Option<Stream> {
 
 #[cfg(test)]
 mod tests {
+    use butler_sos_domain::audit::{BodyHash, ScreenshotOutcome};
+
     use super::*;
 
     fn user_record(event: &UserEvent<'_>) -> Vec<u8> {
@@ -278,6 +287,43 @@ mod tests {
         assert_eq!(event.texts.user_id.as_deref(), Some("anna"));
         assert_eq!(event.screenshot.expect("one").url.as_deref(), Some("https://q/x.png"));
         assert_eq!(EventJson::of_record(Stream::AuditEvents, 1, b"\x01damaged"), None);
+    }
+
+    #[test]
+    fn marks_are_shown() {
+        let body = br#"{"eventId":"e1","timestamp":"2036-01-02T03:04:05.000Z","type":"t"}"#;
+        let conflict_of = Some(BodyHash([0xab; 16]));
+        let mut data = Vec::new();
+        AuditRecord { conflict_of, ..AuditRecord::received(1_000_000_000, body) }.encode_into(&mut data);
+        let texts = EventJson::of_record(Stream::AuditEvents, 1, &data).expect("an event").texts;
+        assert_eq!(texts.conflict_of, Some("ab".repeat(16)));
+        assert_eq!(texts.client_timestamp.as_deref(), Some("2036-01-02T03:04:05.000Z"));
+        assert_eq!(texts.timestamp.as_deref(), Some("1970-01-01T00:00:01.000Z"));
+    }
+
+    /// What an event takes on a page, however it was sent; `docs/reliability.md` says so.
+    #[test]
+    fn no_event_takes_more_than_its_room_on_a_page() {
+        const BYTES_MAX: usize = 256 * 1024;
+        let long = "\\u0001".repeat(2_000);
+        let members = |names: &[&str]| {
+            let members: Vec<String> = names.iter().map(|name| format!("\"{name}\":\"{long}\"")).collect();
+            members.join(",")
+        };
+        let context = members(&["user", "appId", "appName", "sheetId", "sheetName"]);
+        let event = members(&["objectId", "screenshotUrl"]);
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        let body = format!(
+            "{{{},\"type\":\"screenshot.url.received\",\"payload\":{{\"context\":{{{context}}},\"event\":{{{event},\"objectData\":{{\"objectType\":\"{long}\",\"a\":{deep}}}}}}}}}",
+            members(&["eventId", "correlationId", "timestamp"])
+        );
+        let paths = (0..1_000).map(|_| "\u{1}".repeat(2_000).into()).collect();
+        let screenshot = ScreenshotOutcome { saved_paths: paths, ..ScreenshotOutcome::default() };
+        let mut data = Vec::new();
+        AuditRecord { screenshot, ..AuditRecord::received(1, body.as_bytes()) }.encode_into(&mut data);
+        let event = EventJson::of_record(Stream::AuditEvents, 1, &data).expect("an event");
+        let text = serde_json::to_string(&event).expect("JSON");
+        assert!(text.len() <= BYTES_MAX, "{}", text.len());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use butler_sos_actors::redirect_walker::{CONSUMER as WALKER, WalkerOutlets};
 use butler_sos_actors::sink::{SinkConfig, SinkOutlets};
 use butler_sos_actors::udp_ingestor::{UdpIngestor, UdpPort};
 use butler_sos_actors::user_parser::{UserParser, UserParserOutlets};
+use butler_sos_domain::audit::conflict::Remembered;
 use slog::info;
 
 use super::destinations::Planned;
@@ -215,7 +216,7 @@ impl<'a> Assembly<'a> {
         &mut self,
         socket: TcpListener,
         address: SocketAddr,
-        recent: &[Vec<u8>],
+        recent: Vec<Remembered>,
     ) -> Result<(), StartError> {
         let (config, shared) = (self.config, self.shared);
         let Surroundings { supervision, metrics, log } = shared;

@@ -97,7 +97,7 @@ impl Topology {
         let Surroundings { metrics, log, .. } = surroundings;
         let planned = destinations::planned(config, log);
         let consumers = planned.iter().map(|planned| planned.consumer);
-        let Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads } =
+        let Opened { journal, store, udp, listeners, mut recent_audits, has_unfinished_downloads } =
             opened::open(config, consumers, metrics, log)?;
 
         let mut assembly = Assembly::new(config, surroundings, journal, store)?;
@@ -108,7 +108,7 @@ impl Topology {
         let mut to_show = Vec::new();
         for Opening { listener, socket, address } in listeners {
             if listener.serves.contains(&Service::AuditApi) {
-                assembly.audit_intake(socket, address, &recent_audits)?;
+                assembly.audit_intake(socket, address, std::mem::take(&mut recent_audits))?;
             } else {
                 let (name, access) = access(config, &listener, address);
                 assembly.listening(name, address);

@@ -13,6 +13,7 @@ use butler_sos_actors::message::{Consumer, Stream};
 use butler_sos_actors::metric::Metrics;
 use butler_sos_actors::redirect_walker::CONSUMER as WALKER;
 use butler_sos_actors::udp_ingestor;
+use butler_sos_domain::audit::conflict::Remembered;
 use slog::Logger;
 
 use super::{StartError, recent, settings};
@@ -24,8 +25,8 @@ pub struct Opened {
     pub store: Store,
     pub udp: Option<Arc<udp_ingestor::UdpPort>>,
     pub listeners: Vec<Opening>,
-    /// Bodies of the newest audit events, the newest last.
-    pub recent_audits: Vec<Vec<u8>>,
+    /// The newest audit events, the newest last.
+    pub recent_audits: Vec<Remembered>,
     pub has_unfinished_downloads: bool,
 }
 
@@ -57,7 +58,7 @@ pub fn open(
     };
     let listeners = config.listeners().into_iter().map(bind).collect::<Result<_, _>>()?;
     let recent_audits =
-        if config.butler_sos.audit_events.enable { recent::audit_bodies(&mut store) } else { Vec::new() };
+        if config.butler_sos.audit_events.enable { recent::audit_events(&mut store) } else { Vec::new() };
     let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
     Ok(Opened { journal, store, udp, listeners, recent_audits, has_unfinished_downloads })
 }

@@ -3,6 +3,7 @@
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::message::{Consumer, Stream};
 use butler_sos_domain::audit::AuditRecord;
+use butler_sos_domain::audit::conflict::Remembered;
 use butler_sos_domain::event::UserEvent;
 
 /// So many of the newest audit events are recognised when they are sent again after a restart.
@@ -18,17 +19,15 @@ pub fn last_user_event_ns(store: &mut Store) -> u64 {
     last
 }
 
-/// The bodies of the newest audit events, screenshots included, the newest last.
-pub fn audit_bodies(store: &mut Store) -> Vec<Vec<u8>> {
-    let mut bodies = Vec::new();
+/// The newest audit events, screenshots included, the newest last.
+pub fn audit_events(store: &mut Store) -> Vec<Remembered> {
+    let mut events = Vec::new();
     for stream in [Stream::Screenshots, Stream::AuditEvents] {
         newest(store, stream, RECENT_RECORDS, |record| {
-            if let Ok(record) = AuditRecord::decode(record) {
-                bodies.push(record.body.to_vec());
-            }
+            events.extend(AuditRecord::decode(record).ok().as_ref().and_then(Remembered::of));
         });
     }
-    bodies
+    events
 }
 
 /// Whether records wait for `consumer`, of whom the store may know nothing.

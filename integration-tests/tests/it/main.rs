@@ -9,6 +9,7 @@ mod conservation;
 mod dashboard;
 mod draining;
 mod everything;
+mod evidence;
 mod faults;
 mod golden_audit_api;
 mod golden_audit_events;

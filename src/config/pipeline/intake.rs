@@ -30,7 +30,8 @@ section! {
         "bodyBytesMax" => body_bytes_max: u64 = bytes("1 MiB", 1_024..=67_108_864);
         /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed.
         "trustedProxies" => trusted_proxies: Vec<String> = list_of_text();
-        /// Recent events remembered, so that a client's retry is stored once; 0: none.
+        /// Recent events remembered, so that a client's retry is stored once, and another event with the same ids is
+        /// marked; 0: none.
         "deduplicateEntriesMax" => deduplicate_entries_max: usize = int(100_000, 0..=10_000_000);
         /// Bytes of all bodies above 16 KiB that are being received; beyond it they wait, and then the answer is 503.
         "largeBodiesBytesMax" => large_bodies_bytes_max: u64 = bytes("64 MiB", 65_536..=17_179_869_184);

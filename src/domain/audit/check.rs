@@ -17,6 +17,8 @@ use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted<'a> {
     pub event_id: Cow<'a, str>,
+    pub correlation_id: Option<Cow<'a, str>>,
+    pub timestamp: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
     /// The Audit.qs version that the event came with. None is legal, and worth a warning now and then.
     pub audit_qs_version: Option<Cow<'a, str>>,
@@ -70,5 +72,6 @@ pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Acce
     constraints::check(&seen)?;
     let audit_qs_version = version::check(version_header, &seen)?;
     payload::check(&seen.event_type, &body)?;
-    Ok(Accepted { event_id: seen.event_id, event_type: seen.event_type, audit_qs_version })
+    let envelope::Envelope { event_id, correlation_id, timestamp, event_type, .. } = seen;
+    Ok(Accepted { event_id, correlation_id, timestamp, event_type, audit_qs_version })
 }

@@ -83,6 +83,7 @@ mod tests {
         let envelope = Envelope {
             event_id: Cow::Borrowed(event_id),
             correlation_id: Some(Cow::Borrowed(correlation_id)),
+            timestamp: Cow::Borrowed(""),
             event_type: Cow::Borrowed(event_type),
             source_version: None,
             app_id: app_id.map(|app_id| Json::parse(app_id.as_bytes()).expect("JSON")),

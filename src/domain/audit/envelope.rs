@@ -27,6 +27,7 @@ pub struct Envelope<'a> {
     pub event_id: Cow<'a, str>,
     /// Text, or a number as it was spelled.
     pub correlation_id: Option<Cow<'a, str>>,
+    pub timestamp: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
     pub source_version: Option<Cow<'a, str>>,
     /// `payload.context.appId`, whatever it is.
@@ -74,6 +75,7 @@ fn read<'a>(body: &Outline<'a>) -> Envelope<'a> {
             Kind::Number => Some(Cow::Borrowed(id.text())),
             _ => id.string(),
         }),
+        timestamp: text(&["timestamp"]).unwrap_or_default(),
         event_type: text(&["type"]).unwrap_or_default(),
         source_version: text(&["source", "version"]),
         app_id: body.at(&["payload", "context", "appId"]),

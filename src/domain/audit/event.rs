@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 
+use super::conflict::{BodyHash, Conflict};
 use super::json::{Cursor, Json, Kind, NotJson, write_string};
 use super::record::{AuditRecord, RecordError, ScreenshotOutcome};
-use super::time::timestamp_ms;
-use crate::identity;
+use super::time::{rfc3339, timestamp_ms};
+use crate::{file_name, identity};
 
 type Text<'a> = Option<Cow<'a, str>>;
 
@@ -19,10 +20,13 @@ type Text<'a> = Option<Cow<'a, str>>;
 pub struct AuditEvent<'a> {
     /// When the server took it, nanoseconds since 1970.
     pub received_ns: u64,
-    /// The envelope's `timestamp` as sent.
+    /// The envelope's `timestamp` as sent, or the time of receipt when that is far ahead.
     pub timestamp: Cow<'a, str>,
     /// The same in milliseconds since 1970, or the time of receipt when it names no moment that exists.
     pub timestamp_ms: i64,
+    /// The envelope's `timestamp` as sent, when it is far ahead: a client's clock, or a liar, must not put events where
+    /// nobody looks for them and no retention ends.
+    pub client_timestamp: Text<'a>,
     /// The envelope's `schemaVersion` as text, `1` for `1`, `1.0` and `"1"`.
     pub schema_version: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
@@ -60,8 +64,34 @@ pub struct AuditEvent<'a> {
     pub object_data: Option<Json<'a>>,
     /// How the download of a screenshot ended.
     pub screenshot: ScreenshotOutcome<'a>,
+    /// That it came with the ids of an earlier event.
+    pub conflict: Option<Conflict>,
     /// Bytes of the body.
     pub body_bytes: usize,
+}
+
+/// When an event was, as its `timestamp` and the time of receipt tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since 1970.
+    pub ms: i64,
+    /// It is the time of receipt: the timestamp names no moment that exists, or one that is far ahead.
+    pub is_receipt: bool,
+    pub is_ahead: bool,
+}
+
+/// A timestamp that is further ahead of receipt does not count: a day, for clocks in the wrong time zone.
+const AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+impl Moment {
+    pub fn of(timestamp: &str, received_ns: u64) -> Self {
+        // 2^64 nanoseconds are fewer milliseconds than an i64 holds.
+        let received_ms = (received_ns / 1_000_000) as i64;
+        match timestamp_ms(timestamp) {
+            Some(ms) if ms <= received_ms + AHEAD_MS_MAX => Self { ms, is_receipt: false, is_ahead: false },
+            sent => Self { ms: received_ms, is_receipt: true, is_ahead: sent.is_some() },
+        }
+    }
 }
 
 /// `payload.event.dataStateId`, which clients send as a number or as its text.
@@ -105,8 +135,13 @@ impl<'a> AuditEvent<'a> {
         event.received_ns = record.received_ns;
         event.screenshot = record.screenshot;
         event.body_bytes = record.body.len();
-        event.timestamp_ms =
-            timestamp_ms(&event.timestamp).unwrap_or((record.received_ns / 1_000_000) as i64);
+        event.conflict = record.conflict_of.map(|of| Conflict { of, own: BodyHash::of(record.body) });
+        let moment = Moment::of(&event.timestamp, record.received_ns);
+        event.timestamp_ms = moment.ms;
+        if moment.is_ahead {
+            let received = Cow::Owned(rfc3339(moment.ms));
+            event.client_timestamp = Some(std::mem::replace(&mut event.timestamp, received));
+        }
         // Only text without escapes can lend its parts; the rest is rare and copied.
         (event.user_directory, event.user_id) = match &event.user {
             Some(Cow::Borrowed(user)) => parts(user, Cow::Borrowed),
@@ -182,6 +217,13 @@ impl<'a> AuditEvent<'a> {
         (self.object_id, self.entered_at, self.left_at, self.screenshot_url) = Default::default();
         (self.selection_txn_id, self.enter_selection_txn_id, self.leave_selection_txn_id) =
             Default::default();
+    }
+
+    /// The name of a file about this event: see [`file_name`].
+    pub fn file_name(&self, extension: &str) -> String {
+        let suffix = self.conflict.map(|conflict| conflict.suffix());
+        let stem = file_name::stem(self.timestamp_ms, &self.event_id, self.correlation_id.as_deref());
+        file_name::file_name(stem, suffix.as_deref().unwrap_or_default(), extension)
     }
 
     /// Whether this is a screenshot that can be downloaded.

@@ -209,6 +209,32 @@ fn object_data_is_kept_whatever_it_is() {
 }
 
 #[test]
+fn a_timestamp_far_ahead_does_not_count() {
+    let check = |timestamp: &str, is_ahead: bool| {
+        let text = body("audit.event", "{}").replace("2026-11-20T10:11:12.345Z", timestamp);
+        let event = view(&text);
+        if is_ahead {
+            assert_eq!(event.client_timestamp.as_deref(), Some(timestamp));
+            assert_eq!(
+                (&*event.timestamp, event.timestamp_ms),
+                ("2026-11-20T10:11:13.000Z", 1_795_169_473_000)
+            );
+        } else {
+            assert_eq!((event.client_timestamp.as_deref(), &*event.timestamp), (None, timestamp));
+        }
+    };
+    // Received on 2026-11-20 at 10:11:13.
+    check("2026-11-21T10:11:13.000Z", false);
+    check("2026-11-21T10:11:13.001Z", true);
+    check("2026-11-21T12:11:13.000+02:00", false);
+    check("2030-01-01T00:00:00Z", true);
+    check("9999-12-31T23:59:59Z", true);
+    check("2016-12-31T23:59:60Z", false);
+    check("1970-01-01T00:00:00Z", false);
+    check("0000-01-01T00:00:00Z", false);
+}
+
+#[test]
 fn values_of_another_type_are_absent() {
     let text = body(
         "audit.event",

@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod check;
+pub mod conflict;
 pub mod constraints;
 pub mod envelope;
 pub mod event;
@@ -30,6 +31,7 @@ mod hostile_tests;
 
 pub use answer::Answer;
 pub use check::{Accepted, Refusal, check};
+pub use conflict::{BodyHash, Conflict};
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
 pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};

@@ -8,7 +8,7 @@
 //! 0       1     format version, 1
 //! 1       8     received_ns, u64 little endian: nanoseconds since 1970
 //! 9       1     flags: 1 source offset follows, 2 sha256 follows, 4 error follows, 8 the body holds pseudonyms and
-//!               what is sealed follows; other bits are 0
+//!               what is sealed follows, 32 the event came with the ids of an earlier one; other bits are 0
 //! 10      8     source offset, u64 little endian (only with flag 1): the offset of this event in the
 //!               stream `screenshots`
 //! ..      2     number of saved paths, u16 little endian
@@ -17,12 +17,15 @@
 //! ..      4+n   error (only with flag 4), the same way
 //! ..      4+n   what is sealed (only with flag 8): length u32 little endian, then so many bytes; none when a download
 //!               needs no name
+//! ..      16    first half of the SHA-256 of that earlier event's body, as it is stored (only with flag 32)
 //! ..      rest  the body exactly as received, or with its user's names replaced
 //! ```
 //!
 //! A record carries no checksum of its own: the journal's frame has one. Contract: `delivery.md`, "The journal".
 
 use std::borrow::Cow;
+
+use super::conflict::BodyHash;
 
 /// The only format there is so far.
 const FORMAT: u8 = 1;
@@ -31,6 +34,7 @@ const HAS_SOURCE_OFFSET: u8 = 1;
 const HAS_SHA256: u8 = 2;
 const HAS_ERROR: u8 = 4;
 const HAS_SEALED: u8 = 8;
+const HAS_CONFLICT: u8 = 32;
 
 /// An audit event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +49,8 @@ pub struct AuditRecord<'a> {
     /// Only in the stream `screenshots`, and only where users' names are replaced: `body` has been through that, and what
     /// a download needs in clear is in here, encrypted ([`super::pseudonymous::Clear`]); nothing when it needs nothing.
     pub sealed: Option<Cow<'a, [u8]>>,
+    /// The body that came first with the ids of this event, when this is another one ([`super::conflict`]).
+    pub conflict_of: Option<BodyHash>,
     /// The request's body, exactly as received but for names that were replaced.
     pub body: &'a [u8],
 }
@@ -98,6 +104,7 @@ impl<'a> AuditRecord<'a> {
             (HAS_SHA256, self.screenshot.sha256.is_some()),
             (HAS_ERROR, self.screenshot.error.is_some()),
             (HAS_SEALED, self.sealed.is_some()),
+            (HAS_CONFLICT, self.conflict_of.is_some()),
         ] {
             if present {
                 flags |= bit;
@@ -116,6 +123,9 @@ impl<'a> AuditRecord<'a> {
             out.extend_from_slice(&u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_le_bytes());
             out.extend_from_slice(sealed);
         }
+        if let Some(BodyHash(first)) = &self.conflict_of {
+            out.extend_from_slice(first);
+        }
         out.extend_from_slice(self.body);
     }
 
@@ -128,7 +138,7 @@ impl<'a> AuditRecord<'a> {
         }
         let received_ns = u64::from_le_bytes(rest.array("time of receipt")?);
         let [flags] = rest.array("flags")?;
-        if flags & !(HAS_SOURCE_OFFSET | HAS_SHA256 | HAS_ERROR | HAS_SEALED) != 0 {
+        if flags & !(HAS_SOURCE_OFFSET | HAS_SHA256 | HAS_ERROR | HAS_SEALED | HAS_CONFLICT) != 0 {
             return Err(RecordError::Flags(flags));
         }
         let source_offset = match flags & HAS_SOURCE_OFFSET {
@@ -153,8 +163,12 @@ impl<'a> AuditRecord<'a> {
             0 => None,
             _ => Some(Cow::Borrowed(rest.bytes("sealed part")?)),
         };
+        let conflict_of = match flags & HAS_CONFLICT {
+            0 => None,
+            _ => Some(BodyHash(rest.array("first body's hash")?)),
+        };
         let screenshot = ScreenshotOutcome { saved_paths, sha256, error };
-        Ok(Self { received_ns, source_offset, screenshot, sealed, body: rest.0 })
+        Ok(Self { received_ns, source_offset, screenshot, sealed, conflict_of, body: rest.0 })
     }
 }
 
@@ -215,6 +229,7 @@ mod tests {
                 error: Some("timeout".into()),
             },
             sealed: Some(b"secret".into()),
+            conflict_of: Some(BodyHash([5; 16])),
             body: b"",
         });
         for cut in 0..whole.len() {
@@ -241,11 +256,12 @@ mod tests {
             received_ns: u64, source_offset: Option<u64>,
             saved_paths in prop::collection::vec(text(), 0..4),
             sha256 in prop::option::of(text()), error in prop::option::of(text()),
-            sealed: Option<Vec<u8>>, body: Vec<u8>,
+            sealed: Option<Vec<u8>>, first: Option<[u8; 16]>, body: Vec<u8>,
         ) {
             let screenshot = ScreenshotOutcome { saved_paths, sha256, error };
             let sealed = sealed.map(Cow::Owned);
-            let record = AuditRecord { received_ns, source_offset, screenshot, sealed, body: &body };
+            let conflict_of = first.map(BodyHash);
+            let record = AuditRecord { received_ns, source_offset, screenshot, sealed, conflict_of, body: &body };
             let mut bytes = b"before".to_vec();
             record.encode_into(&mut bytes);
             prop_assert_eq!(AuditRecord::decode(&bytes[6..]), Ok(record));
@@ -258,7 +274,7 @@ mod tests {
                 *first = FORMAT;
             }
             if bytes.len() > 9 {
-                bytes[9] &= 15;
+                bytes[9] &= 15 | HAS_CONFLICT;
             }
             let _ = AuditRecord::decode(&bytes);
         }

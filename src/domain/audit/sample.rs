@@ -334,7 +334,8 @@ mod tests {
                 );
                 assert_eq!(accepted.is_screenshot(), sample.event_type == "screenshot.url.received");
                 assert!(ids.insert(sample.event_id.clone()), "{} twice", sample.event_id);
-                let record = AuditRecord::received(0, sample.body.as_bytes());
+                let received_ns = (START_MS as u64 + 3_600_000) * 1_000_000;
+                let record = AuditRecord::received(received_ns, sample.body.as_bytes());
                 let event = AuditEvent::from_record(record).expect("an event");
                 assert!(event.user_id.is_some() && event.timestamp_ms >= last_ms);
                 assert_eq!(event.timestamp_ms, START_MS + sample.after_ms as i64);

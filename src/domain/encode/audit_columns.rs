@@ -76,7 +76,7 @@ pub const COLUMNS: [Column; 27] = {
         column("screenshotUrl", Text, |row| text(&row.event.screenshot_url)),
         column("screenshotSavedPaths", Text, |row| owned(row.event.saved_paths_json())),
         column("objectData", Text, |row| owned(row.event.object_data.map(Json::compact))),
-        column("tags", Text, |row| row.tags.map_or(Cell::Null, |tags| Cell::Text(tags.into()))),
+        column("tags", Text, tags),
         column("screenshotSha256", Text, |row| text(&row.event.screenshot.sha256)),
         column("screenshotError", Text, |row| text(&row.event.screenshot.error)),
     ]
@@ -88,6 +88,21 @@ const fn column(
     cell: for<'r> fn(Row<'r>) -> Cell<'r>,
 ) -> Column {
     Column { name, column_type, cell }
+}
+
+/// The static tags, and of the few events that are marked, the marks: the columns stay what readers know.
+fn tags(row: Row<'_>) -> Cell<'_> {
+    let marks = [
+        ("conflictOf", row.event.conflict.map(|conflict| conflict.of.to_string().into())),
+        ("clientTimestamp", row.event.client_timestamp.as_deref().map(Cow::Borrowed)),
+    ];
+    let mut marks = marks.into_iter().filter_map(|(name, value)| Some((name, value?))).peekable();
+    if marks.peek().is_none() {
+        return row.tags.map_or(Cell::Null, |tags| Cell::Text(tags.into()));
+    }
+    let tags = Object::of_members(row.tags.unwrap_or_default());
+    let marked = marks.fold(tags, |object, (name, value): (_, Cow<'_, str>)| object.text(name, &value));
+    Cell::Text(marked.done().into())
 }
 
 fn required(value: &str) -> Cell<'_> {
@@ -106,4 +121,32 @@ fn owned<'r>(value: Option<String>) -> Cell<'r> {
 pub fn tags_json(tags: &[StaticTag]) -> Option<String> {
     let object = tags.iter().fold(Object::new(), |object, (name, value)| object.text(name, value));
     (!tags.is_empty()).then(|| object.done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{BodyHash, Conflict};
+
+    #[test]
+    fn marks_stand_among_the_tags() {
+        let conflict = Some(Conflict { of: BodyHash([1; 16]), own: BodyHash([2; 16]) });
+        let client_timestamp = Some("2036-01-01T00:00:00Z".into());
+        let check = |event: AuditEvent<'_>, tags: Option<&str>, expect: Cell<'_>| {
+            assert_eq!(super::tags(Row { event: &event, tags }), expect);
+        };
+        let text = |text: &'static str| Cell::Text(text.into());
+        let plain = AuditEvent::default;
+        check(plain(), None, Cell::Null);
+        check(plain(), Some(r#"{"env":"peer"}"#), text(r#"{"env":"peer"}"#));
+        let one = AuditEvent { conflict, ..plain() };
+        check(one.clone(), None, text(r#"{"conflictOf":"01010101010101010101010101010101"}"#));
+        check(
+            AuditEvent { client_timestamp, ..one },
+            Some(r#"{"env":"peer"}"#),
+            text(
+                r#"{"env":"peer","conflictOf":"01010101010101010101010101010101","clientTimestamp":"2036-01-01T00:00:00Z"}"#,
+            ),
+        );
+    }
 }

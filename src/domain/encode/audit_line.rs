@@ -3,6 +3,7 @@
 //! The three versions get the same tags and fields; only how a backslash is written differs, which
 //! [`LineWriter`] knows. Two things keep a point that clients may well produce from being refused: one
 //! without a field gets `received=true`, and one whose time InfluxDB cannot hold gets its time of receipt.
+//! An event with the ids of an earlier one is a point of its own: see [`crate::audit::conflict`].
 //!
 //! What is in a tag is part of the key of its series, which InfluxDB bounds to 65 535 bytes. Types
 //! without a schema may carry longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
@@ -18,7 +19,7 @@ pub const TAG_BYTES_MAX: usize = 1024;
 
 /// Tags and fields of the event itself, and names that InfluxDB keeps for itself. A static tag cannot
 /// have one of these names: two tags of one name, and in version 3 a tag and a field, make a line invalid.
-const TAKEN: [&str; 31] = [
+const TAKEN: [&str; 33] = [
     "eventType",
     "auditEventSchemaVersion",
     "eventId",
@@ -46,6 +47,8 @@ const TAKEN: [&str; 31] = [
     "visible",
     "screenshotSha256",
     "screenshotError",
+    "conflictOf",
+    "clientTimestamp",
     "received",
     "time",
     "_field",
@@ -113,10 +116,14 @@ impl AuditPoint {
             ("screenshotUrl", &event.screenshot_url),
             ("screenshotSha256", &event.screenshot.sha256),
             ("screenshotError", &event.screenshot.error),
+            ("clientTimestamp", &event.client_timestamp),
         ] {
             if let Some(value) = value {
                 line.text(name, value);
             }
+        }
+        if let Some(conflict) = &event.conflict {
+            line.text("conflictOf", &conflict.of.to_string());
         }
         if let Some(details) = &event.selection_details {
             line.text("selectionDetails", details);
@@ -142,9 +149,11 @@ impl AuditPoint {
     }
 }
 
-/// The event's time, or the time of receipt where InfluxDB has no such time.
+/// The event's time, or the time of receipt where InfluxDB has no such time. Of a conflict it is a little later, so that
+/// it does not replace the first point.
 fn time_ns(event: &AuditEvent<'_>) -> i64 {
-    let ns = i128::from(event.timestamp_ms) * 1_000_000;
+    let later = event.conflict.map_or(0, |conflict| conflict.offset_ns());
+    let ns = i128::from(event.timestamp_ms) * 1_000_000 + i128::from(later);
     if TIME_NS.contains(&ns) {
         return ns as i64;
     }
@@ -158,7 +167,7 @@ fn bounded(value: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::ScreenshotOutcome;
+    use crate::audit::{BodyHash, Conflict, ScreenshotOutcome};
 
     fn written(version: Version, tags: &[(&str, &str)], event: &AuditEvent<'_>) -> String {
         let tags: Vec<StaticTag> =
@@ -199,6 +208,17 @@ mod tests {
         let line = written(Version::V1, &[], &AuditEvent { screenshot, ..event() });
         assert!(line.contains(" screenshotSha256=\"00ff\",screenshotError=\"timeout\""), "{line}");
         assert!(line.contains(r#"screenshotSavedPaths="[\"/a \\\"b\\\".png\",\"/c.png\"]""#), "{line}");
+    }
+
+    #[test]
+    fn a_conflict_is_a_point_of_its_own() {
+        let conflict = Conflict { of: BodyHash([0xab; 16]), own: BodyHash([0; 16]) };
+        let line = written(Version::V1, &[], &AuditEvent { conflict: Some(conflict), ..event() });
+        let of = "ab".repeat(16);
+        let expect = format!(
+            "audit_event,eventType=audit.event,auditEventSchemaVersion=1,eventId=id conflictOf=\"{of}\" 1000001\n"
+        );
+        assert_eq!(line, expect);
     }
 
     #[test]

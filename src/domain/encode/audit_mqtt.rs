@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The event of a screenshot has before `event` what is known of its download, each only when set:
-//! `screenshotSavedPaths` (array), `screenshotSha256`, `screenshotError`.
+//! `screenshotSavedPaths` (array), `screenshotSha256`, `screenshotError`. One with the ids of an earlier event has
+//! `conflictOf` there.
 
 use super::json_text::ObjectWriter;
 use crate::audit::AuditRecord;
@@ -32,6 +33,7 @@ pub fn write(record: &AuditRecord<'_>, out: &mut Vec<u8>) {
     object
         .text_if_some("screenshotSha256", screenshot.sha256.as_deref())
         .text_if_some("screenshotError", screenshot.error.as_deref())
+        .text_if_some("conflictOf", record.conflict_of.map(|first| first.to_string()).as_deref())
         .json("event", record.body);
     object.end();
 }
@@ -39,7 +41,16 @@ pub fn write(record: &AuditRecord<'_>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::ScreenshotOutcome;
+    use crate::audit::{BodyHash, ScreenshotOutcome};
+
+    #[test]
+    fn a_conflict_is_marked() {
+        let conflict_of = Some(BodyHash([0xab; 16]));
+        let mut out = Vec::new();
+        write(&AuditRecord { conflict_of, ..AuditRecord::received(0, b"{}") }, &mut out);
+        let expect = r#"{"receivedAt":"1970-01-01T00:00:00.000Z","conflictOf":"abababababababababababababababab","event":{}}"#;
+        assert_eq!(String::from_utf8_lossy(&out), expect);
+    }
 
     #[test]
     fn payloads() {

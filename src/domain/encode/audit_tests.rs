@@ -43,7 +43,7 @@ fn recorded() -> Vec<Recorded> {
     let cases = cases.into_iter().map(|case| {
         let mut record = Vec::new();
         let body = case["body"].as_str().expect("a body");
-        AuditRecord::received(1_795_000_000_000_000_000, body.as_bytes()).encode_into(&mut record);
+        AuditRecord::received(1_795_169_473_000_000_000, body.as_bytes()).encode_into(&mut record);
         Recorded { name: case["name"].as_str().expect("a name").to_owned(), case, record }
     });
     cases.collect()
@@ -204,7 +204,8 @@ fn object_files_tell_of_downloads_and_selections() {
         sha256: Some("00ff".into()),
         error: Some("timeout".into()),
     };
-    let record = AuditRecord { screenshot, ..AuditRecord::received(0, body.as_bytes()) };
+    let record =
+        AuditRecord { screenshot, ..AuditRecord::received(1_795_169_473_000_000_000, body.as_bytes()) };
     let event = AuditEvent::from_record(record).expect("an event");
     let content = object_file(&event, &[]).expect("a file").content;
     for part in [
@@ -435,7 +436,7 @@ proptest! {
         let mut events = Vec::new();
         for body in &bodies {
             prop_assert!(check(body.as_bytes(), None).is_ok(), "{body}");
-            events.push(AuditEvent::from_record(AuditRecord::received(1, body.as_bytes())).expect("an event"));
+            events.push(AuditEvent::from_record(AuditRecord::received(1_795_169_473_000_000_000, body.as_bytes())).expect("an event"));
         }
         for event in &events {
             for version in [Version::V1, Version::V2, Version::V3] {

@@ -18,3 +18,5 @@ pub mod user_line;
 
 #[cfg(test)]
 mod audit_tests;
+#[cfg(test)]
+mod bounds_tests;

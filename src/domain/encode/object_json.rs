@@ -9,7 +9,6 @@ use std::ops::Range;
 
 use crate::audit::json::{Json, Object, write_number};
 use crate::audit::{AuditEvent, DataStateId};
-use crate::file_name::file_name;
 
 use super::audit_columns::{StaticTag, tags_json};
 
@@ -71,10 +70,15 @@ pub fn object_file(event: &AuditEvent<'_>, tags: &[StaticTag]) -> Option<ObjectF
     if let Some(error) = &event.screenshot.error {
         object = object.text("screenshotError", error);
     }
+    if let Some(conflict) = &event.conflict {
+        object = object.text("conflictOf", &conflict.of.to_string());
+    }
+    if let Some(timestamp) = &event.client_timestamp {
+        object = object.text("clientTimestamp", timestamp);
+    }
     let object_data = end - object_data.text().len()..end;
     let content = laid_out(&object.done(), object_data, bytes_max(event.body_bytes));
-    let name = file_name(event.timestamp_ms, &event.event_id, event.correlation_id.as_deref(), "json");
-    Some(ObjectFile { name, content })
+    Some(ObjectFile { name: event.file_name("json"), content })
 }
 
 fn laid_out(object: &str, object_data: Range<usize>, bytes_max: usize) -> String {

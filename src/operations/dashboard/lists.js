@@ -129,7 +129,10 @@ const keyOf = (event) => `${event.stream}:${event.offset}`;
 function eventRow(event) {
   const what = event.command ?? event.type;
   const app = event.appName ?? event.appId;
-  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' })), fieldList(...fieldsOf(event)));
+  const marks = [];
+  if (event.conflictOf) marks.push(el('span', { class: 'badge', title: 'Another event had the same ids before; both are kept' }, 'conflict'));
+  if (event.clientTimestamp) marks.push(el('span', { class: 'badge', title: 'Its timestamp is far ahead; the time of receipt counts' }, 'time ahead'));
+  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' }), ...marks), fieldList(...fieldsOf(event)));
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
     cell('Received', moment(event.receivedUnixMs)),
     cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),

@@ -1,6 +1,7 @@
 //! Screenshot downloads against the fake Qlik Sense.
 
 mod bench;
+mod conflict;
 mod crash;
 mod downloads;
 mod golden;

@@ -28,6 +28,11 @@ impl Object {
         Self(String::with_capacity(bytes))
     }
 
+    /// With the members of an object that is written already; none of nothing.
+    pub(crate) fn of_members(object: &str) -> Self {
+        Self(object.strip_suffix('}').filter(|members| *members != "{").unwrap_or_default().to_owned())
+    }
+
     /// A member whose value is JSON already.
     pub(crate) fn json(mut self, name: &str, value: &str) -> Self {
         self.name(name);

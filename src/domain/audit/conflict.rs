@@ -1,0 +1,174 @@
+//! Events with the same ids and different bodies: the first is never touched.
+//!
+//! Ids are `eventId`, `correlationId` and `timestamp`; files are named after them, and points in InfluxDB are told apart
+//! by them. Whoever sends the same ids with another body would replace what the first event left. So the intake, which
+//! remembers the ids of recent events ([`names`]), marks the later one in its record with the hash of the first body. Of
+//! a marked event every destination makes something that stands beside the first:
+//!
+//! | | |
+//! |---|---|
+//! | files | `_conflict-` and the first 16 hex digits of its own body's SHA-256 before the extension |
+//! | InfluxDB | a point 1 to 999 999 ns later, by the same hash |
+//! | `conflictOf` | the first half of the first body's SHA-256, in hex: a field, a member, or in the column `tags` |
+
+use std::fmt;
+
+use openssl::sha::Sha256;
+
+use super::event::{AuditEvent, Moment};
+use super::record::AuditRecord;
+use crate::file_name;
+
+/// What a body is recognised by: the first half of its SHA-256. Nobody can make two bodies that have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BodyHash(pub [u8; 16]);
+
+/// That an event came with the ids of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// The body that came first.
+    pub of: BodyHash,
+    /// The event's own.
+    pub own: BodyHash,
+}
+
+/// An event of the journal, as the intake remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    pub hash: BodyHash,
+    /// The first body with its ids.
+    pub first: BodyHash,
+    pub names: Vec<String>,
+}
+
+/// A point of a conflict lies in the millisecond of the first one.
+const OFFSET_NS_MAX: u64 = 999_999;
+
+impl BodyHash {
+    pub fn of(body: &[u8]) -> Self {
+        // Not the function of one call, which looks its algorithm up in OpenSSL's providers each time.
+        let mut hash = Sha256::new();
+        hash.update(body);
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash.finish()[..16]);
+        Self(half)
+    }
+
+    fn first_half(self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+impl fmt::Display for BodyHash {
+    /// In lower-case hex.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Conflict {
+    /// What stands in a file's name before its extension.
+    pub fn suffix(&self) -> String {
+        format!("{}{:016x}", file_name::CONFLICT, self.own.first_half())
+    }
+
+    /// How much later its point is.
+    pub fn offset_ns(&self) -> i64 {
+        // Far below an i64's bounds.
+        (1 + self.own.first_half() % OFFSET_NS_MAX) as i64
+    }
+}
+
+impl Remembered {
+    /// `None` for a record that is no event.
+    pub fn of(record: &AuditRecord<'_>) -> Option<Self> {
+        let hash = BodyHash::of(record.body);
+        let names = names_of(&AuditEvent::from_record(record.clone()).ok()?);
+        Some(Self { hash, first: record.conflict_of.unwrap_or(hash), names })
+    }
+}
+
+/// What no other event may be called. Ids that lead to one file name are the same ids, also where only case differs:
+/// some file systems do not tell it apart. Of an event whose timestamp does not count, its ids are the rest.
+pub fn names(event_id: &str, correlation_id: Option<&str>, timestamp: &str, received_ns: u64) -> Vec<String> {
+    let moment = Moment::of(timestamp, received_ns);
+    let mut name = file_name::stem(moment.ms, event_id, correlation_id);
+    name.make_ascii_lowercase();
+    let untimed = moment.is_receipt.then(|| name[file_name::MOMENT_BYTES..].to_owned());
+    std::iter::once(name).chain(untimed).collect()
+}
+
+/// The same of an event that is read.
+pub fn names_of(event: &AuditEvent<'_>) -> Vec<String> {
+    let sent = event.client_timestamp.as_ref().unwrap_or(&event.timestamp);
+    names(&event.event_id, event.correlation_id.as_deref(), sent, event.received_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "00000000-0000-4000-8000-00000000ABCD";
+    const RECEIVED_NS: u64 = 1_795_169_472_345_000_000;
+
+    #[test]
+    fn a_conflict_stands_beside_the_first() {
+        let conflict = Conflict { of: BodyHash::of(b"{}"), own: BodyHash::of(b"[]") };
+        assert_eq!(conflict.of.to_string(), "44136fa355b3678a1146ad16f7e8649e");
+        assert_eq!(conflict.suffix(), "_conflict-4f53cda18c2baa0c");
+        assert_eq!(conflict.offset_ns(), 1 + (0x4f53_cda1_8c2b_aa0c_u64 % 999_999) as i64);
+        let own = |byte| Conflict { own: BodyHash([byte; 16]), ..conflict };
+        for byte in 0..=255 {
+            assert!((1..=999_999).contains(&own(byte).offset_ns()));
+        }
+        assert_eq!(own(0).suffix(), "_conflict-0000000000000000");
+    }
+
+    #[test]
+    fn ids_that_lead_to_one_name_are_the_same() {
+        let of = |event_id: &str, correlation_id: Option<&str>, timestamp: &str| {
+            names(event_id, correlation_id, timestamp, RECEIVED_NS)
+        };
+        let time = "2026-11-20T10:11:12.345Z";
+        let first = of(ID, Some("a/b"), time);
+        assert_eq!(first, ["20261120t101112.345z_00000000-0000-4000-8000-00000000abcd_a_b"]);
+        for (event_id, correlation_id, timestamp, is_same) in [
+            (ID, "a/b", "2026-11-20T11:11:12.345+01:00", true),
+            (ID, "a/b", "2026-11-20 10:11:12.3450009Z", true),
+            (ID.to_lowercase().as_str(), "A_B", time, true),
+            (ID, "a/c", time, false),
+            (ID, "a/b", "2026-11-20T10:11:12.346Z", false),
+            ("00000000-0000-4000-8000-00000000abce", "a/b", time, false),
+        ] {
+            let other = of(event_id, Some(correlation_id), timestamp);
+            assert_eq!(other == first, is_same, "{event_id} {correlation_id} {timestamp}");
+        }
+        assert_eq!(of(ID, None, time), of(ID, Some(""), time));
+    }
+
+    #[test]
+    fn a_timestamp_that_does_not_count_tells_nothing_apart() {
+        let of = |timestamp: &str, received_ns| names(ID, Some("c"), timestamp, received_ns);
+        let one = of("2031-01-01T00:00:00Z", RECEIVED_NS);
+        let other = of("2036-01-01T00:00:00Z", RECEIVED_NS + 1_000_000);
+        assert_eq!((one.len(), other.len()), (2, 2));
+        assert_ne!(one[0], other[0]);
+        assert_eq!(one[1], other[1]);
+        // An event of that very time would be called the same.
+        assert_eq!(of("2026-11-20T10:11:12.345Z", RECEIVED_NS), one[..1]);
+    }
+
+    #[test]
+    fn a_record_is_remembered_with_the_first_of_its_ids() {
+        let body = format!("{{\"eventId\":\"{ID}\",\"timestamp\":\"2031-01-01T00:00:00Z\"}}");
+        let record = AuditRecord::received(RECEIVED_NS, body.as_bytes());
+        let hash = BodyHash::of(body.as_bytes());
+        let names = names(ID, None, "2031-01-01T00:00:00Z", RECEIVED_NS);
+        let expect = Remembered { hash, first: hash, names };
+        assert_eq!(Remembered::of(&record), Some(expect.clone()));
+        let first = BodyHash([7; 16]);
+        let marked = AuditRecord { conflict_of: Some(first), ..record };
+        assert_eq!(Remembered::of(&marked), Some(Remembered { first, ..expect }));
+        assert_eq!(Remembered::of(&AuditRecord::received(1, b"{")), None);
+    }
+}
