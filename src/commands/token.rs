@@ -3,6 +3,7 @@
 //! The configured token is for the configured server: another one gets the token that it is given on the command
 //! line, or none. And no token leaves this machine in clear text unless that is asked for.
 
+use std::io;
 use std::net::{IpAddr, UdpSocket};
 
 use url::{Host, Url};
@@ -94,7 +95,16 @@ fn is_this_machine(server: &Url) -> bool {
         Some(host @ Host::Domain(_)) => return is_localhost(&host),
         None => return false,
     };
-    address.is_loopback() || (!address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok())
+    address.is_loopback() || (!address.is_unspecified() && is_own(address).unwrap_or(false))
+}
+
+/// The system sends from an address of its own to itself. Nothing is sent to find out.
+fn is_own(address: IpAddr) -> io::Result<bool> {
+    let any = if address.is_ipv6() { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0_u8; 4]) };
+    let socket = UdpSocket::bind((any, 0))?;
+    // Any port will do.
+    socket.connect((address, 9))?;
+    Ok(socket.local_addr()?.ip() == address)
 }
 
 #[cfg(test)]
@@ -147,6 +157,17 @@ mod tests {
         assert_eq!(sent.token().map(Secret::expose), Some("given"));
         let sent = token_for(&url("http://sense.lab"), None, None, false).expect("nothing is sent");
         assert!(matches!(sent, Sent::Nothing));
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_told_from_others() {
+        let check = |address: &str, expect: bool| {
+            let address = address.parse().expect("an address");
+            assert_eq!(is_own(address).unwrap_or(false), expect, "{address}");
+        };
+        check("127.0.0.1", true);
+        check("192.0.2.1", false);
+        check("2001:db8::1", false);
     }
 
     #[test]
