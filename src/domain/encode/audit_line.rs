@@ -207,8 +207,12 @@ fn time_ns(event: &AuditEvent<'_>) -> i64 {
 }
 
 /// The event's time with what follows from its ids behind the milliseconds, so that events of one millisecond, which no
-/// tag tells apart, are two points, and the same event twice is one.
+/// tag tells apart, are two points, and the same event twice is one. A conflict has the ids of another event: its time
+/// follows from its body.
 fn time_of_ids_ns(event: &AuditEvent<'_>) -> i64 {
+    if event.conflict.is_some() {
+        return time_ns(event);
+    }
     let mut hasher = Sha256::new();
     for (.., id) in AuditPoint::ids(event) {
         hasher.update(id.as_bytes());
@@ -322,6 +326,23 @@ mod tests {
             "audit_event,eventType=audit.event,auditEventSchemaVersion=1,eventId=id conflictOf=\"{of}\" 1000001\n"
         );
         assert_eq!(line, expect);
+    }
+
+    #[test]
+    fn a_conflict_is_a_point_of_its_own_where_ids_are_fields_too() {
+        let time = |conflict| {
+            let mut out = Vec::new();
+            let mut point = AuditPoint::new(Version::V1, "", &[]);
+            point.set_ids_as_fields(true);
+            point.write(&AuditEvent { conflict, ..event() }, &mut out);
+            let line = String::from_utf8(out).expect("UTF-8");
+            line.trim_end().rsplit(' ').next().expect("a time").to_owned()
+        };
+        let of = BodyHash([0xab; 16]);
+        let conflict = |byte| Some(Conflict { of, own: BodyHash([byte; 16]) });
+        let times = [time(None), time(conflict(0)), time(conflict(1))];
+        assert!(times[0] != times[1] && times[1] != times[2] && times[0] != times[2], "{times:?}");
+        assert_eq!(times[1], "1000001");
     }
 
     #[test]
