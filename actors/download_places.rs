@@ -53,7 +53,7 @@ impl<T: 'static> Places<T> {
 
     /// Gives the next place out; `None` when nobody may begin.
     pub fn next(self: &Rc<Self>) -> Option<Turn<T>> {
-        let (at, waiting) = self.turns.borrow_mut().next()?;
+        let (at, waiting) = self.turns.borrow_mut().begin_next()?;
         let place = Place { at, of: Rc::clone(self) as Rc<dyn Of> };
         match waiting {
             Waiting::Begin(download) => Some(Turn::Begin(download, place)),

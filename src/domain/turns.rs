@@ -185,7 +185,7 @@ impl<T> Turns<T> {
     }
 
     /// Gives a place to the one whose turn it is; `None` when nobody may begin.
-    pub fn next(&mut self) -> Option<(PlaceAt, T)> {
+    pub fn begin_next(&mut self) -> Option<(PlaceAt, T)> {
         if self.firsts_in_a_row + 1 >= AGAIN_EVERY
             && let Some(found) = self.next_of(Try::Again)
         {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn drain(turns: &mut Turns<u32>) -> Vec<(PlaceAt, u32)> {
-        std::iter::from_fn(|| turns.next()).collect()
+        std::iter::from_fn(|| turns.begin_next()).collect()
     }
 
     fn items(begun: &[(PlaceAt, u32)]) -> Vec<u32> {
@@ -316,7 +316,7 @@ mod tests {
             turns.push(host, user, Try::First, item);
         }
         let mut order = Vec::new();
-        while let Some((place, item)) = turns.next() {
+        while let Some((place, item)) = turns.begin_next() {
             order.push(item);
             turns.done(&place);
         }
@@ -333,7 +333,7 @@ mod tests {
         turns.push("a", "x", Try::Again, 100);
         turns.push("a", "x", Try::Again, 101);
         let mut order = Vec::new();
-        while let Some((place, item)) = turns.next() {
+        while let Some((place, item)) = turns.begin_next() {
             order.push(item);
             turns.done(&place);
         }
@@ -345,7 +345,7 @@ mod tests {
     fn a_redirect_counts_where_it_leads() {
         let mut turns = turns(8, 2);
         turns.push("a", "x", Try::First, 1);
-        let (mut place, _) = turns.next().unwrap();
+        let (mut place, _) = turns.begin_next().unwrap();
         turns.move_to(&mut place, "b");
         turns.move_to(&mut place, "b");
         for (user, item) in [("y", 2), ("z", 3), ("w", 4)] {
@@ -363,11 +363,11 @@ mod tests {
         for n in 0..10 {
             turns.push(["a", "b"][n as usize % 2], "x", if n < 5 { Try::First } else { Try::Again }, n);
         }
-        let (place, _) = turns.next().unwrap();
+        let (place, _) = turns.begin_next().unwrap();
         turns.retain(|item| *item == 7);
-        assert_eq!((turns.waiting(), turns.next()), (1, None));
+        assert_eq!((turns.waiting(), turns.begin_next()), (1, None));
         turns.done(&place);
-        assert_eq!(turns.next().map(|(_, item)| item), Some(7));
+        assert_eq!(turns.begin_next().map(|(_, item)| item), Some(7));
     }
 
     #[derive(Debug, Clone)]
@@ -406,7 +406,7 @@ mod tests {
                         turns.push(&host.to_string(), &user.to_string(), of, pushed);
                         pushed += 1;
                     }
-                    Op::Begin => if let Some((place, item)) = turns.next() {
+                    Op::Begin => if let Some((place, item)) = turns.begin_next() {
                         prop_assert!(begun.insert(item));
                         held.push(place);
                     },
@@ -420,7 +420,7 @@ mod tests {
             while turns.waiting() > 0 {
                 held.drain(..).for_each(|place| turns.done(&place));
                 let before = begun.len();
-                while let Some((place, item)) = turns.next() {
+                while let Some((place, item)) = turns.begin_next() {
                     prop_assert!(begun.insert(item));
                     held.push(place);
                 }
@@ -440,7 +440,7 @@ mod tests {
             turns.push("a", "last", Try::First, u32::MAX);
             let mut turns_taken = 0;
             loop {
-                let (place, item) = turns.next().expect("somebody waits");
+                let (place, item) = turns.begin_next().expect("somebody waits");
                 turns_taken += 1;
                 turns.done(&place);
                 if item == u32::MAX {
