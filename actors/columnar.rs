@@ -39,6 +39,7 @@ use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
 use crate::part_numbers::PartNumbers;
+use crate::platform::Modes;
 use crate::sink::{Delivered, Destination, Progress, Refused, Trouble, unix_ms};
 
 #[derive(Debug, Clone)]
@@ -116,6 +117,13 @@ impl<E: Encoder> Columnar<E> {
             parts: PartNumbers::default(),
             format: std::marker::PhantomData,
         }
+    }
+
+    /// The same, with files for whom these modes let in.
+    #[must_use]
+    pub fn created_with(mut self, modes: Modes) -> Self {
+        self.disk.modes = modes;
+        self
     }
 
     #[cfg(test)]
@@ -252,7 +260,7 @@ fn prepare<E: Encoder>(
     };
     let temporary = directory.join(temporary_name(&pending.file));
     let written = disk
-        .create_over(&temporary)
+        .create_afresh(&temporary)
         .and_then(|file| disk.write_at(&file, &bytes, 0).and_then(|()| disk.sync(&file)))
         .and_then(|()| disk.sync_directory(directory));
     if let Err(error) = written {

@@ -17,7 +17,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
 use crate::part_numbers::PartNumbers;
+use crate::platform::{self, Modes};
 use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble, unix_ms};
 
 pub type CsvSink = Sink<CsvFile>;
@@ -110,6 +110,13 @@ impl CsvFile {
             state: State::NoFile,
             parts: PartNumbers::default(),
         }
+    }
+
+    /// The same, with files for whom these modes let in.
+    #[must_use]
+    pub fn created_with(mut self, modes: Modes) -> Self {
+        self.disk.modes = modes;
+        self
     }
 
     #[cfg(test)]
@@ -311,22 +318,17 @@ fn reopen(disk: &Disk, path: &Path, header: &[u8], mark: &Mark) -> io::Result<Op
 
 /// Whether a file, as far as it goes, begins with `header`.
 fn begins_with(file: &File, length: u64, header: &[u8]) -> io::Result<bool> {
-    use std::os::unix::fs::FileExt;
     let bytes = usize::try_from(length).unwrap_or(usize::MAX).min(header.len());
     let mut begin = vec![0; bytes];
-    file.read_exact_at(&mut begin, 0)?;
+    platform::read_exact_at(file, &mut begin, 0)?;
     Ok(begin == header[..bytes])
 }
 
 impl Open {
     /// The file itself when rows may still go into it: its day, its room, and nobody touched it.
     fn still_right(self, path: &Path, today: &str, rotate_bytes: u64) -> Option<Self> {
-        let same = match (path.symlink_metadata(), self.file.metadata()) {
-            (Ok(named), Ok(open)) => {
-                named.ino() == open.ino() && named.dev() == open.dev() && open.len() == self.length
-            }
-            _ => false,
-        };
+        let is_whole = self.file.metadata().is_ok_and(|open| open.len() == self.length);
+        let same = is_whole && platform::is_same_file(path, &self.file);
         (same && self.day == today && self.length < rotate_bytes).then_some(self)
     }
 }

@@ -3,63 +3,55 @@
 //! All of it blocks, so it runs in [`blocking`]. In tests a [`Disk`] can "lose power" before any
 //! operation: from then on nothing succeeds, as if the process had died there.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-
 use crate::guard::guard;
+use crate::platform::{self, Modes};
 use crate::sink::Trouble;
 
 /// The file system, as the file destinations use it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
+    /// Of what it creates.
+    pub modes: Modes,
     #[cfg(test)]
     power: crash::Power,
 }
 
-/// Group may read: exports are for others.
-const FILE_MODE: u32 = 0o640;
-
 impl Disk {
     pub fn create_directory(&self, directory: &Path) -> io::Result<()> {
         self.step()?;
-        std::fs::create_dir_all(directory)
+        platform::create_directories(directory, self.modes)
     }
 
     /// A new file; `AlreadyExists` when the name is taken.
     pub fn create_new(&self, path: &Path) -> io::Result<File> {
         self.step()?;
-        OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+        platform::create_new(path, self.modes)
     }
 
-    /// A file whose former content, if any, is of no use.
-    pub fn create_over(&self, path: &Path) -> io::Result<File> {
+    /// A new file in place of whatever has that name of ours.
+    pub fn create_afresh(&self, path: &Path) -> io::Result<File> {
         self.step()?;
-        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
+        platform::create_afresh(path, self.modes)
     }
 
     /// An existing file for reading and writing; `None` when there is no regular file of that name.
     pub fn open_existing(&self, path: &Path) -> io::Result<Option<File>> {
         self.step()?;
-        match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
-            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        platform::open_existing(path)
     }
 
     pub fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         #[cfg(test)]
         if let Err(error) = self.step() {
             // Dying in the middle of a write leaves a part of it.
-            let _ = file.write_all_at(&bytes[..self.power.torn(bytes.len())], at);
+            let _ = platform::write_all_at(file, &bytes[..self.power.torn(bytes.len())], at);
             return Err(error);
         }
-        file.write_all_at(bytes, at)
+        platform::write_all_at(file, bytes, at)
     }
 
     pub fn truncate(&self, file: &File, length: u64) -> io::Result<()> {
@@ -76,21 +68,13 @@ impl Disk {
     /// Names in the directory are on disk after this.
     pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.step()?;
-        File::open(directory)?.sync_all()
+        platform::sync_directory(directory)
     }
 
     /// Renames, never over another file: `AlreadyExists` then.
     pub fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
-        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) => Ok(()),
-            // File systems that cannot do both in one step.
-            Err(nix::Error::EINVAL | nix::Error::ENOSYS) => match to.symlink_metadata() {
-                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                Err(_) => std::fs::rename(from, to),
-            },
-            Err(errno) => Err(errno.into()),
-        }
+        platform::rename_new(from, to)
     }
 
     pub fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -101,10 +85,7 @@ impl Disk {
     /// It is no error when the file is not there.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        platform::remove(path)
     }
 
     /// The names in a directory that are text; none when there is no directory.
@@ -176,7 +157,7 @@ pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error
 impl Disk {
     /// A disk whose process dies at operation number `steps`, counted from 0.
     pub fn dying_after(steps: u64) -> Self {
-        Self { power: crash::Power::for_steps(steps) }
+        Self { power: crash::Power::for_steps(steps), ..Self::default() }
     }
 
     /// One operation; also for what happens between those of the file system.
@@ -236,20 +217,6 @@ mod tests {
             File::create(directory.path().join(name)).unwrap();
         }
         assert_eq!(highest(), 10);
-    }
-
-    #[test]
-    fn a_rename_never_overwrites() {
-        let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("a"), directory.path().join("b"));
-        std::fs::write(&from, "mine").unwrap();
-        std::fs::write(&to, "theirs").unwrap();
-        let error = Disk::default().rename_new(&from, &to).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&to).unwrap(), "theirs");
-        std::fs::remove_file(&to).unwrap();
-        Disk::default().rename_new(&from, &to).unwrap();
-        assert_eq!(std::fs::read_to_string(&to).unwrap(), "mine");
     }
 
     #[test]

@@ -10,9 +10,8 @@
 //! the directory is synced. Temporary names begin with `.butler-sos-` and end with `.tmp`; what a crash left of them
 //! is removed at start. Contract: screenshots.md, "The file".
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::metric::ActorMeter;
 use crate::outlet::Parcel;
+use crate::platform::{self, Modes};
 use crate::screenshot_message::{ImageRefused, ImageStored, Piece, StoreImage};
 
 /// Where images go (`auditEvents.destination.screenshots.storageTargets`), and how large they may be.
@@ -39,8 +39,6 @@ pub struct ImageWriterConfig {
 
 const TEMPORARY_PREFIX: &str = ".butler-sos-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
-const FILE_MODE: u32 = 0o640;
-const DIRECTORY_MODE: u32 = 0o750;
 
 /// The actor.
 pub struct ImageWriter {
@@ -121,7 +119,7 @@ impl Copy {
     fn create(directory: &Path, file_name: &str, number: u64) -> io::Result<Self> {
         let temporary =
             directory.join(format!("{TEMPORARY_PREFIX}{}-{number}{TEMPORARY_SUFFIX}", std::process::id()));
-        let open = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary);
+        let open = || platform::create_afresh(&temporary, Modes::default());
         let file = open().or_else(|error| match error.kind() {
             // Somebody took the directory away since the start.
             io::ErrorKind::NotFound => make_directory(directory).and_then(|()| open()),
@@ -132,13 +130,11 @@ impl Copy {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        // Whatever the umask took away.
-        self.file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.target)?;
         self.is_finished = true;
         match self.target.parent() {
-            Some(directory) => File::open(directory)?.sync_all(),
+            Some(directory) => platform::sync_directory(directory),
             None => Ok(()),
         }
     }
@@ -246,7 +242,7 @@ fn read_head(mut sniffer: Sniffer, pieces: &mut mpsc::Receiver<Piece>) -> Result
 }
 
 fn make_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)
+    platform::create_directories(directory, Modes::default())
 }
 
 /// Removes the temporary files that a crash left in a directory. Only while no image is written there.

@@ -3,6 +3,7 @@
 use actix::Actor;
 use butler_sos_domain::image::Claim;
 use bytes::Bytes;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::metric::Metrics;

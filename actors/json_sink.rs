@@ -20,6 +20,7 @@ use crate::file_target::{Disk, blocking, temporary_name, trouble};
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::Position;
+use crate::platform::Modes;
 use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
 
 pub type JsonSink = Sink<JsonFiles>;
@@ -40,6 +41,13 @@ pub struct JsonFiles {
 impl JsonFiles {
     pub fn new(config: JsonConfig) -> Self {
         Self { config: Arc::new(config), disk: Disk::default() }
+    }
+
+    /// The same, with files for whom these modes let in.
+    #[must_use]
+    pub fn created_with(mut self, modes: Modes) -> Self {
+        self.disk.modes = modes;
+        self
     }
 
     #[cfg(test)]
@@ -134,7 +142,7 @@ struct Written {
 fn write_temporary(disk: &Disk, directory: &Path, object: &ObjectFile, turn: usize) -> io::Result<Written> {
     // The turn keeps two events with the same name apart until they are named.
     let temporary = directory.join(temporary_name(&format!("{}.{turn}", object.name)));
-    let file = disk.create_over(&temporary)?;
+    let file = disk.create_afresh(&temporary)?;
     if let Err(error) = disk.write_at(&file, object.content.as_bytes(), 0) {
         let _ = disk.remove(&temporary);
         return Err(error);

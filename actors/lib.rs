@@ -9,6 +9,7 @@ pub mod guard;
 pub mod message;
 pub mod metric;
 pub mod outlet;
+pub mod platform;
 pub mod supervisor;
 #[cfg(test)]
 pub mod testing;

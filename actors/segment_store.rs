@@ -15,11 +15,12 @@
 //! One writer at a time; any number of readers, also from other processes.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use crate::platform::{self, Modes};
 
 /// The writer.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ const SHARES: u64 = 8;
 impl SegmentStore {
     /// Opens the directory, makes it when it is not there, cuts off what a crash left unfinished.
     pub fn open(directory: &Path, bytes_max: u64) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        platform::create_directories(directory, Modes::default())?;
         let mut segments = Vec::new();
         for number in numbers(directory)? {
             segments.push((number, fs::metadata(path_of(directory, number))?.len()));
@@ -56,7 +57,7 @@ impl SegmentStore {
             let path = path_of(directory, *number);
             let whole = whole_lines(&path)?;
             if whole < *size {
-                OpenOptions::new().write(true).open(&path)?.set_len(whole)?;
+                platform::open_or_create(&path)?.set_len(whole)?;
                 *size = whole;
             }
         }
@@ -162,7 +163,7 @@ impl SegmentStore {
         let Some((number, size)) = self.segments.last_mut() else { return Ok(evicted) };
         let file = match &mut self.file {
             Some(file) => file,
-            closed => closed.insert(open_to_append(&path_of(&self.directory, *number))?),
+            closed => closed.insert(platform::open_to_append(&path_of(&self.directory, *number))?),
         };
         if let Err(error) = file.write_all(part).and_then(|()| file.sync_data()) {
             // What got written is taken back; should that fail too, it is a torn line that the next open cuts off.
@@ -176,8 +177,8 @@ impl SegmentStore {
 
     fn begin_segment(&mut self) -> io::Result<()> {
         let number = self.segments.last().map_or(1, |(number, _)| number + 1);
-        self.file = Some(open_to_append(&path_of(&self.directory, number))?);
-        File::open(&self.directory)?.sync_all()?;
+        self.file = Some(platform::open_to_append(&path_of(&self.directory, number))?);
+        platform::sync_directory(&self.directory)?;
         self.segments.push((number, 0));
         Ok(())
     }
@@ -200,10 +201,6 @@ impl SegmentStore {
         }
         Ok(evicted)
     }
-}
-
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 fn path_of(directory: &Path, number: u64) -> PathBuf {
@@ -231,7 +228,7 @@ fn whole_lines(path: &Path) -> io::Result<u64> {
     while end > 0 {
         let start = end.saturating_sub(chunk.len() as u64);
         let part = &mut chunk[..(end - start) as usize];
-        file.read_exact_at(part, start)?;
+        platform::read_exact_at(&file, part, start)?;
         if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
@@ -360,7 +357,7 @@ pub fn find(directory: &Path, id: EntryId) -> io::Result<Option<Entry>> {
     };
     if id.offset > 0 {
         let mut before = [0];
-        let there = file.read_at(&mut before, id.offset - 1)?;
+        let there = platform::read_at(&file, &mut before, id.offset - 1)?;
         if there == 0 || before != *b"\n" {
             return Ok(None);
         }
@@ -375,8 +372,8 @@ pub fn find(directory: &Path, id: EntryId) -> io::Result<Option<Entry>> {
 /// Removes the entry; false when there is none (any more). On disk when it answers.
 pub fn remove(directory: &Path, id: EntryId) -> io::Result<bool> {
     let Some(entry) = find(directory, id)? else { return Ok(false) };
-    let file = OpenOptions::new().write(true).open(path_of(directory, id.segment))?;
-    file.write_all_at(&vec![b' '; entry.line.len()], id.offset)?;
+    let Some(file) = platform::open_existing(&path_of(directory, id.segment))? else { return Ok(false) };
+    platform::write_all_at(&file, &vec![b' '; entry.line.len()], id.offset)?;
     file.sync_data()?;
     Ok(true)
 }

@@ -4,13 +4,13 @@
 //! and commits go on in another slot; when it is done, those set aside are the safe ones. So the safe slot of a consumer is
 //! never written to, whatever a power cut does to the others.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::disk;
+use crate::platform;
 
 const MAGIC: [u8; 4] = *b"BSJC";
 const FORMAT: u8 = 1;
@@ -80,13 +80,7 @@ impl Consumers {
     /// # Errors
     /// When the file cannot be read, created or synced.
     pub fn open(path: &Path) -> io::Result<(Consumers, usize)> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(disk::FILE_MODE)
-            .open(path)?;
+        let mut file = platform::open_or_create(path)?;
         let mut bytes = Vec::new();
         let bytes_max = CONSUMER_BYTES * 2 * CONSUMERS_MAX as u64;
         (&mut file).take(bytes_max).read_to_end(&mut bytes)?;
@@ -305,6 +299,7 @@ fn newest(slots: &[&[u8]]) -> Option<Consumer> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
     use super::*;

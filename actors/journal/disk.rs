@@ -1,20 +1,18 @@
 //! Every change that the store makes to a disk goes through these few calls, so that tests can make each of them fail.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The service and its group: what is in the journal is about people.
-pub(super) const FILE_MODE: u32 = 0o640;
+use crate::platform;
 
 pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     #[cfg(test)]
     if let Some((written, error)) = faults::write_fault() {
-        file.write_all_at(&bytes[..written.min(bytes.len())], position)?;
+        platform::write_all_at(file, &bytes[..written.min(bytes.len())], position)?;
         return Err(error);
     }
-    file.write_all_at(bytes, position)
+    platform::write_all_at(file, bytes, position)
 }
 
 pub(super) fn set_len(file: &File, bytes: u64) -> io::Result<()> {
@@ -31,14 +29,14 @@ pub(super) fn sync_data(file: &File) -> io::Result<()> {
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    platform::sync_directory(path)
 }
 
 /// An empty file for reading and writing. What was there under this name held no record that counts.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     faults::check(faults::Call::Create)?;
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
+    platform::create_over(path)
 }
 
 /// Faults that the current thread asked for.

@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::frame::{Frame, FrameError, HEADER_BYTES, Header, MAGIC};
+use crate::platform;
 
 /// One read from disk when the next frame is not larger.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -170,7 +170,7 @@ impl SegmentReader {
             self.buffer.clear();
             self.buffer.resize(length, 0);
             self.buffer_position = position;
-            if let Err(error) = self.file.read_exact_at(&mut self.buffer, position) {
+            if let Err(error) = platform::read_exact_at(&self.file, &mut self.buffer, position) {
                 self.buffer.clear();
                 // A file that somebody cut short under us is damage, not a fault of the disk.
                 if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -279,7 +279,7 @@ pub fn is_room(file: &File, range: Range<u64>) -> io::Result<bool> {
     let mut position = range.start;
     while position < range.end {
         let length = (range.end - position).min(CHUNK_BYTES as u64) as usize;
-        file.read_exact_at(&mut chunk[..length], position)?;
+        platform::read_exact_at(file, &mut chunk[..length], position)?;
         if chunk[..length].iter().any(|byte| *byte != 0) {
             return Ok(false);
         }
@@ -303,7 +303,7 @@ mod tests {
 
     fn file_of(bytes: &[u8]) -> Arc<File> {
         let file = tempfile::tempfile().unwrap();
-        file.write_all_at(bytes, 0).unwrap();
+        platform::write_all_at(&file, bytes, 0).unwrap();
         Arc::new(file)
     }
 

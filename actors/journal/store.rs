@@ -1,10 +1,9 @@
 //! The store: a directory, its lock, its streams and their consumers. Formats and invariants are at the head of the
 //! journal module.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::frame::{self, HEADER_BYTES};
 use super::segment::{self, SegmentError};
 pub use super::stream::{AppendError, ReadError};
 use super::stream::{ClockSteps, Limits, Stream, Unsynced, frame_bytes};
+use crate::platform::{self, Modes};
 
 const STORE_FILE: &str = "store";
 const STORE_LINE: &str = "butler-sos journal 1 ";
@@ -230,7 +230,7 @@ impl Store {
         if let Some(bad) = config.streams.iter().find(|stream| !is_stream_name(&stream.name)) {
             return Err(StoreError::StreamName(bad.name.clone()));
         }
-        fs::create_dir_all(&directory).map_err(at(&directory))?;
+        platform::create_directories(&directory, Modes::default()).map_err(at(&directory))?;
         let mut recoveries = Vec::new();
         let lock = lock(&directory)?;
         let store_id = identity(&lock, &directory, &config.streams, &mut recoveries)?;
@@ -642,9 +642,7 @@ fn is_stream_name(name: &str) -> bool {
 /// The store's own file, locked as long as it is open.
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(STORE_FILE);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(disk::FILE_MODE);
-    let opened = options.open(&path);
+    let opened = platform::open_or_create(&path);
     let file = opened.map_err(|source| StoreError::Io { path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -685,7 +683,10 @@ fn identity(
     let id = found.unwrap_or_else(rand::random);
     let mut bytes = Vec::new();
     writeln!(bytes, "{STORE_LINE}{id:016x}").map_err(at)?;
-    file.set_len(0).and_then(|()| file.write_all_at(&bytes, 0)).and_then(|()| file.sync_all()).map_err(at)?;
+    file.set_len(0)
+        .and_then(|()| platform::write_all_at(file, &bytes, 0))
+        .and_then(|()| file.sync_all())
+        .map_err(at)?;
     Ok(id)
 }
 

@@ -24,6 +24,7 @@ use super::disk;
 use super::frame::HEADER_BYTES;
 use super::segment::{self, SegmentError, SparseIndex};
 use super::tail::Tail;
+use crate::platform::{self, Modes};
 
 /// Even a tiny stream is given segments of some use.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
@@ -158,7 +159,7 @@ impl Stream {
         limits: Limits,
         committed: u64,
     ) -> Result<(Stream, Mended), SegmentError> {
-        fs::create_dir_all(&directory)?;
+        platform::create_directories(&directory, Modes::default())?;
         let mut segments = list(&directory)?;
         let mut mended = Mended::default();
         let mut end = 0;

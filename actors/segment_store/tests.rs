@@ -26,7 +26,7 @@ fn a_torn_last_line_is_skipped_and_cut_off() {
     let mut store = SegmentStore::open(dir.path(), 10_000).unwrap();
     append(&mut store, &["{1}", "{2}"]);
     let path = path_of(dir.path(), 1);
-    OpenOptions::new().append(true).open(&path).unwrap().write_all(&[b'x'; 20_000]).unwrap();
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[b'x'; 20_000]).unwrap();
     assert_eq!(lines(dir.path()), ["{1}", "{2}"]);
     let mut store = SegmentStore::open(dir.path(), 10_000).unwrap();
     append(&mut store, &["{3}"]);

@@ -4,12 +4,15 @@
 //! than the server will be, and would then own it: its nearest parent is tried instead.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use butler_sos_actors::journal::store;
+use butler_sos_actors::{
+    journal::store,
+    platform::{self, Modes},
+};
 
 use super::report::{Finding, Verdict};
 use crate::config::{Config, butler::audit_events::DestinationKind};
@@ -120,7 +123,7 @@ fn try_directory(directory: &Path) -> Result<Tried, Refused> {
 fn try_write(directory: &Path) -> io::Result<()> {
     const PAGE: [u8; 4096] = [0; 4096];
     let path = directory.join(format!(".butler-sos-check-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let mut file = platform::create_new(&path, Modes::default())?;
     let written = file.write_all(&PAGE).and_then(|()| file.sync_all());
     let removed = fs::remove_file(&path);
     written.and(removed)

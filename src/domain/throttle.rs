@@ -1,4 +1,4 @@
-//! One line in the log per subject and minute, with how often it happened.
+//! One line in the log per subject and minute, with how often it happened; and a cap on lines of every kind.
 //!
 //! The first time is said at once; what follows within a minute is counted and said together when the minute is
 //! over. Bounded: at most `entries_max` subjects; the one that was quiet longest is forgotten first, so
@@ -66,6 +66,60 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
     }
 }
 
+/// So many lines of one kind in a minute, and how many more there would have been.
+///
+/// A kind's minute begins with its first line. Bounded: at most `entries_max` kinds; the one that was quiet longest is
+/// forgotten first, with what it has to tell.
+#[derive(Debug)]
+pub struct LineCap<K: Hash + Eq> {
+    lines_max: u32,
+    entries_max: usize,
+    kinds: LruCache<K, Minute>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Minute {
+    began_ms: u64,
+    lines: u32,
+    held_back: u64,
+}
+
+impl<K: Hash + Eq + Clone> LineCap<K> {
+    pub fn new(lines_max: u32, entries_max: usize) -> Self {
+        Self { lines_max, entries_max: entries_max.max(1), kinds: LruCache::unbounded() }
+    }
+
+    /// Whether one more line of this kind may be written at `now_ms`.
+    pub fn may_write(&mut self, kind: K, now_ms: u64) -> bool {
+        let new = Minute { began_ms: now_ms, lines: 0, held_back: 0 };
+        let minute = self.kinds.get_or_insert_mut(kind, || new);
+        // What was held back is told before its minute is forgotten.
+        if now_ms.saturating_sub(minute.began_ms) >= QUIET_MS && minute.held_back == 0 {
+            *minute = new;
+        }
+        let may = minute.lines < self.lines_max;
+        minute.lines += u32::from(may);
+        minute.held_back += u64::from(!may);
+        while self.kinds.len() > self.entries_max {
+            self.kinds.pop_lru();
+        }
+        may
+    }
+
+    /// Kinds whose minute is over, with the number of lines that were held back; at the end of the log, of all kinds.
+    pub fn held_back(&mut self, now_ms: u64, is_end: bool) -> Vec<(K, u64)> {
+        let mut told = Vec::new();
+        for (kind, minute) in &mut self.kinds {
+            let is_over = is_end || now_ms.saturating_sub(minute.began_ms) >= QUIET_MS;
+            if is_over && minute.held_back > 0 {
+                told.push((kind.clone(), minute.held_back));
+                *minute = Minute { began_ms: now_ms, lines: 0, held_back: 0 };
+            }
+        }
+        told
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +147,27 @@ mod tests {
             assert_eq!(throttle.note(subject, 0), Some(1));
         }
         assert_eq!(throttle.subjects.len(), 2);
+    }
+
+    #[test]
+    fn lines_of_a_kind_are_capped_and_what_was_held_back_is_told() {
+        let mut cap = LineCap::new(3, 10);
+        let written = (0..10).filter(|_| cap.may_write("a", 5)).count();
+        assert_eq!(written, 3);
+        assert!(cap.may_write("b", 6), "another kind has lines of its own");
+        assert_eq!(cap.held_back(59_999, false), []);
+        assert_eq!(cap.held_back(60_005, false), [("a", 7)]);
+        assert_eq!(cap.held_back(60_005, false), []);
+        assert!(cap.may_write("a", 60_006));
+        // A quiet kind begins anew without being asked.
+        assert_eq!((0..5).filter(|_| cap.may_write("b", 500_000)).count(), 3);
+        assert_eq!(cap.held_back(500_001, true), [("b", 2)]);
+    }
+
+    #[test]
+    fn kinds_are_bounded() {
+        let mut cap = LineCap::new(1, 5);
+        assert!((0..100).all(|kind| cap.may_write(kind, 0)));
+        assert_eq!(cap.kinds.len(), 5);
     }
 }

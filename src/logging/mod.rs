@@ -6,6 +6,10 @@
 //!
 //! Lines are made and written by a thread of their own. When it cannot keep up, lines are dropped and not waited for;
 //! how many is counted ([`Guard::dropped`]) and told in the log as soon as there is room.
+//!
+//! Errors, warnings and information are capped: of one kind, which is a message, so many lines a minute and no more,
+//! whoever causes them; how many more there would have been is told when the minute is over. Verbose and debug lines
+//! are for those who want to see everything.
 
 mod file;
 pub mod line;
@@ -15,15 +19,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o};
+use butler_sos_domain::throttle::LineCap;
+use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o, warn};
 use slog_async::{AsyncCore, AsyncError, AsyncGuard};
 use time::OffsetDateTime;
 
-use self::file::DailyFile;
+use self::file::{DailyFile, FileLimits};
 use crate::config::{Config, butler::LogLevel, pipeline::operations::LogFormat};
 
 /// What is logged, how, and where to.
@@ -35,8 +41,10 @@ pub struct LogConfig {
     pub directory: Option<PathBuf>,
     /// Lines that may wait.
     pub queue_max: usize,
-    /// Files kept; 0: all.
-    pub files_max: u32,
+    /// Of the files.
+    pub files: FileLimits,
+    /// Lines of one kind in a minute; 0: as many as there are.
+    pub lines_per_minute_max: u32,
     /// Longest line.
     pub line_characters_max: usize,
 }
@@ -50,7 +58,8 @@ impl From<&Config> for LogConfig {
             format: log.format,
             directory: butler.file_logging.then(|| PathBuf::from(&butler.log_directory)),
             queue_max: log.queue_max,
-            files_max: log.files_max,
+            files: FileLimits { files_max: log.files_max, bytes_max: log.file_bytes_max },
+            lines_per_minute_max: log.lines_per_minute_max,
             line_characters_max: log.line_characters_max,
         }
     }
@@ -66,6 +75,8 @@ pub enum Error {
 /// Keeps the log open. When it is dropped, what waits is written first.
 pub struct Guard {
     dropped: Arc<AtomicU64>,
+    reopener: FileReopener,
+    cap: Arc<Cap>,
     // Named for its drop alone.
     _writer: AsyncGuard,
 }
@@ -74,6 +85,16 @@ impl Guard {
     /// Lines dropped since the start because too many waited.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Has the log file opened anew.
+    pub fn file_reopener(&self) -> FileReopener {
+        self.reopener.clone()
+    }
+
+    /// The cap on lines of one kind.
+    pub fn line_cap(&self) -> Arc<Cap> {
+        Arc::clone(&self.cap)
     }
 
     /// The same counter for the metrics.
@@ -98,11 +119,13 @@ pub fn init_to(
     let file = match &config.directory {
         None => None,
         Some(directory) => Some(
-            DailyFile::open(directory, config.files_max, OffsetDateTime::now_utc().date())
+            DailyFile::open(directory, config.files, OffsetDateTime::now_utc().date())
                 .map_err(|source| Error::Directory { directory: directory.display().to_string(), source })?,
         ),
     };
+    let reopener = FileReopener::default();
     let writer = Writer {
+        reopener: reopener.clone(),
         format: config.format,
         coloured,
         line_characters_max: config.line_characters_max,
@@ -114,9 +137,15 @@ pub fn init_to(
         .thread_name("log".into())
         .build_with_guard();
     let dropped = Arc::new(AtomicU64::new(0));
-    let queue =
-        Queue { level: config.level, queue, dropped: Arc::clone(&dropped), untold: AtomicU64::new(0) };
-    Ok((Logger::root(queue.fuse(), o!()), Guard { dropped, _writer: guard }))
+    let cap = Arc::new(Cap::new(config.lines_per_minute_max));
+    let queue = Queue {
+        level: config.level,
+        cap: Arc::clone(&cap),
+        queue,
+        dropped: Arc::clone(&dropped),
+        untold: AtomicU64::new(0),
+    };
+    Ok((Logger::root(queue.fuse(), o!()), Guard { dropped, reopener, cap, _writer: guard }))
 }
 
 /// The level of a record in Butler SOS's words.
@@ -133,9 +162,75 @@ pub fn level_of(record: &Record<'_>) -> LogLevel {
     }
 }
 
+/// Asks for the log file to be opened anew, before its next line.
+#[derive(Clone, Default)]
+pub struct FileReopener(Arc<AtomicBool>);
+
+impl FileReopener {
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kinds of lines that are remembered; the program has fewer.
+const KINDS_MAX: usize = 1_024;
+/// What was held back is told within this time after its minute.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// The line that tells it, which is not capped itself: one for each kind and minute.
+const HELD_BACK: &str = "log lines of this kind were held back, there were too many in a minute";
+
+/// The cap on lines of one kind.
+pub struct Cap {
+    since: Instant,
+    /// `None`: there is none. By level and message.
+    lines: Option<Mutex<LineCap<(LogLevel, String)>>>,
+}
+
+impl Cap {
+    fn new(lines_max: u32) -> Self {
+        let lines = (lines_max > 0).then(|| Mutex::new(LineCap::new(lines_max, KINDS_MAX)));
+        Self { since: Instant::now(), lines }
+    }
+
+    fn may_write(&self, level: LogLevel, record: &Record<'_>) -> bool {
+        let Some(lines) = &self.lines else { return true };
+        if level > LogLevel::Info {
+            return true;
+        }
+        let message = record.msg().to_string();
+        if message == HELD_BACK {
+            return true;
+        }
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.may_write((level, message), self.now_ms())
+    }
+
+    /// Tells how many lines were held back, for as long as it is polled.
+    pub async fn tell_for_ever(self: Arc<Self>, log: Logger) {
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            self.tell(&log, false);
+        }
+    }
+
+    /// Tells how many lines were held back in the minutes that are over; at the end of the log in all.
+    pub fn tell(&self, log: &Logger, is_end: bool) {
+        let Some(lines) = &self.lines else { return };
+        let held_back = lines.lock().unwrap_or_else(PoisonError::into_inner).held_back(self.now_ms(), is_end);
+        for ((level, message), lines) in held_back {
+            warn!(log, "{}", HELD_BACK; "kind" => message, "level" => level.name(), "lines" => lines);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Lets records of the wanted levels through to the writer's thread, and counts those that find no room.
 struct Queue {
     level: LogLevel,
+    cap: Arc<Cap>,
     queue: AsyncCore,
     dropped: Arc<AtomicU64>,
     /// Dropped, and not yet told in the log.
@@ -169,7 +264,8 @@ impl Drain for Queue {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        if level_of(record) > self.level {
+        let level = level_of(record);
+        if level > self.level || !self.cap.may_write(level, record) {
             return Ok(());
         }
         self.tell(values);
@@ -196,6 +292,7 @@ impl Drain for Queue {
 
 /// Makes lines and writes them; runs in the writer's thread.
 struct Writer {
+    reopener: FileReopener,
     format: LogFormat,
     coloured: bool,
     line_characters_max: usize,
@@ -223,7 +320,11 @@ impl Drain for Writer {
         let _ = outputs.console.write_all(coloured.as_deref().unwrap_or(&plain).as_bytes());
         let _ = outputs.console.flush();
         if let Some(file) = &mut outputs.file {
-            match file.write(&plain, now.date()) {
+            let reopened = match self.reopener.0.swap(false, Ordering::Relaxed) {
+                true => file.reopen(),
+                false => Ok(()),
+            };
+            match reopened.and_then(|()| file.write(&plain, now.date())) {
                 Ok(()) => outputs.file_failed = false,
                 Err(error) if !outputs.file_failed => {
                     outputs.file_failed = true;
@@ -245,7 +346,7 @@ impl Drain for Writer {
 mod tests {
     use std::sync::mpsc;
 
-    use slog::{debug, error, info, trace, warn};
+    use slog::{debug, error, info, trace};
 
     use super::*;
 
@@ -271,7 +372,15 @@ mod tests {
     }
 
     fn config(level: LogLevel, format: LogFormat) -> LogConfig {
-        LogConfig { level, format, directory: None, queue_max: 1_024, files_max: 0, line_characters_max: 400 }
+        LogConfig {
+            level,
+            format,
+            directory: None,
+            queue_max: 1_024,
+            files: FileLimits { files_max: 0, bytes_max: 1 << 20 },
+            lines_per_minute_max: 0,
+            line_characters_max: 400,
+        }
     }
 
     fn logged(config: &LogConfig, write: impl FnOnce(&Logger)) -> String {
@@ -376,6 +485,55 @@ mod tests {
         let name = format!("butler-sos.{}.log", OffsetDateTime::now_utc().date());
         let file = std::fs::read_to_string(directory.path().join("log").join(name)).expect("file");
         assert_eq!(file, text);
+    }
+
+    #[test]
+    fn lines_of_every_kind_are_capped_and_how_many_were_held_back_is_told() {
+        let capped = LogConfig {
+            lines_per_minute_max: 60,
+            queue_max: 8_192,
+            ..config(LogLevel::Debug, LogFormat::Human)
+        };
+        let screen = Screen::default();
+        let (log, guard) = init_to(&capped, Box::new(screen.clone()), false).expect("log");
+        for source in 0..3_000 {
+            warn!(log, "audit API: {}", "missing or wrong token"; "source" => source);
+            info!(log, "something came"; "source" => source);
+        }
+        for number in 0..100 {
+            debug!(log, "everything is wanted"; "number" => number);
+        }
+        error!(log, "another kind");
+        guard.line_cap().tell(&log, true);
+        drop(log);
+        drop(guard);
+        let text = screen.text();
+        let lines = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+        assert_eq!((lines("warn: audit API: missing"), lines("info: something came")), (60, 60));
+        assert_eq!((lines("debug: everything is wanted"), lines("error: another kind")), (100, 1));
+        let told: Vec<&str> = text.lines().filter(|line| line.contains(HELD_BACK)).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told.iter().any(|line| line.contains("kind=\"something came\" level=info lines=2940")),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_log_file_that_was_moved_away_is_made_again_when_asked() {
+        let directory = tempfile::tempdir().expect("directory");
+        let to_file = LogConfig {
+            directory: Some(directory.path().to_owned()),
+            ..config(LogLevel::Info, LogFormat::Human)
+        };
+        let (log, guard) = init_to(&to_file, Box::new(Screen::default()), false).expect("log");
+        let name = directory.path().join(format!("butler-sos.{}.log", OffsetDateTime::now_utc().date()));
+        std::fs::rename(&name, directory.path().join("moved")).expect("moved");
+        guard.file_reopener().ask();
+        info!(log, "hello");
+        drop(log);
+        drop(guard);
+        assert!(std::fs::read_to_string(name).expect("a new file").ends_with("info: hello\n"));
     }
 
     #[test]

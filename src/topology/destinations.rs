@@ -108,6 +108,7 @@ pub fn planned(config: &Config, log: &Logger) -> Vec<Planned> {
 }
 
 fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
+    let modes = settings::modes(config);
     let stream = Stream::UserEvents;
     let events = &config.butler_sos.user_events;
     let mut planned = Vec::new();
@@ -147,12 +148,15 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
     }
     if config.pipeline.csv.user_events.enable {
         let csv = settings::user_csv(config);
-        planned.push(Planned::new(stream, "csv_sink", rows(), move || CsvFile::user_events(csv.clone())));
+        planned.push(Planned::new(stream, "csv_sink", rows(), move || {
+            CsvFile::user_events(csv.clone()).created_with(modes)
+        }));
     }
     planned
 }
 
 fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
+    let modes = settings::modes(config);
     let stream = Stream::AuditEvents;
     let to = &config.butler_sos.audit_events.destination;
     let mut planned = Vec::new();
@@ -188,7 +192,9 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             directory: PathBuf::from(&section.export_directory),
             static_tags: pairs(&section.static_tags),
         };
-        planned.push(Planned::new(stream, "json_sink", at_once(), move || JsonFiles::new(json.clone())));
+        planned.push(Planned::new(stream, "json_sink", at_once(), move || {
+            JsonFiles::new(json.clone()).created_with(modes)
+        }));
     }
     if config.audit_to(DestinationKind::Parquet) {
         let section = &to.parquet.metadata;
@@ -197,8 +203,9 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             static_tags: pairs(&section.static_tags),
         };
         let appetite = a_file(section.max_batch_size, section.write_frequency);
-        planned
-            .push(Planned::new(stream, "parquet_sink", appetite, move || ParquetFiles::new(parquet.clone())));
+        planned.push(Planned::new(stream, "parquet_sink", appetite, move || {
+            ParquetFiles::new(parquet.clone()).created_with(modes)
+        }));
     }
     if config.audit_to(DestinationKind::Qvd) {
         let section = &to.qvd.metadata;
@@ -207,12 +214,14 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             static_tags: pairs(&section.static_tags),
         };
         let appetite = a_file(section.max_batch_size, section.write_frequency);
-        planned.push(Planned::new(stream, "qvd_sink", appetite, move || QvdFiles::new(qvd.clone())));
+        planned.push(Planned::new(stream, "qvd_sink", appetite, move || {
+            QvdFiles::new(qvd.clone()).created_with(modes)
+        }));
     }
     if config.pipeline.csv.audit_events.enable {
         let csv = settings::audit_csv(config);
         planned.push(Planned::new(stream, "audit_csv_sink", rows(), move || {
-            CsvFile::audit_events(csv.clone(), &[])
+            CsvFile::audit_events(csv.clone(), &[]).created_with(modes)
         }));
     }
     planned

@@ -16,6 +16,7 @@ use butler_sos_actors::keeper::KeeperConfig;
 use butler_sos_actors::message::Stream;
 use butler_sos_actors::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
 use butler_sos_actors::new_relic_client::{NewRelicAccount, NewRelicConfig, POST_TIMEOUT};
+use butler_sos_actors::platform::Modes;
 use butler_sos_actors::sink::{ParkingConfig, Pauses};
 use butler_sos_actors::static_hosts::StaticHosts;
 use butler_sos_actors::supervisor::RestartPolicy;
@@ -410,6 +411,11 @@ pub fn new_relic_attributes(config: &Config) -> UserAttributes {
         attributes.push((VERSION_ATTRIBUTE.to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
     }
     UserAttributes::new(events.send_to_new_relic.scramble, &pairs(&events.tags), &attributes)
+}
+
+/// What files for others are created with. Another mode was refused when the configuration was read.
+pub fn modes(config: &Config) -> Modes {
+    Modes::of_files(&config.pipeline.files.mode).unwrap_or_default()
 }
 
 pub fn user_csv(config: &Config) -> CsvConfig {

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Stream;
 use crate::journal::disk;
+use crate::platform;
 
 /// What must reach the medium so that a stream is durable up to `end_offset`.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Stream {
             let mut position = segment.synced_bytes;
             while position < segment.bytes {
                 let length = (segment.bytes - position).min(chunk.len() as u64) as usize;
-                file.read_exact_at(&mut chunk[..length], position)?;
+                platform::read_exact_at(file, &mut chunk[..length], position)?;
                 disk::write_all_at(file, &chunk[..length], position)?;
                 position += length as u64;
             }

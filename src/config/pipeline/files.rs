@@ -1,6 +1,15 @@
-//! `Pipeline.csv`, `Pipeline.deadLetters`, `Pipeline.quarantine`: files on this machine.
+//! `Pipeline.files`, `Pipeline.csv`, `Pipeline.deadLetters`, `Pipeline.quarantine`: files on this machine.
 
 use crate::config::schema::section;
+
+section! {
+    /// Files for others: CSV, JSON, Parquet and QVD.
+    pub struct Files {
+        /// Most rights of a new file, in octal digits; the umask may take more away. Who may read the files may look into
+        /// their directories. Better than a wider mode: the loader's account in the server's group.
+        "mode" => mode: String = text("0640");
+    }
+}
 
 section! {
     /// CSV files.

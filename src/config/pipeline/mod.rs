@@ -12,7 +12,7 @@ pub mod screenshots;
 
 use self::{
     actors::{Actors, Supervision},
-    files::{Csv, DeadLetters, Quarantine},
+    files::{Csv, DeadLetters, Files, Quarantine},
     intake::{AuditIntake, Udp, UserParsing},
     journal::Journal,
     network::{AppDirectory, Influxdb, Mqtt, Retry},
@@ -47,6 +47,8 @@ section! {
         "influxdb" => influxdb: Influxdb = group::<Influxdb>();
         /// Everything published by MQTT.
         "mqtt" => mqtt: Mqtt = group::<Mqtt>();
+        /// Files for others: CSV, JSON, Parquet and QVD.
+        "files" => files: Files = group::<Files>();
         /// CSV files: the destination that needs nothing else installed.
         "csv" => csv: Csv = group::<Csv>();
         /// Events that a destination refused.

@@ -13,6 +13,11 @@ section! {
         "queueMax" => queue_max: usize = int(8_192, 16..=1_000_000);
         /// Log files kept, the oldest deleted; 0: all.
         "filesMax" => files_max: u32 = int(30, 0..=10_000);
+        /// Largest log file; a day's next lines go to a numbered part.
+        "fileBytesMax" => file_bytes_max: u64 = bytes("256 MiB", 65_536..=1_099_511_627_776);
+        /// Lines of one kind (one message) in a minute at levels error, warn and info; how many more there would have
+        /// been is told. 0: as many as there are.
+        "linesPerMinuteMax" => lines_per_minute_max: u32 = int(60, 0..=1_000_000);
         /// Longest line, in characters; more is cut.
         "lineCharactersMax" => line_characters_max: usize = int(16_384, 256..=1_048_576);
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use butler_sos_actors::platform::Modes;
 use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
 
 use super::{
@@ -77,6 +78,13 @@ impl Check<'_> {
     pub(super) fn pipeline(&mut self) {
         let pipeline = &self.config.pipeline;
         self.host("Pipeline.operations.host", &pipeline.operations.host);
+        if Modes::of_files(&pipeline.files.mode).is_none() {
+            let words = format!(
+                "{} is no mode for files such as 0640: octal digits from 0600 to 0664, in which nobody may execute",
+                quoted(&pipeline.files.mode)
+            );
+            self.refuse("Pipeline.files.mode", words);
+        }
         let csv = &pipeline.csv;
         let mut directories = vec![
             ("Pipeline.journal.directory", &pipeline.journal.directory),
