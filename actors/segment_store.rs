@@ -124,16 +124,12 @@ impl SegmentStore {
         } else {
             let aside = path.with_extension("new");
             let block: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
-            match fs::remove_file(&aside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&aside)?;
+            let mut file = platform::create_afresh(&aside, Modes::default())?;
             file.write_all(&block)?;
             file.sync_data()?;
             fs::rename(&aside, &path)?;
         }
-        File::open(&self.directory)?.sync_all()?;
+        platform::sync_directory(&self.directory)?;
         let left = lines.iter().map(|line| line.len() as u64 + 1).sum();
         self.segments.retain_mut(|(of, size)| {
             *size = if *of == number { left } else { *size };
