@@ -21,6 +21,7 @@ use crate::new_relic_client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, Verdict,
 };
 use crate::sink::{Delivered, Destination, Progress, Sink, Trouble};
+use crate::tls::reread;
 
 /// The actor.
 pub type NewRelicSink = Sink<NewRelic>;
@@ -62,6 +63,8 @@ pub struct NewRelic {
     attributes: UserAttributes,
     log: Logger,
     client: Option<NewRelicClient>,
+    /// [`reread::asked`] when it was made.
+    made_at: u64,
     /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
     body_bytes_max: usize,
     job: Option<Job>,
@@ -70,11 +73,13 @@ pub struct NewRelic {
 impl NewRelic {
     #[must_use]
     pub fn new(config: NewRelicConfig, attributes: UserAttributes, log: Logger) -> Self {
-        Self { config, attributes, log, client: None, body_bytes_max: BODY_BYTES_MAX, job: None }
+        Self { config, attributes, log, client: None, made_at: 0, body_bytes_max: BODY_BYTES_MAX, job: None }
     }
 
     fn client(&mut self) -> Result<&NewRelicClient, Trouble> {
-        if self.client.is_none() {
+        let asked = reread::asked();
+        if self.client.is_none() || self.made_at != asked {
+            self.made_at = asked;
             let client = NewRelicClient::new(self.config.clone());
             let client = client.map_err(|error| Trouble::new("config", error.to_string()))?;
             if !client.headers_left_out().is_empty() {
