@@ -287,9 +287,8 @@ impl AuditHttpIngestor {
         self.meter.set_mailbox(depth, bound);
         self.service.warnings.flush();
         self.ticks += 1;
-        if self.ticks.is_multiple_of(TICKS_PER_RENEWAL)
-            && let Some(tls) = self.tls.clone()
-        {
+        let is_time = self.ticks.is_multiple_of(TICKS_PER_RENEWAL);
+        if let Some(tls) = self.tls.clone().filter(|tls| is_time || tls.is_asked()) {
             let renewal = actix_rt::task::spawn_blocking(move || tls.renew());
             ctx.spawn(renewal.into_actor(self).map(|renewed, actor, _| match renewed {
                 Ok(Ok(true)) => info!(actor.log, "audit API: new certificate for new connections"),

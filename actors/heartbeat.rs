@@ -20,6 +20,7 @@ use crate::http_delivery::{CONNECT_TIMEOUT, FarSide, exchange, status_class, tls
 use crate::metric::ActorMeter;
 use crate::sink::Trouble;
 use crate::tls::certificate_fault::CertificateWatch;
+use crate::tls::reread;
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
@@ -61,13 +62,16 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     let host = call.as_ref().map(|call| call.host.clone()).unwrap_or_default();
     let watch = CertificateWatch::default();
     let to = FarSide { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
-    let mut client = None;
+    let (mut client, mut made_at) = (None, reread::asked());
     let mut failures = 0_u64;
     let mut interval = tokio::time::interval(config.every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         actor.sent.inc();
+        if made_at != reread::asked() {
+            (client, made_at) = (None, reread::asked());
+        }
         match beat(&config, call.as_ref(), &to, &mut client).await {
             Ok(()) => {
                 if failures > 0 {

@@ -4,6 +4,7 @@
 //! certificate. It begins with a place and gives it back between two attempts. Bodies go piece by piece to the image writer; none is ever
 //! held whole. Contract: screenshots.md.
 
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use crate::screenshot_message::{
 };
 use crate::session_use::SessionUse;
 use crate::static_hosts::StaticHosts;
+use crate::tls::reread;
 
 /// What a download needs to know.
 #[derive(Clone)]
@@ -124,14 +126,31 @@ pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
 /// Downloads images; one per arbiter.
 pub struct Fetcher {
     config: FetchConfig,
-    client: ImageClient,
+    client: RefCell<Rc<ImageClient>>,
+    /// [`reread::asked`] when it was made.
+    made_at: Cell<u64>,
 }
 
 impl Fetcher {
     #[must_use]
     pub fn new(config: FetchConfig, tls: SslConnector) -> Self {
-        let client = ImageClient::new(tls, &config.hosts);
-        Self { config, client }
+        let client = RefCell::new(Rc::new(ImageClient::new(tls, &config.hosts)));
+        Self { config, client, made_at: Cell::new(reread::asked()) }
+    }
+
+    /// The client. Where it was asked for, authorities are read again first: some milliseconds, once.
+    fn client(&self) -> Rc<ImageClient> {
+        let asked = reread::asked();
+        if self.made_at.replace(asked) != asked {
+            match image_tls(&self.config) {
+                Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),
+                Err(error) => {
+                    warn!(self.config.log, "the files of a connection cannot be used, what was read before stays";
+                    "to" => "screenshot hosts", "error" => %error)
+                }
+            }
+        }
+        Rc::clone(&self.client.borrow())
     }
 
     /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
@@ -334,7 +353,8 @@ impl Fetcher {
     }
 
     async fn send(&self, request: &Request) -> Result<ImageAnswer, Reason> {
-        let answered = self.client.get(&request.url, request.cookie.as_ref()).await;
+        let client = self.client();
+        let answered = client.get(&request.url, request.cookie.as_ref()).await;
         answered.map_err(|error| match error {
             ImageClientError::Timeout => Reason::Timeout,
             ImageClientError::Tls => Reason::Tls,

@@ -9,26 +9,38 @@ use crate::influx_admin::{Prepared, look, prepare};
 use crate::influx_answer::Verdict;
 use crate::influx_client::{InfluxClient, InfluxConfig};
 use crate::sink::Trouble;
+use crate::tls::reread;
 
 /// One InfluxDB.
 pub(crate) struct InfluxConnection {
     config: InfluxConfig,
     log: Logger,
     client: Option<InfluxClient>,
+    /// [`reread::asked`] when it was made.
+    made_at: u64,
     /// The database was found or made since the server last said that it is not there.
     is_prepared: bool,
 }
 
 impl InfluxConnection {
     pub fn new(config: InfluxConfig, log: Logger) -> Self {
-        Self { config, log, client: None, is_prepared: false }
+        Self { config, log, client: None, made_at: 0, is_prepared: false }
     }
 
     /// A client, with the database in place.
     pub async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
-        if self.client.is_none() {
+        let asked = reread::asked();
+        if self.client.is_none() || self.made_at != asked {
+            self.made_at = asked;
             let client = InfluxClient::new(self.config.clone());
-            self.client = Some(client.map_err(|error| Trouble::new("config", error.to_string()))?);
+            match (client, &self.client) {
+                (Ok(client), _) => self.client = Some(client),
+                (Err(error), None) => return Err(Trouble::new("config", error.to_string())),
+                (Err(error), Some(_)) => {
+                    warn!(self.log, "the files of a connection cannot be used, what was read before stays";
+                    "to" => "InfluxDB", "error" => %error)
+                }
+            }
         }
         let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
         if !self.is_prepared {

@@ -24,6 +24,7 @@ use crate::new_relic_client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
 };
 use crate::sink::{Delivered, Destination, Progress, Sink, Trouble};
+use crate::tls::reread;
 
 /// The actor.
 pub type NewRelicSink = Sink<NewRelic>;
@@ -65,6 +66,8 @@ pub struct NewRelic {
     attributes: UserAttributes,
     log: Logger,
     client: Option<NewRelicClient>,
+    /// [`reread::asked`] when it was made.
+    made_at: u64,
     /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
     body_bytes_max: usize,
     pace: Pace,
@@ -75,11 +78,14 @@ impl NewRelic {
     #[must_use]
     pub fn new(config: NewRelicConfig, attributes: UserAttributes, log: Logger) -> Self {
         let pace = Pace::new(config.timeout, POST_TIMEOUT_MAX);
-        Self { config, attributes, log, client: None, body_bytes_max: BODY_BYTES_MAX, pace, job: None }
+        let body_bytes_max = BODY_BYTES_MAX;
+        Self { config, attributes, log, client: None, made_at: 0, body_bytes_max, pace, job: None }
     }
 
     fn client(&mut self) -> Result<&NewRelicClient, Trouble> {
-        if self.client.is_none() {
+        let asked = reread::asked();
+        if self.client.is_none() || self.made_at != asked {
+            self.made_at = asked;
             let client = NewRelicClient::new(self.config.clone());
             let client = client.map_err(|error| Trouble::new("config", error.to_string()))?;
             if !client.headers_left_out().is_empty() {

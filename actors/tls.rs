@@ -4,6 +4,7 @@
 //! certificate, InfluxDB with a CA of one's own. Only HTTP/1.1 is offered: nothing here needs more.
 
 pub mod certificate_fault;
+pub mod reread;
 
 use std::fmt;
 use std::fs;
@@ -137,19 +138,21 @@ fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
     if found.is_empty() { Err(TlsError::NoCertificate { path: path.to_owned() }) } else { Ok(found) }
 }
 
-/// A connector that follows its files: they are read again when the size or the time of one has changed.
+/// A connector that follows its files: they are read again when the size or the time of one has changed, and when
+/// [`reread`] was asked for.
 #[derive(Debug)]
 pub struct ReloadingTls {
     tls: ClientTls,
     watch: CertificateWatch,
     stamps: Vec<Option<(u64, SystemTime)>>,
-    read_before: bool,
+    /// [`reread::asked`] when they were read; `None` before the first time.
+    read_at: Option<u64>,
 }
 
 impl ReloadingTls {
     #[must_use]
     pub fn new(tls: ClientTls) -> Self {
-        Self { tls, watch: CertificateWatch::default(), stamps: Vec::new(), read_before: false }
+        Self { tls, watch: CertificateWatch::default(), stamps: Vec::new(), read_at: None }
     }
 
     /// Listens to all connectors made here.
@@ -165,13 +168,13 @@ impl ReloadingTls {
     /// call tries again.
     pub fn changed(&mut self) -> Result<Option<SslConnector>, TlsError> {
         // Taken before the files are read: a change in between is seen by the next call.
-        let stamps = self.tls.stamps();
-        if self.read_before && stamps == self.stamps {
+        let (stamps, asked) = (self.tls.stamps(), reread::asked());
+        if self.read_at == Some(asked) && stamps == self.stamps {
             return Ok(None);
         }
         let connector = self.tls.connector_watched(&self.watch)?;
         self.stamps = stamps;
-        self.read_before = true;
+        self.read_at = Some(asked);
         Ok(Some(connector))
     }
 }

@@ -17,4 +17,5 @@ pub mod print_log4net;
 pub mod run;
 pub mod send_sample;
 pub mod service_manager;
+pub mod signals;
 pub mod topology;

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use actix_rt::System;
 use butler_sos_actors::metric::Metrics;
+use butler_sos_actors::platform::Modes;
 use butler_sos_actors::supervisor::Supervision;
 use slog::{Logger, error, info, warn};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Loaded};
 use crate::exit;
-use crate::logging::{self, LogConfig};
+use crate::logging::{self, Guard, LogConfig};
 use crate::open_files;
 use crate::operations::machine::say_machine;
 use crate::service_manager::ServiceManager;
+use crate::signals::{handle_others, told_again, told_to_stop};
 use crate::topology::{Surroundings, Topology};
 
 /// Runs the server until it is told to stop, or cannot go on.
@@ -34,7 +35,8 @@ pub fn run(loaded: &Loaded) -> ExitCode {
     };
     say_hello(loaded, &log);
     open_files::raise(loaded.config.pipeline.audit.connections_max, &log);
-    let code = System::new().block_on(serve(loaded, log.clone()));
+    let code = System::new().block_on(serve(loaded, log.clone(), &guard));
+    guard.line_cap().tell(&log, true);
     drop(log);
     // What waits is written before the process goes.
     drop(guard);
@@ -50,12 +52,18 @@ fn say_hello(loaded: &Loaded, log: &Logger) {
     if loaded.config.butler_sos.system_info.enable {
         say_machine(log);
     }
+    let mode = &loaded.config.pipeline.files.mode;
+    if Modes::of_files(mode).is_some_and(|modes| modes != Modes::default() && modes.are_masked()) {
+        warn!(log, "the umask takes rights away that Pipeline.files.mode gives"; "mode" => mode);
+    }
     for warning in &loaded.warnings {
         warn!(log, "configuration"; "warning" => warning);
     }
 }
 
-async fn serve(loaded: &Loaded, log: Logger) -> u8 {
+async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
+    handle_others(&log, guard.file_reopener());
+    actix_rt::spawn(guard.line_cap().tell_for_ever(log.clone()));
     let (give_up, mut given_up) = mpsc::unbounded_channel();
     let supervision = Supervision {
         policy: crate::topology::restart_policy(&loaded.config),
@@ -104,26 +112,4 @@ fn end_for(log: &Logger, actor: &'static str) -> u8 {
 
 fn drain(config: &Config) -> Duration {
     Duration::from_secs(config.pipeline.drain_seconds)
-}
-
-/// Who signals a whole process group, and its members too, means it once.
-const ONE_WISH: Duration = Duration::from_secs(1);
-
-/// Waits for a second wish.
-async fn told_again() -> &'static str {
-    tokio::time::sleep(ONE_WISH).await;
-    told_to_stop().await
-}
-
-/// Waits for SIGTERM or SIGINT, and says which.
-async fn told_to_stop() -> &'static str {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
-        // Without handlers the signals end the process as they always do.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
 }

@@ -19,6 +19,8 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::tls::reread;
+
 /// `auditEvents.tls`.
 #[derive(Clone)]
 pub struct TlsConfig {
@@ -70,7 +72,7 @@ pub struct Tls {
 struct Current {
     identity: Identity,
     context: SslContext,
-    seen: Vec<Stamp>,
+    seen: Seen,
 }
 
 /// What was in the files.
@@ -83,6 +85,9 @@ struct Identity {
 
 /// A file's state, as far as a change can be told from it.
 type Stamp = Option<(SystemTime, u64)>;
+
+/// All files' states, and how often it was asked that they be read again.
+type Seen = (Vec<Stamp>, u64);
 
 impl Tls {
     /// Reads the files.
@@ -106,10 +111,15 @@ impl Tls {
         Ok(builder)
     }
 
-    /// Reads the files again when one of them has changed; true when there is something new. Blocks.
+    /// Whether somebody asked that the files be read again.
+    pub fn is_asked(&self) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).seen.1 != reread::asked()
+    }
+
+    /// Reads the files again when one of them has changed, or when asked; true when there is something new. Blocks.
     pub fn renew(&self) -> Result<bool, TlsError> {
-        let stamps = stamps(&self.config);
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).seen == stamps {
+        let seen = seen(&self.config);
+        if self.current.read().unwrap_or_else(PoisonError::into_inner).seen == seen {
             return Ok(false);
         }
         let read = Current::read(&self.config);
@@ -121,7 +131,7 @@ impl Tls {
             }
             Err(error) => {
                 // Reported once for this state of the files.
-                current.seen = stamps;
+                current.seen = seen;
                 Err(error)
             }
         }
@@ -131,19 +141,20 @@ impl Tls {
 impl Current {
     fn read(config: &TlsConfig) -> Result<Self, TlsError> {
         // Taken before reading: a change meanwhile is met at the next look.
-        let seen = stamps(config);
+        let seen = seen(config);
         let identity = Identity::read(config)?;
         let context = identity.builder(config.min_version)?.build().into_context();
         Ok(Self { identity, context, seen })
     }
 }
 
-fn stamps(config: &TlsConfig) -> Vec<Stamp> {
+fn seen(config: &TlsConfig) -> Seen {
     let stamp = |path: &PathBuf| {
         let about = fs::metadata(path).ok()?;
         Some((about.modified().ok()?, about.len()))
     };
-    [&config.cert, &config.key].into_iter().chain(&config.ca).map(stamp).collect()
+    let stamps = [&config.cert, &config.key].into_iter().chain(&config.ca).map(stamp).collect();
+    (stamps, reread::asked())
 }
 
 impl Identity {

@@ -36,5 +36,6 @@ mod real_mosquitto;
 mod screenshots;
 mod sent_events;
 mod service_manager;
+mod signals;
 mod sink_bench;
 mod top;

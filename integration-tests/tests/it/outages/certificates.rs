@@ -53,6 +53,28 @@ fn what_is_wrong_with_a_certificate_is_told() {
     yard.assert_recovered();
 }
 
+/// A new authority in the file of the old one: what was read before counts until a hangup says to read it again.
+#[test]
+fn a_hangup_has_authorities_read_again() {
+    let directory = TempDir::with_prefix("certificates-").expect("a temporary directory");
+    let Certificates { ca, good, .. } = Certificates::new(directory.path());
+    let newcomer = Pair::authority("Somebody New").expect("a certificate");
+    let renewed = newcomer.issue("far-side.test", Role::Server(&["localhost"])).expect("a certificate");
+    let plan = Plan { host: "localhost", tls: Some((&good, ca.clone())), ..Plan::default() };
+    let mut yard = Yard::start(plan);
+    yard.send(20);
+    yard.assert_recovered();
+    yard.fronts[INFLUX].show(&renewed);
+    yard.proxies[INFLUX].cut_all();
+    yard.send(20);
+    yard.assert_away(INFLUX, "tls", &["signed by the authority \"Somebody New\", which is not trusted"]);
+    let new = newcomer.certificate.to_pem().expect("PEM");
+    let both = [std::fs::read(&ca).expect("a file"), new].concat();
+    std::fs::write(&ca, both).expect("a file");
+    yard.sandbox.signal("HUP");
+    yard.assert_recovered();
+}
+
 /// Certificates of Qlik Sense's services that nobody should trust: no ticket comes from there, and what is wrong is in
 /// the log.
 #[test]
