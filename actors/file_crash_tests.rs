@@ -443,6 +443,38 @@ fn a_new_day_begins_at_one_and_a_day_that_comes_again_goes_on() {
     assert_eq!(names, expect.map(|name| format!("{name}.lines")));
 }
 
+// === links that somebody planted
+
+#[test]
+fn a_planted_link_is_not_followed_and_nothing_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let victim = root.path().join("victim");
+    std::fs::write(&victim, FOREIGN).unwrap();
+    let directory = root.path().join("export");
+    std::fs::create_dir(&directory).unwrap();
+    let json = "20261120T101112.345Z_00000000-0000-4000-8000-000000000000_none.json";
+    for name in
+        [FOREIGN_CSV, "20261121_part1.lines", ".20261121_part2.lines.tmp", json, &format!(".{json}.0.tmp")]
+    {
+        std::os::unix::fs::symlink(&victim, directory.join(name)).unwrap();
+    }
+    let csv = CsvConfig { directory: directory.clone(), rotate_bytes: 1 << 20, neutralise_formulas: true };
+    let mut journal = Journal::new(user_records(5));
+    survive(&mut journal, |disk| CsvFile::user_events(csv.clone()).on(disk, noon), &[], 10);
+    let columnar = ColumnarConfig { directory: directory.clone(), static_tags: Vec::new() };
+    let mut journal = Journal::new(audit_records(3));
+    survive(&mut journal, |disk| Columnar::<Lines>::new(columnar.clone()).on(disk, noon), &[], 10);
+    let objects = JsonConfig { directory: directory.clone(), static_tags: Vec::new() };
+    let mut journal = Journal::new(audit_records(1));
+    survive(&mut journal, |disk| JsonFiles::new(objects.clone()).on(disk), &[], 10);
+
+    assert_eq!(std::fs::read(&victim).unwrap(), FOREIGN);
+    for name in ["user-events_20261121_part2.csv", "20261121_part2.lines", json] {
+        let about = directory.join(name).symlink_metadata().unwrap();
+        assert!(about.is_file() && about.len() > FOREIGN.len() as u64, "{name}");
+    }
+}
+
 // === JSON
 
 #[test]
