@@ -271,9 +271,10 @@ fn every_unsafe_is_told_with_its_reason() {
 /// Whether one of `sources` holds the test of this name, as cargo prints it: `module::path::name`.
 fn has_test(sources: &[(String, String)], name: &str) -> bool {
     let Some((module, function)) = name.rsplit_once("::") else { return false };
-    // Besides a file of tests, a file's own `mod tests`.
-    let files = [module, module.strip_suffix("::tests").unwrap_or(module)]
-        .map(|path| format!("/{}", path.replace("::", "/")));
+    // A file of tests, a file's own `mod tests`, or one that lies beside it.
+    let owner = module.strip_suffix("::tests").unwrap_or(module);
+    let files =
+        [module, owner, &format!("{owner}_tests")].map(|path| format!("/{}", path.replace("::", "/")));
     sources.iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file))).any(|(_, text)| {
         let before = text.split(&format!("fn {function}(")).next().unwrap_or_default();
         let mut above = before.lines().rev().take(4).map(str::trim);
@@ -281,10 +282,10 @@ fn has_test(sources: &[(String, String)], name: &str) -> bool {
     })
 }
 
-#[test]
-fn every_test_in_the_table_of_promises_exists() {
+/// Every file with Rust code, by its path without ending, and its text.
+fn sources() -> Vec<(String, String)> {
     let folders = ["src", "actors", "benches", "integration-tests"];
-    let sources: Vec<(String, String)> = folders
+    folders
         .into_iter()
         .flat_map(|folder| files(folder, ".rs"))
         .map(|path| {
@@ -293,22 +294,44 @@ fn every_test_in_the_table_of_promises_exists() {
             let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
             (module.to_owned(), text)
         })
-        .collect();
-    let page = read("docs/reliability.md");
-    let section = page.split("\n## ").find(|part| part.starts_with("The table\n")).expect("the section");
-    let mut rows = 0;
-    for row in section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise ")) {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
-        assert_eq!(cells.len(), 7, "{row}");
-        rows += 1;
-        let tests: Vec<&str> = spans(cells[1]).collect();
-        assert!(!tests.is_empty(), "{row}");
+        .collect()
+}
+
+/// The rows of the table in a section, without its head.
+fn rows(page: &str, section: &str, columns: usize) -> Vec<Vec<String>> {
+    let page = read(page);
+    let section =
+        page.split("\n## ").find(|part| part.starts_with(&format!("{section}\n"))).expect("the section");
+    let lines = section.lines().filter(|line| line.starts_with("| "));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<_> = lines.skip(1).map(cells).collect();
+    assert!(rows.len() > 20 && rows.iter().all(|row| row.len() == columns), "{rows:?}");
+    rows
+}
+
+#[test]
+fn every_test_in_the_table_of_promises_exists() {
+    let sources = sources();
+    for row in rows("docs/reliability.md", "The table", 7) {
+        let tests: Vec<&str> = spans(&row[1]).collect();
+        assert!(!tests.is_empty(), "{row:?}");
         for test in tests {
             let is_program =
                 Path::new(ROOT).join("integration-tests/src/bin").join(format!("{test}.rs")).exists();
             assert!(is_program || has_test(&sources, test), "{test}: no such test");
         }
     }
-    assert!(rows > 20, "{rows} rows");
     assert!(!has_test(&sources, "docs_test::has_test"), "a function that is no test");
+}
+
+#[test]
+fn every_test_in_the_table_of_attacks_exists() {
+    let sources = sources();
+    for row in rows("docs/security.md", "Attacks and mistakes", 3) {
+        let tests: Vec<&str> = spans(&row[2]).collect();
+        assert!(!tests.is_empty(), "{row:?}");
+        for test in tests {
+            assert!(has_test(&sources, test), "{test}: no such test");
+        }
+    }
 }
