@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io, path::Path};
 
 mod real_files;
 
+use super::masked::without_credentials;
 use super::*;
 use crate::{
     cli::Settings,
@@ -705,7 +706,7 @@ proptest::proptest! {
         }
     }
 
-    /// What is set by a flag is printed so that YAML reads the same text again.
+    /// What is set by a flag is printed so that YAML reads the same text again, but for what is hidden in an address.
     #[test]
     fn any_text_survives_printing(text in "(?s)[^\\x00]{1,60}") {
         let settings = Settings {
@@ -714,6 +715,7 @@ proptest::proptest! {
         };
         let loaded = of_file("").load(&settings).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let again = load_text(&loaded.print()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        proptest::prop_assert_eq!(&again.config.butler_sos.uptime_monitor.store_in_influxdb.instance_tag, &text);
+        let read = &again.config.butler_sos.uptime_monitor.store_in_influxdb.instance_tag;
+        proptest::prop_assert_eq!(read.as_str(), &*without_credentials(&text));
     }
 }
