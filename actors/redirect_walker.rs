@@ -453,6 +453,8 @@ impl Run {
             screenshot_url: event
                 .screenshot_url
                 .map(|url| Cow::Owned(cut(&url, URL_BYTES_MAX + 1).to_owned())),
+            // It is part of the file's name.
+            conflict: event.conflict,
             ..AuditEvent::default()
         };
         if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {

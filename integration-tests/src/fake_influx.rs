@@ -300,7 +300,7 @@ impl State {
                 }
             },
             _ => {
-                let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+                let mut body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
                 let Some(name) = body["name"].as_str().filter(|_| body["orgID"] == ORG_ID) else {
                     return Reaction::answer(
                         400,
@@ -308,6 +308,7 @@ impl State {
                     );
                 };
                 self.databases.insert(name.to_owned(), body.clone());
+                body["id"] = json!(BUCKET_ID);
                 Reaction::answer(201, body)
             }
         }
@@ -481,6 +482,7 @@ impl State {
 }
 
 const ORG_ID: &str = "0a0b0c0d0e0f0a0b";
+const BUCKET_ID: &str = "0b0c0d0e0f0a0b0c";
 
 struct Point {
     measurement: String,

@@ -86,35 +86,46 @@ pub fn write_user_row<W: Write>(
 /// stand behind `;`, a tab, CR or LF, quotes between left out of account: where `;` or a tab separates columns, what
 /// follows is a cell. A value that begins with a tab, CR or LF gets a `'` before it, too. Done twice, it is as done once.
 pub fn neutralised(value: &str) -> Cow<'_, str> {
-    // Almost every value has nothing to look at: a full-width form begins with 0xef.
-    let begins = matches!(
-        value.as_bytes().first(),
-        Some(b'"' | b'\t' | b'\r' | b'\n' | b'=' | b'+' | b'-' | b'@' | 0xef)
-    );
-    if !begins && !holds_control_or(b';', value.as_bytes()) {
+    let bytes = value.as_bytes();
+    let (mut out, mut copied) = (String::new(), 0);
+    let mut quote_at = |at: usize| {
+        out.push_str(&value[copied..at]);
+        out.push('\'');
+        copied = at;
+    };
+    if value.starts_with(['\t', '\r', '\n']) {
+        quote_at(0);
+    }
+    if let Some(at) = formula_at(value, 0) {
+        quote_at(at);
+    }
+    // Almost every value has no separator, and almost no separator has a formula behind it: nothing is copied then.
+    if holds_control_or(b';', bytes) {
+        for (at, _) in
+            bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b';' | b'\t' | b'\r' | b'\n'))
+        {
+            if let Some(at) = formula_at(value, at + 1) {
+                quote_at(at);
+            }
+        }
+    }
+    if out.is_empty() {
         return value.into();
     }
-    let mut out = String::with_capacity(value.len() + 8);
-    if value.starts_with(['\t', '\r', '\n']) {
-        out.push('\'');
-    }
-    let mut is_cell_start = true;
-    for character in value.chars() {
-        if is_cell_start && begins_formula(character) {
-            out.push('\'');
-        }
-        is_cell_start = match character {
-            '"' => is_cell_start,
-            ';' | '\t' | '\r' | '\n' => true,
-            _ => false,
-        };
-        out.push(character);
-    }
+    out.push_str(&value[copied..]);
     out.into()
 }
 
-fn begins_formula(character: char) -> bool {
-    matches!(character, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')
+/// Where a formula begins in the cell that begins at `start`, if there is one: quotes before it are left out of account.
+fn formula_at(value: &str, start: usize) -> Option<usize> {
+    let quotes = value.as_bytes()[start..].iter().take_while(|byte| **byte == b'"').count();
+    let at = start + quotes;
+    match value.as_bytes().get(at)? {
+        b'=' | b'+' | b'-' | b'@' => Some(at),
+        // What a full-width form begins with.
+        0xef => value[at..].starts_with(['＝', '＋', '－', '＠']).then_some(at),
+        _ => None,
+    }
 }
 
 /// A time in ns since 1970-01-01 as RFC 3339 in UTC, with nine digits: `2026-11-20T10:11:12.345000000Z`.
@@ -215,6 +226,7 @@ mod tests {
             let once = neutralised(&value);
             prop_assert_eq!(neutralised(&once), once.clone());
             // Every cell that a reader finds, whatever it takes for a separator.
+            let begins_formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
             for cell in once.split([';', '\t', '\r', '\n']) {
                 prop_assert!(!cell.trim_start_matches('"').starts_with(begins_formula), "{:?}", once);
             }
