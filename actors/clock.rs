@@ -38,6 +38,12 @@ pub fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// What the clock of the day says, Unix milliseconds.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    unix_ns() / 1_000_000
+}
+
 /// Nanoseconds of a clock that nobody sets and that counts on while the machine sleeps.
 #[must_use]
 pub fn steady_ns() -> u64 {

@@ -34,13 +34,14 @@ use butler_sos_domain::encode::audit_columns::StaticTag;
 use butler_sos_domain::encode::covered::Covered;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::unix_ms;
 use crate::file_target::{Disk, blocking, is_plain_name, temporary_name, trouble};
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
 use crate::part_numbers::PartNumbers;
 use crate::platform::Modes;
-use crate::sink::{Delivered, Destination, Progress, Refused, Trouble, unix_ms};
+use crate::sink::{Delivered, Destination, Progress, Refused, Trouble};
 
 #[derive(Debug, Clone)]
 pub struct ColumnarConfig {

@@ -28,13 +28,14 @@ use butler_sos_domain::encode::csv;
 use butler_sos_domain::event::UserEvent;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::unix_ms;
 use crate::file_target::{Disk, blocking, is_plain_name, trouble};
 use crate::guard::guard;
 use crate::journal::batch::{Batch, Record};
 use crate::message::{Position, Stream};
 use crate::part_numbers::PartNumbers;
 use crate::platform::{self, Modes};
-use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble, unix_ms};
+use crate::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
 
 pub type CsvSink = Sink<CsvFile>;
 

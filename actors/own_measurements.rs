@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use butler_sos_domain::encode::own_lines::{
@@ -20,6 +20,7 @@ use butler_sos_domain::own_errors::{InfluxVersions, category, error_type};
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
+use crate::clock::unix_ns;
 use crate::event_counts::EventCounts;
 use crate::influx_answer::Verdict;
 use crate::influx_client::InfluxConfig;
@@ -189,12 +190,7 @@ impl Reporter {
         }
         if let Some(report) = &config.errors {
             let now = actor.metrics.failures();
-            let errors = ErrorsTold {
-                told: now.clone(),
-                telling: now.clone(),
-                morning: now,
-                day: unix_now().as_secs() / DAY_SECONDS,
-            };
+            let errors = ErrorsTold { told: now.clone(), telling: now.clone(), morning: now, day: day() };
             tasks.push(Task::new(report.every, What::Errors(errors)));
         }
         Self {
@@ -221,7 +217,7 @@ impl Reporter {
     /// Does what is due; the points of it.
     fn look(&mut self) -> Lines {
         let now = Instant::now();
-        let time_ns = i64::try_from(unix_now().as_nanos()).unwrap_or(i64::MAX);
+        let time_ns = unix_ns().cast_signed();
         let mut lines = Lines::default();
         for task in self.tasks.iter_mut().filter(|task| task.due() <= now) {
             let since = now - task.last;
@@ -353,7 +349,7 @@ fn plural(count: u64) -> &'static str {
 
 impl ErrorsTold {
     fn look(&mut self, report: &ErrorsReport, now: Failures, time_ns: i64, log: &Logger, lines: &mut Lines) {
-        let day = unix_now().as_secs() / DAY_SECONDS;
+        let day = day();
         if day != self.day {
             if report.says_summary {
                 say_summary(&difference(&now, &self.morning), report.versions, log);
@@ -400,8 +396,9 @@ fn say_summary(day: &Failures, versions: InfluxVersions, log: &Logger) {
 
 const DAY_SECONDS: u64 = 86_400;
 
-fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+/// The day it is, counted from 1970, UTC.
+fn day() -> u64 {
+    unix_ns() / 1_000_000_000 / DAY_SECONDS
 }
 
 #[cfg(test)]
@@ -430,7 +427,7 @@ mod tests {
         let report =
             ErrorsReport { every: Duration::from_secs(1), says_summary: true, versions: VERSIONS, point };
         let empty = Failures::new;
-        let day = unix_now().as_secs() / DAY_SECONDS;
+        let day = day();
         (report, ErrorsTold { told: empty(), telling: empty(), morning: empty(), day })
     }
 

@@ -48,6 +48,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
+use crate::clock::unix_ms;
 use crate::download_places::{Place, Places, Turn};
 use crate::image_fetch::{FetchConfig, Fetcher};
 use crate::journal::batch::{Batch, RecordBatch};
@@ -59,7 +60,7 @@ use crate::metric::{ActorMeter, DestinationMeter};
 use crate::offset_window::OffsetWindow;
 use crate::outlet::{Outlet, Parcel};
 use crate::screenshot_message::{FinishDownloads, ImageStored};
-use crate::sink::{DeadLetter, Refused, unix_ms};
+use crate::sink::{DeadLetter, Refused};
 use crate::supervisor::panic_text;
 
 /// Who the walker is to the journal.

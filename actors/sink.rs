@@ -11,7 +11,7 @@ mod redelivery;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Message, Supervised, WrapFuture};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -21,6 +21,7 @@ use slog::{Logger, error, info, warn};
 pub use self::parking::ParkingConfig;
 use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
+use crate::clock::unix_ms;
 use crate::journal::batch::Batch;
 use crate::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
 use crate::metric::{ActorMeter, DestinationMeter};
@@ -425,13 +426,6 @@ impl DeadLetter {
 }
 
 const REASON_CHARS_MAX: usize = 1_000;
-
-/// Unix time in milliseconds.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ use crate::cli::{Layout, SendSample};
 use crate::commands::client::{http_client, reachable, token_in};
 use crate::commands::token::{Configured, Sent, token_for};
 use crate::config::Config;
+use butler_sos_actors::clock::unix_ms;
 
 /// Sends what the command line asks for; ends when all is sent or at Ctrl-C.
 pub async fn run(arguments: &SendSample, config: &Config) -> anyhow::Result<()> {
@@ -160,10 +161,6 @@ fn rate_limit_pause<S>(answer: &awc::ClientResponse<S>) -> Option<Duration> {
 fn resolve(to: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses = to.to_socket_addrs().with_context(|| format!("not HOST:PORT, or not known: {to}"))?;
     addresses.next().with_context(|| format!("no address for {to}"))
-}
-
-fn unix_ms() -> u64 {
-    butler_sos_actors::sink::unix_ms()
 }
 
 /// At full speed, Ctrl-C is looked for once in so many events.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::Addr;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::audit::conflict::Remembered;
 
 use crate::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
+use crate::clock::unix_ns;
 use crate::message::{Append, AppendRefused, Close, Stream};
 use crate::metric::{ActorMeter, Metrics};
 use crate::outlet::{Outlet, Parcel};
@@ -26,11 +27,6 @@ pub fn event_of_type(event_type: &str, n: u32) -> String {
     format!(
         r#"{{"schemaVersion":1,"eventId":"00000000-0000-4000-8000-{n:012}","timestamp":"2026-11-20T10:11:12.345Z","type":"{event_type}","source":{{"kind":"qlik-sense-extension","name":"audit-qs","version":"0.4.0"}},"payload":{{"context":{{"user":"LAB\\goran"}},"event":{{"selectionTxnId":"11111111-2222-4333-8444-555555555555","screenshotUrl":"https://qlik.test/a.png"}}}}}}"#
     )
-}
-
-fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_nanos()).unwrap()
 }
 
 pub type Answered = Result<std::ops::Range<u64>, AppendRefused>;
@@ -94,7 +90,7 @@ impl Bench {
         let (intake, actor) = (metrics.intake("audit_events"), metrics.actor("audit_http_ingestor"));
         let known = recent
             .iter()
-            .filter_map(|body| Remembered::of(&AuditRecord::received(now_ns(), body.as_bytes())));
+            .filter_map(|body| Remembered::of(&AuditRecord::received(unix_ns(), body.as_bytes())));
         let known: Vec<_> = known.collect();
         let ingestor =
             AuditHttpIngestor::new(config, listener, to_journal, intake.clone(), actor.clone(), log, known)

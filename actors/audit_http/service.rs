@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
@@ -28,6 +28,7 @@ use super::intake::{Intake, Taken};
 use super::reply::Reply;
 use super::token::Token;
 use super::warnings::{Warning, Warnings};
+use crate::clock::unix_ms;
 use crate::http_server::brake::Brake;
 use crate::http_server::seats::Seat;
 use crate::supervisor::panic_text;
@@ -67,8 +68,7 @@ pub async fn answer(
     service: Arc<Service>,
     groups: Groups,
 ) -> HttpResponse {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let received_at = rfc3339(i64::try_from(now.as_millis()).unwrap_or_default());
+    let received_at = rfc3339(unix_ms().cast_signed());
     let routed = AssertUnwindSafe(service.route(&request, payload.into_inner(), &groups, &received_at));
     let reply = routed.catch_unwind().await.unwrap_or_else(|panic| {
         error!(service.log, "audit API: answering a request panicked"; "panic" => panic_text(&*panic));

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use slog::{error, info, warn};
 
-use super::{DeadLetter, Delivered, Destination, Progress, Refused, Run, Trouble, unix_ms};
+use super::{DeadLetter, Delivered, Destination, Progress, Refused, Run, Trouble};
+use crate::clock::unix_ms;
 use crate::journal::batch::Batch;
 use crate::segment_store::{SegmentStore, entries, read_segment};
 

@@ -8,7 +8,8 @@ use actix::{Handler, ResponseFuture};
 use tokio::sync::{mpsc, oneshot};
 
 use super::parking::{Parking, until};
-use super::{Destination, Progress, Run, Sink, unix_ms};
+use super::{Destination, Progress, Run, Sink};
+use crate::clock::unix_ms;
 use crate::journal::batch::Batch;
 use crate::message::{Commit, NextBatch, NotRedelivered, Redeliver, Redelivered};
 use crate::outlet::{Parcel, Passage};

@@ -85,7 +85,7 @@ fn make(
     cert.set_serial_number(&BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap()).unwrap();
     cert.set_subject_name(&name(common)).unwrap();
     cert.set_issuer_name(signer.map_or(&name(common), |signer| signer.0.subject_name())).unwrap();
-    let now = crate::sink::unix_ms().cast_signed() / 1_000;
+    let now = crate::clock::unix_ms().cast_signed() / 1_000;
     let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
     cert.set_not_before(&day(days.start)).unwrap();
     cert.set_not_after(&day(days.end)).unwrap();

@@ -1,7 +1,8 @@
 //! Records put into the journal of a server that does not run, as a fault of its disk or of another version would.
 
+use butler_sos_actors::clock::unix_ns;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::store::{OnFull, Store, StoreConfig, StreamConfig};
@@ -24,10 +25,8 @@ pub fn append(directory: &Path, stream: Stream, record: &[u8]) {
     });
     let (mut store, _) = opened.expect("the journal of a server that does not run");
     let id = store.stream(stream.name()).expect("a stream of the server");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
     let mut batch = RecordBatch::new();
     batch.push(record).expect("a record that is not too large");
-    let now_ns = u64::try_from(now.as_nanos()).expect("a time of this age");
-    store.append(id, &mut batch, now_ns).expect("room in the journal");
+    store.append(id, &mut batch, unix_ns()).expect("room in the journal");
     store.sync(id).expect("a disk");
 }

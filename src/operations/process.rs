@@ -1,11 +1,12 @@
 //! Figures of this process, read from `/proc/self`.
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use butler_sos_actors::metric::ProcessFigures;
 use butler_sos_domain::encode::own_lines::MemoryFigures;
 use nix::unistd::{SysconfVar, sysconf};
+
+use butler_sos_actors::clock::unix_ns;
 
 use super::machine::kilobytes;
 
@@ -19,9 +20,8 @@ pub struct ProcessView {
 
 impl Default for ProcessView {
     fn default() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            start_unix_seconds: since.as_secs_f64(),
+            start_unix_seconds: unix_ns() as f64 / 1e9,
             page_bytes: sysconf_or(SysconfVar::PAGE_SIZE, 4096),
             ticks_per_second: sysconf_or(SysconfVar::CLK_TCK, 100) as f64,
         }

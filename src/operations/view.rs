@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use butler_sos_actors::clock::unix_ms;
 use butler_sos_actors::message::{JournalState, JournalStateNow, Keep, OffsetsWithin, Stream, StreamState};
 use butler_sos_actors::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::sink::unix_ms;
 use serde::Serialize;
 use slog::Logger;
 

@@ -17,7 +17,8 @@ use butler_sos_actors::udp_ingestor;
 use butler_sos_domain::audit::conflict::Remembered;
 use slog::Logger;
 
-use super::{StartError, recent, settings};
+use super::recent::{self, Recent};
+use super::{StartError, settings};
 use crate::config::{Config, Listener};
 
 /// Everything that is open.
@@ -51,7 +52,8 @@ pub fn open(
     let mut store = journal.open().map_err(|error: StoreError| {
         StartError::unavailable(format!("the journal in {}", config.pipeline.journal.directory), error)
     })?;
-    let clock = recent::clock(&mut store);
+    let Recent { clock, audit_events: recent_audits } =
+        recent::read(&mut store, config.butler_sos.audit_events.enable);
     let events = &config.butler_sos.user_events;
     let udp = if events.enable {
         let port = udp_ingestor::open(&settings::udp(config), clock.clone(), log);
@@ -60,8 +62,6 @@ pub fn open(
         None
     };
     let listeners = config.listeners().into_iter().map(bind).collect::<Result<_, _>>()?;
-    let recent_audits =
-        if config.butler_sos.audit_events.enable { recent::audit_events(&mut store) } else { Vec::new() };
     let has_unfinished_downloads = recent::waits_for(&mut store, WALKER);
     Ok(Opened { journal, store, clock, udp, listeners, recent_audits, has_unfinished_downloads })
 }

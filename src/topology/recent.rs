@@ -11,29 +11,33 @@ use butler_sos_domain::event::UserEvent;
 const RECENT_RECORDS: u64 = 10_000;
 const READ_BYTES: usize = 4 << 20;
 
-/// The clock for what is received, going on after the newest event of each stream.
-pub fn clock(store: &mut Store) -> Clock {
+/// What is known of events of earlier runs.
+pub struct Recent {
+    /// For what is received: it goes on after the newest stamp of these events.
+    pub clock: Clock,
+    /// The newest audit events, screenshots included, the newest last.
+    pub audit_events: Vec<Remembered>,
+}
+
+/// Reads the newest events of the journal; those of the audit API only where it `has_audit_api`.
+pub fn read(store: &mut Store, has_audit_api: bool) -> Recent {
     let mut stamps = Vec::new();
     newest(store, Stream::UserEvents, 1, |record| {
         stamps.extend(UserEvent::decode(record).map(|event| event.received_ns));
     });
+    let mut audit_events = Vec::new();
+    let records = if has_audit_api { RECENT_RECORDS } else { 1 };
     for stream in [Stream::Screenshots, Stream::AuditEvents] {
-        newest(store, stream, 1, |record| {
-            stamps.extend(AuditRecord::decode(record).map(|record| record.received_ns));
+        newest(store, stream, records, |record| {
+            let Ok(record) = AuditRecord::decode(record) else { return };
+            // A screenshot is appended when it is finished: the last record need not have the newest stamp.
+            stamps.push(record.received_ns);
+            if has_audit_api {
+                audit_events.extend(Remembered::of(&record));
+            }
         });
     }
-    Clock::after(stamps)
-}
-
-/// The newest audit events, screenshots included, the newest last.
-pub fn audit_events(store: &mut Store) -> Vec<Remembered> {
-    let mut events = Vec::new();
-    for stream in [Stream::Screenshots, Stream::AuditEvents] {
-        newest(store, stream, RECENT_RECORDS, |record| {
-            events.extend(AuditRecord::decode(record).ok().as_ref().and_then(Remembered::of));
-        });
-    }
-    events
+    Recent { clock: Clock::after(stamps), audit_events }
 }
 
 /// Whether records wait for `consumer`, of whom the store may know nothing.
@@ -58,5 +62,51 @@ fn newest(store: &mut Store, stream: Stream, records: u64, mut each: impl FnMut(
             return;
         }
         from = batch.next_offset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use butler_sos_actors::clock::unix_ns;
+    use butler_sos_actors::journal::batch::RecordBatch;
+    use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn store(directory: &TempDir) -> Store {
+        let stream = |stream: Stream| StreamConfig {
+            name: stream.name().to_owned(),
+            bytes_max: 1 << 30,
+            on_full: OnFull::Block,
+            room_bytes: 0,
+        };
+        let config = StoreConfig {
+            directory: directory.path().to_owned(),
+            streams: Stream::ALL.into_iter().map(stream).collect(),
+            segment_bytes_max: 1 << 22,
+            retention: Duration::from_secs(86_400),
+            tail_bytes_max: 1 << 22,
+        };
+        Store::open(config).expect("a new journal").0
+    }
+
+    #[test]
+    fn the_clock_goes_on_after_the_newest_stamp_wherever_it_stands() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = store(&directory);
+        let stream = store.stream(Stream::AuditEvents.name()).expect("a stream");
+        // The clock of the day was set back since; a screenshot of an earlier event was finished last.
+        let newest = unix_ns() + 1_500_000_000;
+        for received_ns in [newest, newest - 1_000_000_000] {
+            let mut batch = RecordBatch::new();
+            let record = AuditRecord::received(received_ns, b"{}");
+            batch.push_with(|buffer| record.encode_into(buffer)).expect("a small record");
+            store.append(stream, &mut batch, received_ns).expect("room");
+        }
+        let recent = read(&mut store, true);
+        assert!(recent.clock.stamp() > newest);
     }
 }

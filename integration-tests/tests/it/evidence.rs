@@ -2,8 +2,8 @@
 //! puts events where nobody looks, and object data are kept whatever they are.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use butler_sos_actors::clock::unix_ms;
 use butler_sos_actors::message::Stream;
 use butler_sos_domain::audit::time::rfc3339;
 use butler_sos_domain::audit::{AuditRecord, BodyHash};
@@ -19,11 +19,6 @@ use butler_sos_integration_tests::written::{Row, csv_rows, json_files, parquet_r
 use serde_json::{Value, json};
 
 use crate::operations_api::get;
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    i64::try_from(now.as_millis()).expect("a time of this age")
-}
 
 fn event(n: usize, timestamp: &str, event: &str) -> String {
     format!(
@@ -75,7 +70,7 @@ fn a_deep_record_in_the_journal_is_delivered_and_kills_nobody() {
     const LEVELS: usize = 400_000;
     const MEMORY_MAX: u64 = 400 << 20;
     let mut world = World::start();
-    let time = rfc3339(now_ms());
+    let time = rfc3339(unix_ms().cast_signed());
     let deep = |n: usize, event_of: &dyn Fn(&str) -> String| {
         event(n, &time, &event_of(&format!("{}0{}", "[".repeat(LEVELS), "]".repeat(LEVELS))))
     };
@@ -93,7 +88,7 @@ fn a_deep_record_in_the_journal_is_delivered_and_kills_nobody() {
         deep(5, &|deep| format!(r#"{{"objectData":0,"details":[{{"qField":{deep}}}]}}"#))
             .replace("event.test", "selection.state.changed"),
     ];
-    let received_ns = u64::try_from(now_ms()).expect("a time of this age") * 1_000_000;
+    let received_ns = u64::try_from(unix_ms().cast_signed()).expect("a time of this age") * 1_000_000;
     for body in &stored {
         let mut record = Vec::new();
         AuditRecord::received(received_ns, body.as_bytes()).encode_into(&mut record);
@@ -127,7 +122,7 @@ fn a_deep_record_in_the_journal_is_delivered_and_kills_nobody() {
 #[test]
 fn the_same_ids_with_another_body_stand_beside_the_first() {
     let mut world = World::start();
-    let time = now_ms();
+    let time = unix_ms().cast_signed();
     let text = rfc3339(time);
     let of = |data: &str| event(1, &text, &format!(r#"{{"objectData":{{"n":{data}}}}}"#));
     let (first, second) = (of("1"), of("2"));
@@ -189,12 +184,12 @@ fn the_same_ids_with_another_body_stand_beside_the_first() {
 #[test]
 fn a_timestamp_far_ahead_counts_as_the_time_of_receipt() {
     let world = World::start();
-    let before = now_ms();
+    let before = unix_ms().cast_signed();
     let tomorrow = rfc3339(before + 23 * 3_600_000);
     world.client().deliver(event(1, "2099-12-31T00:00:00.000Z", r#"{"objectData":{"n":1}}"#));
     world.client().deliver(event(2, &tomorrow, r#"{"objectData":{"n":2}}"#));
     world.sandbox.settle();
-    let after = now_ms();
+    let after = unix_ms().cast_signed();
 
     let points = world.influxd.points(DATABASE, "audit_event");
     let ahead = points.iter().find(|point| point.tags["eventId"] == event_id(1)).expect("a point");
@@ -223,7 +218,7 @@ fn a_timestamp_far_ahead_counts_as_the_time_of_receipt() {
 fn object_data_arrive_whatever_they_are() {
     const DATA: [&str; 8] = ["[1,2.0,{\"a\":[]}]", "[]", "\"text\"", "\"\"", "1e400", "-0.0", "true", "null"];
     let world = World::start();
-    let time = rfc3339(now_ms());
+    let time = rfc3339(unix_ms().cast_signed());
     for (n, data) in DATA.iter().enumerate() {
         world.client().deliver(event(n, &time, &format!(r#"{{"objectData":{data}}}"#)));
     }

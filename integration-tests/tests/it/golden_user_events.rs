@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use butler_sos_actors::clock::unix_ns;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_new_relic::FakeNewRelic;
 use butler_sos_integration_tests::golden_user_events::{
@@ -22,7 +23,6 @@ use serde_json::{Value, json};
 
 use crate::ordered_object::members;
 use crate::pipeline::COLUMNS;
-use crate::sink_bench::now_ns;
 
 #[test]
 fn influxdb_1() {
@@ -134,7 +134,7 @@ impl Run {
                 },
             }));
         let sandbox = Sandbox::start_new(&settings.text());
-        let began_ns = now_ns();
+        let began_ns = unix_ns();
         let rows = rows();
         let mut datagrams = Vec::new();
         for row in &rows {
@@ -220,7 +220,7 @@ impl Run {
     /// Nanoseconds of receipt, strictly increasing, the same for every destination.
     fn check_times(&self, times: &[u64]) {
         assert!(times.windows(2).all(|two| two[0] < two[1]));
-        assert!(self.began_ns <= times[0] && times[times.len() - 1] <= now_ns());
+        assert!(self.began_ns <= times[0] && times[times.len() - 1] <= unix_ns());
         let as_csv: Vec<String> =
             times.iter().map(|time| butler_sos_domain::encode::csv::timestamp(*time)).collect();
         let in_csv: Vec<&str> = self.csv.iter().filter_map(|row| row["timestamp"].as_str()).collect();

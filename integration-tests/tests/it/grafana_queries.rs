@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use butler_sos_actors::clock::unix_ns;
 use butler_sos_domain::audit::{AuditEvent, DataStateId, ScreenshotOutcome};
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::line_protocol::Version;
@@ -12,7 +13,6 @@ use influxdb_line_protocol::parse_lines;
 use serde_json::Value;
 
 use crate::prometheus_rules::{assert_exposed, exposed, promtool, repository};
-use crate::sink_bench::now_ns;
 
 /// One dashboard, and what its variables stand for in a test.
 struct Dashboard {
@@ -98,7 +98,7 @@ impl Dashboard {
 /// A user event and two audit events that have everything, as lines; ids of audit events as tags or as fields.
 fn lines(version: Version, ids_as_fields: bool) -> String {
     let text = |text: &'static str| Some(text.into());
-    let now = now_ns();
+    let now = unix_ns();
     let mut out = Vec::new();
     let user = UserPoint::new(version, "qs_", &[]);
     for (number, command) in

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix::Actor;
+use butler_sos_actors::clock::unix_ns;
 use butler_sos_actors::new_relic_client::{NewRelicAccount, NewRelicConfig};
 use butler_sos_actors::new_relic_sink::{NewRelic, NewRelicSink, consumers};
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
@@ -11,7 +12,7 @@ use butler_sos_integration_tests::fake_influx::Fault;
 use butler_sos_integration_tests::fake_new_relic::{FakeNewRelic, POST_BYTES_MAX};
 use serde_json::Value;
 
-use crate::sink_bench::{Bench, now_ns};
+use crate::sink_bench::Bench;
 
 const ACCOUNT: (&str, &str) = ("4711", "sekrit-key-1");
 const OTHER: (&str, &str) = ("4712", "sekrit-key-2");
@@ -58,7 +59,7 @@ fn start(fake: &FakeNewRelic, settings: Settings) -> Bench {
 
 fn event(n: usize) -> UserEvent<'static> {
     UserEvent {
-        received_ns: now_ns() + n as u64,
+        received_ns: unix_ns() + n as u64,
         host: "pro2-win1".into(),
         command: "Start session".into(),
         user_directory: Some("LAB".into()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use butler_sos_actors::clock::unix_ns;
 use butler_sos_actors::influx_sink::{AuditEventLines, UserEventLines};
 use butler_sos_actors::message::Stream;
 use butler_sos_domain::app_id::AppNames;
@@ -15,13 +16,12 @@ use butler_sos_integration_tests::{golden_user_events, recorded};
 use serde_json::Value;
 
 use crate::influx_bench::{Plain, config, start, v1};
-use crate::sink_bench::now_ns;
 
 #[actix_rt::test]
 async fn the_database_is_made_with_its_retention() {
     let influxd = Influxd::start_new();
     let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=1 {}", now_ns())]).await;
+    bench.append([format!("m f=1 {}", unix_ns())]).await;
     bench.settle().await;
     let policies = influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"");
     assert_eq!(policies.len(), 1);
@@ -36,7 +36,7 @@ async fn a_database_that_is_there_is_used() {
     let influxd = Influxd::start_new();
     influxd.query("", "CREATE DATABASE \"senseops\"");
     let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=1 {}", now_ns())]).await;
+    bench.append([format!("m f=1 {}", unix_ns())]).await;
     bench.settle().await;
     assert_eq!(influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"").len(), 1);
     assert_eq!(influxd.count("senseops", "m", "f"), 1);
@@ -50,7 +50,7 @@ async fn every_user_event_is_a_point() {
     let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
     let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
     let names = AppNames::default();
-    let begin = now_ns();
+    let begin = unix_ns();
     let (mut records, mut hosts, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (n, row) in golden_user_events::rows().iter().enumerate() {
         let Ok(enriched) = enrichment.event(&row.datagram, begin + n as u64, &names) else {
@@ -83,7 +83,7 @@ async fn every_audit_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
     let bench = start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
-    let now = now_ns();
+    let now = unix_ns();
     let mut records = Vec::new();
     let mut ids = BTreeSet::new();
     for row in recorded::cases(include_str!("../../golden/audit-events.jsonl"), "") {
@@ -113,7 +113,7 @@ async fn every_audit_event_is_a_point() {
 async fn poison_costs_itself_alone() {
     let influxd = Influxd::start_new();
     let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    let begin = now_ns();
+    let begin = unix_ns();
     bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
     let mut lines: Vec<String> = (1..1_000).map(|n| format!("m,t=x f={n} {}", begin + n)).collect();
@@ -143,7 +143,7 @@ async fn poison_costs_itself_alone() {
 async fn it_goes_on_after_the_server_was_away() {
     let mut influxd = Influxd::start_new();
     let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    let begin = now_ns();
+    let begin = unix_ns();
     bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
     influxd.kill();
@@ -161,7 +161,7 @@ async fn users_with_and_without_rights() {
     // The administrator makes the database …
     let admin = v1(Some(("root", "correct horse")));
     let bench = start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
-    let begin = now_ns();
+    let begin = unix_ns();
     bench.append([format!("m f=1 {begin}")]).await;
     bench.settle().await;
     // … and somebody who may only write to it writes.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
@@ -172,10 +172,4 @@ impl Handler<Parcel<Keep>> for Keeper {
         self.0.lock().unwrap().extend(letters.collect::<Vec<DeadLetter>>());
         Ok(())
     }
-}
-
-/// Now, ns since 1970.
-pub fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_nanos()).unwrap()
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Actor;
+use butler_sos_actors::clock::unix_ns;
 use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
 use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
 use butler_sos_actors::journal::batch::RecordBatch;
@@ -31,7 +32,7 @@ use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
 use slog::{Drain, Logger, o};
 
 use super::house::names_in;
-use crate::sink_bench::{Keeper, now_ns, start_journal, until};
+use crate::sink_bench::{Keeper, start_journal, until};
 
 /// What a test may want otherwise.
 #[derive(Clone)]
@@ -212,7 +213,7 @@ impl Bench {
     /// Puts screenshot events into the journal, as the audit API does.
     pub async fn post(&self, bodies: &[String]) {
         let mut records = RecordBatch::new();
-        let now = now_ns();
+        let now = unix_ns();
         for body in bodies {
             let record = AuditRecord::received(now, body.as_bytes());
             records.push_with(|buffer| record.encode_into(buffer)).unwrap();
