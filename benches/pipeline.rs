@@ -9,7 +9,7 @@ use butler_sos_actors::journal::store::{
     OnFull, RETENTION_DEFAULT, SEGMENT_BYTES_MAX_DEFAULT, Start, Store, StoreConfig, StreamConfig,
     TAIL_BYTES_MAX_DEFAULT,
 };
-use butler_sos_actors::outlet::{Outlet, Parcel};
+use butler_sos_actors::kit::mailbox::{Outlet, Parcel};
 use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::redirect::{Answer, Auth, Walk, WalkRules};
 use butler_sos_paths::user_records;

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use butler_sos_actors::metric::{Metrics, StreamFigures};
+use butler_sos_actors::kit::metric::{Metrics, StreamFigures};
 
 use crate::{
     cli::{Cli, Settings},

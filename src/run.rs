@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::System;
-use butler_sos_actors::metric::Metrics;
-use butler_sos_actors::platform::Modes;
-use butler_sos_actors::supervisor::Supervision;
+use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::kit::platform::Modes;
+use butler_sos_actors::kit::supervisor::Supervision;
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
 
@@ -73,7 +73,7 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
             let _ = give_up.send(actor);
         }),
         #[cfg(feature = "test-panics")]
-        switches: butler_sos_actors::supervisor::PanicSwitches::default(),
+        switches: butler_sos_actors::kit::supervisor::PanicSwitches::default(),
     };
     let surroundings = Surroundings { supervision, metrics: Metrics::new(), log: log.clone() };
     let topology = match Topology::start(loaded, &surroundings) {

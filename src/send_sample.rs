@@ -17,7 +17,7 @@ use crate::cli::{Layout, SendSample};
 use crate::commands::client::{http_client, reachable, token_in};
 use crate::commands::token::{Configured, Sent, token_for};
 use crate::config::Config;
-use butler_sos_actors::clock::unix_ms;
+use butler_sos_actors::kit::clock::unix_ms;
 
 /// Sends what the command line asks for; ends when all is sent or at Ctrl-C.
 pub async fn run(arguments: &SendSample, config: &Config) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@
 use std::io;
 use std::time::Duration;
 
-use butler_sos_actors::tls::reread;
+use butler_sos_actors::net::tls::reread;
 use slog::{Logger, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

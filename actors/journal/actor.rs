@@ -25,14 +25,14 @@ use self::syncing::{Lane, LaneState, Waiter, tell};
 use super::batch::Batch;
 use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId};
 use super::stream::{AppendError, frame_bytes};
-use crate::clock::{steady_ns, unix_ns};
-use crate::guard::guard;
-use crate::message::{
+use crate::kit::clock::{steady_ns, unix_ns};
+use crate::kit::guard::guard;
+use crate::kit::mailbox::{Parcel, Passage};
+use crate::kit::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
     JournalStateNow, NextBatch, OffsetAt, OffsetsWithin, Position, PositionOf, Stream, StreamState,
 };
-use crate::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
-use crate::outlet::{Parcel, Passage};
+use crate::kit::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 
 /// What the actor needs to know (`Pipeline.journal`).
 #[derive(Clone)]

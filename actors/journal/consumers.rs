@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk;
-use crate::platform;
+use crate::kit::platform;
 
 const MAGIC: [u8; 4] = *b"BSJC";
 const FORMAT: u8 = 1;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::platform;
+use crate::kit::platform;
 
 pub(super) fn write_all_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::frame::{Frame, FrameError, HEADER_BYTES, Header, MAGIC};
-use crate::platform;
+use crate::kit::platform;
 
 /// One read from disk when the next frame is not larger.
 const CHUNK_BYTES: usize = 128 << 10;

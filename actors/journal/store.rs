@@ -15,7 +15,7 @@ use super::frame::{self, HEADER_BYTES};
 use super::segment::{self, SegmentError};
 pub use super::stream::{AppendError, ReadError};
 use super::stream::{ClockSteps, Limits, Stream, Unsynced, frame_bytes};
-use crate::platform::{self, Modes};
+use crate::kit::platform::{self, Modes};
 
 const STORE_FILE: &str = "store";
 const STORE_LINE: &str = "butler-sos journal 1 ";

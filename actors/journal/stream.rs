@@ -24,7 +24,7 @@ use super::disk;
 use super::frame::HEADER_BYTES;
 use super::segment::{self, SegmentError, SparseIndex};
 use super::tail::Tail;
-use crate::platform::{self, Modes};
+use crate::kit::platform::{self, Modes};
 
 /// Even a tiny stream is given segments of some use.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use butler_sos_actors::influx_answer::{Reply, Verdict};
+use butler_sos_actors::sinks::influx::answer::{Reply, Verdict};
 
 /// Lines that an answer may be about.
 const LINES: [&str; 5] =

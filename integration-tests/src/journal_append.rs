@@ -1,12 +1,12 @@
 //! Records put into the journal of a server that does not run, as a fault of its disk or of another version would.
 
-use butler_sos_actors::clock::unix_ns;
+use butler_sos_actors::kit::clock::unix_ns;
 use std::path::Path;
 use std::time::Duration;
 
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::store::{OnFull, Store, StoreConfig, StreamConfig};
-use butler_sos_actors::message::Stream;
+use butler_sos_actors::kit::message::Stream;
 
 /// Appends one record to a stream, durably.
 pub fn append(directory: &Path, stream: Stream, record: &[u8]) {

@@ -5,10 +5,8 @@
 
 use std::path::Path;
 
-use butler_sos_actors::{
-    audit_http_ingestor::{self, Tls},
-    tls::{ClientTls, TlsError},
-};
+use butler_sos_actors::intake::audit_http_ingestor::{self, Tls};
+use butler_sos_actors::net::tls::{ClientTls, TlsError};
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     x509::X509,

@@ -9,10 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use butler_sos_actors::{
-    journal::store,
-    platform::{self, Modes},
-};
+use butler_sos_actors::journal::store;
+use butler_sos_actors::kit::platform::{self, Modes};
 
 use super::report::{Finding, Verdict};
 use crate::config::{Config, butler::audit_events::DestinationKind};

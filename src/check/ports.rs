@@ -9,11 +9,9 @@ use std::{
     net::TcpListener,
 };
 
-use butler_sos_actors::{
-    allowed_sources::SourceList,
-    journal::store,
-    udp_socket::{self, SocketError},
-};
+use butler_sos_actors::intake::udp::allowed_sources::SourceList;
+use butler_sos_actors::intake::udp::socket::{self, SocketError};
+use butler_sos_actors::journal::store;
 use slog::{Discard, Logger, o};
 
 use super::report::{Finding, Verdict};
@@ -50,7 +48,7 @@ fn udp(config: &Config, is_running: bool) -> Vec<Finding> {
     let host = socket.host.trim_matches(['[', ']']);
     let attempt = Attempt { protocol: Protocol::Udp, host, port: socket.port, is_running };
     let silent = Logger::root(Discard, o!());
-    match udp_socket::open(&socket, &silent) {
+    match socket::open(&socket, &silent) {
         Ok(bound) => {
             let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder)];
             let (wanted, got) = (socket.receive_buffer_bytes, bound.receive_buffer_bytes);

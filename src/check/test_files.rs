@@ -2,10 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use butler_sos_actors::{
-    audit_http_ingestor::{TlsConfig, TlsVersion},
-    tls::ClientTls,
-};
+use butler_sos_actors::intake::audit_http_ingestor::{TlsConfig, TlsVersion};
+use butler_sos_actors::net::tls::ClientTls;
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,

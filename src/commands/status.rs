@@ -1,6 +1,6 @@
 //! `butler-sos status`: one screen about a running server, what is wrong first.
 
-use butler_sos_actors::metric::IntakeFigures;
+use butler_sos_actors::kit::metric::IntakeFigures;
 
 use super::client::Server;
 use super::table::{Side, Table};

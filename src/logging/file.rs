@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use butler_sos_actors::platform::{self, Modes};
+use butler_sos_actors::kit::platform::{self, Modes};
 use time::Date;
 
 const PREFIX: &str = "butler-sos.";

@@ -18,7 +18,7 @@
 //! | `clock-jumped` | the clock was set by more than two seconds, until it is set back or for a day |
 //! | `stopping` | the server has been told to stop |
 
-use butler_sos_actors::metric::{Figures, IntakeFigures};
+use butler_sos_actors::kit::metric::{Figures, IntakeFigures};
 use serde::{Deserialize, Serialize};
 
 use super::state::{DestinationStateNow, State};
@@ -410,7 +410,7 @@ fn of_dead_letters(refused: u64, lost: u64, found: &mut Vec<Problem>) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use butler_sos_actors::metric::{ActorFigures, DestinationFigures};
+    use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures};
 
     use super::*;
     use crate::operations::state::{ActorState, JournalNow, Mailbox, StreamNow};

@@ -14,7 +14,7 @@
 
 use std::borrow::Cow;
 
-use butler_sos_actors::message::Stream;
+use butler_sos_actors::kit::message::Stream;
 use butler_sos_domain::audit::time::rfc3339;
 use butler_sos_domain::audit::{AuditEvent, AuditRecord};
 use butler_sos_domain::event::UserEvent;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use butler_sos_actors::metric::Figures;
+use butler_sos_actors::kit::metric::Figures;
 
 /// How far back trouble counts as present.
 pub const WINDOW: Duration = Duration::from_secs(300);

@@ -12,12 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use butler_sos_actors::clock::unix_ms;
 use butler_sos_actors::journal::batch::Batch;
-use butler_sos_actors::keeper::EntryId;
-use butler_sos_actors::message::{Keep, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream};
-use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::sink::{DeadLetter, Pauses};
+use butler_sos_actors::kit::clock::unix_ms;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::message::{Keep, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream};
+use butler_sos_actors::line_log::actor::EntryId;
+use butler_sos_actors::sinks::sink::{DeadLetter, Pauses};
 use butler_sos_domain::audit::time::timestamp_ms;
 use serde::{Deserialize, Serialize};
 use slog::{info, warn};

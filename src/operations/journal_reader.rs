@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use butler_sos_actors::journal::batch::Batch;
-use butler_sos_actors::message::{Appetite, Consumer, NextBatch, Stream, StreamState};
-use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::message::{Appetite, Consumer, NextBatch, Stream, StreamState};
 
 use super::answer::Refusal;
 

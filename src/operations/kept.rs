@@ -7,9 +7,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use butler_sos_actors::keeper::{self, Entry, EntryId};
-use butler_sos_actors::message::Stream;
-use butler_sos_actors::sink::DeadLetter;
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::line_log::actor::{self, Entry, EntryId};
+use butler_sos_actors::sinks::sink::DeadLetter;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Refusal, json};
@@ -72,7 +72,7 @@ impl Letter {
 /// The newest rejected datagrams.
 pub async fn quarantine(view: &View, limit: usize) -> Answer {
     let directory = view.quarantine.clone();
-    let entries = off_thread(move || keeper::newest(&directory, limit, |_| true)).await?;
+    let entries = off_thread(move || actor::newest(&directory, limit, |_| true)).await?;
     let lines: Vec<serde_json::Value> = entries
         .iter()
         .filter_map(|entry| {
@@ -104,7 +104,7 @@ async fn newest_letters(
     let directory = directory.to_owned();
     off_thread(move || {
         let mut letters = Vec::new();
-        keeper::newest(&directory, limit, |entry| {
+        actor::newest(&directory, limit, |entry| {
             let Some(letter) = Letter::of(entry) else { return false };
             let is_wanted = destination.as_ref().is_none_or(|wanted| *wanted == letter.letter.destination);
             if is_wanted {
@@ -122,7 +122,7 @@ pub async fn letters_of(directory: &Path, destination: &str) -> Result<Vec<Entry
     let (directory, destination) = (directory.to_owned(), destination.to_owned());
     off_thread(move || {
         let mut ids = Vec::new();
-        for entry in keeper::entries(&directory)? {
+        for entry in actor::entries(&directory)? {
             let letter = Letter::of(&entry?);
             ids.extend(letter.filter(|letter| letter.letter.destination == destination).map(|one| one.id));
         }
@@ -133,7 +133,7 @@ pub async fn letters_of(directory: &Path, destination: &str) -> Result<Vec<Entry
 
 pub async fn letter(directory: &Path, id: EntryId) -> Result<Letter, Refusal> {
     let directory = directory.to_owned();
-    let found = off_thread(move || keeper::find(&directory, id)).await?;
+    let found = off_thread(move || actor::find(&directory, id)).await?;
     found
         .as_ref()
         .and_then(Letter::of)
@@ -143,12 +143,12 @@ pub async fn letter(directory: &Path, id: EntryId) -> Result<Letter, Refusal> {
 /// Whether it was there.
 pub async fn remove(directory: &Path, id: EntryId) -> Result<bool, Refusal> {
     let directory: PathBuf = directory.to_owned();
-    off_thread(move || keeper::remove(&directory, id)).await
+    off_thread(move || actor::remove(&directory, id)).await
 }
 
 /// An id as it stands in a path.
 pub fn entry_id(text: &str) -> Result<EntryId, Refusal> {
-    text.parse().map_err(|error: keeper::NotAnEntryId| Refusal::bad_request(error.to_string()))
+    text.parse().map_err(|error: actor::NotAnEntryId| Refusal::bad_request(error.to_string()))
 }
 
 async fn off_thread<T: Send + 'static>(

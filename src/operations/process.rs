@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use butler_sos_actors::metric::ProcessFigures;
+use butler_sos_actors::kit::metric::ProcessFigures;
 use butler_sos_domain::encode::own_lines::MemoryFigures;
 use nix::unistd::{SysconfVar, sysconf};
 
-use butler_sos_actors::clock::unix_ns;
+use butler_sos_actors::kit::clock::unix_ns;
 
 use super::machine::kilobytes;
 

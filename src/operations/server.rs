@@ -9,10 +9,10 @@ use actix_web::http::header::{self, ContentType, HeaderMap, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use butler_sos_actors::http_server::brake::Brake;
-use butler_sos_actors::http_server::seats::{Seat, SeatCounters, SeatLimits, Seats};
-use butler_sos_actors::http_server::{self, ServerConfig};
-use butler_sos_actors::message::Stream;
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::net::http_server::brake::Brake;
+use butler_sos_actors::net::http_server::seats::{Seat, SeatCounters, SeatLimits, Seats};
+use butler_sos_actors::net::http_server::{self, ServerConfig};
 use butler_sos_domain::client_network::IPV6_PREFIX;
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use butler_sos_actors::message::JournalState;
-use butler_sos_actors::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
+use butler_sos_actors::kit::message::JournalState;
+use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use serde::{Deserialize, Serialize};
 
 use super::advice::Problem;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use butler_sos_actors::message::Stream;
+use butler_sos_actors::kit::message::Stream;
 use futures_util::Stream as Events;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};

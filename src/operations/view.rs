@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use butler_sos_actors::clock::unix_ms;
-use butler_sos_actors::message::{JournalState, JournalStateNow, Keep, OffsetsWithin, Stream, StreamState};
-use butler_sos_actors::metric::{ActorMeter, DestinationMeter, Metrics};
-use butler_sos_actors::outlet::Outlet;
+use butler_sos_actors::kit::clock::unix_ms;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::message::{
+    JournalState, JournalStateNow, Keep, OffsetsWithin, Stream, StreamState,
+};
+use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
 use serde::Serialize;
 use slog::Logger;
 
@@ -68,7 +70,7 @@ pub struct View {
     pub configuration_page: ShownConfiguration,
     pub log: Logger,
     #[cfg(feature = "test-panics")]
-    pub switches: butler_sos_actors::supervisor::PanicSwitches,
+    pub switches: butler_sos_actors::kit::supervisor::PanicSwitches,
 }
 
 /// The answer of `/ready` and `/health`.

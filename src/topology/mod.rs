@@ -29,11 +29,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
-use butler_sos_actors::message::{CatchUp, Close};
-use butler_sos_actors::metric::Metrics;
-use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
-use butler_sos_actors::supervisor::Supervision;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::message::{CatchUp, Close};
+use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use slog::{Logger, warn};
 
 use self::assembly::{Assembled, Assembly};

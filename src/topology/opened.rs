@@ -7,13 +7,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use butler_sos_actors::clock::Clock;
+use butler_sos_actors::intake::udp::udp_ingestor;
 use butler_sos_actors::journal::actor::JournalConfig;
 use butler_sos_actors::journal::store::{Store, StoreError};
-use butler_sos_actors::message::{Consumer, Stream};
-use butler_sos_actors::metric::Metrics;
-use butler_sos_actors::redirect_walker::CONSUMER as WALKER;
-use butler_sos_actors::udp_ingestor;
+use butler_sos_actors::kit::clock::Clock;
+use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::screenshots::redirect_walker::CONSUMER as WALKER;
 use butler_sos_domain::audit::conflict::Remembered;
 use slog::Logger;
 

@@ -10,16 +10,16 @@
 use std::time::{Duration, Instant};
 
 use actix_rt::ArbiterHandle;
-use butler_sos_actors::event_counts::EventCounts;
-use butler_sos_actors::heartbeat::{Heartbeat, HeartbeatConfig};
-use butler_sos_actors::metric::Metrics;
-use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::own_measurements::{
+use butler_sos_actors::intake::event_counts::EventCounts;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::self_metrics::heartbeat::{Heartbeat, HeartbeatConfig};
+use butler_sos_actors::self_metrics::own_measurements::{
     CountsReport, ErrorsReport, OwnMeasurements, OwnMeasurementsConfig, QueueReport, UptimeLevel,
     UptimeReport,
 };
-use butler_sos_actors::queue_view::{AUDIT_EVENTS, QueueLimits, QueueView, USER_EVENTS};
-use butler_sos_actors::supervisor::Supervision;
+use butler_sos_actors::self_metrics::queue_view::{AUDIT_EVENTS, QueueLimits, QueueView, USER_EVENTS};
 use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::own_lines::{CountPoint, ErrorPoint, MemoryPoint, QueuePoint};
 use butler_sos_domain::own_errors::InfluxVersions;

@@ -1,8 +1,8 @@
 //! What the intake must know of events that are in the journal already, read before the journal's actor has it.
 
-use butler_sos_actors::clock::Clock;
 use butler_sos_actors::journal::store::Store;
-use butler_sos_actors::message::{Consumer, Stream};
+use butler_sos_actors::kit::clock::Clock;
+use butler_sos_actors::kit::message::{Consumer, Stream};
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::audit::conflict::Remembered;
 use butler_sos_domain::event::UserEvent;
@@ -69,9 +69,9 @@ fn newest(store: &mut Store, stream: Stream, records: u64, mut each: impl FnMut(
 mod tests {
     use std::time::Duration;
 
-    use butler_sos_actors::clock::unix_ns;
     use butler_sos_actors::journal::batch::RecordBatch;
     use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
+    use butler_sos_actors::kit::clock::unix_ns;
     use tempfile::TempDir;
 
     use super::*;

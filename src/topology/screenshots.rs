@@ -7,15 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
-use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
-use butler_sos_actors::metric::{DestinationMeter, Metrics};
-use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::redirect_walker::{CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets};
-use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
-use butler_sos_actors::session_cache_actor::{CacheLimits, SessionCacheActor, SessionCacheConfig};
-use butler_sos_actors::supervisor::Supervision;
-use butler_sos_actors::ticket_actor::{TicketActor, TicketConfig};
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::metric::{DestinationMeter, Metrics};
+use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
+use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
+use butler_sos_actors::screenshots::redirect_walker::{
+    CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets,
+};
+use butler_sos_actors::screenshots::session_cache_actor::{
+    CacheLimits, SessionCacheActor, SessionCacheConfig,
+};
+use butler_sos_actors::screenshots::ticket_actor::{TicketActor, TicketConfig};
 use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::redirect::WalkRules;
 use butler_sos_domain::retry::LaterPolicy;

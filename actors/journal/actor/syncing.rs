@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Journal;
 use crate::journal::store::{SyncDone, SyncJob};
-use crate::message::Stream;
+use crate::kit::message::Stream;
 
 /// What is synced on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

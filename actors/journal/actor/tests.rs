@@ -8,10 +8,10 @@ use super::*;
 use crate::journal::batch::RecordBatch;
 use crate::journal::disk;
 use crate::journal::store::{OnFull, StreamConfig};
-use crate::message::Appetite;
-use crate::metric::Metrics;
-use crate::outlet::Outlet;
-use crate::testing::discard_log;
+use crate::kit::mailbox::Outlet;
+use crate::kit::message::Appetite;
+use crate::kit::metric::Metrics;
+use crate::kit::testing::discard_log;
 
 const SINK: Consumer = Consumer { stream: Stream::AuditEvents, name: "csv_sink" };
 
@@ -184,8 +184,11 @@ impl Handler<Parcel<Break>> for Journal {
 
 /// A journal under supervision.
 fn supervised(journal: Journal, metrics: &Metrics) -> Addr<Journal> {
-    let supervision = crate::supervisor::Supervision {
-        policy: crate::supervisor::RestartPolicy { backoff: Duration::from_millis(1), ..Default::default() },
+    let supervision = crate::kit::supervisor::Supervision {
+        policy: crate::kit::supervisor::RestartPolicy {
+            backoff: Duration::from_millis(1),
+            ..Default::default()
+        },
         log: discard_log(),
         give_up: std::sync::Arc::new(|_| {}),
         #[cfg(feature = "test-panics")]
@@ -282,8 +285,10 @@ async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
     let appended = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
     tokio::pin!(appended);
     let failed = async {
-        crate::testing::until(|| bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2"))
-            .await;
+        crate::kit::testing::until(|| {
+            bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")
+        })
+        .await;
     };
     tokio::select! {
         biased;

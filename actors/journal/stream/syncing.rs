@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Stream;
 use crate::journal::disk;
-use crate::platform;
+use crate::kit::platform;
 
 /// What must reach the medium so that a stream is durable up to `end_offset`.
 #[derive(Debug)]

@@ -218,7 +218,7 @@ pub struct Poster {
 
 impl Poster {
     pub fn new(address: SocketAddr, image_base: &str, seed: u64) -> Self {
-        let start_ms = butler_sos_actors::clock::unix_ms().cast_signed();
+        let start_ms = butler_sos_actors::kit::clock::unix_ms().cast_signed();
         let image_base = image_base.to_owned();
         let events = (seed..).flat_map(move |seed| session(seed, start_ms, Some(&image_base)));
         let events = events.map(|event| (event.event_id, event.body));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use butler_sos_actors::clock::unix_ns;
+use butler_sos_actors::kit::clock::unix_ns;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_new_relic::FakeNewRelic;
 use butler_sos_integration_tests::golden_user_events::{

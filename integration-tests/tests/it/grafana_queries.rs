@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use butler_sos_actors::clock::unix_ns;
+use butler_sos_actors::kit::clock::unix_ns;
 use butler_sos_domain::audit::{AuditEvent, DataStateId, ScreenshotOutcome};
 use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::line_protocol::Version;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use actix::Actor;
-use butler_sos_actors::clock::unix_ns;
-use butler_sos_actors::new_relic_client::{NewRelicAccount, NewRelicConfig};
-use butler_sos_actors::new_relic_sink::{NewRelic, NewRelicSink, consumers};
+use butler_sos_actors::kit::clock::unix_ns;
+use butler_sos_actors::sinks::new_relic::client::{NewRelicAccount, NewRelicConfig};
+use butler_sos_actors::sinks::new_relic::new_relic_sink::{NewRelic, NewRelicSink, consumers};
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use butler_sos_domain::event::UserEvent;
 use butler_sos_integration_tests::fake_influx::Fault;

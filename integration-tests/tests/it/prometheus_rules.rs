@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use butler_sos_actors::metric::{Metrics, StreamFigures};
+use butler_sos_actors::kit::metric::{Metrics, StreamFigures};
 
 /// A file or directory of the repository.
 pub fn repository(path: &str) -> PathBuf {

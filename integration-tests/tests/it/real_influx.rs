@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use butler_sos_actors::clock::unix_ns;
-use butler_sos_actors::influx_sink::{AuditEventLines, UserEventLines};
-use butler_sos_actors::message::Stream;
+use butler_sos_actors::kit::clock::unix_ns;
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, UserEventLines};
 use butler_sos_domain::app_id::AppNames;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::encode::audit_line::AuditPoint;

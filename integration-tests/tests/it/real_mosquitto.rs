@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::Actor;
-use butler_sos_actors::message::{Consumer, Stream};
-use butler_sos_actors::mqtt_sink::{Mqtt, MqttConfig, MqttSink, MqttTls, MqttVersion};
+use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::sinks::mqtt::mqtt_sink::{Mqtt, MqttConfig, MqttSink, MqttTls, MqttVersion};
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::encode::mqtt::UserTopics;
 use butler_sos_domain::event::UserEvent;

@@ -8,12 +8,12 @@ use actix::{Actor, Addr, Context, Handler};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
-use butler_sos_actors::message::{
+use butler_sos_actors::kit::mailbox::{Outlet, Parcel};
+use butler_sos_actors::kit::message::{
     Append, Appetite, CatchUp, Consumer, Keep, KeepRefused, PositionOf, Stream,
 };
-use butler_sos_actors::metric::{DestinationState, Metrics};
-use butler_sos_actors::outlet::{Outlet, Parcel};
-use butler_sos_actors::sink::{DeadLetter, Pauses, SinkConfig, SinkOutlets};
+use butler_sos_actors::kit::metric::{DestinationState, Metrics};
+use butler_sos_actors::sinks::sink::{DeadLetter, Pauses, SinkConfig, SinkOutlets};
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 

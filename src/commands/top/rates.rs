@@ -121,7 +121,7 @@ fn counts(state: &State) -> BTreeMap<Count, f64> {
 
 #[cfg(test)]
 mod tests {
-    use butler_sos_actors::metric::IntakeFigures;
+    use butler_sos_actors::kit::metric::IntakeFigures;
 
     use super::*;
 

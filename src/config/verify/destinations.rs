@@ -1,6 +1,6 @@
 //! InfluxDB, MQTT, New Relic, files, screenshots.
 
-use butler_sos_actors::mqtt_sink::topic_mistake;
+use butler_sos_actors::sinks::mqtt::mqtt_sink::topic_mistake;
 use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line, ticket_users::is_entry};
 
 use super::{

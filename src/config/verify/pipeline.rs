@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use butler_sos_actors::platform::Modes;
+use butler_sos_actors::kit::platform::Modes;
 use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
 
 use super::{

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use butler_sos_actors::clock::unix_ms;
+use butler_sos_actors::kit::clock::unix_ms;
 use butler_sos_domain::audit::sample::session;
 use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::AuditConfig;

@@ -7,19 +7,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Actor;
-use butler_sos_actors::clock::unix_ns;
-use butler_sos_actors::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
-use butler_sos_actors::image_writer::{ImageWriter, ImageWriterConfig};
 use butler_sos_actors::journal::batch::RecordBatch;
-use butler_sos_actors::message::{Append, Appetite, Consumer, NextBatch, Stream};
-use butler_sos_actors::metric::Metrics;
-use butler_sos_actors::outlet::Outlet;
-use butler_sos_actors::redirect_walker::{CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets};
-use butler_sos_actors::screenshot_message::{EndAllSessions, FinishDownloads};
-use butler_sos_actors::session_cache_actor::{CacheLimits, SessionCacheActor, SessionCacheConfig};
-use butler_sos_actors::static_hosts::StaticHosts;
-use butler_sos_actors::ticket_actor::{TicketActor, TicketConfig};
-use butler_sos_actors::tls::ClientTls;
+use butler_sos_actors::kit::clock::unix_ns;
+use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::message::{Append, Appetite, Consumer, NextBatch, Stream};
+use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::net::static_hosts::StaticHosts;
+use butler_sos_actors::net::tls::ClientTls;
+use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig};
+use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
+use butler_sos_actors::screenshots::redirect_walker::{
+    CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets,
+};
+use butler_sos_actors::screenshots::session_cache_actor::{
+    CacheLimits, SessionCacheActor, SessionCacheConfig,
+};
+use butler_sos_actors::screenshots::ticket_actor::{TicketActor, TicketConfig};
 use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::redirect::WalkRules;

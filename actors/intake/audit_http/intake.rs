@@ -1,0 +1,349 @@
+//! From a body to the journal: content, duplicates, limits, and the count of it all.
+//!
+//! Each POST is one event received, and ends as exactly one of these, whatever the client or a panic does:
+//!
+//! | counted as | when |
+//! |---|---|
+//! | stored | the journal has it (counted there) |
+//! | rejected | by reason: `rate_limit`, `unauthorized`, `too_large`, `media_type`, `incomplete`, `not_json`, `schema`, `constraints`, `version`, `payload`, `duplicate`, `queue_rate_limit`, `poison` |
+//! | shed | by reason: `queue_full`, `draining`, `actor_panic`; `journal_full`, `journal_disk` (counted by the journal) |
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
+use butler_sos_domain::audit::{
+    self, Accepted, AuditEvent, AuditRecord, BodyHash, Refusal, conflict, constraints, envelope, payload,
+    version,
+};
+use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
+use butler_sos_domain::rate_window::{Exceeded, RateWindows};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::group::{Event, Group, Groups, NotJoined};
+use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
+use crate::kit::clock::Clock;
+use crate::kit::guard::guard;
+use crate::kit::mailbox::{Outlet, Passage};
+use crate::kit::message::{Append, Stream};
+use crate::kit::metric::{ActorMeter, IntakeMeter};
+
+/// So long a client waits for its event to be on disk.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What all threads share.
+pub struct Intake {
+    to_journal: Outlet<Append>,
+    recent: Recent,
+    /// One permit for each event between here and the journal's answer.
+    room: Arc<Semaphore>,
+    queue_max: u32,
+    queue_rate: Option<Mutex<RateWindows<()>>>,
+    closed: AtomicBool,
+    screenshots: bool,
+    privacy: Option<Privacy>,
+    meter: IntakeMeter,
+    actor: ActorMeter,
+    panicked: Counter,
+    since: Instant,
+    clock: Clock,
+}
+
+/// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
+#[derive(Clone)]
+pub struct Privacy {
+    pub names: Arc<Pseudonyms>,
+    /// Whether downloads of screenshots are made in the user's own name (`auth.mode: userTicket`).
+    pub user_is_needed: bool,
+}
+
+/// What is stored of a body.
+struct Kept<'a> {
+    body: Cow<'a, [u8]>,
+    /// For [`AuditRecord::sealed`].
+    sealed: Option<Vec<u8>>,
+}
+
+/// How an event with a complete body ended.
+#[derive(Debug, PartialEq)]
+pub enum Taken {
+    /// On disk.
+    Stored(Stored),
+    Refused(Refusal),
+    RateLimited(Exceeded),
+    NoRoom,
+    Failed,
+}
+
+/// What is remarkable of an event that is on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// False: it came without an Audit.qs version.
+    pub has_version: bool,
+    /// Its id, when it came with the ids of another event.
+    pub conflict: Option<String>,
+}
+
+impl Intake {
+    pub fn new(
+        to_journal: Outlet<Append>,
+        recent: Recent,
+        queue_max: u32,
+        queue_per_minute: Option<u32>,
+        screenshots: bool,
+        meter: IntakeMeter,
+        actor: ActorMeter,
+    ) -> Self {
+        let queue_max = queue_max.max(1);
+        Self {
+            to_journal,
+            recent,
+            room: Arc::new(Semaphore::new(queue_max as usize)),
+            queue_max,
+            queue_rate: queue_per_minute.map(|limit| Mutex::new(RateWindows::new(limit, 1))),
+            closed: AtomicBool::new(false),
+            screenshots,
+            privacy: None,
+            panicked: meter.shed("actor_panic"),
+            meter,
+            actor,
+            since: Instant::now(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// The same, with users' names replaced.
+    pub fn private(mut self, privacy: Option<Privacy>) -> Self {
+        self.privacy = privacy;
+        self
+    }
+
+    /// The same, with events stamped by a clock that others stamp with too.
+    pub fn stamped_by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// One more POST; its account is settled by the reason that it ends with.
+    pub fn account(self: &Arc<Self>) -> Account {
+        self.meter.received.inc();
+        self.actor.received.inc();
+        Account { intake: Arc::clone(self), is_open: true }
+    }
+
+    /// Events between here and the journal's answer, and their bound.
+    pub fn depth(&self) -> (u32, u32) {
+        let free = u32::try_from(self.room.available_permits()).unwrap_or(self.queue_max);
+        (self.queue_max.saturating_sub(free), self.queue_max)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Takes nothing from this moment on; the future ends when what was under way is answered.
+    pub fn close(&self) -> impl Future<Output = ()> + 'static {
+        self.closed.store(true, Ordering::SeqCst);
+        let (room, all) = (Arc::clone(&self.room), self.queue_max);
+        async move { drop(room.acquire_many_owned(all).await) }
+    }
+
+    /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
+    pub async fn take(
+        self: &Arc<Self>,
+        body: &[u8],
+        version: Option<&str>,
+        account: Account,
+        groups: &Groups,
+    ) -> Taken {
+        let received_ns = self.clock.stamp();
+        let checked = guard(|| {
+            let accepted = audit::check(body, version)?;
+            let stream = if accepted.is_screenshot() && self.screenshots {
+                Stream::Screenshots
+            } else {
+                Stream::AuditEvents
+            };
+            let kept = self.kept(body, stream);
+            let names = kept.as_ref().map_or_else(Vec::new, |kept| self.names(&accepted, kept, received_ns));
+            Ok::<_, Refusal>((stream, accepted, kept, names))
+        });
+        let (stream, accepted, kept, names) = match checked {
+            Ok(Ok((stream, accepted, Some(kept), names))) => (stream, accepted, kept, names),
+            Ok(Err(refusal)) => {
+                account.rejected(refusal_label(&refusal));
+                return Taken::Refused(refusal);
+            }
+            // Whose names cannot be replaced is not stored with them.
+            Ok(Ok((_, _, None, _))) | Err(_) => {
+                self.actor.failed("poison");
+                account.rejected("poison");
+                return Taken::Failed;
+            }
+        };
+        if self.is_closed() {
+            account.shed("draining");
+            return Taken::NoRoom;
+        }
+        let mut stored = Stored { has_version: accepted.audit_qs_version.is_some(), conflict: None };
+        let hash = BodyHash::of(&kept.body);
+        if let Some(met) = self.recent.meet(&hash) {
+            return self.met(met, account, stored).await;
+        }
+        if let Err(exceeded) = self.count_queue_rate() {
+            account.rejected("queue_rate_limit");
+            return Taken::RateLimited(exceeded);
+        }
+        // Closing waits for those who have room, so whoever gets it later must see that it is closed.
+        let room = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.is_closed());
+        let Some(room) = room else {
+            account.shed(if self.is_closed() { "draining" } else { "queue_full" });
+            return Taken::NoRoom;
+        };
+        let record = AuditRecord {
+            sealed: kept.sealed.as_deref().map(Cow::Borrowed),
+            ..AuditRecord::received(received_ns, &kept.body)
+        };
+        let ids = self.recent.ids(&names);
+        match groups.join(self, Event { stream, hash, ids, record, room, account }) {
+            Ok(Added { awaited, conflict_of }) => {
+                stored.conflict = conflict_of.map(|_| accepted.event_id.into_owned());
+                self.taken(awaited, stored).await
+            }
+            Err(NotJoined::Met(met, account)) => self.met(met, account, stored).await,
+            Err(NotJoined::TooLarge(account)) => {
+                account.shed("queue_full");
+                Taken::NoRoom
+            }
+        }
+    }
+
+    /// A duplicate ends as the event that it repeats.
+    async fn met(&self, met: Met, account: Account, stored: Stored) -> Taken {
+        account.rejected("duplicate");
+        match met {
+            Met::Stored => Taken::Stored(stored),
+            Met::UnderWay(awaited) => self.taken(awaited, stored).await,
+        }
+    }
+
+    /// What the event is called, as it is stored: with pseudonyms its ids may be others.
+    fn names(&self, accepted: &Accepted<'_>, kept: &Kept<'_>, received_ns: u64) -> Vec<String> {
+        if !self.recent.is_on() {
+            return Vec::new();
+        }
+        if self.privacy.is_some() {
+            let event = AuditEvent::from_record(AuditRecord::received(received_ns, &kept.body));
+            return event.map_or_else(|_| Vec::new(), |event| conflict::names_of(&event));
+        }
+        let Accepted { event_id, correlation_id, timestamp, .. } = accepted;
+        conflict::names(event_id, correlation_id.as_deref(), timestamp, received_ns)
+    }
+
+    /// A group without events.
+    pub fn begin_group(&self) -> Group {
+        let mut passage = Passage::default();
+        passage.answers_for(0, self.panicked.clone());
+        Group::new(self.recent.announce(), passage)
+    }
+
+    /// Brings a group to the journal and tells those who wait how it ended.
+    pub async fn store(&self, stream: Stream, group: Group) {
+        let conflicts = group.conflicts();
+        let (append, passage, finish) = group.into_append(stream);
+        self.actor.sent.inc();
+        let took = self.meter.times.begin(append.records.len() as u64);
+        let outcome = match self.to_journal.ask_with(append, passage).await {
+            Ok(Ok(_)) => Outcome::Stored,
+            Ok(Err(_)) => Outcome::NoRoom,
+            Err(_) => Outcome::Lost,
+        };
+        drop(took);
+        if conflicts > 0 && outcome == Outcome::Stored {
+            self.meter.remark("conflict").inc_by(conflicts);
+        }
+        finish(outcome);
+    }
+
+    /// What is stored: the body as it is, or without names; `None` when they cannot be replaced.
+    fn kept<'a>(&self, body: &'a [u8], stream: Stream) -> Option<Kept<'a>> {
+        let Some(privacy) = &self.privacy else {
+            return Some(Kept { body: Cow::Borrowed(body), sealed: None });
+        };
+        let Pseudonymous { body, mut clear } = pseudonymous(&privacy.names, body).ok()?;
+        if stream != Stream::Screenshots {
+            return Some(Kept { body, sealed: None });
+        }
+        if !privacy.user_is_needed {
+            clear.user = None;
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        openssl::rand::rand_bytes(&mut nonce).ok()?;
+        let sealed = clear.seal(&privacy.names, &nonce).ok()?;
+        Some(Kept { body, sealed: Some(sealed) })
+    }
+
+    /// How the event ended. While the disk does not sync it has no end: its client is told to come again, and will wait
+    /// for the same event then.
+    async fn taken(&self, awaited: Awaited, stored: Stored) -> Taken {
+        match timeout(SYNC_PATIENCE, outcome(awaited)).await.unwrap_or(Outcome::NoRoom) {
+            Outcome::Stored => Taken::Stored(stored),
+            Outcome::NoRoom => Taken::NoRoom,
+            // While the process stops, the journal may be gone before this.
+            Outcome::Lost if self.is_closed() => Taken::NoRoom,
+            Outcome::Lost => Taken::Failed,
+        }
+    }
+
+    fn count_queue_rate(&self) -> Result<(), Exceeded> {
+        let Some(rate) = &self.queue_rate else { return Ok(()) };
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        rate.lock().unwrap_or_else(PoisonError::into_inner).count((), now_ms)
+    }
+}
+
+fn refusal_label(refusal: &Refusal) -> &'static str {
+    match refusal.reason {
+        constraints::REASON => "constraints",
+        version::REASON => "version",
+        payload::REASON => "payload",
+        envelope::REASON if refusal.outcome == "dropped" => "schema",
+        _ => "not_json",
+    }
+}
+
+/// One event received whose end is not counted yet. Dropped open, its client went away in the middle.
+pub struct Account {
+    intake: Arc<Intake>,
+    is_open: bool,
+}
+
+impl Account {
+    pub fn rejected(mut self, reason: &'static str) {
+        self.is_open = false;
+        self.intake.meter.rejected(reason).inc();
+    }
+
+    pub fn shed(mut self, reason: &'static str) {
+        self.is_open = false;
+        self.intake.meter.shed(reason).inc();
+    }
+
+    /// From here on the passage answers for the event.
+    pub fn pass_on(mut self, passage: &mut Passage) {
+        self.is_open = false;
+        passage.join();
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.intake.meter.rejected("incomplete").inc();
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Audit events from HTTP to the journal.
+//!
+//! Receives: HTTP(S) requests on a listener that is already bound; `Close`.
+//! Sends: `Append`; a client gets its 202 when that is answered, which is when the event is on disk.
+//! Keeps: recent events (duplicates), counts per client address, the certificate in use; all bounded.
+//! When full: 503 with `retry-after`, counted as shed; per-address and queue limits answer 429.
+//! When it fails: requests go on while the actor restarts; a server that ended gets a successor on the same listener.
+//!
+//! The server's own threads answer requests from what they share ([`Service`]); the actor starts and stops
+//! them, renews the certificate and says what was counted. Contract: `audit-api.md`.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpRequest, web};
+use butler_sos_domain::audit::conflict::Remembered;
+use butler_sos_domain::client_network::IPV6_PREFIX;
+use butler_sos_domain::rate_window::RateWindows;
+use ipnet::IpNet;
+use secrecy::{ExposeSecret, SecretString};
+use slog::{Logger, error, info, warn};
+use tokio::sync::watch;
+
+use crate::intake::audit_http::body::LargeBodies;
+use crate::intake::audit_http::cors::Cors;
+use crate::intake::audit_http::group::Groups;
+use crate::intake::audit_http::intake::Intake;
+use crate::intake::audit_http::recent::Recent;
+use crate::intake::audit_http::service::{Service, answer};
+use crate::intake::audit_http::token::Token;
+use crate::intake::audit_http::warnings::Warnings;
+use crate::kit::clock::Clock;
+use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::message::{Append, Close};
+use crate::kit::metric::{ActorMeter, IntakeMeter};
+use crate::net::http_server::brake::Brake;
+use crate::net::http_server::seats::{SeatLimits, Seats};
+use crate::net::http_server::{self, ServerConfig};
+
+pub use crate::intake::audit_http::intake::Privacy;
+pub use crate::intake::audit_http::tls::{Tls, TlsConfig, TlsError, TlsVersion};
+
+/// `Butler-SOS.auditEvents`, `Pipeline.audit`, `Pipeline.actors.auditHttpIngestor`.
+pub struct AuditHttpConfig {
+    pub tls: Option<TlsConfig>,
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// `apiToken`; empty or none asks for no token.
+    pub api_token: Option<SecretString>,
+    /// `cors.allowedOrigins`.
+    pub allowed_origins: Vec<String>,
+    /// `rateLimit.maxPerMinute`, when that limit is on.
+    pub client_per_minute: Option<u32>,
+    pub rate_limit_entries_max: usize,
+    /// Addresses of one IPv6 network of so many bits are one client.
+    pub rate_limit_ipv6_prefix: u8,
+    pub trusted_proxies: Vec<IpNet>,
+    /// `queue.messageQueue.maxSize`: events between here and the journal's answer.
+    pub queue_max: u32,
+    /// `queue.messageQueue.backpressureThreshold`.
+    pub backpressure_percent: u8,
+    /// `queue.rateLimit.maxMessagesPerMinute`, when that limit is on.
+    pub queue_per_minute: Option<u32>,
+    pub body_bytes_max: usize,
+    /// Bodies larger than 16 KiB that are being received, all together.
+    pub large_bodies_bytes_max: usize,
+    /// Of a request line and its headers.
+    pub header_bytes_max: usize,
+    pub connections_max: usize,
+    /// Of one client address; trusted proxies are not counted.
+    pub connections_per_address_max: usize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    /// For a client to take its answer.
+    pub answer_timeout: Duration,
+    /// Zero: one request a connection.
+    pub keep_alive: Duration,
+    pub deduplicate_entries_max: usize,
+    /// Screenshot events go to the stream `screenshots`.
+    pub screenshots: bool,
+    /// `Pipeline.privacy.pseudonymise`.
+    pub privacy: Option<Privacy>,
+    /// Stamps what is received.
+    pub clock: Clock,
+}
+
+impl Default for AuditHttpConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            threads: 2,
+            api_token: None,
+            allowed_origins: Vec::new(),
+            client_per_minute: Some(300),
+            rate_limit_entries_max: 65_536,
+            rate_limit_ipv6_prefix: IPV6_PREFIX,
+            trusted_proxies: Vec::new(),
+            queue_max: 10_000,
+            backpressure_percent: 80,
+            queue_per_minute: None,
+            body_bytes_max: 1024 * 1024,
+            large_bodies_bytes_max: 64 * 1024 * 1024,
+            header_bytes_max: 32 * 1024,
+            connections_max: 4_096,
+            connections_per_address_max: 1_024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            deduplicate_entries_max: 100_000,
+            screenshots: false,
+            privacy: None,
+            clock: Clock::default(),
+        }
+    }
+}
+
+/// The actor.
+pub struct AuditHttpIngestor {
+    server_config: ServerConfig,
+    seats: Arc<Seats>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    service: Arc<Service>,
+    meter: ActorMeter,
+    log: Logger,
+    server: Option<Running>,
+    ticks: u64,
+}
+
+/// A server at work.
+struct Running {
+    handle: ServerHandle,
+    /// Why it ended, once it has.
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// Warnings are said and gauges set this often.
+const TICK: Duration = Duration::from_secs(1);
+/// The certificate's files are looked at every so many ticks.
+const TICKS_PER_RENEWAL: u64 = 10;
+/// A server that could not start is tried again after this.
+const START_PAUSE: Duration = Duration::from_millis(200);
+/// A server that stops gives its requests so long to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+impl AuditHttpIngestor {
+    /// An actor that will serve `listener`. `recent` are events that are on disk, the newest last: one of
+    /// them that is sent again is not stored again, and another one with its ids is marked.
+    ///
+    /// # Errors
+    /// When the certificate, the key or the client CA cannot be used.
+    pub fn new(
+        config: AuditHttpConfig,
+        listener: TcpListener,
+        to_journal: Outlet<Append>,
+        intake: IntakeMeter,
+        meter: ActorMeter,
+        log: Logger,
+        recent: impl IntoIterator<Item = Remembered>,
+    ) -> Result<Self, TlsError> {
+        let tls = config.tls.map(Tls::new).transpose()?.map(Arc::new);
+        let intake = Intake::new(
+            to_journal,
+            Recent::new(config.deduplicate_entries_max, recent),
+            config.queue_max,
+            config.queue_per_minute,
+            config.screenshots,
+            intake,
+            meter.clone(),
+        )
+        .private(config.privacy)
+        .stamped_by(config.clock);
+        let counted = meter.connections();
+        let limits = SeatLimits {
+            connections_max: config.connections_max,
+            per_address_max: config.connections_per_address_max,
+            many_behind: config.trusted_proxies.clone(),
+            ipv6_prefix: config.rate_limit_ipv6_prefix,
+        };
+        let server_config = ServerConfig {
+            threads: config.threads,
+            header_timeout: config.header_timeout,
+            keep_alive: config.keep_alive,
+            answer_timeout: config.answer_timeout,
+            stop_patience: STOP_PATIENCE,
+        };
+        let service = Service {
+            intake: Arc::new(intake),
+            warnings: Warnings::new(log.clone()),
+            token: config.api_token.and_then(|token| Token::new(token.expose_secret())),
+            cors: Cors::new(&config.allowed_origins),
+            trusted_proxies: config.trusted_proxies,
+            client_rate: config
+                .client_per_minute
+                .map(|limit| Mutex::new(RateWindows::new(limit, config.rate_limit_entries_max))),
+            ipv6_prefix: config.rate_limit_ipv6_prefix,
+            brake: Brake::new(config.rate_limit_ipv6_prefix, config.connections_max),
+            body_bytes_max: config.body_bytes_max,
+            header_bytes_max: config.header_bytes_max,
+            large_bodies: LargeBodies::new(config.large_bodies_bytes_max),
+            body_timeout: config.body_timeout,
+            backpressure_percent: config.backpressure_percent,
+            is_tls: tls.is_some(),
+            since: Instant::now(),
+            log: log.clone(),
+        };
+        Ok(Self {
+            server_config,
+            seats: Seats::new(limits, counted),
+            listener,
+            tls,
+            service: Arc::new(service),
+            meter,
+            log,
+            server: None,
+            ticks: 0,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    fn serve(&mut self, ctx: &mut Context<Self>) {
+        let server = match self.server() {
+            Ok(server) => server,
+            Err(problem) => {
+                error!(self.log, "audit API: the server cannot start, trying again"; "error" => problem);
+                ctx.run_later(START_PAUSE, Self::serve);
+                return;
+            }
+        };
+        let handle = server.handle();
+        let (end, ended) = watch::channel(None);
+        // Not the actor's own future: its panic is no reason to cut off those who are being answered.
+        actix_rt::spawn(async move {
+            let result = server.await;
+            end.send_replace(Some(format!("{result:?}")));
+        });
+        self.server = Some(Running { handle, ended });
+        self.watch(ctx);
+    }
+
+    /// Starts another server when this one ends.
+    fn watch(&self, ctx: &mut Context<Self>) {
+        let Some(running) = &self.server else { return };
+        let mut ended = running.ended.clone();
+        let end = async move { ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) };
+        ctx.spawn(end.into_actor(self).map(|end, actor, ctx| {
+            error!(actor.log, "audit API: the server ended, starting another"; "result" => ?end);
+            actor.server = None;
+            ctx.run_later(START_PAUSE, Self::serve);
+        }));
+    }
+
+    /// Ends the server behind the actor's back.
+    #[cfg(test)]
+    pub(crate) fn end_server(&self) {
+        if let Some(running) = &self.server {
+            actix_rt::spawn(running.handle.stop(true));
+        }
+    }
+
+    fn server(&self) -> Result<Server, String> {
+        let service = Arc::clone(&self.service);
+        let listener = self.listener.try_clone().map_err(|error| error.to_string())?;
+        let tls =
+            self.tls.as_ref().map(|tls| tls.acceptor()).transpose().map_err(|error| error.to_string())?;
+        // Called once for each thread that serves connections.
+        let app = move || {
+            let (service, groups) = (Arc::clone(&service), Groups::default());
+            App::new().default_service(web::to(move |request: HttpRequest, payload: web::Payload| {
+                answer(request, payload, Arc::clone(&service), groups.clone())
+            }))
+        };
+        http_server::serve(listener, tls, &self.server_config, &self.seats, app)
+            .map_err(|error| error.to_string())
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let (depth, bound) = self.service.intake.depth();
+        self.meter.set_mailbox(depth, bound);
+        self.service.warnings.flush();
+        self.ticks += 1;
+        let is_time = self.ticks.is_multiple_of(TICKS_PER_RENEWAL);
+        if let Some(tls) = self.tls.clone().filter(|tls| is_time || tls.is_asked()) {
+            let renewal = actix_rt::task::spawn_blocking(move || tls.renew());
+            ctx.spawn(renewal.into_actor(self).map(|renewed, actor, _| match renewed {
+                Ok(Ok(true)) => info!(actor.log, "audit API: new certificate for new connections"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    warn!(actor.log, "audit API: the changed certificate cannot be used, the old one stays";
+                    "error" => %error)
+                }
+                Err(error) => {
+                    warn!(actor.log, "audit API: cannot look at the certificate"; "error" => %error)
+                }
+            }));
+        }
+    }
+}
+
+impl Actor for AuditHttpIngestor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After a panic the server is still there: it shares nothing with the actor that a panic could harm.
+        if self.server.is_some() {
+            self.watch(ctx);
+        } else {
+            self.serve(ctx);
+        }
+        ctx.run_interval(TICK, Self::tick);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Some(running) = self.server.take() {
+            actix_rt::spawn(running.handle.stop(true));
+        }
+    }
+}
+
+impl Supervised for AuditHttpIngestor {}
+
+impl Handler<Parcel<Close>> for AuditHttpIngestor {
+    type Result = ResponseFuture<()>;
+
+    /// The server goes on until the actor or the process ends, so that clients are told 503 and not refused.
+    fn handle(&mut self, parcel: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
+        let answered = self.service.intake.close();
+        Box::pin(async move {
+            answered.await;
+            drop(parcel.passage);
+        })
+    }
+}

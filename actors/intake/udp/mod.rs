@@ -1,0 +1,7 @@
+//! User events from sockets to batches of datagrams.
+
+pub mod allowed_sources;
+pub mod datagram_filter;
+pub(crate) mod receiver;
+pub mod socket;
+pub mod udp_ingestor;

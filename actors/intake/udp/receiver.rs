@@ -1,0 +1,357 @@
+//! The thread that empties the UDP socket.
+//!
+//! A thread of its own, because the price of a datagram is the wake-up: it waits for a first one or, where many are to
+//! be expected, naps; it takes all there are with few system calls, and offers them to the parser as one message.
+//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that
+//! the socket gave is counted as received and then as exactly one of rejected, shed or forwarded, also when this code
+//! panics.
+
+mod nap;
+mod port;
+mod tally;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use slog::{Logger, info, warn};
+
+use self::nap::Naps;
+pub(crate) use self::port::Seat;
+pub use self::port::UdpPort;
+use self::port::lock;
+pub(crate) use self::tally::IntakeCounters;
+use self::tally::{DropLog, Tally};
+use crate::intake::backpressure::Change;
+use crate::intake::udp::datagram_filter::AllowedSources;
+use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
+use crate::kit::clock::unix_ns;
+use crate::kit::mailbox::{Outlet, Passage};
+use crate::kit::message::{Datagram, DatagramsReceived};
+use crate::kit::metric::ActorMeter;
+
+/// Most datagrams in one message.
+pub(crate) const BATCH_MAX: usize = 512;
+
+/// A datagram takes one unit of the queue's bound for each 4 KiB begun, so that the bound, which counts events,
+/// also bounds memory when somebody sends the largest datagrams that there are.
+const BYTES_PER_UNIT: usize = 4_096;
+
+/// The longest that closing goes on taking datagrams and waiting for room.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
+/// How the thread ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to, or another one takes its place.
+    Stopped,
+    /// The port is closing and everything is taken.
+    Drained,
+}
+
+/// The thread's own things.
+pub(crate) struct Receiver {
+    pub port: Arc<UdpPort>,
+    pub to_parser: Outlet<DatagramsReceived>,
+    pub actor: ActorMeter,
+    pub counters: IntakeCounters,
+    pub log: Logger,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    /// Receives until it is told to stop, or the port is drained.
+    pub fn run(self) -> Ended {
+        let port = Arc::clone(&self.port);
+        // Waits until an earlier thread has left.
+        let mut seat = lock(&port.seat);
+        let mut state = State::new(&port);
+        while !self.stop.load(Ordering::Acquire) {
+            if port.closing.load(Ordering::Acquire) {
+                self.drain(&mut seat, &mut state);
+                return Ended::Drained;
+            }
+            self.turn(&mut seat, &mut state, WhenEmpty::Wait);
+            // Also when nothing came: so the end of it is seen at the next time-out of the socket.
+            self.look_at_queue(&mut seat);
+        }
+        Ended::Stopped
+    }
+
+    fn look_at_queue(&self, seat: &mut Seat) {
+        let (depth, bound) = (self.to_parser.depth(), self.to_parser.bound());
+        match seat.backpressure.look(depth, bound, self.port.began.elapsed()) {
+            Some(Change::Begins) => {
+                self.counters.backpressure.inc();
+                warn!(self.log, "user events come faster than they are stored, the queue fills";
+                    "waiting" => depth, "max_size" => bound, "threshold_percent" => seat.backpressure.percent());
+            }
+            Some(Change::BeginsQuietly) => {
+                self.counters.backpressure.inc();
+            }
+            Some(Change::Ends { lasted }) => {
+                info!(self.log, "the queue of user events has room again";
+                    "waiting" => depth, "max_size" => bound, "seconds" => lasted.as_secs());
+            }
+            None => {}
+        }
+    }
+
+    fn drain(&self, seat: &mut Seat, state: &mut State) {
+        let began = Instant::now();
+        while began.elapsed() < DRAIN_MAX && self.turn(seat, state, WhenEmpty::Return) > 0 {}
+        // Where /proc cannot be read, the actor has said so.
+        let _ = self.port.count_kernel_drops(&self.counters.kernel);
+        self.port.drained.send_replace(true);
+    }
+
+    /// Takes what there is, decides about each, forwards the rest; says how many there were.
+    fn turn(&self, seat: &mut Seat, state: &mut State, when_empty: WhenEmpty) -> usize {
+        let allowed = Arc::clone(&lock(&self.port.allowed));
+        let mut turn = Turn {
+            tally: Tally::new(&self.counters),
+            batch: DatagramsReceived {
+                arena: Vec::with_capacity(state.last_bytes),
+                datagrams: Vec::with_capacity(state.last_datagrams),
+            },
+        };
+        let (mut count, mut last, mut when_empty) = (0, SLOTS, when_empty);
+        if let Some(nap) = state.naps.next().filter(|_| when_empty == WhenEmpty::Wait) {
+            std::thread::park_timeout(nap);
+            when_empty = WhenEmpty::Return;
+        }
+        // Also what is not let in counts: a flood of it must not keep this turn from ending.
+        while last == SLOTS && count + SLOTS <= BATCH_MAX {
+            last = self.receive(seat, state, &allowed, &mut turn, when_empty);
+            count += last;
+            when_empty = WhenEmpty::Return;
+        }
+        state.naps.looked(self.port.began.elapsed(), count, last < SLOTS);
+        if count == 0 {
+            return 0;
+        }
+        state.last_bytes = turn.batch.arena.len();
+        state.last_datagrams = turn.batch.datagrams.len();
+        turn.tally.count_received();
+        self.forward(turn.batch, &mut turn.tally);
+        state.drop_log.add(&turn.tally, self.port.began.elapsed(), &self.log);
+        count
+    }
+
+    /// One system call; what is let in goes to the turn's batch.
+    fn receive(
+        &self,
+        seat: &mut Seat,
+        state: &mut State,
+        allowed: &AllowedSources,
+        turn: &mut Turn<'_>,
+        when_empty: WhenEmpty,
+    ) -> usize {
+        let Seat { admission, clock, .. } = seat;
+        let mut times = None;
+        let received =
+            state.area.receive(&self.port.bound.socket, when_empty, |Received { bytes, source }| {
+                turn.tally.receive();
+                #[cfg(test)]
+                assert!(!self.port.panic_at_next_datagram.swap(false, Ordering::SeqCst), "a test wants it");
+                // One look at the clocks serves all that the call brought. It waits no more, so it may hold one of them.
+                let (since_start, clock, unix_ns) =
+                    times.get_or_insert_with(|| (self.port.began.elapsed(), clock.lock(), unix_ns()));
+                match admission.check(allowed, source.ip(), bytes.len(), *since_start) {
+                    Ok(()) => {
+                        let start = turn.batch.arena.len();
+                        turn.batch.arena.extend_from_slice(bytes);
+                        let received_ns = clock.stamp(*unix_ns);
+                        turn.batch.datagrams.push(Datagram { start, len: bytes.len(), source, received_ns });
+                    }
+                    Err(refusal) => turn.tally.reject(refusal),
+                }
+            });
+        match received {
+            Ok(count) => count,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(errno) => {
+                state.drop_log.error(errno, self.port.began.elapsed(), &self.log);
+                std::thread::park_timeout(ERROR_PAUSE);
+                0
+            }
+        }
+    }
+
+    /// Offers as much of the batch as there is room for, sheds the rest. Waits for room when the port is closing:
+    /// then little more is to come, and what was taken is worth a wait.
+    fn forward(&self, mut batch: DatagramsReceived, tally: &mut Tally<'_>) {
+        let began = Instant::now();
+        while !batch.datagrams.is_empty() {
+            let bound = self.to_parser.bound();
+            // Nobody else sends to this outlet, so the room can only grow from here.
+            let (fitting, weight) = fitting(&batch.datagrams, bound - self.to_parser.depth(), bound);
+            if fitting == 0 {
+                if self.port.closing.load(Ordering::Acquire) && began.elapsed() < DRAIN_MAX {
+                    std::thread::park_timeout(ROOM_PAUSE);
+                    continue;
+                }
+                break;
+            }
+            let rest = split_off(&mut batch, fitting);
+            give_back_slack(&mut batch.arena);
+            let events = fitting as u64;
+            let mut passage = Passage::default();
+            passage.answers_for(events, self.counters.lost.clone());
+            match self.to_parser.offer_with(batch, weight, passage) {
+                Ok(()) => {
+                    tally.forward(events);
+                    self.actor.sent.inc();
+                }
+                Err(refused) => tally.shed(refused.datagrams.len() as u64),
+            }
+            batch = rest;
+        }
+        tally.shed(batch.datagrams.len() as u64);
+    }
+}
+
+/// What the thread keeps between turns.
+struct State {
+    area: ReceiveArea,
+    naps: Naps,
+    drop_log: DropLog,
+    /// Sizes of the last batch, as a guess for the next.
+    last_bytes: usize,
+    last_datagrams: usize,
+}
+
+impl State {
+    fn new(port: &UdpPort) -> Self {
+        Self {
+            area: ReceiveArea::new(port.bytes_max),
+            naps: Naps::new(port.nap, port.receive_buffer_bytes()),
+            drop_log: DropLog::default(),
+            last_bytes: 0,
+            last_datagrams: 0,
+        }
+    }
+}
+
+struct Turn<'a> {
+    tally: Tally<'a>,
+    batch: DatagramsReceived,
+}
+
+/// How many of the first datagrams fit into `free` units, and what they weigh. One that is heavier than the whole
+/// bound fits when nothing else is under way.
+fn fitting(datagrams: &[Datagram], free: u32, bound: u32) -> (usize, u32) {
+    let mut weight = 0;
+    for (at, datagram) in datagrams.iter().enumerate() {
+        let own = to_u32(datagram.len.div_ceil(BYTES_PER_UNIT).max(1)).min(bound);
+        if weight + own > free {
+            return (at, weight);
+        }
+        weight += own;
+    }
+    (datagrams.len(), weight)
+}
+
+/// Cuts the batch behind its first `at` datagrams and gives the rest.
+fn split_off(batch: &mut DatagramsReceived, at: usize) -> DatagramsReceived {
+    let Some(cut) = batch.datagrams.get(at).map(|datagram| datagram.start) else {
+        return DatagramsReceived::default();
+    };
+    let mut rest =
+        DatagramsReceived { arena: batch.arena.split_off(cut), datagrams: batch.datagrams.split_off(at) };
+    for datagram in &mut rest.datagrams {
+        datagram.start -= cut;
+    }
+    rest
+}
+
+/// What waits in the queue holds little more memory than it needs.
+fn give_back_slack(arena: &mut Vec<u8>) {
+    if arena.capacity() > 4_096 && arena.capacity() / 4 > arena.len() {
+        arena.shrink_to_fit();
+    }
+}
+
+fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+
+    use super::*;
+    use crate::intake::udp::datagram_filter::Refusal;
+    use crate::intake::udp::udp_ingestor::{self, UdpConfig};
+    use crate::kit::metric::Metrics;
+    use crate::kit::testing::{Probe, discard_log};
+
+    fn batch(lengths: &[usize]) -> DatagramsReceived {
+        let mut batch = DatagramsReceived::default();
+        for (n, &len) in lengths.iter().enumerate() {
+            let start = batch.arena.len();
+            batch.arena.resize(start + len, n as u8);
+            let source = SocketAddr::from(([127, 0, 0, 1], 1));
+            batch.datagrams.push(Datagram { start, len, source, received_ns: n as u64 });
+        }
+        batch
+    }
+
+    #[test]
+    fn what_fits() {
+        let check = |lengths: &[usize], free: u32, bound: u32, expect: (usize, u32)| {
+            assert_eq!(fitting(&batch(lengths).datagrams, free, bound), expect, "{lengths:?} {free}/{bound}");
+        };
+        check(&[10, 10, 10], 10, 10, (3, 3));
+        check(&[10, 10, 10], 2, 10, (2, 2));
+        check(&[10, 10, 10], 0, 10, (0, 0));
+        check(&[0, 0], 1, 10, (1, 1));
+        check(&[4_096, 4_097, 1], 3, 10, (2, 3));
+        check(&[65_000, 1], 10, 10, (1, 10));
+        check(&[65_000, 1], 9, 10, (0, 0));
+        check(&[65_000, 1], 17, 100, (2, 17));
+        check(&[], 5, 10, (0, 0));
+    }
+
+    #[actix_rt::test]
+    async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
+        let config = UdpConfig { datagram_bytes_max: 10, ..UdpConfig::for_test() };
+        let port = udp_ingestor::open(&config, Default::default(), &discard_log()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..BATCH_MAX + 1 {
+            sender.send_to(&[b'x'; 11], port.address()).unwrap();
+        }
+        let metrics = Metrics::new();
+        let counters = IntakeCounters::new(&metrics.intake("user_events"));
+        let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
+        let receiver = Receiver {
+            port: Arc::clone(&port),
+            to_parser,
+            actor: metrics.actor("udp_ingestor"),
+            counters: counters.clone(),
+            log: discard_log(),
+            stop: Arc::default(),
+        };
+        let (mut seat, mut state) = (lock(&port.seat), State::new(&port));
+        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), BATCH_MAX);
+        assert_eq!(counters.rejected[Refusal::Size as usize].get(), BATCH_MAX as u64);
+        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), 1);
+    }
+
+    #[test]
+    fn a_split_batch_keeps_every_datagram() {
+        let mut first = batch(&[3, 0, 5, 2]);
+        let rest = split_off(&mut first, 2);
+        let shown = |batch: &DatagramsReceived| -> Vec<Vec<u8>> {
+            batch.datagrams.iter().map(|datagram| batch.bytes_of(datagram).to_vec()).collect()
+        };
+        assert_eq!(shown(&first), [vec![0, 0, 0], vec![]]);
+        assert_eq!(shown(&rest), [vec![2; 5], vec![3; 2]]);
+        let rest = split_off(&mut first, 2);
+        assert_eq!((first.datagrams.len(), rest.datagrams.len()), (2, 0));
+    }
+}

@@ -1,0 +1,124 @@
+//! The open port: what outlives a restart of the actor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use slog::Logger;
+use tokio::sync::watch;
+
+use crate::intake::backpressure::Backpressure;
+use crate::intake::udp::allowed_sources::SourceList;
+use crate::intake::udp::datagram_filter::{Admission, AllowedSources};
+use crate::intake::udp::socket::BoundSocket;
+use crate::kit::clock::Clock;
+
+/// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
+pub struct UdpPort {
+    pub(crate) bound: BoundSocket,
+    pub(crate) bytes_max: usize,
+    pub(crate) nap: Duration,
+    pub(crate) sources_refresh: Duration,
+    /// `None` when everyone may send.
+    source_list: Mutex<Option<SourceList>>,
+    pub(super) allowed: Mutex<Arc<AllowedSources>>,
+    /// Held by the one thread that receives.
+    pub(super) seat: Mutex<Seat>,
+    drops_seen: Mutex<u32>,
+    pub(super) began: Instant,
+    pub(crate) closing: AtomicBool,
+    pub(super) drained: watch::Sender<bool>,
+    #[cfg(test)]
+    pub(crate) panic_at_next_datagram: AtomicBool,
+}
+
+/// What decides about datagrams and changes with each.
+pub(crate) struct Seat {
+    pub admission: Admission,
+    pub clock: Clock,
+    pub backpressure: Backpressure,
+}
+
+impl UdpPort {
+    pub(crate) fn new(
+        bound: BoundSocket,
+        seat: Seat,
+        sources: Option<SourceList>,
+        allowed: AllowedSources,
+        (nap, sources_refresh): (Duration, Duration),
+    ) -> Self {
+        Self {
+            bound,
+            bytes_max: seat.admission.bytes_max,
+            nap,
+            sources_refresh,
+            source_list: Mutex::new(sources),
+            allowed: Mutex::new(Arc::new(allowed)),
+            seat: Mutex::new(seat),
+            drops_seen: Mutex::new(0),
+            began: Instant::now(),
+            closing: AtomicBool::new(false),
+            drained: watch::Sender::new(false),
+            #[cfg(test)]
+            panic_at_next_datagram: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the socket listens, with the port that the kernel chose when it was asked for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.bound.address
+    }
+
+    /// What the kernel gave as receive buffer.
+    #[must_use]
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.bound.receive_buffer_bytes
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        *self.drained.borrow()
+    }
+
+    /// Completes when the port was told to close and everything the kernel held was taken.
+    pub(crate) async fn until_drained(&self) {
+        // The sender is a field of this, so it cannot go away meanwhile.
+        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        lock(&self.source_list).as_ref().is_some_and(SourceList::has_names)
+    }
+
+    /// Resolves the allowed names again. Blocks.
+    pub(crate) fn resolve_sources(&self, log: &Logger) {
+        let Some(mut list) = lock(&self.source_list).clone() else { return };
+        list.resolve(log);
+        if let Ok(allowed) = list.allowed() {
+            *lock(&self.allowed) = Arc::new(allowed);
+        }
+        *lock(&self.source_list) = Some(list);
+    }
+
+    /// Adds to `kernel` what the kernel has dropped since the last call; says how much. The actor calls this every
+    /// second, whoever shows the figures may call it just before. Blocks for about a millisecond.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
+        let mut seen = lock(&self.drops_seen);
+        let now = self.bound.kernel_drops()?;
+        let new = u64::from(now.wrapping_sub(*seen));
+        *seen = now;
+        kernel.inc_by(new);
+        Ok(new)
+    }
+}
+
+/// All of what is locked here is whole at any time, so a panic while it was locked does no harm.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

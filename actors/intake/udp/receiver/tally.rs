@@ -1,0 +1,118 @@
+//! What became of the datagrams: counted for the metrics, told by the log.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use prometheus_client::metrics::counter::Counter;
+use slog::{Logger, warn};
+
+use crate::intake::udp::datagram_filter::Refusal;
+use crate::kit::metric::IntakeMeter;
+
+/// The intake's counters, looked up once.
+#[derive(Clone)]
+pub(crate) struct IntakeCounters {
+    pub received: Counter,
+    pub rejected: [Counter; Refusal::ALL.len()],
+    pub queue_full: Counter,
+    pub lost: Counter,
+    pub kernel: Counter,
+    pub backpressure: Counter,
+}
+
+impl IntakeCounters {
+    pub fn new(intake: &IntakeMeter) -> Self {
+        Self {
+            received: intake.received.clone(),
+            rejected: Refusal::ALL.map(|refusal| intake.rejected(refusal.reason())),
+            queue_full: intake.shed("queue_full"),
+            lost: intake.shed("actor_panic"),
+            kernel: intake.kernel(),
+            backpressure: intake.remark("backpressure"),
+        }
+    }
+}
+
+/// Where the datagrams of one turn went. Those that nobody accounted for when it is dropped were lost in a panic.
+pub struct Tally<'a> {
+    counters: &'a IntakeCounters,
+    received: u64,
+    open: u64,
+    rejected: [u64; Refusal::ALL.len()],
+    shed: u64,
+}
+
+impl<'a> Tally<'a> {
+    pub fn new(counters: &'a IntakeCounters) -> Self {
+        Self { counters, received: 0, open: 0, rejected: [0; Refusal::ALL.len()], shed: 0 }
+    }
+
+    pub fn receive(&mut self) {
+        self.open += 1;
+        self.received += 1;
+    }
+
+    pub fn forward(&mut self, datagrams: u64) {
+        self.open -= datagrams;
+    }
+
+    pub fn reject(&mut self, refusal: Refusal) {
+        self.open -= 1;
+        self.rejected[refusal as usize] += 1;
+    }
+
+    pub fn shed(&mut self, datagrams: u64) {
+        self.open -= datagrams;
+        self.shed += datagrams;
+    }
+
+    /// Before the datagrams are sent on, so that nothing is ever seen stored that was not seen received.
+    pub fn count_received(&mut self) {
+        self.counters.received.inc_by(std::mem::take(&mut self.received));
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.count_received();
+        for (counter, rejected) in self.counters.rejected.iter().zip(self.rejected) {
+            counter.inc_by(rejected);
+        }
+        self.counters.queue_full.inc_by(self.shed);
+        self.counters.lost.inc_by(self.open);
+    }
+}
+
+/// Says at most once a minute that datagrams are dropped, and how many since it last said so.
+#[derive(Default)]
+pub struct DropLog {
+    rejected: [u64; Refusal::ALL.len()],
+    shed: u64,
+    last: Option<Duration>,
+    last_error: Option<Duration>,
+}
+
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+impl DropLog {
+    pub fn add(&mut self, tally: &Tally<'_>, now: Duration, log: &Logger) {
+        for (sum, new) in self.rejected.iter_mut().zip(tally.rejected) {
+            *sum += new;
+        }
+        self.shed += tally.shed;
+        let any = self.shed + self.rejected.iter().sum::<u64>() > 0;
+        if any && self.last.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+            let [source, size, rate_limit] = self.rejected;
+            warn!(log, "datagrams dropped";
+                "source" => source, "size" => size, "rate_limit" => rate_limit, "queue_full" => self.shed);
+            *self = Self { last: Some(now), last_error: self.last_error, ..Self::default() };
+        }
+    }
+
+    pub fn error(&mut self, errno: Errno, now: Duration, log: &Logger) {
+        if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %errno);
+            self.last_error = Some(now);
+        }
+    }
+}

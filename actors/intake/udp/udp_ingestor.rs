@@ -1,0 +1,245 @@
+//! Takes user events in by UDP.
+//!
+//! Receives: `Close`; the datagrams come from a thread of its own ([`crate::intake::udp::receiver`]).
+//! Sends: `DatagramsReceived` to the parser, weighed in events.
+//! Keeps: nothing; the open port, its clock and its rate window are in [`UdpPort`] and outlive a restart.
+//! When full: sheds what does not fit, counted as `queue_full`; never waits.
+//! When it fails: a panic of the thread is a panic of the actor; the restarted one goes on at the same socket,
+//! where the kernel has kept what came meanwhile.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use slog::{Logger, error, warn};
+use tokio::sync::oneshot;
+
+use crate::intake::backpressure::Backpressure;
+use crate::intake::udp::allowed_sources::{SourceError, SourceList};
+use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
+use crate::intake::udp::receiver::{Ended, IntakeCounters, Receiver, Seat};
+use crate::intake::udp::socket::{self, SocketConfig, SocketError};
+use crate::kit::clock::Clock;
+use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::message::{Close, DatagramsReceived};
+use crate::kit::metric::{ActorMeter, IntakeMeter};
+use crate::kit::supervisor::panic_text;
+
+pub use crate::intake::udp::receiver::UdpPort;
+
+/// `Butler-SOS.userEvents.udpServerConfig` and `Pipeline.udp`.
+#[derive(Debug, Clone)]
+pub struct UdpConfig {
+    pub socket: SocketConfig,
+    /// `maxMessageSize`.
+    pub datagram_bytes_max: usize,
+    /// `rateLimit`, when it is on: datagrams in each minute.
+    pub per_minute_max: Option<u64>,
+    /// `allowedSources`, when `enableSourceValidation` is on: addresses, networks, names.
+    pub allowed_sources: Option<Vec<String>>,
+    /// How often names in `allowed_sources` are resolved again.
+    pub sources_refresh: Duration,
+    /// How long to gather datagrams when they are dense.
+    pub nap: Duration,
+    /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
+    pub backpressure_percent: u8,
+}
+
+#[cfg(test)]
+impl UdpConfig {
+    /// A port of the kernel's choice, open for everybody on this machine.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
+            datagram_bytes_max: 1_000,
+            per_minute_max: None,
+            allowed_sources: None,
+            sources_refresh: Duration::from_secs(300),
+            nap: Duration::from_micros(500),
+            backpressure_percent: 80,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Sources(#[from] SourceError),
+}
+
+/// Opens the port. Blocks while names are resolved; for the start of the server, before any actor.
+///
+/// `clock` stamps what is received.
+///
+/// # Errors
+/// When the socket cannot be bound, or source validation is on and nothing in the list resolves.
+pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPort>, OpenError> {
+    let mut sources =
+        config.allowed_sources.as_ref().map(|texts| SourceList::new(texts.iter().map(String::as_str)));
+    let allowed = match &mut sources {
+        None => AllowedSources::Everyone,
+        Some(list) => {
+            list.resolve(log);
+            list.allowed()?
+        }
+    };
+    let bound = socket::open(&config.socket, log)?;
+    let admission =
+        Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
+    let seat = Seat { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
+    let periods = (config.nap, config.sources_refresh);
+    Ok(Arc::new(UdpPort::new(bound, seat, sources, allowed, periods)))
+}
+
+/// The actor: keeps one thread receiving at the port.
+pub struct UdpIngestor {
+    port: Arc<UdpPort>,
+    to_parser: Outlet<DatagramsReceived>,
+    counters: IntakeCounters,
+    actor: ActorMeter,
+    log: Logger,
+    /// Tells the thread that it is no longer wanted.
+    stop: Option<Arc<AtomicBool>>,
+}
+
+impl UdpIngestor {
+    /// The bound of `to_parser` is `messageQueue.maxSize`; nobody else may send through it.
+    #[must_use]
+    pub fn new(
+        port: Arc<UdpPort>,
+        to_parser: Outlet<DatagramsReceived>,
+        intake: &IntakeMeter,
+        actor: ActorMeter,
+        log: Logger,
+    ) -> Self {
+        Self { port, to_parser, counters: IntakeCounters::new(intake), actor, log, stop: None }
+    }
+
+    fn start_thread(&mut self, ctx: &mut Context<Self>) {
+        self.stop_thread();
+        if self.port.is_drained() {
+            return;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let receiver = Receiver {
+            port: Arc::clone(&self.port),
+            to_parser: self.to_parser.clone(),
+            actor: self.actor.clone(),
+            counters: self.counters.clone(),
+            log: self.log.clone(),
+            stop: Arc::clone(&stop),
+        };
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("udp-receiver".to_owned()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| receiver.run()));
+            // Nobody listens when the actor has been restarted or is gone.
+            let _ = end.send(outcome.map_err(|panic| panic_text(&*panic)));
+        });
+        if let Err(error) = thread {
+            error!(self.log, "cannot start the receiver's thread, will try again"; "error" => %error);
+            ctx.run_later(THREAD_RETRY, Self::start_thread);
+            return;
+        }
+        self.stop = Some(stop);
+        let watch = ended.into_actor(self).map(|ended, _, _| match ended {
+            Ok(Ok(Ended::Stopped | Ended::Drained)) => {}
+            // A bug like any other: the supervisor counts it and restarts this actor.
+            Ok(Err(panic)) => panic!("the receiver's thread panicked: {panic}"),
+            Err(_) => panic!("the receiver's thread ended without a word"),
+        });
+        ctx.spawn(watch);
+    }
+
+    fn stop_thread(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.store(true, Ordering::Release);
+        }
+    }
+
+    fn watch_kernel_drops(&self, ctx: &mut Context<Self>) {
+        let (port, kernel, log) = (Arc::clone(&self.port), self.counters.kernel.clone(), self.log.clone());
+        let watch = async move {
+            let mut said = false;
+            let (mut dropped, mut last) = (0, None::<Instant>);
+            loop {
+                let (port, kernel) = (Arc::clone(&port), kernel.clone());
+                let counted = actix_rt::task::spawn_blocking(move || port.count_kernel_drops(&kernel)).await;
+                match counted {
+                    Ok(Ok(0)) | Err(_) => {}
+                    Ok(Ok(new)) => dropped += new,
+                    Ok(Err(error)) if !said => {
+                        warn!(log, "cannot read how many datagrams the kernel drops"; "error" => %error);
+                        said = true;
+                    }
+                    Ok(Err(_)) => {}
+                }
+                if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+                    warn!(log, "the kernel dropped datagrams: the receive buffer was full";
+                        "datagrams" => dropped, "sysctl" => "net.core.rmem_max");
+                    (dropped, last) = (0, Some(Instant::now()));
+                }
+                tokio::time::sleep(KERNEL_DROPS_EVERY).await;
+            }
+        };
+        ctx.spawn(watch.into_actor(self));
+    }
+
+    fn refresh_sources(&self, ctx: &mut Context<Self>) {
+        if !self.port.has_names() {
+            return;
+        }
+        let (port, log) = (Arc::clone(&self.port), self.log.clone());
+        let refresh = async move {
+            loop {
+                tokio::time::sleep(port.sources_refresh).await;
+                let (port, log) = (Arc::clone(&port), log.clone());
+                // The last addresses stand when it fails.
+                let _ = actix_rt::task::spawn_blocking(move || port.resolve_sources(&log)).await;
+            }
+        };
+        ctx.spawn(refresh.into_actor(self));
+    }
+}
+
+const THREAD_RETRY: Duration = Duration::from_secs(1);
+const KERNEL_DROPS_EVERY: Duration = Duration::from_secs(1);
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+impl Actor for UdpIngestor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.start_thread(ctx);
+        self.watch_kernel_drops(ctx);
+        self.refresh_sources(ctx);
+    }
+}
+
+impl Supervised for UdpIngestor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.stop_thread();
+    }
+}
+
+impl Drop for UdpIngestor {
+    fn drop(&mut self) {
+        self.stop_thread();
+    }
+}
+
+impl Handler<Parcel<Close>> for UdpIngestor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
+        self.port.closing.store(true, Ordering::Release);
+        let port = Arc::clone(&self.port);
+        Box::pin(async move { port.until_drained().await })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! Makes events out of datagrams.
+//!
+//! Receives: `DatagramsReceived`, `AppNamesLearned`, and `Close`, which is answered when all before it is done.
+//! Sends: `Append` to the journal, with the passage that the datagrams came with; `Keep` to the quarantine.
+//! Keeps: the names of apps, and a bounded cache of user agents, which a restart empties.
+//! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
+//! When it fails: a datagram that makes the parser panic is rejected like any other that cannot be read.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Supervised};
+use butler_sos_domain::app_id::{AppNames, UNKNOWN_APP_NAME};
+use butler_sos_domain::enrichment::{Enriched, Enrichment, ExcludedUsers};
+use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
+use butler_sos_domain::pseudonym::Pseudonyms;
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+use slog::Logger;
+
+use crate::intake::event_counts::{CountTable, EventCounts};
+use crate::intake::rejection_log::RejectionLog;
+use crate::journal::batch::RecordBatch;
+use crate::kit::guard::guard;
+use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::message::{AppNamesLearned, Append, Close, Datagram, DatagramsReceived, Keep, Stream};
+use crate::kit::metric::{ActorMeter, IntakeMeter};
+
+/// What a parser needs to know.
+#[derive(Clone, Default)]
+pub struct UserParserConfig {
+    /// `userEvents.excludeUser`: directory and id.
+    pub excluded_users: Vec<(String, String)>,
+    /// `Pipeline.userParsing.userAgentCacheEntriesMax`.
+    pub user_agents_max: usize,
+    /// Whether names of apps are asked for at all; if not, an unknown one is not worth a remark.
+    pub app_names_expected: bool,
+    /// `Pipeline.udp.fallbackEncoding`.
+    pub fallback: FallbackEncoding,
+    /// `Pipeline.privacy.pseudonymise`: what replaces users' names before anything is stored.
+    pub names: Option<Arc<Pseudonyms>>,
+}
+
+/// Where a parser's messages lead.
+#[derive(Clone)]
+pub struct UserParserOutlets {
+    pub to_journal: Outlet<Append>,
+    /// Weighed in lines.
+    pub to_quarantine: Outlet<Keep>,
+}
+
+/// The actor.
+pub struct UserParser {
+    config: UserParserConfig,
+    outlets: UserParserOutlets,
+    counters: Counters,
+    intake: IntakeMeter,
+    actor: ActorMeter,
+    log: Logger,
+    app_names: AppNames,
+    enrichment: Enrichment,
+    rejections: RejectionLog,
+    /// When somebody wants to know where events come from.
+    event_counts: Option<EventCounts>,
+    /// A guess at the size of the next batch.
+    last_body_bytes: usize,
+}
+
+/// Looked up once.
+struct Counters {
+    excluded: Counter,
+    fallback_encoding: Counter,
+    invalid_utf8: Counter,
+    user_not_found: Counter,
+    unknown_app_name: Counter,
+}
+
+/// A rejected datagram as the quarantine keeps it: one JSON object a line.
+#[derive(Debug, Serialize)]
+struct Quarantined<'a> {
+    /// Unix milliseconds of receipt.
+    time: u64,
+    reason: &'a str,
+    /// Address and port.
+    source: String,
+    /// Size of the whole datagram.
+    bytes: usize,
+    /// The first 512 bytes, where they are no UTF-8 with U+FFFD; empty where users' names are replaced: nobody knows
+    /// where in there a name is.
+    text: String,
+    /// The same bytes, to the letter.
+    hex: String,
+}
+
+/// How much of a rejected datagram is kept.
+const KEPT_BYTES: usize = 512;
+
+/// A datagram made the parser panic.
+const PANICKED: &str = "parser-panic";
+
+/// The event does not fit into the journal's batch; the parser's limits keep it from happening.
+const UNSTORABLE: &str = "too-large-to-store";
+
+impl UserParser {
+    #[must_use]
+    pub fn new(
+        config: UserParserConfig,
+        outlets: UserParserOutlets,
+        intake: IntakeMeter,
+        actor: ActorMeter,
+        log: Logger,
+    ) -> Self {
+        let counters = Counters {
+            excluded: intake.rejected("excluded_user"),
+            fallback_encoding: intake.remark("fallback_encoding"),
+            invalid_utf8: intake.remark("invalid_utf8"),
+            user_not_found: intake.remark("user_not_found"),
+            unknown_app_name: intake.remark("unknown_app_name"),
+        };
+        Self {
+            enrichment: enrichment(&config),
+            config,
+            outlets,
+            counters,
+            intake,
+            actor,
+            log,
+            app_names: AppNames::default(),
+            rejections: RejectionLog::new(),
+            event_counts: None,
+            last_body_bytes: 0,
+        }
+    }
+
+    /// Counts events by where they came from, too.
+    #[must_use]
+    pub fn counting(mut self, event_counts: Option<EventCounts>) -> Self {
+        self.event_counts = event_counts;
+        self
+    }
+
+    /// Parses one datagram into `records`.
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+        received_ns: u64,
+        records: &mut RecordBatch,
+        counts: Option<&mut CountTable>,
+    ) -> Outcome {
+        let (enrichment, app_names) = (&mut self.enrichment, &self.app_names);
+        let counters = &self.counters;
+        let expected = self.config.app_names_expected;
+        let names = self.config.names.as_deref();
+        let parsed = guard(|| {
+            #[cfg(test)]
+            assert!(!bytes.starts_with(b"poison"), "a test wants it");
+            match enrichment.event(bytes, received_ns, app_names) {
+                Err(rejection) => Outcome::Rejected(rejection.reason()),
+                Ok(Enriched { mut event, excluded, user_not_found }) => {
+                    if let Some(names) = names {
+                        names.replace_in_event(&mut event, user_not_found);
+                    }
+                    if let Some(counts) = counts {
+                        let origin = event.origin.as_deref().unwrap_or_default();
+                        counts.event(&event.message_type, &event.host, origin, excluded);
+                    }
+                    if excluded {
+                        return Outcome::Excluded;
+                    }
+                    if records.push_with(|out| event.encode_into(out)).is_err() {
+                        return Outcome::Rejected(UNSTORABLE);
+                    }
+                    let unknown = expected && event.app_name.as_deref() == Some(UNKNOWN_APP_NAME);
+                    match event.decoded {
+                        Decoded::Utf8 => {}
+                        Decoded::Fallback => _ = counters.fallback_encoding.inc(),
+                        Decoded::Replaced => _ = counters.invalid_utf8.inc(),
+                    }
+                    counters.user_not_found.inc_by(u64::from(user_not_found));
+                    counters.unknown_app_name.inc_by(u64::from(unknown));
+                    Outcome::Event
+                }
+            }
+        });
+        parsed.unwrap_or_else(|panic| {
+            // Such words like to cite what they stumbled over.
+            let panic =
+                if self.config.names.is_some() { "not shown, it may hold a name".to_owned() } else { panic };
+            slog::error!(self.log, "a datagram made the parser panic"; "panic" => panic);
+            self.actor.failed(PANICKED);
+            // The cache may be half changed.
+            self.enrichment = self::enrichment(&self.config);
+            Outcome::Rejected(PANICKED)
+        })
+    }
+
+    /// Counts a rejected datagram, logs it, and keeps what there is room for.
+    fn reject(&mut self, datagram: &Datagram, bytes: &[u8], reason: &'static str, kept: &mut Vec<Vec<u8>>) {
+        self.intake.rejected(reason).inc();
+        self.rejections.add(datagram.source.ip(), reason, datagram.received_ns, &self.log);
+        let room = self.outlets.to_quarantine.bound() - self.outlets.to_quarantine.depth();
+        if kept.len() < room as usize {
+            let head: &[u8] =
+                if self.config.names.is_some() { &[] } else { &bytes[..bytes.len().min(KEPT_BYTES)] };
+            kept.push(quarantine_line(datagram, bytes.len(), head, reason));
+        } else {
+            self.actor.rejected("quarantine_full", 1);
+        }
+    }
+
+    fn quarantine(&self, lines: Vec<Vec<u8>>) {
+        let weight = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+        if weight > 0
+            && let Err(refused) = self.outlets.to_quarantine.offer(Keep { lines }, weight)
+        {
+            self.actor.rejected("quarantine_full", refused.lines.len() as u64);
+        }
+    }
+}
+
+/// What became of one datagram.
+enum Outcome {
+    Event,
+    Excluded,
+    Rejected(&'static str),
+}
+
+fn enrichment(config: &UserParserConfig) -> Enrichment {
+    Enrichment::new(config.user_agents_max.max(1), ExcludedUsers::new(config.excluded_users.iter().cloned()))
+        .decoding(config.fallback)
+}
+
+fn quarantine_line(datagram: &Datagram, bytes: usize, head: &[u8], reason: &str) -> Vec<u8> {
+    let line = Quarantined {
+        time: datagram.received_ns / 1_000_000,
+        reason,
+        source: datagram.source.to_string(),
+        bytes,
+        text: String::from_utf8_lossy(head).into_owned(),
+        hex: hex(head),
+    };
+    // Strings and numbers always serialise.
+    serde_json::to_vec(&line).unwrap_or_default()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+impl Actor for UserParser {
+    type Context = Context<Self>;
+}
+
+impl Supervised for UserParser {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.enrichment = enrichment(&self.config);
+        self.rejections = RejectionLog::new();
+    }
+}
+
+impl Handler<Parcel<DatagramsReceived>> for UserParser {
+    type Result = ();
+
+    fn handle(&mut self, parcel: Parcel<DatagramsReceived>, _: &mut Self::Context) {
+        let Parcel { body: received, mut passage } = parcel;
+        self.actor.received.inc();
+        let _working = self.intake.times.begin(received.datagrams.len() as u64);
+        let counts = self.event_counts.clone();
+        let mut counts = counts.as_ref().map(EventCounts::lock);
+        let mut records = RecordBatch::with_capacity(self.last_body_bytes);
+        let mut kept = Vec::new();
+        for datagram in &received.datagrams {
+            let bytes = received.bytes_of(datagram);
+            match self.parse(bytes, datagram.received_ns, &mut records, counts.as_deref_mut()) {
+                Outcome::Event => {}
+                Outcome::Excluded => {
+                    self.counters.excluded.inc();
+                    passage.settle(1);
+                }
+                Outcome::Rejected(reason) => {
+                    if let Some(counts) = counts.as_deref_mut() {
+                        counts.no_event();
+                    }
+                    self.reject(datagram, bytes, reason, &mut kept);
+                    passage.settle(1);
+                }
+            }
+        }
+        drop(counts);
+        self.quarantine(kept);
+        self.last_body_bytes = records.body_bytes();
+        if !records.is_empty() {
+            self.outlets.to_journal.pass(Append { stream: Stream::UserEvents, records }, passage);
+            self.actor.sent.inc();
+        }
+    }
+}
+
+impl Handler<Parcel<AppNamesLearned>> for UserParser {
+    type Result = ();
+
+    fn handle(&mut self, parcel: Parcel<AppNamesLearned>, _: &mut Self::Context) {
+        self.actor.received.inc();
+        self.app_names = AppNames::clone(&parcel.body.0);
+    }
+}
+
+impl Handler<Parcel<Close>> for UserParser {
+    type Result = ();
+
+    /// Whatever came before this has gone on to the journal by now.
+    fn handle(&mut self, _: Parcel<Close>, _: &mut Self::Context) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! What every actor is made of: mailboxes, supervision, meters, clocks, and the seam to the operating system.
+
+pub mod clock;
+pub mod guard;
+pub mod mailbox;
+pub mod message;
+pub mod metric;
+pub mod platform;
+pub mod supervisor;
+#[cfg(test)]
+pub mod testing;

@@ -1,0 +1,283 @@
+//! Keeps lines of JSON on disk, the newest of them: dead letters, rejected datagrams.
+//!
+//! Receives: `Keep`, answered when its lines are on disk.
+//! Sends: nothing.
+//! Keeps: the lines, in a directory of bounded size ([`crate::line_log::store`]); oldest out first, counted.
+//! When full: its inlet is bounded by the outlet; what waits is written and synced together.
+//! When it fails: a disk that refuses is an answer (`KeepRefused`); nothing of the message is kept then.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use slog::{Logger, error, warn};
+use tokio::sync::oneshot;
+
+use crate::kit::mailbox::{Parcel, Passage};
+use crate::kit::message::{Keep, KeepRefused};
+use crate::kit::metric::ActorMeter;
+use crate::line_log::store::{Appended, SegmentStore};
+
+pub use crate::line_log::store::{Entry, EntryId, NotAnEntryId, entries, find, newest, remove};
+
+/// `Pipeline.deadLetters` or `Pipeline.quarantine`.
+#[derive(Debug, Clone)]
+pub struct KeeperConfig {
+    pub directory: PathBuf,
+    pub bytes_max: u64,
+}
+
+/// The actor.
+pub struct Keeper {
+    config: KeeperConfig,
+    /// Used by one blocking task at a time; `None` until it is opened, and after an error.
+    store: Arc<Mutex<Option<SegmentStore>>>,
+    waiting: Vec<Waiting>,
+    writing: bool,
+    actor: ActorMeter,
+    log: Logger,
+    last_error_logged: Option<Instant>,
+}
+
+/// A message that waits for the disk, and holds its room in the outlet meanwhile.
+struct Waiting {
+    keep: Keep,
+    answer: oneshot::Sender<Result<(), KeepRefused>>,
+    _passage: Passage,
+}
+
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+impl Keeper {
+    #[must_use]
+    pub fn new(config: KeeperConfig, actor: ActorMeter, log: Logger) -> Self {
+        Self {
+            config,
+            store: Arc::default(),
+            waiting: Vec::new(),
+            writing: false,
+            actor,
+            log,
+            last_error_logged: None,
+        }
+    }
+
+    /// Writes all that waits, with one sync; what comes meanwhile is the next group.
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        if self.writing || self.waiting.is_empty() {
+            return;
+        }
+        self.writing = true;
+        let group = std::mem::take(&mut self.waiting);
+        let (store, config) = (Arc::clone(&self.store), self.config.clone());
+        let written = actix_rt::task::spawn_blocking(move || {
+            let outcome = append(&store, &config, &group).map_err(|error| KeepRefused(error.to_string()));
+            for waiting in group {
+                // Whoever asked may have gone.
+                let _ = waiting.answer.send(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+            }
+            outcome
+        });
+        let done = written.into_actor(self).map(|outcome, this, ctx| {
+            this.writing = false;
+            match outcome {
+                Ok(Ok(appended)) => this.count(appended),
+                Ok(Err(refused)) => this.log_error(&refused.to_string()),
+                // The group's askers have been told by its end.
+                Err(panic) => this.log_error(&panic.to_string()),
+            }
+            this.write(ctx);
+        });
+        ctx.spawn(done);
+    }
+
+    fn count(&mut self, appended: Appended) {
+        self.last_error_logged = None;
+        for (reason, lines) in [("evicted", appended.evicted), ("too_large", appended.too_large)] {
+            if lines > 0 {
+                self.actor.rejected(reason, lines);
+                warn!(self.log, "kept lines had to go"; "actor" => self.actor.name(),
+                    "reason" => reason, "lines" => lines, "directory" => %self.config.directory.display());
+            }
+        }
+    }
+
+    fn log_error(&mut self, words: &str) {
+        self.actor.rejected("disk", 1);
+        if self.last_error_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+            self.last_error_logged = Some(Instant::now());
+            error!(self.log, "cannot keep lines"; "actor" => self.actor.name(), "error" => words,
+                "directory" => %self.config.directory.display());
+        }
+    }
+}
+
+/// Blocks.
+fn append(
+    store: &Mutex<Option<SegmentStore>>,
+    config: &KeeperConfig,
+    group: &[Waiting],
+) -> std::io::Result<Appended> {
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    // Taken out, so that after an error or a panic it is opened afresh.
+    let mut open = match store.take() {
+        Some(open) => open,
+        None => SegmentStore::open(&config.directory, config.bytes_max)?,
+    };
+    let lines = group.iter().flat_map(|waiting| &waiting.keep.lines);
+    let appended = open.append(lines.map(Vec::as_slice))?;
+    *store = Some(open);
+    Ok(appended)
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After a restart: what was waiting still is.
+        self.write(ctx);
+    }
+}
+
+impl Supervised for Keeper {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // A group under way finishes on its own thread; the store's lock keeps the next one behind it.
+        self.writing = false;
+    }
+}
+
+impl Handler<Parcel<Keep>> for Keeper {
+    type Result = ResponseFuture<Result<(), KeepRefused>>;
+
+    fn handle(&mut self, parcel: Parcel<Keep>, ctx: &mut Self::Context) -> Self::Result {
+        self.actor.received.inc();
+        let (answer, answered) = oneshot::channel();
+        self.waiting.push(Waiting { keep: parcel.body, answer, _passage: parcel.passage });
+        self.write(ctx);
+        Box::pin(async move {
+            answered.await.unwrap_or_else(|_| Err(KeepRefused("the writer ended unexpectedly".to_owned())))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::kit::mailbox::Outlet;
+    use crate::kit::metric::Metrics;
+    use crate::kit::supervisor::{RestartPolicy, Supervision};
+    use crate::kit::testing::{discard_log, until};
+
+    fn keeper(directory: &Path, bytes_max: u64) -> (actix::Addr<Keeper>, Outlet<Keep>, ActorMeter) {
+        let meter = Metrics::new().actor("quarantine");
+        let config = KeeperConfig { directory: directory.to_owned(), bytes_max };
+        let keeper = Keeper::new(config, meter.clone(), discard_log());
+        let supervision = Supervision {
+            policy: RestartPolicy { backoff: Duration::from_millis(1), ..RestartPolicy::default() },
+            log: discard_log(),
+            give_up: Arc::new(|actor| panic!("{actor} was given up")),
+            #[cfg(feature = "test-panics")]
+            switches: crate::kit::supervisor::PanicSwitches::default(),
+        };
+        let addr = supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || keeper);
+        (addr.clone(), Outlet::new(addr, 1_000), meter)
+    }
+
+    fn keep(lines: &[&str]) -> Keep {
+        Keep { lines: lines.iter().map(|line| line.as_bytes().to_vec()).collect() }
+    }
+
+    fn kept(directory: &Path) -> Vec<String> {
+        entries(directory).unwrap().map(|entry| String::from_utf8(entry.unwrap().line).unwrap()).collect()
+    }
+
+    #[actix_rt::test]
+    async fn answered_lines_are_on_disk_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_addr, outlet, _) = keeper(dir.path(), 100_000);
+        let asks = (0..50).map(|n| {
+            let outlet = outlet.clone();
+            async move { outlet.ask(keep(&[&format!("a{n}"), &format!("b{n}")])).await }
+        });
+        for answer in futures_util::future::join_all(asks).await {
+            answer.unwrap().unwrap();
+        }
+        let expect: Vec<String> = (0..50).flat_map(|n| [format!("a{n}"), format!("b{n}")]).collect();
+        assert_eq!(kept(dir.path()), expect);
+        assert_eq!(outlet.depth(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_disk_that_refuses_is_an_answer_and_recovers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kept");
+        fs::write(&path, "a file where the directory should be").unwrap();
+        let (_addr, outlet, meter) = keeper(&path, 100_000);
+        assert!(outlet.ask(keep(&["1"])).await.unwrap().is_err());
+        assert!(outlet.ask(keep(&["2"])).await.unwrap().is_err());
+        fs::remove_file(&path).unwrap();
+        outlet.ask(keep(&["3"])).await.unwrap().unwrap();
+        assert_eq!(kept(&path), ["3"]);
+        assert_eq!(meter.restarts.get(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn a_link_in_the_place_of_a_file_is_an_answer_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = dir.path().join(format!("{:020}.jsonl", 1));
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "theirs\n").unwrap();
+        std::os::unix::fs::symlink(&victim, &segment).unwrap();
+        let (_addr, outlet, meter) = keeper(dir.path(), 100_000);
+        assert!(outlet.ask(keep(&["1"])).await.unwrap().is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs\n");
+        fs::remove_file(&segment).unwrap();
+        outlet.ask(keep(&["2"])).await.unwrap().unwrap();
+        assert_eq!(kept(dir.path()), ["2"]);
+        assert_eq!(meter.restarts.get(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn what_had_to_go_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_addr, outlet, meter) = keeper(dir.path(), 80);
+        for n in 0..20 {
+            outlet.ask(keep(&[&format!("{n:08}")])).await.unwrap().unwrap();
+        }
+        let large = "x".repeat(80);
+        outlet.ask(keep(&[&large])).await.unwrap().unwrap();
+        assert!(kept(dir.path()).len() < 20);
+        until(|| meter.received.get() == 21).await;
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Panic;
+
+    impl Handler<Panic> for Keeper {
+        type Result = ();
+
+        fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+            panic!("a test wants it");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_panic_loses_no_line_that_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (addr, outlet, meter) = keeper(dir.path(), 100_000);
+        for n in 0..100 {
+            outlet.offer(keep(&[&n.to_string()]), 1).unwrap();
+            if n == 50 {
+                assert!(addr.send(Panic).await.is_err());
+            }
+        }
+        until(|| kept(dir.path()).len() == 100).await;
+        until(|| outlet.depth() == 0).await;
+        assert_eq!(meter.restarts.get(), 1);
+    }
+}

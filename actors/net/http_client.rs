@@ -1,0 +1,294 @@
+//! What destinations over HTTP share: one request, its answer, and what no answer means.
+//!
+//! Connections are kept and used again; redirects are not followed and proxies of the environment not
+//! used: a token goes to the configured server or nowhere. HTTP/1.1 only, TLS verified.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use actix_web::error::ParseError;
+use awc::ClientRequest;
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::header::{HeaderValue, RETRY_AFTER};
+use butler_sos_domain::retry;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::StreamExt;
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use secrecy::{ExposeSecret, SecretString};
+use time::OffsetDateTime;
+
+use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::sinks::sink::Trouble;
+
+/// Name look-up, TCP and TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For finding out whether a name was what took so long.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that idled longer is not used again.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// One is in use at a time; a second one helps while the first is being closed.
+const CONNECTIONS_MAX: usize = 2;
+/// Bodies from this size up are compressed on another thread.
+const GZIP_ELSEWHERE_BYTES_MIN: usize = 256 * 1024;
+/// Of an answer's body so much is read.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// A longer pause than this is not granted.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Characters that are kept of a server's words.
+const WORDS_CHARS_MAX: usize = 900;
+/// Shorter secrets stand in ordinary words, too.
+const SECRET_BYTES_MIN: usize = 4;
+/// The trouble's class when there was an answer, with a header that HTTP does not allow.
+pub(crate) const UNREADABLE_HEADER: &str = "unreadable-header";
+
+/// An HTTP answer, as far as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    pub body: String,
+}
+
+/// A client that lives on the arbiter that made it. Without `tls` it speaks to `http:` addresses.
+pub(crate) fn client(tls: Option<SslConnector>, timeout: Duration) -> awc::Client {
+    let mut connector = awc::Connector::new()
+        .timeout(CONNECT_TIMEOUT)
+        .handshake_timeout(CONNECT_TIMEOUT)
+        .conn_keep_alive(KEEP_ALIVE)
+        .limit(CONNECTIONS_MAX);
+    if let Some(tls) = tls {
+        connector = connector.openssl(tls);
+    }
+    awc::Client::builder().connector(connector).timeout(timeout).disable_redirects().finish()
+}
+
+/// TLS 1.2 and up, verified, HTTP/1.1. `ca`: a PEM file of authorities that are trusted besides the system's.
+pub(crate) fn tls_connector(ca: Option<&Path>, watch: &CertificateWatch) -> Result<SslConnector, ErrorStack> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_alpn_protos(b"\x08http/1.1")?;
+    if let Some(ca) = ca {
+        builder.set_ca_file(ca)?;
+    }
+    watch.watch(&mut builder);
+    Ok(builder.build())
+}
+
+/// A header's value that no log shows; `None` when HTTP cannot carry it.
+pub(crate) fn sensitive(text: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Who is spoken to, for words about silence.
+#[derive(Debug, Clone)]
+pub(crate) struct FarSide {
+    /// `InfluxDB at http://db:8086`. Holds no secret.
+    pub name: String,
+    /// Name or address.
+    pub host: String,
+    /// Listens to the client's connector.
+    pub watch: CertificateWatch,
+}
+
+/// Sends a request and reads the answer, whatever its status; `secret` is struck from what is said there.
+pub(crate) async fn exchange(
+    request: ClientRequest,
+    body: Bytes,
+    timeout: Duration,
+    to: &FarSide,
+    secret: Option<&str>,
+) -> Result<Answer, Trouble> {
+    let mut answer = match request.send_body(body).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(no_answer(to, &error).await),
+    };
+    let status = answer.status().as_u16();
+    let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let pause = pause.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
+    // The status decides; a body that breaks off only costs words.
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(Ok(chunk)) = answer.next().await {
+            read.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - read.len())]);
+            if read.len() == ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _in_time = tokio::time::timeout(timeout, reading).await;
+    Ok(Answer { status, retry_after: pause, body: without_secret(&read, secret) })
+}
+
+/// A server may repeat in its answer what it was sent.
+pub(crate) fn without_secret(answer: &[u8], secret: Option<&str>) -> String {
+    let text = String::from_utf8_lossy(answer);
+    match secret {
+        Some(secret) if secret.len() >= SECRET_BYTES_MIN && text.contains(secret) => {
+            text.replace(secret, "***")
+        }
+        _ => text.into_owned(),
+    }
+}
+
+/// The pause that a `Retry-After` header asks for, as far as it is granted.
+fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
+    retry::retry_after(value, now).map(|pause| pause.min(RETRY_AFTER_MAX))
+}
+
+async fn no_answer(to: &FarSide, error: &SendRequestError) -> Trouble {
+    let (mut class, mut words) = (class_of_silence(error), silence(error, &to.watch));
+    // The time may have gone by before there was an address to connect to.
+    if class == "timeout"
+        && let Some(fault) = name_fault(&to.host).await
+    {
+        (class, words) = ("dns", fault);
+    }
+    Trouble::new(class, format!("no answer from {}: {words}", to.name))
+}
+
+/// Why a host has no address, when that is so.
+async fn name_fault(host: &str) -> Option<String> {
+    let looking = tokio::net::lookup_host((host.trim_matches(['[', ']']), 0));
+    match tokio::time::timeout(LOOK_UP_TIMEOUT, looking).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(unresolved(&error)),
+        Err(_) => Some("its host name is not resolved in time".to_owned()),
+    }
+}
+
+fn unresolved(error: &dyn std::fmt::Display) -> String {
+    format!("its host name cannot be resolved ({error})")
+}
+
+/// Why there was no answer, for people.
+pub(crate) fn silence(error: &SendRequestError, watch: &CertificateWatch) -> String {
+    if class_of_silence(error) == "tls"
+        && let Some(fault) = watch.take()
+    {
+        return fault;
+    }
+    match error {
+        SendRequestError::Timeout => "it does not answer in time".to_owned(),
+        SendRequestError::Connect(ConnectError::Timeout) => "no connection in time".to_owned(),
+        SendRequestError::Connect(ConnectError::Resolver(error)) => unresolved(error),
+        SendRequestError::Connect(ConnectError::NoRecords) => "its host name has no address".to_owned(),
+        SendRequestError::Connect(ConnectError::Io(error)) if is_handshake(error) => {
+            format!("the TLS handshake fails: {error}")
+        }
+        SendRequestError::Connect(ConnectError::Io(error)) => format!("no connection: {error}"),
+        // What the client calls its connector is the connection.
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            "the connection ended before the answer".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The metric label of a request without an answer.
+pub(crate) fn class_of_silence(error: &SendRequestError) -> &'static str {
+    match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
+        SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
+        SendRequestError::Connect(ConnectError::Io(error)) if is_handshake(error) => "tls",
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => "dns",
+        SendRequestError::Connect(ConnectError::Disconnected) => "connection",
+        SendRequestError::Connect(_) => "connect",
+        SendRequestError::Response(ParseError::Header) => UNREADABLE_HEADER,
+        _ => "connection",
+    }
+}
+
+/// A handshake that fails comes as an I/O error without a kind of its own.
+fn is_handshake(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::Other
+}
+
+/// The metric label of an HTTP status.
+pub(crate) fn status_class(status: u16) -> &'static str {
+    match status {
+        300..=399 => "http-3xx",
+        400 => "http-400",
+        401 => "http-401",
+        403 => "http-403",
+        404 => "http-404",
+        405 => "http-405",
+        408 => "http-408",
+        409 => "http-409",
+        413 => "http-413",
+        415 => "http-415",
+        422 => "http-422",
+        429 => "http-429",
+        402..=499 => "http-4xx",
+        500 => "http-500",
+        502 => "http-502",
+        503 => "http-503",
+        504 => "http-504",
+        _ => "http-5xx",
+    }
+}
+
+/// Words of a server, cut in their middle when they are many.
+pub(crate) fn shortened(words: &str) -> String {
+    let count = words.chars().count();
+    if count <= WORDS_CHARS_MAX {
+        return words.to_owned();
+    }
+    let part = WORDS_CHARS_MAX / 2;
+    let head = words.chars().take(part);
+    let tail = words.chars().skip(count - part);
+    head.chain(" … ".chars()).chain(tail).collect()
+}
+
+/// Gzip, off the arbiter when it is much.
+pub(crate) async fn compressed(body: Bytes) -> Result<Bytes, Trouble> {
+    let done = if body.len() < GZIP_ELSEWHERE_BYTES_MIN {
+        gzip(&body)
+    } else {
+        let work = actix_rt::task::spawn_blocking(move || gzip(&body));
+        work.await.map_err(|error| Trouble::new("compress", error.to_string()))?
+    };
+    done.map_err(|error| Trouble::new("compress", error.to_string()))
+}
+
+fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_that_are_asked_for() {
+        let now = time::macros::datetime!(2026-11-21 03:00:00 UTC);
+        let check = |value: &str, expect: Option<u64>| {
+            assert_eq!(retry_after(value, now), expect.map(Duration::from_secs), "{value:?}");
+        };
+        check("7", Some(7));
+        check(" 120 ", Some(120));
+        check("Sat, 21 Nov 2026 03:00:30 GMT", Some(30));
+        check("Sat, 21 Nov 2026 02:00:30 GMT", Some(0));
+        check("99999999999999999999999", Some(3600));
+        check("soon", None);
+        check("", None);
+        check("-3", None);
+    }
+
+    #[test]
+    fn secrets_are_struck_from_answers() {
+        let check = |secret: Option<&str>, expect: &str| {
+            assert_eq!(without_secret(b"token sekrit is bad", secret), expect);
+        };
+        check(Some("sekrit"), "token *** is bad");
+        check(Some("is"), "token sekrit is bad");
+        check(None, "token sekrit is bad");
+    }
+}

@@ -1,0 +1,163 @@
+//! Why a server cannot be reached: name, connection, handshake, one after the other.
+//!
+//! For a client library that says no more than that it failed, and for `butler-sos check`. Everything here blocks.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use openssl::ssl::{HandshakeError, SslConnector};
+
+use crate::net::tls::ClientTls;
+use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::sinks::sink::Trouble;
+
+/// How long a server that refuses our certificate gets to say so. With TLS 1.3 it does so after the handshake.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Somebody to connect to.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Name or address, IPv6 with or without brackets.
+    pub host: String,
+    pub port: u16,
+    /// Instead of what the name resolves to.
+    pub address: Option<IpAddr>,
+    /// For each step.
+    pub patience: Duration,
+}
+
+impl Server {
+    /// # Errors
+    /// With the class `dns`, `timeout` or `connect`.
+    pub fn connect(&self) -> Result<TcpStream, Trouble> {
+        let Self { port, address, patience, .. } = self;
+        let host = self.bare_host();
+        let addresses: Vec<SocketAddr> = match address {
+            Some(address) => vec![SocketAddr::new(*address, *port)],
+            None => {
+                let found = (host, *port).to_socket_addrs();
+                let unknown =
+                    |error| Trouble::new("dns", format!("the name {host} cannot be resolved ({error})"));
+                found.map_err(unknown)?.collect()
+            }
+        };
+        let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, *patience) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        let class = if last.kind() == ErrorKind::TimedOut { "timeout" } else { "connect" };
+        Err(Trouble::new(class, format!("no connection to {host}:{port}: {last}")))
+    }
+
+    /// Connects, shakes hands, and listens for a moment whether we are refused.
+    ///
+    /// # Errors
+    /// Those of [`Server::connect`], and those of the handshake with the class `tls` or `timeout`.
+    pub fn shake_hands(&self, tls: &ClientTls) -> Result<(), Trouble> {
+        let watch = CertificateWatch::default();
+        let connector =
+            tls.connector_watched(&watch).map_err(|error| Trouble::new("tls", error.to_string()))?;
+        let stream = self.connect()?;
+        let prepared = stream
+            .set_read_timeout(Some(self.patience))
+            .and_then(|()| stream.set_write_timeout(Some(self.patience)));
+        prepared.map_err(|error| Trouble::new("connect", error.to_string()))?;
+        self.shake(stream, &connector, &watch)
+    }
+
+    fn shake(
+        &self,
+        stream: TcpStream,
+        connector: &SslConnector,
+        watch: &CertificateWatch,
+    ) -> Result<(), Trouble> {
+        let at = format!("{}:{}", self.bare_host(), self.port);
+        let mut stream = match connector.connect(self.bare_host(), stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                if let Some(fault) = watch.take() {
+                    return Err(Trouble::new("tls", format!("{at} is not trusted: {fault}")));
+                }
+                return Err(match error {
+                    // A blocking socket has waited for as long as it may.
+                    HandshakeError::WouldBlock(_) => {
+                        Trouble::new("timeout", format!("{at} does not answer the TLS handshake in time"))
+                    }
+                    other => Trouble::new("tls", format!("{at} breaks off the TLS handshake: {other}")),
+                });
+            }
+        };
+        let listening = stream.get_ref().set_read_timeout(Some(REFUSAL_TIMEOUT));
+        listening.map_err(|error| Trouble::new("connect", error.to_string()))?;
+        match stream.read(&mut [0; 1]) {
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let words = format!("{at} ends the connection, probably because of our certificate: {error}");
+                Err(Trouble::new("tls", words))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn bare_host(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::net::tls::tests::Pki;
+
+    fn server(host: &str, port: u16) -> Server {
+        Server { host: host.to_owned(), port, address: None, patience: Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn each_step_has_its_class() {
+        let pki = Pki::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let check = |server: Server, tls: Option<&ClientTls>, class: &str, words: &str| {
+            let reached = match tls {
+                Some(tls) => server.shake_hands(tls),
+                None => server.connect().map(drop),
+            };
+            let trouble = reached.unwrap_err();
+            assert_eq!(trouble.class, class, "{trouble}");
+            assert!(trouble.words.contains(words), "{trouble}");
+        };
+        server("127.0.0.1", port).connect().unwrap();
+        check(server("no-such-host.invalid", port), None, "dns", "no-such-host.invalid cannot be resolved");
+        // Accepts by its backlog, and says nothing.
+        let silent = Server { patience: Duration::from_millis(100), ..server("127.0.0.1", port) };
+        check(silent, Some(&pki.tls()), "timeout", "does not answer the TLS handshake");
+        let acceptor = pki.acceptor().build();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if let Ok(mut stream) = acceptor.accept(stream) {
+                    let _ = stream.read(&mut [0; 1]);
+                }
+            }
+        });
+        let other_name = Server { address: Some([127, 0, 0, 1].into()), ..server("db.test", port) };
+        check(other_name, Some(&pki.tls()), "tls", "is for another host: it names localhost");
+        let unknown = ClientTls { ca: None, ..pki.tls() };
+        check(
+            server("localhost", port),
+            Some(&unknown),
+            "tls",
+            "authority \"test ca\", which is not trusted",
+        );
+        let nobody = ClientTls { cert: None, key: None, ..pki.tls() };
+        check(server("localhost", port), Some(&nobody), "tls", "because of our certificate");
+        server("localhost", port).shake_hands(&pki.tls()).unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        check(server("127.0.0.1", gone), None, "connect", "refused");
+    }
+}

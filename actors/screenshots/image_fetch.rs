@@ -1,0 +1,549 @@
+//! One screenshot, from its URL to the file: moves what [`Walk`] decides.
+//!
+//! Used by the redirect walker for each event. Owns the HTTP client for screenshot hosts, which never shows a
+//! certificate. It begins with a place and gives it back between two attempts. Bodies go piece by piece to the image writer; none is ever
+//! held whole. Contract: screenshots.md.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use butler_sos_domain::audit::AuditEvent;
+use butler_sos_domain::identity;
+use butler_sos_domain::image::{Claim, extension};
+use butler_sos_domain::login_page::is_page;
+use butler_sos_domain::redirect::{Answer, Auth, Request, Step, Walk, WalkRules};
+use butler_sos_domain::refusal::Reason;
+use butler_sos_domain::retry::retry_after;
+use butler_sos_domain::session::{AuthMode, SessionKey};
+use butler_sos_domain::session_cookie::SessionCookies;
+use butler_sos_domain::single_flight::Lease;
+use butler_sos_domain::ticket_url::text_for_log;
+use butler_sos_domain::ticket_users::TicketUsers;
+use butler_sos_domain::virtual_proxy::VirtualProxy;
+use futures_util::StreamExt;
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use slog::{Logger, debug, info, warn};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use crate::screenshots::download_places::Place;
+
+use crate::kit::mailbox::Outlet;
+use crate::kit::metric::ActorMeter;
+use crate::net::static_hosts::StaticHosts;
+use crate::net::tls::reread;
+use crate::screenshots::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
+use crate::screenshots::message::{
+    Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
+};
+use crate::screenshots::session_use::SessionUse;
+
+/// What a download needs to know.
+#[derive(Clone)]
+pub struct FetchConfig {
+    pub rules: Arc<WalkRules>,
+    pub login: Login,
+    /// Whether sessions outlive their download (`auth.sessionCache.enable`).
+    pub are_sessions_kept: bool,
+    /// `downloadTimeoutMs`: for one attempt, redirects and body included.
+    pub attempt_timeout: Duration,
+    pub hosts: StaticHosts,
+    /// Who, besides those whom the system trusts, may have signed a screenshot host's certificate
+    /// (`Butler-SOS.cert.clientCertCA`: Qlik Sense signs its own).
+    pub ca: Option<PathBuf>,
+    /// Whether screenshot hosts must prove who they are (`serversToMonitor.rejectUnauthorized`).
+    pub verify: bool,
+    pub to_sessions: Outlet<SessionFor>,
+    pub to_session_news: Outlet<SessionNews>,
+    pub to_images: Outlet<StoreImage>,
+    pub actor: ActorMeter,
+    pub log: Logger,
+}
+
+/// How downloads log in (`auth.mode`), and at which QPS.
+#[derive(Debug, Clone)]
+pub enum Login {
+    None,
+    /// Always as this user, at this virtual proxy.
+    QpsTicket {
+        qps: QpsAddress,
+        virtual_proxy: VirtualProxy,
+        user_directory: String,
+        user_id: String,
+    },
+    /// As the user of the event, at the virtual proxy of its URL.
+    UserTicket {
+        qps: QpsAddress,
+        /// For whom that is allowed.
+        users: TicketUsers,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct QpsAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Why there is no HTTP client for screenshot hosts.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("TLS: {0}")]
+    Tls(#[from] ErrorStack),
+}
+
+/// As much of a body's beginning as tells a page.
+const HEAD_BYTES_MAX: usize = 64;
+/// Pieces of a body between network and disk.
+const PIECES_MAX: usize = 4;
+
+/// The TLS side of screenshot hosts. Blocks.
+///
+/// # Errors
+/// When the CA file cannot be read or is no certificate.
+pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    if let Some(path) = &config.ca {
+        let pem = std::fs::read(path).map_err(|source| FetchError::Read { path: path.clone(), source })?;
+        for certificate in openssl::x509::X509::stack_from_pem(&pem)? {
+            builder.cert_store_mut().add_cert(certificate)?;
+        }
+    }
+    if !config.verify {
+        builder.set_verify(SslVerifyMode::NONE);
+    }
+    Ok(builder.build())
+}
+
+/// Downloads images; one per arbiter.
+pub struct Fetcher {
+    config: FetchConfig,
+    client: RefCell<Rc<ImageClient>>,
+    /// [`reread::asked`] when it was made.
+    made_at: Cell<u64>,
+}
+
+impl Fetcher {
+    #[must_use]
+    pub fn new(config: FetchConfig, tls: SslConnector) -> Self {
+        let client = RefCell::new(Rc::new(ImageClient::new(tls, &config.hosts)));
+        Self { config, client, made_at: Cell::new(reread::asked()) }
+    }
+
+    /// The client. Where it was asked for, authorities are read again first: some milliseconds, once.
+    fn client(&self) -> Rc<ImageClient> {
+        let asked = reread::asked();
+        if self.made_at.replace(asked) != asked {
+            match image_tls(&self.config) {
+                Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),
+                Err(error) => {
+                    warn!(self.config.log, "the files of a connection cannot be used, what was read before stays";
+                    "to" => "screenshot hosts", "error" => %error)
+                }
+            }
+        }
+        Rc::clone(&self.client.borrow())
+    }
+
+    /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
+    /// name; the single steps, which would show it, are not logged then.
+    ///
+    /// # Errors
+    /// Why there is no file, after all attempts; it has been logged.
+    pub async fn fetch(
+        self: Rc<Self>,
+        event: &AuditEvent<'_>,
+        hidden_url: Option<&str>,
+        place: Place,
+    ) -> Result<ImageStored, Reason> {
+        let url = event.screenshot_url.as_deref().unwrap_or_default();
+        let log = self.config.log.new(slog::o!(
+            "event_id" => event.event_id.chars().take(64).collect::<String>(),
+            "url" => text_for_log(hidden_url.unwrap_or(url))));
+        let silent = Logger::root(slog::Discard, slog::o!());
+        let walk_log = if hidden_url.is_some() { &silent } else { &log };
+        let fetched = self.fetch_logged(event, url, place, walk_log).await;
+        match &fetched {
+            Ok(stored) => {
+                info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())
+            }
+            Err(reason) => self.log_refusal(reason, &log),
+        }
+        fetched
+    }
+
+    fn log_refusal(&self, reason: &Reason, log: &Logger) {
+        let Some(setting) = reason.setting() else {
+            if reason.is_redirect_refusal() {
+                warn!(log, "redirect blocked reason={reason}");
+            } else {
+                warn!(log, "screenshot not downloaded"; "reason" => %reason);
+            }
+            return;
+        };
+        // For those who look at the server's state and not at its log.
+        self.config.actor.note(reason.class(), reason.hostname().unwrap_or_default());
+        if reason.is_redirect_refusal() {
+            warn!(log, "redirect blocked reason={reason}"; "setting" => setting);
+        } else {
+            warn!(log, "screenshot not downloaded"; "reason" => %reason, "setting" => setting);
+        }
+    }
+
+    async fn fetch_logged(
+        &self,
+        event: &AuditEvent<'_>,
+        url: &str,
+        mut place: Place,
+        log: &Logger,
+    ) -> Result<ImageStored, Reason> {
+        let mut walk = Walk::new(url, Arc::clone(&self.config.rules))?;
+        let mut sessions = self.key(event, &walk)?.map(|key| Sessions::new(key, &self.config));
+        let fetched = loop {
+            let step = match self.log_in(&walk, sessions.as_mut(), log).await {
+                Ok(auth) => {
+                    let request = walk.begin(auth);
+                    self.attempt(&mut walk, request, event, sessions.as_mut(), &mut place, log).await
+                }
+                Err(reason) => walk.fail_before_begin(reason).into(),
+            };
+            if let Some(sessions) = &mut sessions {
+                sessions.tell(&mut walk).await;
+            }
+            match step {
+                Ended::Stored(stored) => break Ok(stored),
+                Ended::Step(Step::RetryLater { after }) => {
+                    debug!(log, "will try again"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
+                    // Others of this user may wait for it, each with a place.
+                    let is_waited_for = sessions.as_mut().is_some_and(|sessions| !sessions.pause());
+                    if is_waited_for {
+                        tokio::time::sleep(after).await;
+                    } else {
+                        place.move_to(walk.original().host_str().unwrap_or_default());
+                        let left = place.leave();
+                        tokio::time::sleep(after).await;
+                        place = left.again().await;
+                    }
+                }
+                Ended::Step(Step::Refuse(reason)) => break Err(reason),
+                // An attempt ends with none of the others but this one.
+                Ended::Step(Step::RetryWithTicket | Step::Follow(_) | Step::Image(_)) => {
+                    debug!(log, "session not accepted, will get a ticket"; "attempt" => walk.attempts());
+                }
+            }
+        };
+        if let Some(sessions) = sessions {
+            sessions.end(&mut walk).await;
+        }
+        fetched
+    }
+
+    /// Whose session the download needs; `None` when it needs none.
+    fn key(&self, event: &AuditEvent<'_>, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
+        let key = match &self.config.login {
+            Login::None => return Ok(None),
+            _ if !walk.may_log_in() => return Ok(None),
+            Login::QpsTicket { qps, virtual_proxy, user_directory, user_id } => SessionKey::new(
+                AuthMode::QpsTicket,
+                &qps.host,
+                qps.port,
+                virtual_proxy.clone(),
+                user_directory,
+                user_id,
+            ),
+            Login::UserTicket { qps, users } => {
+                let user = event.user.as_deref().unwrap_or_default();
+                let identity = identity::parse(user)
+                    .filter(identity::Identity::usable_for_ticket)
+                    .ok_or(Reason::UserNotParseable)?;
+                if !users.allows(&identity) {
+                    return Err(Reason::UserNotAllowed);
+                }
+                let virtual_proxy =
+                    VirtualProxy::of_url(walk.original()).map_err(|_| Reason::InvalidVirtualProxy)?;
+                SessionKey::new(
+                    AuthMode::UserTicket,
+                    &qps.host,
+                    qps.port,
+                    virtual_proxy,
+                    identity.directory,
+                    identity.id,
+                )
+            }
+        };
+        Ok(Some(key.for_images_of(walk.original())))
+    }
+
+    async fn log_in(
+        &self,
+        walk: &Walk,
+        sessions: Option<&mut Sessions>,
+        log: &Logger,
+    ) -> Result<Auth, Reason> {
+        let Some(sessions) = sessions else { return Ok(Auth::Nothing) };
+        if walk.has_session() {
+            if let Some(session_use) = &mut sessions.session_use {
+                session_use.resume();
+            }
+            return Ok(Auth::Kept);
+        }
+        sessions.session_use = None;
+        // A lead that brought no session is given back before the next one is asked for.
+        sessions.give_back_lead();
+        match self.config.to_sessions.ask(SessionFor(sessions.key.clone())).await {
+            Ok(Ok(Grant::Session { session, session_use })) => {
+                debug!(log, "downloading with a cached session"; "session" => ?session);
+                sessions.session_use = Some(session_use);
+                Ok(Auth::Cached(session))
+            }
+            Ok(Ok(Grant::Ticket { ticket, lease, session_use })) => {
+                debug!(log, "downloading with a ticket");
+                sessions.session_use = Some(session_use);
+                sessions.lease = Some(lease);
+                Ok(Auth::Ticket(ticket))
+            }
+            // The ticket actor has said why.
+            Ok(Err(_)) | Err(_) => Err(Reason::TicketFailed),
+        }
+    }
+
+    /// One attempt: requests until something else than a redirect is answered, and the body when it is an image.
+    async fn attempt(
+        &self,
+        walk: &mut Walk,
+        mut request: Request,
+        event: &AuditEvent<'_>,
+        mut sessions: Option<&mut Sessions>,
+        place: &mut Place,
+        log: &Logger,
+    ) -> Ended {
+        let mut time = TimeLeft(self.config.attempt_timeout);
+        loop {
+            place.move_to(request.url.host_str().unwrap_or_default());
+            let answered = time.limit(self.send(&request)).await.unwrap_or(Err(Reason::Timeout));
+            let mut response = match answered {
+                Ok(response) => response,
+                Err(reason) => return walk.fail(reason, None).into(),
+            };
+            debug!(log, "answered"; "status" => response.status.as_u16(), "asked" => ?request);
+            match walk.step(&answer_of(response.status.as_u16(), &response.headers)) {
+                Step::Follow(next) => request = next,
+                Step::Image(claim) => {
+                    // The session works: others need not wait for the body.
+                    if let Some(sessions) = &mut sessions {
+                        sessions.tell(walk).await;
+                    }
+                    return match self.store(&mut response.body, claim, walk, event, &mut time).await {
+                        Ok(stored) => Ended::Stored(stored),
+                        Err(NotStored::Page) => walk.fail_with_page().into(),
+                        Err(NotStored::For(reason)) => walk.fail(reason, None).into(),
+                    };
+                }
+                step => return step.into(),
+            }
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Result<ImageAnswer, Reason> {
+        let client = self.client();
+        let answered = client.get(&request.url, request.cookie.as_ref()).await;
+        answered.map_err(|error| match error {
+            ImageClientError::Timeout => Reason::Timeout,
+            ImageClientError::Tls => Reason::Tls,
+            ImageClientError::Transport => Reason::Transport,
+        })
+    }
+
+    /// Streams the body to the image writer.
+    async fn store(
+        &self,
+        body: &mut WholeBody,
+        claim: Claim,
+        walk: &Walk,
+        event: &AuditEvent<'_>,
+        time: &mut TimeLeft,
+    ) -> Result<ImageStored, NotStored> {
+        let file_name = event.file_name(extension(claim, walk.original()));
+        let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
+        let mut head = Vec::new();
+        let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });
+        let (stored, sent) = futures_util::future::join(stored, async {
+            let sent =
+                time.limit(send_body(body, &to_writer, &mut head)).await.unwrap_or(Err(Reason::Timeout));
+            // Without its end the body counts as cut.
+            drop(to_writer);
+            sent
+        })
+        .await;
+        match stored {
+            Ok(Ok(stored)) => Ok(stored),
+            Ok(Err(ImageRefused::NotAnImage)) if is_page(&head) => Err(NotStored::Page),
+            Ok(Err(refused)) => Err(NotStored::For(match refused {
+                ImageRefused::NotAnImage => Reason::NotAnImage,
+                ImageRefused::TooLarge { .. } => Reason::TooLarge,
+                ImageRefused::Cut => sent.err().unwrap_or(Reason::Transport),
+                ImageRefused::Write(_) => Reason::WriteFailed,
+            })),
+            Err(_) => Err(NotStored::For(Reason::WriteFailed)),
+        }
+    }
+}
+
+/// Why a body was not stored.
+enum NotStored {
+    /// It is a page, whatever its Content-Type says.
+    Page,
+    For(Reason),
+}
+
+async fn send_body(
+    body: &mut WholeBody,
+    to_writer: &mpsc::Sender<Piece>,
+    head: &mut Vec<u8>,
+) -> Result<(), Reason> {
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|_| Reason::Transport)?;
+        head.extend(piece.iter().take(HEAD_BYTES_MAX - head.len()));
+        if to_writer.send(Piece::Bytes(piece)).await.is_err() {
+            // The writer has seen enough, and says why.
+            return Ok(());
+        }
+    }
+    // As above.
+    let _ = to_writer.send(Piece::End).await;
+    Ok(())
+}
+
+/// How an attempt ended.
+enum Ended {
+    Stored(ImageStored),
+    Step(Step),
+}
+
+impl From<Step> for Ended {
+    fn from(step: Step) -> Self {
+        Self::Step(step)
+    }
+}
+
+/// What is left of an attempt's time.
+struct TimeLeft(Duration);
+
+impl TimeLeft {
+    /// `None` when the time is up.
+    async fn limit<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let begun = Instant::now();
+        let done = tokio::time::timeout(self.0, work).await.ok();
+        self.0 = self.0.saturating_sub(begun.elapsed());
+        done
+    }
+}
+
+/// What a download owes the session cache: news, and its lead back, also when it is dropped half-way.
+struct Sessions {
+    key: SessionKey,
+    lease: Option<Lease>,
+    /// While it lasts the session is not ended to make room for another.
+    session_use: Option<SessionUse>,
+    told: Option<SessionCookies>,
+    are_kept: bool,
+    to_cache: Outlet<SessionNews>,
+}
+
+impl Sessions {
+    fn new(key: SessionKey, config: &FetchConfig) -> Self {
+        Self {
+            key,
+            lease: None,
+            session_use: None,
+            told: None,
+            are_kept: config.are_sessions_kept,
+            to_cache: config.to_session_news.clone(),
+        }
+    }
+
+    /// Tells what has become of sessions since the last time.
+    async fn tell(&mut self, walk: &mut Walk) {
+        let opened = walk.opened_session().filter(|_| self.are_kept).cloned();
+        let is_new = opened.is_some() && opened != self.told;
+        let endings = walk.take_endings();
+        if !is_new && endings.rejected.is_empty() && endings.discarded.is_empty() {
+            return;
+        }
+        let mut news = SessionNews::of(self.key.clone(), self.lease);
+        news.rejected = endings.rejected;
+        news.discarded = endings.discarded;
+        if is_new {
+            self.told.clone_from(&opened);
+            news.opened = opened;
+            // With its session there, the flight has landed.
+            self.lease = None;
+        }
+        // Fails only when the process is stopping.
+        let _ = if news.rejected.is_empty() {
+            self.to_cache.deliver(news, 1).await
+        } else {
+            self.to_cache.ask(news).await
+        };
+    }
+
+    /// The download waits before its next attempt. Says whether nobody waits for it meanwhile: with the cache off it
+    /// keeps its session and the lead of its user to its end.
+    fn pause(&mut self) -> bool {
+        if self.are_kept {
+            self.give_back_lead();
+        }
+        if let Some(session_use) = &mut self.session_use {
+            session_use.pause();
+        }
+        self.lease.is_none()
+    }
+
+    /// The download is over.
+    async fn end(mut self, walk: &mut Walk) {
+        self.tell(walk).await;
+        let opened = walk.opened_session().filter(|_| !self.are_kept).cloned();
+        let lease = self.lease.take();
+        if opened.is_none() && lease.is_none() {
+            return;
+        }
+        let news = SessionNews { opened, is_over: true, ..SessionNews::of(self.key.clone(), lease) };
+        let _ = self.to_cache.deliver(news, 1).await;
+    }
+
+    fn give_back_lead(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let news = SessionNews { is_over: true, ..SessionNews::of(self.key.clone(), Some(lease)) };
+            // Without room the cache finds out by itself, later.
+            let _ = self.to_cache.offer(news, 1);
+        }
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.give_back_lead();
+    }
+}
+
+fn answer_of(status: u16, headers: &HeaderMap) -> Answer<'_> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    Answer {
+        status,
+        location: headers.get(header::LOCATION).map(HeaderValue::as_bytes),
+        set_cookies: headers.get_all(header::SET_COOKIE).map(HeaderValue::as_bytes).collect(),
+        content_type: text(header::CONTENT_TYPE),
+        content_encoding: text(header::CONTENT_ENCODING),
+        content_length: text(header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()),
+        retry_after: text(header::RETRY_AFTER)
+            .and_then(|value| retry_after(value, OffsetDateTime::now_utc())),
+    }
+}

@@ -1,0 +1,370 @@
+//! Asks Qlik Sense's proxy service (QPS) for tickets, and tells it which sessions are over.
+//!
+//! Receives: `TicketFor`, `SessionsOver`.
+//! Sends: nothing to actors; HTTPS with a client certificate to QPS, and to QPS only.
+//! Keeps: a client made from the certificate files, made anew when one of them changes.
+//! When full: its outlets hold the askers back; of those let in, `concurrency` are served at once, first come first.
+//! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and left.
+//!
+//! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS never reach a log.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
+use awc::error::{ConnectError, SendRequestError};
+use awc::http::{Method, StatusCode};
+use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::session_cookie::SessionCookie;
+use butler_sos_domain::virtual_proxy::VirtualProxy;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use slog::{Logger, debug, warn};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::kit::mailbox::Parcel;
+use crate::kit::metric::ActorMeter;
+use crate::net::http_client::{class_of_silence, silence};
+use crate::net::static_hosts::{StaticHosts, plain_http_client};
+use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::{ClientTls, ReloadingTls};
+use crate::screenshots::message::{SessionsOver, TicketFailed, TicketFor};
+
+/// Where QPS is, and who we are to it.
+#[derive(Clone)]
+pub struct TicketConfig {
+    /// `auth.qps.host` and `.port`.
+    pub host: String,
+    pub port: u16,
+    /// `Butler-SOS.cert`, verified unless `serversToMonitor.rejectUnauthorized` is false.
+    pub tls: ClientTls,
+    pub hosts: StaticHosts,
+    /// `auth.qps.ticketTimeoutMs`: for the whole request.
+    pub ticket_timeout: Duration,
+    /// `Pipeline.actors.ticketActor.concurrency`: requests to QPS under way at once.
+    pub concurrency: usize,
+    /// Who users are in the log, where their names are not to be stored.
+    pub names: Option<Arc<Pseudonyms>>,
+    pub actor: ActorMeter,
+    pub log: Logger,
+}
+
+/// For the end of a session: best effort.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The actor.
+pub struct TicketActor {
+    qps: Rc<Qps>,
+}
+
+impl TicketActor {
+    #[must_use]
+    pub fn new(config: TicketConfig) -> Self {
+        let turns = Arc::new(Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { qps: Rc::new(Qps::new(config, turns)) }
+    }
+}
+
+impl Actor for TicketActor {
+    type Context = Context<Self>;
+}
+
+impl Supervised for TicketActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // Requests of before the panic go on, and keep their turns.
+        let turns = Arc::clone(&self.qps.turns);
+        self.qps = Rc::new(Qps::new(self.qps.config.clone(), turns));
+    }
+}
+
+impl Handler<Parcel<TicketFor>> for TicketActor {
+    type Result = ResponseFuture<Result<SecretString, TicketFailed>>;
+
+    fn handle(&mut self, parcel: Parcel<TicketFor>, _: &mut Self::Context) -> Self::Result {
+        let qps = Rc::clone(&self.qps);
+        Box::pin(async move {
+            let _passage = parcel.passage;
+            let key = parcel.body.0;
+            qps.config.actor.received.inc();
+            let _turn = qps.turn().await;
+            let asked = qps.ticket(key.virtual_proxy(), key.user_directory(), key.user_id());
+            match tokio::time::timeout(qps.config.ticket_timeout, asked)
+                .await
+                .unwrap_or(Err(QpsError::Timeout))
+            {
+                Ok(ticket) => {
+                    qps.config.actor.sent.inc();
+                    Ok(ticket)
+                }
+                Err(error) => {
+                    qps.config.actor.rejected(error.class(), 1);
+                    qps.config.actor.failed(error.class());
+                    let shown = |names: &Arc<Pseudonyms>| names.of(key.user_directory(), key.user_id());
+                    let shown = qps.config.names.as_ref().map(shown);
+                    let (user_directory, user_id) = match &shown {
+                        Some(shown) => (shown.new_directory.as_str(), shown.new_id.as_str()),
+                        None => (key.user_directory(), key.user_id()),
+                    };
+                    warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
+                        "host" => &qps.config.host, "port" => qps.config.port,
+                        "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
+                        "user_directory" => user_directory, "user_id" => user_id);
+                    Err(TicketFailed { words: error.to_string() })
+                }
+            }
+        })
+    }
+}
+
+impl Handler<Parcel<SessionsOver>> for TicketActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, parcel: Parcel<SessionsOver>, _: &mut Self::Context) -> Self::Result {
+        let qps = Rc::clone(&self.qps);
+        Box::pin(async move {
+            let _passage = parcel.passage;
+            let SessionsOver { virtual_proxy, sessions } = parcel.body;
+            for session in &sessions {
+                let _turn = qps.turn().await;
+                let ended = qps.end_session(&virtual_proxy, session);
+                match tokio::time::timeout(DELETE_TIMEOUT, ended).await.unwrap_or(Err(QpsError::Timeout)) {
+                    // QPS forgets sessions by itself; that one is gone is no news.
+                    Ok(()) | Err(QpsError::Status(404)) => {
+                        debug!(qps.config.log, "session ended"; "session" => ?session,
+                            "virtual_proxy" => %virtual_proxy);
+                    }
+                    Err(error) => {
+                        qps.config.actor.rejected("session-not-ended", 1);
+                        warn!(qps.config.log, "the Qlik Sense proxy service did not end a session";
+                            "error" => %error, "session" => ?session, "virtual_proxy" => %virtual_proxy);
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// The proxy service, as a client sees it.
+struct Qps {
+    config: TicketConfig,
+    /// One for each request that may be under way; given in the order in which they are asked for.
+    turns: Arc<Semaphore>,
+    client: RefCell<Client>,
+}
+
+struct Client {
+    tls: ReloadingTls,
+    made: Option<awc::Client>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TicketRequest<'a> {
+    user_directory: &'a str,
+    user_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct TicketAnswer {
+    #[serde(rename = "Ticket")]
+    ticket: String,
+}
+
+/// Why a request to QPS failed. No variant holds anything that QPS sent.
+#[derive(Debug, thiserror::Error)]
+enum QpsError {
+    #[error("client certificate: {0}")]
+    Certificate(String),
+    #[error("not reached: {words}")]
+    Silence { class: &'static str, words: String },
+    #[error("broken answer")]
+    Broken,
+    #[error("no answer in time")]
+    Timeout,
+    #[error("status {0}")]
+    Status(u16),
+    #[error("the answer holds no ticket")]
+    NoTicket,
+}
+
+impl QpsError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "certificate",
+            Self::Silence { class, .. } => class,
+            Self::Broken => "transport",
+            Self::Timeout => "timeout",
+            Self::Status(_) => "status",
+            Self::NoTicket => "no-ticket",
+        }
+    }
+}
+
+impl QpsError {
+    fn of(error: &SendRequestError, watch: &CertificateWatch) -> Self {
+        match error {
+            SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Self::Timeout,
+            // Connecting and sending know no more than names, addresses and certificates.
+            SendRequestError::Connect(_) | SendRequestError::Send(_) => {
+                Self::Silence { class: class_of_silence(error), words: silence(error, watch) }
+            }
+            // What was answered stays out of the log.
+            _ => Self::Broken,
+        }
+    }
+}
+
+impl Qps {
+    fn new(config: TicketConfig, turns: Arc<Semaphore>) -> Self {
+        let client = Client { tls: ReloadingTls::new(config.tls.clone()), made: None };
+        Self { config, turns, client: RefCell::new(client) }
+    }
+
+    /// Waits for a turn; the time-out of a request begins after that. `None` never comes: nobody closes the semaphore.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+
+    /// The client for the certificate files as they are now.
+    fn client(&self) -> Result<awc::Client, QpsError> {
+        let mut client = self.client.borrow_mut();
+        match client.tls.changed() {
+            Ok(Some(connector)) => {
+                let (hosts, timeout) = (&self.config.hosts, self.config.ticket_timeout);
+                let connections_max = self.config.concurrency.max(1);
+                client.made = Some(plain_http_client(connector, hosts, timeout, connections_max));
+            }
+            Ok(None) => {}
+            // Files that are being replaced: the last ones serve until they are whole again.
+            Err(error) if client.made.is_some() => {
+                warn!(self.config.log, "certificate files have changed but cannot be used"; "error" => %error);
+            }
+            Err(error) => return Err(QpsError::Certificate(error.to_string())),
+        }
+        client.made.clone().ok_or_else(|| QpsError::Certificate("none".to_owned()))
+    }
+
+    fn silence(&self, error: &SendRequestError) -> QpsError {
+        QpsError::of(error, &self.client.borrow().tls.watch())
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<awc::ClientRequest, QpsError> {
+        let key: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
+        let url = format!("https://{}:{}{path}?Xrfkey={key}", self.config.host, self.config.port);
+        Ok(self.client()?.request(method, url).insert_header(("X-Qlik-Xrfkey", key)).no_decompress())
+    }
+
+    async fn ticket(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        user_directory: &str,
+        user_id: &str,
+    ) -> Result<SecretString, QpsError> {
+        let request = self.request(Method::POST, &virtual_proxy.ticket_path())?;
+        let answer = request.send_json(&TicketRequest { user_directory, user_id }).await;
+        let mut answer = answer.map_err(|error| self.silence(&error))?;
+        expect_success(answer.status())?;
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|_| QpsError::Broken)?;
+        let answer: TicketAnswer = serde_json::from_slice(&body).map_err(|_| QpsError::NoTicket)?;
+        if answer.ticket.is_empty() {
+            return Err(QpsError::NoTicket);
+        }
+        Ok(answer.ticket.into())
+    }
+
+    async fn end_session(
+        &self,
+        virtual_proxy: &VirtualProxy,
+        session: &SessionCookie,
+    ) -> Result<(), QpsError> {
+        let path = virtual_proxy.session_path(session.expose_id());
+        let answer =
+            self.request(Method::DELETE, &path)?.send().await.map_err(|error| self.silence(&error))?;
+        expect_success(answer.status())
+    }
+}
+
+/// Redirects are refused like any other status: tickets come from this host or from nowhere.
+fn expect_success(status: StatusCode) -> Result<(), QpsError> {
+    if status.is_success() { Ok(()) } else { Err(QpsError::Status(status.as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use actix_web::{App, HttpResponse, HttpServer, web};
+    use butler_sos_domain::session::{AuthMode, SessionKey};
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::kit::mailbox::Outlet;
+    use crate::kit::metric::Metrics;
+    use crate::kit::testing::{discard_log, until};
+    use crate::net::tls::tests::Pki;
+
+    /// A proxy service that answers when it is let to.
+    struct Gate {
+        open: Semaphore,
+        /// The users for whom a ticket was asked, in order.
+        asked: Mutex<Vec<String>>,
+    }
+
+    async fn answer(gate: web::Data<Gate>, body: web::Json<serde_json::Value>) -> HttpResponse {
+        gate.asked.lock().unwrap().push(body["UserId"].as_str().unwrap().to_owned());
+        gate.open.acquire().await.unwrap().forget();
+        HttpResponse::Created().json(serde_json::json!({ "Ticket": "t" }))
+    }
+
+    #[actix_rt::test]
+    async fn no_more_requests_are_under_way_than_configured_and_the_others_wait_their_turn() {
+        let pki = Pki::new();
+        let gate = web::Data::new(Gate { open: Semaphore::new(0), asked: Mutex::default() });
+        let shared = gate.clone();
+        let server =
+            HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)))
+                .workers(1)
+                .disable_signals()
+                .bind_openssl("127.0.0.1:0", pki.acceptor())
+                .unwrap();
+        let port = server.addrs()[0].port();
+        actix_rt::spawn(server.run());
+
+        let addr = TicketActor::new(TicketConfig {
+            host: "localhost".into(),
+            port,
+            tls: pki.tls(),
+            hosts: StaticHosts::new([]),
+            ticket_timeout: Duration::from_secs(5),
+            concurrency: 2,
+            names: None,
+            actor: Metrics::new().actor("ticket_actor"),
+            log: discard_log(),
+        })
+        .start();
+        let to_tickets: Outlet<TicketFor> = Outlet::new(addr, 16);
+        let users = ["0", "1", "2", "3", "4"];
+        let key = |user: &str| {
+            SessionKey::new(AuthMode::UserTicket, "localhost", port, VirtualProxy::default(), "LAB", user)
+        };
+        let keys = users.map(key);
+        let tickets =
+            actix_rt::spawn(async move { join_all(keys.map(|key| to_tickets.ask(TicketFor(key)))).await });
+        let asked = || gate.asked.lock().unwrap().clone();
+        for done in 0..users.len() {
+            let under_way = (done + 2).min(users.len());
+            until(|| asked().len() == under_way).await;
+            gate.open.add_permits(1);
+        }
+        for ticket in tickets.await.unwrap() {
+            ticket.unwrap().unwrap();
+        }
+        assert_eq!(asked()[2..], users[2..], "in the order in which they came");
+    }
+}

@@ -1,0 +1,631 @@
+//! What InfluxDB's answer to a write means, and which lines it was about. Pure.
+//! Contract: destinations.md, "InfluxDB".
+//!
+//! # The answers
+//!
+//! | status | means |
+//! |---|---|
+//! | 204 | every line was taken |
+//! | any other 2xx | the answer is none of InfluxDB: try again later |
+//! | 413 | the body was too large |
+//! | 400, 422, 5xx, other 4xx | [`influx_refusal`] reads in the words whose fault it is: the lines', some of them at least (which, and whether the others were taken, is in the body), or not the data's: try again later |
+//! | 3xx, 401, 403, 404 | not the data's fault: try again later |
+//!
+//! Bodies are JSON with the words in `error` or `message`. Who is meant, as the versions say it:
+//!
+//! ```text
+//! 3     {"error":"partial write of line protocol occurred","data":[{"line_number":2,"error_message":"…"}]}
+//!       others taken; the lines are counted from 1
+//! 3     {"error":"parsing failed for write_lp endpoint","data":{"line_number":2,"error_message":"…"}}
+//!       nothing taken
+//! 1     {"error":"partial write: unable to parse 'LINE': why\nunable to parse 'LINE': why dropped=0"}
+//!       others taken
+//! 1, 2  {"error":"unable to parse 'LINE': why"}                          nothing taken
+//! 1, 2  {"error":"partial write: why dropped=N"}                         N were dropped, not said which
+//!       why = field type conflict: input field "F" on measurement "M" is type T, already exists as type U
+//! ```
+//!
+//! `dropped=N` counts one shard: with points in several shards only one of them answers. A shard never
+//! holds less than an hour, so the number is believed when all lines are of one hour. It does not count
+//! lines that could not be parsed, and then these are not named either: so it is believed only when every
+//! line is one that can be. What cannot be known is asked again in smaller groups: a point written twice
+//! is one point.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use butler_sos_domain::influx_refusal::{self, Fault};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::net::http_client::{Answer, shortened, status_class};
+use crate::sinks::delivery_job::{Finding, halves};
+use crate::sinks::sink::Trouble;
+
+/// A server that lists this many lines may have left out others.
+const LISTED_BELIEVED_MAX: usize = 99;
+/// The trouble's class when something answers that is not InfluxDB.
+pub const NOT_INFLUXDB: &str = "not-influxdb";
+/// Characters that are kept of an answer that is none of InfluxDB: the beginning of a page.
+const FOREIGN_CHARS_MAX: usize = 200;
+
+/// An HTTP answer, as far as it was read.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    pub body: String,
+}
+
+impl From<Answer> for Reply {
+    fn from(Answer { status, retry_after, body }: Answer) -> Self {
+        Self { status, retry_after, body }
+    }
+}
+
+/// What a write's answer means for the lines that were sent.
+#[derive(Debug)]
+pub enum Verdict {
+    Taken,
+    /// The lines are at fault, or some of them.
+    Refused(Complaint),
+    TooLarge(String),
+    Trouble(Trouble),
+}
+
+/// The server's words about lines that it did not take.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    message: String,
+    /// The body is JSON with a text.
+    is_json: bool,
+    lines: Vec<NamedLine>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamedLine {
+    line_number: usize,
+    error_message: String,
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// What this answer to a write means.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self.status {
+            204 => return Verdict::Taken,
+            413 => return Verdict::TooLarge(self.words()),
+            ..400 => return Verdict::Trouble(self.trouble()),
+            _ => {}
+        }
+        let complaint = Complaint::read(&self.body);
+        let message = complaint.is_json.then_some(complaint.message.as_str());
+        let lines = complaint.lines.iter().map(|line| line.error_message.as_str());
+        match influx_refusal::fault(self.status, message, &self.body, lines) {
+            Fault::Lines | Fault::Limit => Verdict::Refused(complaint),
+            Fault::Server => Verdict::Trouble(self.trouble()),
+            Fault::Foreign => Verdict::Trouble(self.not_influxdb("a refusal")),
+        }
+    }
+
+    /// This answer as one that InfluxDB does not give, where it gives `expected`.
+    #[must_use]
+    pub fn not_influxdb(&self, expected: &str) -> Trouble {
+        let said: String = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said: String = said.chars().take(FOREIGN_CHARS_MAX).collect();
+        let words = format!(
+            "what answers with status {} is not InfluxDB, or something stands before it (expected: {expected}; check \
+             scheme, host, port and proxies): {}",
+            self.status,
+            if said.is_empty() { "no words" } else { &said }
+        );
+        Trouble { class: NOT_INFLUXDB, words, retry_after: self.retry_after }
+    }
+
+    /// This answer as a reason to try again later.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        if (200..300).contains(&self.status) {
+            return self.not_influxdb("status 204");
+        }
+        let class = match self.words().as_str() {
+            // The server's own patience with its shards.
+            "timeout" => "timeout",
+            _ => status_class(self.status),
+        };
+        let hint = match self.status {
+            401 => " (check name, password or token)",
+            403 => " (the user or token may not do this)",
+            404 => " (no such database, bucket, organisation or address)",
+            300..=399 => " (redirects are not followed; check scheme, host and port)",
+            _ => "",
+        };
+        let words = format!("InfluxDB answered {}{hint}: {}", self.status, self.words());
+        Trouble { class, words, retry_after: self.retry_after }
+    }
+
+    /// What the body says, for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let words = Complaint::read(&self.body).message;
+        if words.is_empty() { format!("status {} without words", self.status) } else { shortened(&words) }
+    }
+}
+
+// === impl Complaint ===
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&shortened(&self.message))
+    }
+}
+
+impl Complaint {
+    /// Understands a body of any version, or takes it as plain text.
+    #[must_use]
+    pub fn read(body: &str) -> Self {
+        let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(body) else {
+            return Self { message: body.trim().to_owned(), is_json: false, lines: Vec::new() };
+        };
+        let text = ["error", "message", "err"]
+            .into_iter()
+            .find_map(|key| object.get(key).and_then(Value::as_str).map(str::to_owned));
+        let lines = match object.remove("data") {
+            Some(data @ Value::Array(_)) => serde_json::from_value(data).unwrap_or_default(),
+            Some(data @ Value::Object(_)) => {
+                serde_json::from_value(data).map(|one| vec![one]).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let is_json = text.is_some();
+        Self { message: text.unwrap_or_else(|| body.trim().to_owned()), is_json, lines }
+    }
+
+    /// Finds out which of `lines` (each without the newline at its end) are meant.
+    #[must_use]
+    pub fn about(&self, lines: &[&[u8]]) -> Finding {
+        if lines.len() <= 1 {
+            return Finding { bad: self.all_bad(lines.len()), again: Vec::new() };
+        }
+        self.by_number(lines)
+            .or_else(|| self.by_quotation(lines))
+            .or_else(|| self.by_field_type(lines))
+            .or_else(|| self.by_count(lines))
+            .unwrap_or_else(|| halves(lines.len()))
+    }
+
+    fn all_bad(&self, lines: usize) -> BTreeMap<usize, String> {
+        let own = self.lines.first().map_or("", |line| &line.error_message);
+        let words = if own.is_empty() { &self.message } else { own };
+        let words = if words.is_empty() { "refused without words".to_owned() } else { shortened(words) };
+        (0..lines).map(|line| (line, words.clone())).collect()
+    }
+
+    /// Version 3 counts the lines.
+    fn by_number(&self, lines: &[&[u8]]) -> Option<Finding> {
+        let mut bad = BTreeMap::new();
+        for named in &self.lines {
+            let index = named.line_number.checked_sub(1).filter(|index| *index < lines.len())?;
+            let words = if named.error_message.is_empty() { &self.message } else { &named.error_message };
+            bad.insert(index, shortened(words));
+        }
+        if bad.is_empty() {
+            return None;
+        }
+        // A newline within a text makes it doubtful what was counted.
+        if lines.iter().any(|line| line.contains(&b'\n')) {
+            return Some(suspects(lines.len(), &bad.into_keys().collect::<Vec<_>>()));
+        }
+        let believed = self.is_partial() && bad.len() <= LISTED_BELIEVED_MAX;
+        Some(found(lines.len(), bad, believed))
+    }
+
+    /// Versions 1 and 2 quote lines that they cannot parse, all of them.
+    fn by_quotation(&self, lines: &[&[u8]]) -> Option<Finding> {
+        const QUOTE: &str = "unable to parse '";
+        let (before, mut rest) = self.message.split_once(QUOTE)?;
+        if before.contains('\'') {
+            return None;
+        }
+        let mut bad = BTreeMap::new();
+        loop {
+            // Within a line may stand what looks like the next quotation, so lines are skipped as a whole.
+            let quoted = |line: &&[u8]| {
+                rest.as_bytes().strip_prefix(*line).is_some_and(|after| after.starts_with(b"':"))
+            };
+            let longest = lines.iter().filter(|line| quoted(line)).max_by_key(|line| line.len())?;
+            let after = rest.get(longest.len() + 2..)?;
+            let next = after.find(&format!("\n{QUOTE}"));
+            let reason = after.get(..next.unwrap_or(after.len()))?;
+            let reason = reason.split(" dropped=").next().unwrap_or(reason).trim();
+            let words = shortened(&format!("{QUOTE}{}': {reason}", String::from_utf8_lossy(longest)));
+            for (index, _) in lines.iter().enumerate().filter(|(_, line)| *line == longest) {
+                bad.insert(index, words.clone());
+            }
+            match next {
+                Some(next) => rest = after.get(next + 1 + QUOTE.len()..)?,
+                None => break,
+            }
+        }
+        let believed = self.is_partial() && self.dropped() == Some(0);
+        Some(found(lines.len(), bad, believed))
+    }
+
+    /// Versions 1 and 2 name a field that has the wrong type.
+    fn by_field_type(&self, lines: &[&[u8]]) -> Option<Finding> {
+        let (_, rest) = self.message.split_once("input field \"")?;
+        let (field, rest) = rest.split_once("\" on measurement \"")?;
+        let (_, rest) = rest.split_once("\" is type ")?;
+        let (kind, _) = rest.split_once(',')?;
+        let read: Vec<Option<Line<'_>>> = lines.iter().map(|line| Line::read(line)).collect();
+        let holds = |line: &Option<Line<'_>>| {
+            line.as_ref().is_some_and(|line| line.fields.contains(&(field.as_bytes(), kind)))
+        };
+        let holders: Vec<usize> = (0..lines.len()).filter(|&index| holds(&read[index])).collect();
+        if holders.is_empty() {
+            return None;
+        }
+        if self.is_partial() && self.dropped() == Some(holders.len()) && are_of_one_hour(&read) {
+            let words = shortened(&self.message);
+            let bad = holders.into_iter().map(|index| (index, words.clone())).collect();
+            return Some(Finding { bad, again: Vec::new() });
+        }
+        Some(suspects(lines.len(), &holders)).filter(|_| holders.len() < lines.len())
+    }
+
+    /// All of them.
+    fn by_count(&self, lines: &[&[u8]]) -> Option<Finding> {
+        let all = self.is_partial() && self.dropped() == Some(lines.len());
+        all.then(|| Finding { bad: self.all_bad(lines.len()), again: Vec::new() })
+    }
+
+    fn is_partial(&self) -> bool {
+        self.message.contains("partial write")
+    }
+
+    fn dropped(&self) -> Option<usize> {
+        let (_, count) = self.message.rsplit_once(" dropped=")?;
+        count.trim().parse().ok()
+    }
+}
+
+// === findings ===
+
+/// These are refused; the others were taken, or go again.
+fn found(lines: usize, bad: BTreeMap<usize, String>, others_taken: bool) -> Finding {
+    let others: Vec<usize> = (0..lines).filter(|index| !bad.contains_key(index)).collect();
+    let again = if others_taken || others.is_empty() { Vec::new() } else { vec![others] };
+    Finding { bad, again }
+}
+
+/// These are likely the bad ones: they go again apart from the others.
+fn suspects(lines: usize, likely: &[usize]) -> Finding {
+    let others: Vec<usize> = (0..lines).filter(|index| !likely.contains(index)).collect();
+    if others.is_empty() {
+        return halves(lines);
+    }
+    Finding { bad: BTreeMap::new(), again: vec![others, likely.to_vec()] }
+}
+
+// === reading lines ===
+
+/// What an answer may be about.
+struct Line<'l> {
+    /// Name and kind, as InfluxDB names kinds.
+    fields: Vec<(&'l [u8], &'static str)>,
+    time_ns: i64,
+}
+
+impl<'l> Line<'l> {
+    /// Reads a line that every version can read; anything doubtful is `None`.
+    fn read(line: &'l [u8]) -> Option<Self> {
+        let (series, mut rest) = split_unescaped(line, b' ')?;
+        if series.len() > SERIES_BYTES_MAX || !is_series(series) {
+            return None;
+        }
+        let mut fields = Vec::new();
+        loop {
+            let (key, value) = split_unescaped(rest, b'=')?;
+            let end = match value.first()? {
+                b'"' => text_end(value)?,
+                _ => value.iter().position(|byte| matches!(byte, b',' | b' '))?,
+            };
+            if key.is_empty() {
+                return None;
+            }
+            fields.push((key, kind_of(&value[..end])?));
+            match value[end..].split_first()? {
+                (b',', next) => rest = next,
+                (b' ', time) => {
+                    let time_ns = std::str::from_utf8(time).ok()?.parse().ok()?;
+                    return (TIMES_NS.contains(&time_ns)).then_some(Self { fields, time_ns });
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// InfluxDB takes 65 535 for series and field together.
+const SERIES_BYTES_MAX: usize = 64_000;
+
+/// Times that every version takes.
+const TIMES_NS: std::ops::Range<i64> = i64::MIN + 2..i64::MAX;
+
+fn is_series(series: &[u8]) -> bool {
+    let (measurement, mut rest) = split_unescaped(series, b',').unwrap_or((series, b""));
+    let mut keys = Vec::new();
+    while !rest.is_empty() {
+        let (tag, next) = split_unescaped(rest, b',').unwrap_or((rest, b""));
+        match split_unescaped(tag, b'=') {
+            Some((key, value)) if !key.is_empty() && !value.is_empty() && !keys.contains(&key) => {
+                keys.push(key)
+            }
+            _ => return false,
+        }
+        rest = next;
+    }
+    !measurement.is_empty() && !series.ends_with(b",")
+}
+
+fn kind_of(value: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(value).ok()?;
+    match (value.first()?, value.last()?) {
+        (b'"', _) => Some("string"),
+        (b't' | b'T' | b'f' | b'F', _) => matches!(text, "true" | "false").then_some("boolean"),
+        (_, b'i') => text[..text.len() - 1].parse::<i64>().ok().map(|_| "integer"),
+        (_, b'u') => text[..text.len() - 1].parse::<u64>().ok().map(|_| "unsigned"),
+        _ => text.parse::<f64>().ok().filter(|value| value.is_finite()).map(|_| "float"),
+    }
+}
+
+fn split_unescaped(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+    let at = (0..bytes.len()).find(|&at| bytes[at] == wanted && (at == 0 || bytes[at - 1] != b'\\'))?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+/// Where a quoted text ends.
+fn text_end(value: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match value.get(at)? {
+            b'\\' => at += 2,
+            b'"' => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Whether all lines have times of one hour, and so lie in one shard.
+fn are_of_one_hour(lines: &[Option<Line<'_>>]) -> bool {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let hour = |line: &Option<Line<'_>>| Some(line.as_ref()?.time_ns.div_euclid(HOUR_NS));
+    let first = lines.first().and_then(hour);
+    first.is_some() && lines.iter().all(|line| hour(line) == first)
+}
+
+/// The beginning and the end of long words: the reason often comes last.
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINES: [&str; 4] =
+        ["m,t=a f=\"x\" 1000", "m,t=b\\ c f=1 1001", "m,t=c g=2i,f=\"1, f=3\" 1002", "m,t=d f=true 1003"];
+
+    fn check(body: &str, bad: &[usize], again: &[&[usize]]) {
+        let lines = LINES.map(str::as_bytes);
+        let finding = Complaint::read(body).about(&lines);
+        assert_eq!(finding.bad.keys().copied().collect::<Vec<_>>(), bad, "{body}");
+        assert_eq!(finding.again, again.iter().map(|group| group.to_vec()).collect::<Vec<_>>(), "{body}");
+    }
+
+    #[test]
+    fn lines_that_are_counted() {
+        let partial = "partial write of line protocol occurred";
+        check(
+            &format!(
+                r#"{{"error":"{partial}","data":[{{"original_line":"m","line_number":2,"error_message":"bad"}}]}}"#
+            ),
+            &[1],
+            &[],
+        );
+        check(
+            &format!(
+                r#"{{"error":"{partial}","data":[{{"line_number":1}},{{"line_number":4,"error_message":"b"}}]}}"#
+            ),
+            &[0, 3],
+            &[],
+        );
+        check(
+            r#"{"error":"parsing failed for write_lp endpoint","data":{"line_number":3,"error_message":"bad"}}"#,
+            &[2],
+            &[&[0, 1, 3]],
+        );
+        check(&format!(r#"{{"error":"{partial}","data":[{{"line_number":5}}]}}"#), &[], &[&[0, 1], &[2, 3]]);
+        check(&format!(r#"{{"error":"{partial}","data":[{{"line_number":0}}]}}"#), &[], &[&[0, 1], &[2, 3]]);
+        check(&format!(r#"{{"error":"{partial}","data":null}}"#), &[], &[&[0, 1], &[2, 3]]);
+    }
+
+    #[test]
+    fn a_newline_within_a_line_makes_its_number_doubtful() {
+        let body = r#"{"error":"partial write","data":[{"line_number":2,"error_message":"bad"}]}"#;
+        let lines: [&[u8]; 3] = [b"m f=\"a\nb\" 1", b"m f=2 2", b"m f=3 3"];
+        let finding = Complaint::read(body).about(&lines);
+        assert_eq!(finding, Finding { bad: BTreeMap::new(), again: vec![vec![0, 2], vec![1]] });
+    }
+
+    #[test]
+    fn lines_that_are_quoted() {
+        let quoted = |line: &str| format!("unable to parse '{}': bad", line.replace('"', "\\\""));
+        let (second, third) = (quoted(&LINES[1].replace('\\', "\\\\")), quoted(LINES[2]));
+        check(&format!(r#"{{"error":"partial write: {second}\n{third} dropped=0"}}"#), &[1, 2], &[]);
+        check(&format!(r#"{{"error":"{third}"}}"#), &[2], &[&[0, 1, 3]]);
+        check(&format!(r#"{{"code":"invalid","message":"{third}"}}"#), &[2], &[&[0, 1, 3]]);
+        check(r#"{"error":"unable to parse 'another line': bad"}"#, &[], &[&[0, 1], &[2, 3]]);
+    }
+
+    #[test]
+    fn a_quotation_within_a_line_is_not_taken_for_one() {
+        let hostile = "m f=\"x\nunable to parse 'm f=2 2': bad\" 1";
+        let lines = [hostile.as_bytes(), b"m f=2 2", b"m f=3 3"];
+        let body = Value::from(format!("partial write: unable to parse '{hostile}': why dropped=0"));
+        let finding = Complaint::read(&format!("{{\"error\":{body}}}")).about(&lines);
+        assert_eq!(finding.bad.keys().copied().collect::<Vec<_>>(), [0]);
+        assert!(finding.again.is_empty());
+    }
+
+    #[test]
+    fn fields_of_the_wrong_type() {
+        let conflict = |field: &str, kind: &str, dropped: &str| {
+            let text = format!(
+                "partial write: field type conflict: input field \"{field}\" on measurement \"m\" is type {kind}, \
+                 already exists as type boolean{dropped}"
+            );
+            format!("{{\"error\":{}}}", Value::from(text))
+        };
+        check(&conflict("f", "float", " dropped=1"), &[1], &[]);
+        check(&conflict("f", "string", " dropped=2"), &[0, 2], &[]);
+        check(&conflict("f", "boolean", " dropped=1"), &[3], &[]);
+        check(&conflict("g", "integer", " dropped=1"), &[2], &[]);
+        check(&conflict("f", "string", " dropped=3"), &[], &[&[1, 3], &[0, 2]]);
+        check(&conflict("f", "float", ""), &[], &[&[0, 2, 3], &[1]]);
+        check(&conflict("h", "float", " dropped=1"), &[], &[&[0, 1], &[2, 3]]);
+        check(&conflict("h", "float", " dropped=4"), &[0, 1, 2, 3], &[]);
+    }
+
+    #[test]
+    fn the_number_of_dropped_lines_is_believed_within_one_shard() {
+        let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
+                    already exists as type string dropped=1";
+        let lines: [&[u8]; 3] = [b"m f=1 1", b"m f=\"b\" 2", b"m f=\"c\" 3600000000001"];
+        let finding = Complaint::read(body).about(&lines);
+        assert_eq!(finding, Finding { bad: BTreeMap::new(), again: vec![vec![1, 2], vec![0]] });
+    }
+
+    #[test]
+    fn the_number_of_dropped_lines_is_not_believed_beside_a_line_that_cannot_be_parsed() {
+        let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
+                    already exists as type string dropped=1";
+        for bad in [
+            "m 2",
+            "m,t f=true 2",
+            "m,t= f=true 2",
+            "m,t=a,t=b f=true 2",
+            "m, f=true 2",
+            ",t=a f=true 2",
+            "m f=x 2",
+            "m f=\"x 2",
+            "m f= 2",
+            "m f=true",
+            "m f=true x",
+            "m f=1i,g=2.5i 2",
+            "m f=true,=1 2",
+            "m f=true 9223372036854775807",
+        ] {
+            let lines: [&[u8]; 3] = [b"m f=1 1", bad.as_bytes(), b"m f=\"c\" 3"];
+            let finding = Complaint::read(body).about(&lines);
+            assert_eq!(finding.again, [vec![1, 2], vec![0]], "{bad}");
+        }
+        let good = "m\\ 1,t\\,x=\\=\\ \\a f=\"\\\"\\\\\",g=-1.5e+21,h=2u,i=-3i 2";
+        let lines: [&[u8]; 3] = [b"m f=1 1", good.as_bytes(), b"m f=\"c\" 3"];
+        assert_eq!(Complaint::read(body).about(&lines).bad.len(), 1);
+    }
+
+    #[test]
+    fn nothing_known() {
+        check("", &[], &[&[0, 1], &[2, 3]]);
+        check("no", &[], &[&[0, 1], &[2, 3]]);
+        check("[1]", &[], &[&[0, 1], &[2, 3]]);
+        check(r#"{"error":"partial write: points beyond retention policy dropped=4"}"#, &[0, 1, 2, 3], &[]);
+        check(
+            r#"{"error":"partial write: points beyond retention policy dropped=1"}"#,
+            &[],
+            &[&[0, 1], &[2, 3]],
+        );
+        let one = Complaint::read("no").about(&[b"m f=1 1"]);
+        assert_eq!(one.bad, BTreeMap::from([(0, "no".to_owned())]));
+    }
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, retry_after: None, body: body.to_owned() }
+    }
+
+    #[test]
+    fn statuses() {
+        let reply = |status| reply(status, r#"{"error":"words"}"#);
+        assert!(matches!(reply(204).verdict(), Verdict::Taken));
+        for status in [400, 422] {
+            assert!(matches!(reply(status).verdict(), Verdict::Refused(_)));
+        }
+        assert!(matches!(reply(413).verdict(), Verdict::TooLarge(words) if words == "words"));
+        for (status, class) in [
+            (200, NOT_INFLUXDB),
+            (401, "http-401"),
+            (404, "http-404"),
+            (429, "http-429"),
+            (503, "http-503"),
+            (302, "http-3xx"),
+            (418, "http-4xx"),
+        ] {
+            let Verdict::Trouble(trouble) = reply(status).verdict() else { panic!("{status} is trouble") };
+            assert_eq!(trouble.class, class);
+            assert!(trouble.words.contains("words"), "{trouble}");
+        }
+    }
+
+    #[test]
+    fn only_a_204_is_taken() {
+        let page = "<!doctype html><html><body>Sign in</body></html>";
+        for status in (200..300).filter(|status| *status != 204) {
+            for body in [page, "", r#"{"results":[]}"#, "OK"] {
+                let Verdict::Trouble(trouble) = reply(status, body).verdict() else {
+                    panic!("{status} {body}")
+                };
+                assert_eq!(trouble.class, NOT_INFLUXDB, "{status} {body}");
+                assert!(trouble.words.contains(&status.to_string()), "{trouble}");
+            }
+        }
+        let long = "<p>x</p> ".repeat(10_000);
+        assert!(reply(200, &long).trouble().words.chars().count() < 500);
+    }
+
+    #[test]
+    fn a_refusal_is_sorted_by_its_words() {
+        let conflict = r#"{"code":"internal error","message":"unexpected error writing points to database: field type conflict: input field \"f\" on measurement \"m\" is type float, already exists as type string"}"#;
+        let Verdict::Refused(complaint) = reply(500, conflict).verdict() else { panic!("a refusal") };
+        assert_eq!(complaint.about(&LINES.map(str::as_bytes)).again, [vec![0, 2, 3], vec![1]]);
+        for (status, body, class) in [
+            (400, "Client sent an HTTP request to an HTTPS server.", NOT_INFLUXDB),
+            (400, "<html><body>Bad Request</body></html>", NOT_INFLUXDB),
+            (400, r#"{"error":"engine: cache-max-memory-size exceeded: (2/1)"}"#, "http-400"),
+            (500, r#"{"error":"timeout"}"#, "timeout"),
+            (500, r#"{"code":"internal error","message":"internal error"}"#, "http-500"),
+        ] {
+            let Verdict::Trouble(trouble) = reply(status, body).verdict() else { panic!("{status} {body}") };
+            assert_eq!(trouble.class, class, "{body}");
+        }
+    }
+
+    proptest! {
+        /// Nothing is lost: each line is refused, or goes again once, or was called taken by the server;
+        /// groups shrink, so a search ends.
+        #[test]
+        fn findings_are_sound(body in "\\PC{0,80}|(partial write: |\\{\"error\":\")?(unable to parse '|input field \"f\" on measurement \"m\" is type (float|string), ).{0,30}( dropped=[0-9])?", count in 1_usize..9) {
+            let lines: Vec<Vec<u8>> = (0..count).map(|n| format!("m f={n} {n}").into_bytes()).collect();
+            let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+            let finding = Complaint::read(&body).about(&lines);
+            let mut seen: Vec<usize> = finding.bad.keys().copied().chain(finding.again.iter().flatten().copied()).collect();
+            let total = seen.len();
+            seen.sort_unstable();
+            seen.dedup();
+            prop_assert_eq!(seen.len(), total);
+            prop_assert!(finding.again.iter().all(|group| !group.is_empty() && group.len() < count));
+            prop_assert!(total == count || body.contains("partial write"));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A client of one InfluxDB with the database in place, made when it is needed. Lives on the arbiter that uses it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use slog::{Logger, info, warn};
+
+use crate::net::tls::reread;
+use crate::sinks::influx::admin::{Prepared, look, prepare};
+use crate::sinks::influx::answer::Verdict;
+use crate::sinks::influx::client::{InfluxClient, InfluxConfig};
+use crate::sinks::sink::Trouble;
+
+/// One InfluxDB.
+pub(crate) struct InfluxConnection {
+    config: InfluxConfig,
+    log: Logger,
+    client: Option<InfluxClient>,
+    /// [`reread::asked`] when it was made.
+    made_at: u64,
+    /// The database was found or made since the server last said that it is not there.
+    is_prepared: bool,
+}
+
+impl InfluxConnection {
+    pub fn new(config: InfluxConfig, log: Logger) -> Self {
+        Self { config, log, client: None, made_at: 0, is_prepared: false }
+    }
+
+    /// A client, with the database in place.
+    pub async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
+        let asked = reread::asked();
+        if self.client.is_none() || self.made_at != asked {
+            self.made_at = asked;
+            let client = InfluxClient::new(self.config.clone());
+            match (client, &self.client) {
+                (Ok(client), _) => self.client = Some(client),
+                (Err(error), None) => return Err(Trouble::new("config", error.to_string())),
+                (Err(error), Some(_)) => {
+                    warn!(self.log, "the files of a connection cannot be used, what was read before stays";
+                    "to" => "InfluxDB", "error" => %error)
+                }
+            }
+        }
+        let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
+        if !self.is_prepared {
+            let prepared = match self.config.create_database {
+                true => prepare(client).await?,
+                false => look(client).await?,
+            };
+            match prepared {
+                Prepared::Present => {}
+                Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
+                Prepared::NotAllowed(words) => {
+                    warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
+                        "at" => ?client, "error" => words);
+                }
+            }
+            self.is_prepared = true;
+        }
+        Ok(client)
+    }
+
+    /// The configured time-out of a write.
+    pub fn timeout(&self) -> Duration {
+        self.config.write_timeout
+    }
+
+    /// Sends lines, and says what the answer means for them.
+    pub async fn write(&mut self, lines: Bytes, timeout: Duration) -> Verdict {
+        let answer = match self.ready().await {
+            Ok(client) => {
+                client.set_write_timeout(timeout);
+                client.write(lines).await
+            }
+            Err(trouble) => Err(trouble),
+        };
+        let verdict = answer.map_or_else(Verdict::Trouble, |reply| reply.verdict());
+        if let Verdict::Trouble(trouble) = &verdict {
+            self.is_prepared &= trouble.class != "http-404";
+        }
+        verdict
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether the ids of audit events are tags or fields.
+//!
+//! `eventId`, `correlationId` and `selectionTxnId` have a new value with nearly every event. As tags, as Butler SOS
+//! writes them, each value is a series of its own, and version 1 takes 100 000 values of a tag (`max-values-per-tag`)
+//! and a million series (`max-series-per-database`) unless it is told otherwise. As fields they cost nothing.
+//!
+//! With `auto` the server decides, since it knows what was written before, whoever wrote it: where the measurement
+//! is not there yet they are fields, where it is they are what they are there. So the answer is the same after every
+//! restart. It is asked for before the first point. Versions 2 and 3 have no such limits, and keep the tags that
+//! dashboards for Butler SOS expect. Who may only write gets no answer, and keeps tags, too.
+
+use serde_json::Value;
+
+use crate::sinks::influx::answer::Reply;
+use crate::sinks::influx::client::{InfluxClient, InfluxTarget};
+use crate::sinks::influx::question::{first_column, quoted};
+use crate::sinks::sink::Trouble;
+
+/// `Pipeline.influxdb.auditIdsAsFields`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdsAsFields {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The id that every audit event has.
+const ID: &str = "eventId";
+
+/// Whether ids of points in this measurement are fields.
+///
+/// # Errors
+/// When the server does not answer, or not as InfluxDB does; when the name and password are wrong or the database is
+/// not there, since nothing can be written then either.
+pub(crate) async fn are_fields(
+    client: &InfluxClient,
+    wanted: IdsAsFields,
+    measurement: &str,
+) -> Result<bool, Trouble> {
+    let database = match (wanted, client.target()) {
+        (IdsAsFields::Always, _) => return Ok(true),
+        (IdsAsFields::Auto, InfluxTarget::V1 { database, .. }) => quoted(database),
+        _ => return Ok(false),
+    };
+    let from = format!("ON {database} FROM {}", quoted(measurement));
+    let Some(fields) = keys(&client.ask(&format!("SHOW FIELD KEYS {from}")).await?)? else {
+        return Ok(false);
+    };
+    let Some(tags) = keys(&client.ask(&format!("SHOW TAG KEYS {from}")).await?)? else { return Ok(false) };
+    Ok(follow(&fields, &tags))
+}
+
+/// What is there decides; where nothing is there, fields.
+fn follow(fields: &[String], tags: &[String]) -> bool {
+    let has = |keys: &[String]| keys.iter().any(|key| key == ID);
+    has(fields) || fields.is_empty() && tags.is_empty()
+}
+
+/// The keys in an answer; `None` when the question is not allowed or not known.
+fn keys(reply: &Reply) -> Result<Option<Vec<String>>, Trouble> {
+    match reply.status {
+        200..=299 => {}
+        401 | 500.. => return Err(reply.trouble()),
+        _ => return Ok(None),
+    }
+    let answer: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    if answer.get("results").is_none() {
+        return Err(reply.not_influxdb("JSON with \"results\""));
+    }
+    match answer.pointer("/results/0/error").and_then(Value::as_str) {
+        Some(words) if words.contains("database not found") => Err(Trouble::new("http-404", words)),
+        Some(_) => Ok(None),
+        None => Ok(Some(first_column(&answer).map(str::to_owned).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_decides() {
+        let check = |fields: &[&str], tags: &[&str], expect: bool| {
+            let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+            assert_eq!(follow(&owned(fields), &owned(tags)), expect, "{fields:?} {tags:?}");
+        };
+        check(&[], &[], true);
+        check(&["sheetId"], &["eventId", "user"], false);
+        check(&["sheetId"], &["user"], false);
+        check(&["sheetId", "eventId"], &["user"], true);
+        check(&["eventId"], &["eventId"], true);
+    }
+
+    #[test]
+    fn answers() {
+        let reply = |status, body: &str| keys(&Reply { status, retry_after: None, body: body.to_owned() });
+        let some = r#"{"results":[{"series":[{"name":"m","columns":["tagKey"],"values":[["a"],["b"]]}]}]}"#;
+        assert_eq!(reply(200, some).unwrap(), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(reply(200, r#"{"results":[{"statement_id":0}]}"#).unwrap(), Some(Vec::new()));
+        for status in [400, 403, 404] {
+            assert_eq!(reply(status, r#"{"error":"no"}"#).unwrap(), None, "{status}");
+        }
+        for (status, body, class) in [
+            (401, "", "http-401"),
+            (503, "", "http-503"),
+            (200, "<html>", "not-influxdb"),
+            (200, r#"{"results":[{"error":"database not found: d"}]}"#, "http-404"),
+        ] {
+            assert_eq!(reply(status, body).unwrap_err().class, class, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The destination InfluxDB, versions 1, 2 and 3, for user events and for audit events.
+//!
+//! Receives: nothing; it pulls (see the loop that every destination shares).
+//! Sends: as every destination.
+//! Keeps: one batch as lines while it is under way, so that what was taken is not sent again.
+//! When full: the journal keeps what is not taken yet.
+//! When it fails: pauses; after a panic the batch is sent again, and points that are there already are the same points.
+//!
+//! A refused line costs itself alone: [`crate::sinks::influx::answer`] finds it, it becomes a dead letter with
+//! InfluxDB's words, and its neighbours are written. One that a limit of the server keeps out is parked instead. A
+//! server that does not answer in time gets smaller requests and more time ([`butler_sos_domain::pace`]). Contract:
+//! destinations.md, "InfluxDB".
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use butler_sos_domain::audit::AuditEvent;
+use butler_sos_domain::encode::audit_line::AuditPoint;
+use butler_sos_domain::encode::user_line::UserPoint;
+use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::influx_refusal::is_limit;
+use butler_sos_domain::pace::Pace;
+use slog::{Logger, info};
+
+use crate::journal::batch::{Batch, Record};
+use crate::kit::message::Position;
+use crate::sinks::delivery_job::{Finding, Job, JobLimits, halves};
+use crate::sinks::influx::answer::Verdict;
+use crate::sinks::influx::client::InfluxConfig;
+use crate::sinks::influx::connection::InfluxConnection;
+use crate::sinks::influx::ids::{IdsAsFields, are_fields};
+use crate::sinks::sink::{Delivered, Destination, Progress, Sink, Trouble};
+
+/// The actor.
+pub type InfluxSink = Sink<Influx>;
+
+/// A server that takes less than this per request is not made for batches; requests do not shrink further.
+const BODY_BYTES_MIN: usize = 64 * 1024;
+
+/// From a record to its line.
+pub trait LineEncoder {
+    /// Appends the record's line, newline included, or nothing when there is no point to write.
+    ///
+    /// # Errors
+    /// What is wrong with the record, for its dead letter. What was appended is taken back then.
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// The measurement of points whose ids may be tags or fields; `None` where there are no such ids.
+    fn measurement_with_ids(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether those ids are fields from now on.
+    fn set_ids_as_fields(&mut self, _are_fields: bool) {}
+}
+
+/// Records of the stream `user-events`.
+#[derive(Debug, Clone)]
+pub struct UserEventLines(pub UserPoint);
+
+/// Records of the stream `audit-events`.
+#[derive(Debug, Clone)]
+pub struct AuditEventLines(pub AuditPoint);
+
+impl LineEncoder for UserEventLines {
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
+        self.0.write(&event, out);
+        Ok(())
+    }
+}
+
+impl LineEncoder for AuditEventLines {
+    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+        let event = AuditEvent::from_bytes(record.data).map_err(|error| error.to_string())?;
+        self.0.write(&event, out);
+        Ok(())
+    }
+
+    fn measurement_with_ids(&self) -> Option<&str> {
+        Some(self.0.measurement())
+    }
+
+    fn set_ids_as_fields(&mut self, are_fields: bool) {
+        self.0.set_ids_as_fields(are_fields);
+    }
+}
+
+/// One InfluxDB.
+pub struct Influx {
+    connection: InfluxConnection,
+    encoder: Box<dyn LineEncoder>,
+    /// Shrinks when the server says that a request is too large.
+    body_bytes_max: usize,
+    pace: Pace,
+    /// `None` once it is known what ids are.
+    ids: Option<IdsAsFields>,
+    job: Option<Job>,
+    log: Logger,
+}
+
+impl Influx {
+    #[must_use]
+    pub fn new(config: InfluxConfig, encoder: impl LineEncoder + 'static, log: Logger) -> Self {
+        Self {
+            body_bytes_max: config.body_bytes_max,
+            pace: Pace::new(config.write_timeout, config.write_timeout_max),
+            connection: InfluxConnection::new(config, log.clone()),
+            encoder: Box::new(encoder),
+            ids: Some(IdsAsFields::Never),
+            job: None,
+            log,
+        }
+    }
+
+    /// How ids are written; as tags unless this says otherwise.
+    #[must_use]
+    pub fn with_ids(mut self, ids: IdsAsFields) -> Self {
+        self.ids = Some(ids);
+        self
+    }
+
+    /// Finds out what ids are, before the first point.
+    async fn decide_ids(&mut self) -> Result<(), Trouble> {
+        let (Some(ids), Some(measurement)) = (self.ids, self.encoder.measurement_with_ids()) else {
+            return Ok(());
+        };
+        let are_fields = are_fields(self.connection.ready().await?, ids, measurement).await?;
+        info!(self.log, "ids of audit events have their place"; "measurement" => measurement,
+            "as" => if are_fields { "fields" } else { "tags" });
+        self.encoder.set_ids_as_fields(are_fields);
+        self.ids = None;
+        Ok(())
+    }
+
+    /// Sends what the job still has to send.
+    async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
+        while let Some(group) = job.next_group() {
+            if group.len() > self.pace.lines_max() {
+                job.settle(&group, halves(group.len()));
+                continue;
+            }
+            let body = job.body_of(&group);
+            let bytes = body.len();
+            let started = Instant::now();
+            let verdict = self.connection.write(body, self.pace.timeout()).await;
+            match &verdict {
+                Verdict::Trouble(trouble) if trouble.is_slow() => self.pace.timed_out(group.len()),
+                Verdict::Trouble(_) => {}
+                _ => self.pace.answered(group.len(), started.elapsed()),
+            }
+            match verdict {
+                Verdict::Taken => {}
+                Verdict::Refused(complaint) => {
+                    let lines: Vec<&[u8]> =
+                        group.iter().map(|&line| without_newline(job.item(line))).collect();
+                    let finding = complaint.about(&lines);
+                    job.settle_or_park(&group, finding, is_limit);
+                }
+                Verdict::TooLarge(words) if group.len() == 1 => {
+                    job.settle(&group, Finding { bad: BTreeMap::from([(0, words)]), again: Vec::new() });
+                }
+                Verdict::TooLarge(_) => {
+                    self.body_bytes_max = (bytes / 2).max(BODY_BYTES_MIN).min(self.body_bytes_max);
+                    job.settle(&group, halves(group.len()));
+                }
+                Verdict::Trouble(trouble) => {
+                    job.give_back(group);
+                    return Err(trouble);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Destination for Influx {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
+        self.job = None;
+        self.connection.ready().await?;
+        self.decide_ids().await?;
+        Ok(None)
+    }
+
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        self.write(batch).await
+    }
+}
+
+impl Influx {
+    /// Writes the batch, or a first part of it. After trouble, goes on where it was.
+    async fn write(&mut self, batch: &Batch) -> Result<Delivered, Trouble> {
+        let job = self.job.take().filter(|job| job.is_of(batch));
+        let mut job = job.unwrap_or_else(|| {
+            let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: usize::MAX };
+            Job::encode(batch, limits, |record, out| self.encoder.encode(record, out))
+        });
+        match self.work_off(&mut job).await {
+            Ok(()) => Ok(job.delivered(batch)),
+            Err(trouble) => {
+                self.job = Some(job);
+                Err(trouble)
+            }
+        }
+    }
+}
+
+fn without_newline(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+#[cfg(test)]
+#[path = "influx_sink_tests.rs"]
+mod tests;

@@ -1,0 +1,8 @@
+//! What goes out: one delivery loop, and a destination each.
+
+pub(crate) mod delivery_job;
+pub mod files;
+pub mod influx;
+pub mod mqtt;
+pub mod new_relic;
+pub mod sink;

@@ -1,0 +1,637 @@
+//! One connection to an MQTT broker, on `paho-mqtt`.
+//!
+//! A connection is made, used until something goes wrong, and thrown away: there is no reconnecting
+//! behind our back and no queue that outlives a connection, because the journal is the queue. What
+//! the library calls back runs inside C, where a panic would end the process, so nothing of ours
+//! that could panic runs there. Contract: destinations.md, "MQTT".
+//!
+//! # Two defects of the library, and how they are kept away
+//!
+//! When the network refuses to take a publish of QoS 1 or 2, the C library frees the message, and frees it
+//! again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the process would abort.
+//! So the library is never let clean up: sessions are not "clean" in its eyes (the broker is told to begin
+//! anew all the same). Closing a handle frees its messages too. The library says of a message that was
+//! refused that it failed, before it says that the connection has ended; so once it has ended, a handle none
+//! of whose messages failed ([`Client::let_go`]) can be closed, and any other is abandoned. That costs memory
+//! for what was in flight, and time for whatever was waiting inside (`mqtt_sink` keeps both little).
+//!
+//! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
+//! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
+//! and every other connection with it. So a handle is closed only after that owner has gone
+//! ([`Attempt`]), and abandoned when it does not go.
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use paho_mqtt::{
+    AsyncClient, ConnectOptions, ConnectOptionsBuilder, ConnectReturnCode, CreateOptionsBuilder,
+    DeliveryToken, DisconnectOptionsBuilder, Error as PahoError, Message, PersistenceType, Properties,
+    PropertyCode, ReasonCode, ServerResponse, SslOptions, SslOptionsBuilder,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+
+use crate::net::reachability::Server;
+use crate::net::tls::ClientTls;
+use crate::sinks::sink::Trouble;
+
+/// How a broker is reached. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct MqttConfig {
+    /// Name, IPv4 or IPv6 address.
+    pub host: String,
+    pub port: u16,
+    pub tls: Option<MqttTls>,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    /// `None`: a name of this host and process. Brokers close a connection when another one comes
+    /// with its client id.
+    pub client_id: Option<String>,
+    /// 0, 1 or 2. With 0 nothing is acknowledged: what the network loses is lost.
+    pub qos: u8,
+    pub version: MqttVersion,
+    /// Between signs of life; whole seconds.
+    pub keep_alive: Duration,
+    /// Messages sent and not yet acknowledged.
+    pub in_flight_max: usize,
+    /// How long an acknowledgement, or the connection itself, may take.
+    pub timeout: Duration,
+}
+
+/// TLS to the broker; all files PEM, read again for each connection.
+#[derive(Debug, Clone, Default)]
+pub struct MqttTls {
+    /// What the broker is verified with; `None`: the system's certificates.
+    pub ca: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub passphrase: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// 3.1.1
+    V3,
+    V5,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 1883,
+            tls: None,
+            username: None,
+            password: None,
+            client_id: None,
+            qos: 1,
+            version: MqttVersion::V5,
+            keep_alive: Duration::from_secs(30),
+            in_flight_max: 1_000,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An open connection.
+pub(crate) struct Client {
+    /// Taken when dropped: closing waits for threads of the library.
+    inner: Option<AsyncClient>,
+    attempt: Attempt,
+    qos: i32,
+    /// The largest packet that the broker takes, when it said so.
+    packet_bytes_max: Option<usize>,
+    /// How many messages may wait for their acknowledgement: what the broker and we both allow.
+    window: usize,
+    unacknowledged: Cell<usize>,
+    /// Those of them that nobody waits for any more.
+    let_go: RefCell<Vec<DeliveryToken>>,
+    /// Of a message the library said that it failed: the handle may hold what is freed already.
+    is_tainted: Cell<bool>,
+    /// Why the broker closed the connection, when it said so; 0 when not.
+    closed_with: Arc<AtomicU32>,
+    /// Told when the connection has ended: what is in flight then is never answered.
+    lost: Arc<Notify>,
+    /// How long the library may try to connect.
+    connect_timeout: Duration,
+}
+
+/// Disconnected when the library has let go of what waits for the answer to a connection.
+type Attempt = std::sync::mpsc::Receiver<()>;
+
+/// Why a message was not acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) enum NotTaken {
+    /// The broker will never take it.
+    Refused(String),
+    /// Not now.
+    Trouble(Trouble),
+    /// The connection ended before the answer.
+    ConnectionLost(Trouble),
+}
+
+impl Client {
+    pub async fn connect(config: &MqttConfig, client_id: &str) -> Result<Self, Trouble> {
+        if config.version == MqttVersion::V3 && config.qos == 2 {
+            // The broker may remember the first half of deliveries under numbers that come again.
+            Self::open(config, client_id, true).await?.goodbye().await;
+        }
+        Self::open(config, client_id, false).await
+    }
+
+    async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+        match Self::try_open(config, client_id, forget_session).await {
+            Err(trouble) if UNTOLD.contains(&trouble.class) => Err(match why_not(config).await {
+                Some(why) => why,
+                // The way is free, so it was the broker itself.
+                None if trouble.class == "connect" => {
+                    let words = "the broker takes the connection and ends it without an answer";
+                    Trouble::new("disconnected", words)
+                }
+                None => trouble,
+            }),
+            opened => opened,
+        }
+    }
+
+    async fn try_open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+        let options = connect_options(config, forget_session)?;
+        let in_flight_max = i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX));
+        let create = CreateOptionsBuilder::new()
+            .server_uri(server_uri(config))
+            .client_id(without_nul(client_id, "clientId")?)
+            .persistence(PersistenceType::None)
+            .max_buffered_messages(in_flight_max.saturating_add(SPARE_BUFFERS));
+        keep_library();
+        let inner = AsyncClient::new(create.finalize()).map_err(|error| trouble(&error))?;
+        let closed_with = Arc::<AtomicU32>::default();
+        let heard = Arc::clone(&closed_with);
+        inner.set_disconnected_callback(move |_, _, reason| heard.store(reason as u32, Ordering::Relaxed));
+        let lost = Arc::<Notify>::default();
+        let ended = Arc::clone(&lost);
+        inner.set_connection_lost_callback(move |_| ended.notify_one());
+        let (held, attempt) = std::sync::mpsc::channel();
+        let mut client = Self {
+            inner: Some(inner),
+            attempt,
+            qos: i32::from(config.qos),
+            packet_bytes_max: None,
+            window: config.in_flight_max.max(1),
+            unacknowledged: Cell::new(0),
+            let_go: RefCell::default(),
+            is_tainted: Cell::new(false),
+            closed_with,
+            lost,
+            connect_timeout: connect_timeout(config),
+        };
+        let Some(inner) = &client.inner else { return Err(Trouble::new("connect", "no client")) };
+        let held_until_answered = move |_: &AsyncClient, _, _| {
+            let _held: &Sender<()> = &held;
+        };
+        let answer = inner.connect_with_callbacks(options, |_, _| {}, held_until_answered);
+        let response = match tokio::time::timeout(config.timeout, answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(trouble(&error)),
+            Err(_) => return Err(Trouble::new("timeout", "the broker does not answer the connection")),
+        };
+        client.packet_bytes_max = int_property(&response, PropertyCode::MaximumPacketSize);
+        // What is beyond the broker's window would wait inside the library.
+        let receive_max = int_property(&response, PropertyCode::ReceiveMaximum).unwrap_or(usize::MAX);
+        client.window = client.window.min(receive_max.max(1));
+        let qos_max = int_property(&response, PropertyCode::MaximumQos).unwrap_or(2);
+        if usize::from(config.qos) > qos_max {
+            let words = format!("the broker takes QoS {qos_max} at most, {} is configured", config.qos);
+            return Err(Trouble::new("qos", words));
+        }
+        Ok(client)
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.inner.as_ref().is_some_and(AsyncClient::is_connected)
+    }
+
+    /// How many messages may wait for their acknowledgement.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    async fn goodbye(self) {
+        if let Some(inner) = &self.inner {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, inner.disconnect(None)).await;
+        }
+    }
+
+    /// Sends; the answer is when the broker has acknowledged.
+    pub fn publish(&self, topic: &str, payload: &[u8]) -> Result<DeliveryToken, NotTaken> {
+        let packet_bytes = PACKET_OVERHEAD_BYTES_MAX + topic.len() + payload.len();
+        let bytes_max = self.packet_bytes_max.unwrap_or(PACKET_BYTES_MAX).min(PACKET_BYTES_MAX);
+        if packet_bytes > bytes_max {
+            let words = format!("a packet of {packet_bytes} bytes, the broker takes {bytes_max}");
+            return Err(NotTaken::Refused(words));
+        }
+        let Some(inner) = &self.inner else {
+            return Err(NotTaken::ConnectionLost(Trouble::new("disconnected", "no connection")));
+        };
+        match inner.try_publish(Message::new(topic, payload, self.qos)) {
+            Ok(token) => {
+                self.unacknowledged.set(self.unacknowledged.get() + 1);
+                Ok(token)
+            }
+            Err(PahoError::Publish(code, _)) => Err(self.not_taken(&PahoError::from_return_code(code))),
+            Err(other) => Err(self.not_taken(&other)),
+        }
+    }
+
+    /// Waits for the acknowledgement of one message.
+    pub async fn acknowledged(&self, mut token: DeliveryToken, timeout: Duration) -> Result<(), NotTaken> {
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(timeout, &mut token) => answer,
+            () = self.lost.notified() => {
+                // For those that wait after this one.
+                self.lost.notify_one();
+                self.let_go(token);
+                return Err(self.not_taken(&PahoError::Disconnected));
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                self.unacknowledged.set(self.unacknowledged.get().saturating_sub(1));
+                self.is_tainted.set(self.is_tainted.get() || is_failure(&answer));
+                answer.map_err(|error| self.not_taken(&error))
+            }
+            Err(_) => {
+                self.let_go(token);
+                if self.is_connected() {
+                    return Err(NotTaken::Trouble(Trouble::new(
+                        "timeout",
+                        "the broker does not acknowledge",
+                    )));
+                }
+                Err(self.not_taken(&PahoError::Disconnected))
+            }
+        }
+    }
+
+    /// Nobody waits for this message any more; how it ends still decides how the connection can be closed.
+    pub fn let_go(&self, token: DeliveryToken) {
+        self.let_go.borrow_mut().push(token);
+    }
+
+    /// A question to the broker and back: what was sent before it has been read, and the broker lives.
+    pub async fn round_trip(&self, timeout: Duration) -> Result<(), Trouble> {
+        let Some(inner) = &self.inner else { return Err(Trouble::new("disconnected", "no connection")) };
+        // Nothing is subscribed to, so this changes nothing.
+        match tokio::time::timeout(timeout, inner.unsubscribe("butler-sos/round-trip")).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(trouble(&error)),
+            Err(_) => Err(Trouble::new("timeout", "the broker does not answer")),
+        }
+    }
+
+    /// Whether the broker ended the connection because of the size of a packet.
+    pub fn closed_for_size(&self) -> bool {
+        self.closed_with.load(Ordering::Relaxed) == ReasonCode::PacketTooLarge as u32
+    }
+
+    fn not_taken(&self, error: &PahoError) -> NotTaken {
+        match error {
+            PahoError::ReasonCode(code, _) => match refusal(*code) {
+                Some(words) => NotTaken::Refused(words.to_owned()),
+                None => NotTaken::Trouble(trouble(error)),
+            },
+            PahoError::BadUtf8String | PahoError::BadQos | PahoError::MaxBufferedMessages => {
+                NotTaken::Trouble(trouble(error))
+            }
+            _ => {
+                let mut trouble = trouble(error);
+                let code = self.closed_with.load(Ordering::Relaxed);
+                if code != 0 {
+                    trouble.words = format!("the broker closed the connection: {}", ReasonCode::from(code));
+                }
+                NotTaken::ConnectionLost(trouble)
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        inner.remove_disconnected_callback();
+        inner.remove_connection_lost_callback();
+        // Abandoned unless it is certain that it can be closed.
+        let inner = ManuallyDrop::new(inner);
+        let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
+        let attempt_timeout = self.connect_timeout + GIVEN_UP_LATE_MAX;
+        let in_flight = self.let_go.take();
+        let is_sound = !self.is_tainted.get() && in_flight.len() == self.unacknowledged.get();
+        // Says goodbye, then closes; both may wait for the library's threads.
+        let close = move || {
+            let is_let_go = attempt.recv_timeout(attempt_timeout) == Err(RecvTimeoutError::Disconnected);
+            if inner.is_connected() {
+                let goodbye = DisconnectOptionsBuilder::new().timeout(Duration::from_millis(100)).finalize();
+                let _ = inner.disconnect(goodbye).wait_for(CLOSE_TIMEOUT);
+            }
+            // Once the connection has ended nothing more is sent, and all that failed has been told.
+            let has_ended = !inner.is_connected();
+            let failed =
+                |token: DeliveryToken| token.now_or_never().is_some_and(|answer| is_failure(&answer));
+            if is_let_go && has_ended && is_sound && !in_flight.into_iter().any(failed) {
+                drop(ManuallyDrop::into_inner(inner));
+            }
+        };
+        let _ = std::thread::Builder::new().name("mqtt-close".to_owned()).spawn(close);
+    }
+}
+
+/// Whether the library could not send the message. What the broker says, or the end of the session, is no failure.
+fn is_failure(answer: &Result<(), PahoError>) -> bool {
+    !matches!(answer, Ok(()) | Err(PahoError::ReasonCode(..) | PahoError::OperationIncomplete))
+}
+
+/// Holds one handle that is never connected and never closed.
+///
+/// Closing the last handle of the process makes the library free what all handles share, and that is
+/// not safe while another handle is being made or closed (seen as a double free).
+fn keep_library() {
+    static KEPT: OnceLock<Option<AsyncClient>> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let create = CreateOptionsBuilder::new().client_id("kept").persistence(PersistenceType::None);
+        AsyncClient::new(create.server_uri("mqtt://localhost:1883").finalize()).ok()
+    });
+}
+
+/// Fixed header (5), length of the topic (2), packet id (2), no properties (1), and some.
+const PACKET_OVERHEAD_BYTES_MAX: usize = 16;
+/// The protocol's own limit.
+const PACKET_BYTES_MAX: usize = 268_435_455;
+/// The library counts what it has not yet handed to the network, which is less than what is in flight.
+const SPARE_BUFFERS: i32 = 64;
+/// Not zero, see the head of this file; the next connection begins a new session anyway.
+const SESSION_SECONDS: u32 = 1;
+/// The library looks at its time limits every three seconds, unless it is busy.
+const GIVEN_UP_LATE_MAX: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the broker says about the message itself, for good; `None` when it may take it another time.
+fn refusal(code: ReasonCode) -> Option<&'static str> {
+    match code {
+        ReasonCode::PacketTooLarge => Some("the broker says: packet too large"),
+        ReasonCode::PayloadFormatInvalid => Some("the broker says: payload format invalid"),
+        ReasonCode::MalformedPacket => Some("the broker says: malformed packet"),
+        ReasonCode::ImplementationSpecificError => Some("the broker will not take this message"),
+        _ => None,
+    }
+}
+
+/// An error of the library, with a class for the metric. The library's words hold no secret.
+fn trouble(error: &PahoError) -> Trouble {
+    match error {
+        PahoError::ReasonCode(code, _) => match code {
+            ReasonCode::NotAuthorized
+            | ReasonCode::BadUserNameOrPassword
+            | ReasonCode::Banned
+            | ReasonCode::ClientIdentifierNotValid => {
+                Trouble::new("auth", format!("the broker says: {code}"))
+            }
+            _ => Trouble::new("broker", format!("the broker says: {code}")),
+        },
+        PahoError::ConnectReturn(code) => match code {
+            ConnectReturnCode::BadUserNameOrPassword
+            | ConnectReturnCode::NotAuthorized
+            | ConnectReturnCode::IdentifierRejected => {
+                Trouble::new("auth", format!("the broker says: {code}"))
+            }
+            _ => Trouble::new("broker", format!("the broker says: {code}")),
+        },
+        PahoError::TcpConnectTimeout | PahoError::Timeout => Trouble::new("timeout", error.to_string()),
+        PahoError::TcpTlsConnectFailure | PahoError::TcpConnectCompletionFailure => {
+            Trouble::new("connect", "no TCP or TLS connection to the broker")
+        }
+        PahoError::Disconnected | PahoError::OperationIncomplete | PahoError::SocketError(_) => {
+            Trouble::new("disconnected", "the connection to the broker ended")
+        }
+        PahoError::Publish(code, _) => trouble(&PahoError::from_return_code(*code)),
+        other => Trouble::new("mqtt", other.to_string()),
+    }
+}
+
+/// Classes of a connection that failed without the library's saying where: at the name, at the connection, at TLS.
+const UNTOLD: [&str; 4] = ["connect", "disconnected", "mqtt", "timeout"];
+/// For each step of finding out.
+const WHY_NOT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Goes the same way step by step; `None` when nothing is wrong with it.
+async fn why_not(config: &MqttConfig) -> Option<Trouble> {
+    let patience = config.timeout.min(WHY_NOT_TIMEOUT);
+    let server = Server { host: config.host.clone(), port: config.port, address: None, patience };
+    let tls = config.tls.as_ref().map(MqttTls::client_tls);
+    let asking = actix_rt::task::spawn_blocking(move || match tls {
+        Some(tls) => server.shake_hands(&tls),
+        None => server.connect().map(drop),
+    });
+    // Resolving has limits of its own, which are longer.
+    let asked = tokio::time::timeout(2 * WHY_NOT_TIMEOUT, asking).await;
+    asked.ok()?.ok()?.err()
+}
+
+impl MqttTls {
+    /// The same for a client of our own.
+    #[must_use]
+    pub fn client_tls(&self) -> ClientTls {
+        let passphrase = self.passphrase.clone().unwrap_or_else(|| SecretString::from(""));
+        let Self { ca, cert, key, .. } = self.clone();
+        ClientTls { ca, cert, key, passphrase, verify: true }
+    }
+}
+
+fn server_uri(config: &MqttConfig) -> String {
+    let scheme = if config.tls.is_some() { "mqtts" } else { "mqtt" };
+    let bracketed = config.host.contains(':') && !config.host.starts_with('[');
+    let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
+    format!("{scheme}://{open}{}{close}:{}", config.host.replace('\0', ""), config.port)
+}
+
+fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectOptions, Trouble> {
+    let mut options = match config.version {
+        MqttVersion::V3 => {
+            let mut options = ConnectOptionsBuilder::with_mqtt_version(paho_mqtt::MQTT_VERSION_3_1_1);
+            options.clean_session(forget_session);
+            options
+        }
+        MqttVersion::V5 => {
+            let mut options = ConnectOptionsBuilder::new_v5();
+            let mut properties = Properties::new();
+            properties
+                .push_u32(PropertyCode::SessionExpiryInterval, SESSION_SECONDS)
+                .map_err(|error| trouble(&error))?;
+            options.clean_start(true).properties(properties);
+            options
+        }
+    };
+    options
+        .keep_alive_interval(config.keep_alive)
+        .connect_timeout(connect_timeout(config))
+        .max_inflight(i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX)));
+    if let Some(username) = &config.username {
+        options.user_name(without_nul(username, "username")?);
+    }
+    if let Some(password) = &config.password {
+        options.password(password.expose_secret().as_bytes());
+    }
+    if let Some(tls) = &config.tls {
+        options.ssl_options(ssl_options(tls)?);
+    }
+    Ok(options.finalize())
+}
+
+/// The library counts in whole seconds.
+fn connect_timeout(config: &MqttConfig) -> Duration {
+    config.timeout.max(Duration::from_secs(1))
+}
+
+fn ssl_options(tls: &MqttTls) -> Result<SslOptions, Trouble> {
+    let unusable = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
+        Trouble::new("tls", format!("{what} {} cannot be used: {error}", path.display()))
+    };
+    // The library does not say which file it was that it could not read.
+    for (what, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
+        if let Some(path) = path {
+            std::fs::File::open(path).map_err(|error| unusable(what, path, &error))?;
+        }
+    }
+    let mut options = SslOptionsBuilder::new();
+    options.enable_server_cert_auth(true).verify(true);
+    if let Some(ca) = &tls.ca {
+        options.trust_store(ca).map_err(|error| unusable("ca", ca, &error))?;
+        options.disable_default_trust_store(true);
+    }
+    if let Some(cert) = &tls.cert {
+        options.key_store(cert).map_err(|error| unusable("cert", cert, &error))?;
+    }
+    if let Some(key) = &tls.key {
+        options.private_key(key).map_err(|error| unusable("key", key, &error))?;
+    }
+    if let Some(passphrase) = &tls.passphrase {
+        options.private_key_password(without_nul(passphrase.expose_secret(), "passphrase")?);
+    }
+    Ok(options.finalize())
+}
+
+/// The library ends such text at its NUL, or panics.
+fn without_nul<'a>(text: &'a str, what: &str) -> Result<&'a str, Trouble> {
+    if text.contains('\0') {
+        return Err(Trouble::new("config", format!("{what} holds a NUL")));
+    }
+    Ok(text)
+}
+
+fn int_property(response: &ServerResponse, code: PropertyCode) -> Option<usize> {
+    // A four-byte number above i32::MAX comes as a negative one.
+    response.properties().get_int(code).map(|value| value.cast_unsigned() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    /// A broker that takes its time and then answers `connack`; its port.
+    fn slow_door(connack: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = move |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 1024]);
+            thread::park_timeout(Duration::from_millis(200));
+            let _ = stream.write_all(connack);
+            // Until the other side has enough.
+            let _ = stream.read_to_end(&mut Vec::new());
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                thread::spawn(move || answer(stream));
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_any_more_does_not_hang_the_library() {
+        const NOT_AUTHORIZED: &[u8] = &[0x20, 3, 0, 0x87, 0];
+        const WELCOME: &[u8] = &[0x20, 3, 0, 0, 0];
+        let (done, is_done) = std::sync::mpsc::channel();
+        // A thread of its own: when the library hangs, this test fails and does not hang with it.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for connack in [NOT_AUTHORIZED, WELCOME] {
+                let port = slow_door(connack);
+                let config = MqttConfig { host: "127.0.0.1".into(), port, ..MqttConfig::default() };
+                let hasty = MqttConfig { timeout: Duration::from_millis(50), ..config.clone() };
+                for n in 0..5 {
+                    let trouble = runtime.block_on(Client::connect(&hasty, &format!("h{n}"))).err().unwrap();
+                    assert_eq!(trouble.class, "timeout");
+                }
+                // Its answer comes after those to the others.
+                let patient = runtime.block_on(Client::connect(&config, "p"));
+                assert_eq!(
+                    patient.err().map(|trouble| trouble.class),
+                    (connack == NOT_AUTHORIZED).then_some("auth")
+                );
+            }
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the library answers");
+    }
+
+    #[test]
+    fn addresses() {
+        let check = |host: &str, tls: bool, expect: &str| {
+            let tls = tls.then(MqttTls::default);
+            let config = MqttConfig { host: host.into(), port: 99, tls, ..MqttConfig::default() };
+            assert_eq!(server_uri(&config), expect);
+        };
+        check("broker", false, "mqtt://broker:99");
+        check("127.0.0.1", true, "mqtts://127.0.0.1:99");
+        check("::1", false, "mqtt://[::1]:99");
+        check("[::1]", true, "mqtts://[::1]:99");
+    }
+
+    #[test]
+    fn the_messages_fault_and_the_brokers() {
+        for code in [ReasonCode::PacketTooLarge, ReasonCode::PayloadFormatInvalid] {
+            assert!(refusal(code).is_some(), "{code}");
+        }
+        for code in [ReasonCode::NotAuthorized, ReasonCode::QuotaExceeded, ReasonCode::UnspecifiedError] {
+            assert!(refusal(code).is_none(), "{code}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = MqttConfig {
+            password: Some("hunter2".to_owned().into()),
+            tls: Some(MqttTls { passphrase: Some("hunter2".to_owned().into()), ..MqttTls::default() }),
+            ..MqttConfig::default()
+        };
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let tls = MqttTls { ca: Some("/nowhere/ca.pem".into()), ..MqttTls::default() };
+        let trouble = ssl_options(&tls).map(|_| ()).unwrap_err();
+        assert_eq!(trouble.class, "tls");
+        assert!(trouble.words.contains("/nowhere/ca.pem"), "{trouble}");
+    }
+}

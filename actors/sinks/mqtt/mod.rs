@@ -1,0 +1,4 @@
+//! MQTT.
+
+pub(crate) mod client;
+pub mod mqtt_sink;

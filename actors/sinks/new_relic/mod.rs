@@ -1,0 +1,4 @@
+//! New Relic.
+
+pub mod client;
+pub mod new_relic_sink;

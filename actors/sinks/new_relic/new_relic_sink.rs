@@ -1,0 +1,239 @@
+//! The destination New Relic, for user events: one sink, and one consumer of the journal, for each account.
+//!
+//! Receives: nothing; it pulls (see the loop that every destination shares).
+//! Sends: as every destination.
+//! Keeps: one batch as JSON while it is under way, so that what was taken is not sent again.
+//! When full: the journal keeps what is not taken yet.
+//! When it fails: pauses; after a panic the batch is sent again, and New Relic has its events twice.
+//!
+//! Accounts do not wait for each other, and one account's outage repeats nothing to another, because each has a
+//! position of its own. A refused event costs itself alone: it becomes a dead letter with New Relic's words.
+//! Contract: user-events.md, "New Relic".
+
+use std::time::Instant;
+
+use butler_sos_domain::encode::new_relic::UserAttributes;
+use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::pace::Pace;
+use slog::{Logger, warn};
+
+use crate::journal::batch::{Batch, Record};
+use crate::kit::message::{Consumer, Position, Stream};
+use crate::net::tls::reread;
+use crate::sinks::delivery_job::{Finding, Job, JobLimits, halves};
+use crate::sinks::new_relic::client::{
+    BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
+};
+use crate::sinks::sink::{Delivered, Destination, Progress, Sink, Trouble};
+
+/// The actor.
+pub type NewRelicSink = Sink<NewRelic>;
+
+/// The consumer of the first account; those of further ones have their account's id behind it.
+const NAME: &str = "new_relic_sink";
+
+/// A far side that takes less than this per request is not made for batches; requests do not shrink further.
+const BODY_BYTES_MIN: usize = 64 * 1024;
+
+/// The consumer of each account; an account that is listed twice counts once.
+///
+/// The first is `new_relic_sink`, the others `new_relic_sink_<account's id>`: so an account keeps its position in the
+/// journal when others come and go behind the first. The names live as long as the process: to be called once, at
+/// its start.
+#[must_use]
+pub fn consumers(accounts: Vec<NewRelicAccount>) -> Vec<(Consumer, NewRelicAccount)> {
+    let mut named: Vec<(Consumer, NewRelicAccount)> = Vec::with_capacity(accounts.len());
+    for account in accounts {
+        if named.iter().any(|(_, other)| other.id == account.id) {
+            continue;
+        }
+        let word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let mut name = match named.len() {
+            0 => NAME.to_owned(),
+            _ => format!("{NAME}_{}", account.id.chars().map(word).collect::<String>()),
+        };
+        while named.iter().any(|(other, _)| other.name == name) {
+            name.push('_');
+        }
+        named.push((Consumer { stream: Stream::UserEvents, name: name.leak() }, account));
+    }
+    named
+}
+
+/// One account.
+pub struct NewRelic {
+    config: NewRelicConfig,
+    attributes: UserAttributes,
+    log: Logger,
+    client: Option<NewRelicClient>,
+    /// [`reread::asked`] when it was made.
+    made_at: u64,
+    /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
+    body_bytes_max: usize,
+    pace: Pace,
+    job: Option<Job>,
+}
+
+impl NewRelic {
+    #[must_use]
+    pub fn new(config: NewRelicConfig, attributes: UserAttributes, log: Logger) -> Self {
+        let pace = Pace::new(config.timeout, POST_TIMEOUT_MAX);
+        let body_bytes_max = BODY_BYTES_MAX;
+        Self { config, attributes, log, client: None, made_at: 0, body_bytes_max, pace, job: None }
+    }
+
+    fn client(&mut self) -> Result<&NewRelicClient, Trouble> {
+        let asked = reread::asked();
+        if self.client.is_none() || self.made_at != asked {
+            self.made_at = asked;
+            let client = NewRelicClient::new(self.config.clone());
+            let client = client.map_err(|error| Trouble::new("config", error.to_string()))?;
+            if !client.headers_left_out().is_empty() {
+                warn!(self.log, "configured headers are not sent to New Relic, ours have their place";
+                    "headers" => client.headers_left_out().join(", "));
+            }
+            self.client = Some(client);
+        }
+        self.client.as_ref().ok_or_else(|| Trouble::new("config", "no client"))
+    }
+
+    /// Sends what the job still has to send.
+    async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
+        while let Some(group) = job.next_group() {
+            if group.len() > self.pace.lines_max() {
+                job.settle(&group, halves(group.len()));
+                continue;
+            }
+            let body = job.body_of(&group);
+            let (timeout, started) = (self.pace.timeout(), Instant::now());
+            let answer = match self.client() {
+                Ok(client) => client.post(&body, timeout).await,
+                Err(trouble) => Err(trouble),
+            };
+            match &answer {
+                Ok(Verdict::Trouble(trouble)) | Err(trouble) if trouble.is_slow() => {
+                    self.pace.timed_out(group.len());
+                }
+                Ok(Verdict::Trouble(_)) | Err(_) => {}
+                Ok(_) => self.pace.answered(group.len(), started.elapsed()),
+            }
+            let finding = match answer {
+                Ok(Verdict::Taken) => Finding::default(),
+                Ok(Verdict::Refused(words)) => alone_or_halved(&group, words),
+                Ok(Verdict::TooLarge(words)) => {
+                    self.body_bytes_max = (body.len() / 2).max(BODY_BYTES_MIN).min(self.body_bytes_max);
+                    alone_or_halved(&group, words)
+                }
+                Ok(Verdict::Trouble(trouble)) | Err(trouble) => {
+                    job.give_back(group);
+                    return Err(trouble);
+                }
+            };
+            job.settle(&group, finding);
+        }
+        Ok(())
+    }
+}
+
+/// A single event is the refused one; of more, nobody says which.
+fn alone_or_halved(group: &[usize], words: String) -> Finding {
+    match group.len() {
+        0 | 1 => Finding { bad: [(0, words)].into(), again: Vec::new() },
+        events => halves(events),
+    }
+}
+
+impl Destination for NewRelic {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
+        self.job = None;
+        self.client()?;
+        Ok(None)
+    }
+
+    /// Sends the batch, or as much of it as one request holds. After trouble, goes on where it was.
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        let job = self.job.take().filter(|job| job.is_of(batch));
+        let mut job = job.unwrap_or_else(|| {
+            let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: EVENTS_MAX };
+            Job::encode(batch, limits, |record, out| encode(&self.attributes, record, out))
+        });
+        match self.work_off(&mut job).await {
+            Ok(()) => Ok(job.delivered(batch)),
+            Err(trouble) => {
+                self.job = Some(job);
+                Err(trouble)
+            }
+        }
+    }
+}
+
+/// An event's JSON object, with a comma behind it.
+fn encode(attributes: &UserAttributes, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
+    attributes.write(&event, out);
+    out.push(b',');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, HttpResponse, HttpServer, web};
+
+    use super::*;
+    use crate::net::tls::tests::Pki;
+    use crate::sinks::new_relic::client::POST_TIMEOUT;
+
+    #[test]
+    fn each_account_is_a_consumer() {
+        let check = |ids: &[&str], expect: &[(&str, &str)]| {
+            let account = |id: &&str| NewRelicAccount { id: (*id).to_owned(), api_key: "k".into() };
+            let named = consumers(ids.iter().map(account).collect());
+            let named: Vec<_> =
+                named.iter().map(|(consumer, account)| (consumer.name, &*account.id)).collect();
+            assert_eq!(named, expect);
+        };
+        check(&[], &[]);
+        check(&["17"], &[("new_relic_sink", "17")]);
+        check(&["17", "18", "17"], &[("new_relic_sink", "17"), ("new_relic_sink_18", "18")]);
+        check(
+            &["1", "a b", "a/b"],
+            &[("new_relic_sink", "1"), ("new_relic_sink_a_b", "a b"), ("new_relic_sink_a_b_", "a/b")],
+        );
+        check(&["1", ""], &[("new_relic_sink", "1"), ("new_relic_sink_", "")]);
+    }
+
+    #[actix_rt::test]
+    async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
+        let server = HttpServer::new(|| App::new().default_service(web::to(HttpResponse::Ok)))
+            .workers(1)
+            .disable_signals()
+            .bind_openssl("127.0.0.1:0", Pki::new().acceptor())
+            .unwrap();
+        let config = NewRelicConfig {
+            url: format!("https://localhost:{}", server.addrs()[0].port()),
+            account: NewRelicAccount { id: "17".to_owned(), api_key: "k".into() },
+            headers: Vec::new(),
+            timeout: POST_TIMEOUT,
+        };
+        actix_rt::spawn(server.run());
+        let client = NewRelicClient::new(config).unwrap();
+        assert_eq!(client.post(b"{},", POST_TIMEOUT).await.unwrap_err().class, "tls");
+    }
+
+    #[test]
+    fn events_become_json_and_what_is_none_is_refused() {
+        let attributes = UserAttributes::new(false, &[], &[]);
+        let event = UserEvent { host: "h".into(), command: "c".into(), ..UserEvent::default() };
+        let mut data = Vec::new();
+        event.encode_into(&mut data);
+        let batch = Batch::of_records(7, [data.as_slice(), b"no event", data.as_slice()]);
+        let limits = JobLimits { bytes_max: BODY_BYTES_MAX, items_max: EVENTS_MAX };
+        let mut job = Job::encode(&batch, limits, |record, out| encode(&attributes, record, out));
+        let group = job.next_group().unwrap();
+        let object = r#"{"timestamp":0,"qs_host":"h","qs_event_action":"c","eventType":"qs_userEvent"},"#;
+        assert_eq!(job.body_of(&group), object.repeat(2));
+        let delivered = job.delivered(&batch);
+        assert_eq!((delivered.next_offset, delivered.events), (10, 2));
+        assert_eq!(delivered.refused.iter().map(|refused| refused.offset).collect::<Vec<_>>(), [8]);
+    }
+}

@@ -1,0 +1,482 @@
+//! The pull–write–commit loop that every destination shares.
+//!
+//! Receives: `Redeliver`; the rest it pulls.
+//! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `Keep` to the dead letters.
+//! Keeps: its position, which the journal keeps durable.
+//! When full: the journal keeps what is not taken yet; memory holds one batch.
+//! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
+
+mod parking;
+mod redelivery;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Message, Supervised, WrapFuture};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use serde::{Deserialize, Serialize};
+use slog::{Logger, error, info, warn};
+
+pub use self::parking::ParkingConfig;
+use self::parking::{Parking, ParkingSpace};
+use self::redelivery::{OrderBook, Orders};
+use crate::journal::batch::Batch;
+use crate::kit::clock::unix_ms;
+use crate::kit::mailbox::Outlet;
+use crate::kit::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
+use crate::kit::metric::{ActorMeter, DestinationMeter};
+
+/// A far side that takes batches. All state of delivery that must survive is in the journal.
+pub trait Destination: 'static {
+    /// Why events must not be replayed to it; `None` where repeating does no harm, or costs what is said there.
+    const REPLAY_REFUSED: Option<&'static str> = None;
+
+    /// Puts the far side in line with the last commit, before the first batch and after a restart.
+    ///
+    /// Answers what the far side turns out to have taken beyond that commit, when it can tell: the
+    /// process died between the two. It is then committed, and not delivered again.
+    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<Option<Delivered>, Trouble>> {
+        let _ = position;
+        async { Ok(None) }
+    }
+
+    /// Takes the batch, or a first part of it, or says why not now.
+    ///
+    /// Called again with the same batch after trouble, so it must be safe to repeat. What the far
+    /// side will never take comes back in [`Delivered::refused`], each item alone.
+    fn deliver(
+        &mut self,
+        batch: &Batch,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Delivered, Trouble>>;
+}
+
+/// What the far side took.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Everything below is done with: delivered or refused. At most the batch's own end.
+    pub next_offset: u64,
+    pub events: u64,
+    pub bytes: u64,
+    pub refused: Vec<Refused>,
+    /// What is right, but has to wait until somebody raises a limit of the far side.
+    pub parked: Vec<Refused>,
+    /// To be committed with the offset; `None` keeps the last note.
+    pub note: Option<Vec<u8>>,
+}
+
+/// One event that the far side will never take.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub offset: u64,
+    /// The far side's own words, or what is wrong with the event.
+    pub reason: String,
+    pub record: Vec<u8>,
+}
+
+/// Why a delivery did not succeed; it will be tried again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{class}: {words}")]
+pub struct Trouble {
+    /// A short stable word for the metric: `connect`, `timeout`, `http-503`, `disk`, …
+    pub class: &'static str,
+    /// For people. Holds no secret.
+    pub words: String,
+    /// What the far side asked for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Trouble {
+    pub fn new(class: &'static str, words: impl Into<String>) -> Self {
+        Self { class, words: words.into(), retry_after: None }
+    }
+
+    /// The far side, or a proxy before it, ran out of time.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        matches!(self.class, "timeout" | "http-408" | "http-504")
+    }
+}
+
+/// Lets a destination note something durable before it takes a step that cannot be undone.
+pub struct Progress {
+    consumer: Consumer,
+    commit: Outlet<Commit>,
+    offset: u64,
+}
+
+impl Progress {
+    #[cfg(test)]
+    pub(crate) fn for_test(consumer: Consumer, commit: Outlet<Commit>, offset: u64) -> Self {
+        Self { consumer, commit, offset }
+    }
+
+    /// Notes `note` at the offset where the batch began.
+    pub async fn note(&self, note: Vec<u8>) -> Result<(), Trouble> {
+        let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
+        match self.commit.ask(commit).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Trouble::new("journal", error.to_string())),
+            Err(gone) => Err(Trouble::new("journal", gone.to_string())),
+        }
+    }
+}
+
+/// Pauses between attempts (`Pipeline.retry`).
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    pub min: Duration,
+    pub max: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(1), max: Duration::from_secs(60) }
+    }
+}
+
+impl Pauses {
+    /// Growing pauses with jitter, without end.
+    pub fn growing(self) -> impl Iterator<Item = Duration> {
+        let max = self.max;
+        ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .without_max_times()
+            .with_jitter()
+            .build()
+            .map(move |pause| pause.min(max))
+    }
+}
+
+/// What a sink needs besides its destination.
+#[derive(Clone)]
+pub struct SinkConfig {
+    pub consumer: Consumer,
+    pub appetite: Appetite,
+    pub pauses: Pauses,
+    pub outlets: SinkOutlets,
+    pub actor: ActorMeter,
+    pub meter: DestinationMeter,
+    pub log: Logger,
+}
+
+/// Where a sink's questions lead.
+#[derive(Clone)]
+pub struct SinkOutlets {
+    pub to_position: Outlet<PositionOf>,
+    pub to_next: Outlet<NextBatch>,
+    pub to_commit: Outlet<Commit>,
+    pub to_dead_letters: Outlet<Keep>,
+}
+
+/// The actor: the loop, run in its own context so that the supervisor sees its panics.
+pub struct Sink<D> {
+    config: SinkConfig,
+    make: Arc<dyn Fn() -> D + Send + Sync>,
+    parking: Option<ParkingSpace>,
+    orders: OrderBook,
+}
+
+impl<D: Destination> Sink<D> {
+    pub fn new(config: SinkConfig, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
+        Self { config, make: Arc::new(make), parking: None, orders: OrderBook::default() }
+    }
+
+    /// Where events wait that a limit of the far side keeps out; without it they become dead letters.
+    #[must_use]
+    pub fn with_parking(mut self, config: ParkingConfig) -> Self {
+        self.parking = Some(ParkingSpace::new(config));
+        self
+    }
+}
+
+impl<D: Destination> Actor for Sink<D> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let orders = self.orders.open();
+        let parking = self.parking.clone().map(Parking::new);
+        let run = Run { config: self.config.clone(), destination: (self.make)(), parking, orders };
+        ctx.spawn(run.forever().into_actor(self));
+    }
+}
+
+impl<D: Destination> Supervised for Sink<D> {}
+
+struct Run<D> {
+    config: SinkConfig,
+    destination: D,
+    parking: Option<Parking>,
+    orders: Orders,
+}
+
+impl<D: Destination> Run<D> {
+    async fn forever(mut self) {
+        let mut from = self.resume().await;
+        loop {
+            let batch = self.next_batch(&mut from).await;
+            self.report_skipped(&batch);
+            if batch.is_empty() {
+                from = batch.next_offset();
+                self.commit(from, None).await;
+                continue;
+            }
+            self.config.actor.received.inc();
+            let delivered = self.deliver(&batch, from).await;
+            from = self.settle(delivered).await;
+        }
+    }
+
+    /// Makes a delivery final; answers the offset to go on from.
+    async fn settle(&self, delivered: Delivered) -> u64 {
+        self.bury(&delivered.refused).await;
+        self.commit(delivered.next_offset, delivered.note).await;
+        self.config.actor.sent.inc();
+        self.config.meter.batches.inc();
+        self.config.meter.delivered.inc_by(delivered.events);
+        self.config.meter.bytes.inc_by(delivered.bytes);
+        delivered.next_offset
+    }
+
+    /// The offset to go on from, once the far side is in line with the last commit.
+    async fn resume(&mut self) -> u64 {
+        let mut pauses = self.config.pauses.growing();
+        loop {
+            let position =
+                self.config.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
+            match self.destination.resume(&position).await {
+                Ok(taken) => {
+                    self.config.meter.set_up();
+                    return match taken {
+                        Some(taken) => self.settle(taken).await,
+                        None => position.offset,
+                    };
+                }
+                Err(trouble) => self.pause(&trouble, &mut pauses).await,
+            }
+        }
+    }
+
+    async fn deliver(&mut self, batch: &Batch, from: u64) -> Delivered {
+        let progress = Progress {
+            consumer: self.config.consumer,
+            commit: self.config.outlets.to_commit.clone(),
+            offset: from,
+        };
+        let mut pauses = self.config.pauses.growing();
+        let mut failures = 0_u64;
+        loop {
+            match self.destination.deliver(batch, &progress).await {
+                Ok(mut delivered) => match self.park(&mut delivered).await {
+                    Ok(()) => {
+                        if failures > 0 {
+                            info!(self.config.log, "destination takes events again";
+                                "destination" => self.config.meter.name(), "failures" => failures);
+                        }
+                        self.config.meter.set_up();
+                        return delivered;
+                    }
+                    // Not one is given up: the whole batch goes again, and what is parked may make room meanwhile.
+                    Err(trouble) => {
+                        failures += 1;
+                        self.pause(&trouble, &mut pauses).await;
+                        self.retry_parked_if_due(from).await;
+                    }
+                },
+                Err(trouble) => {
+                    failures += 1;
+                    self.pause(&trouble, &mut pauses).await;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, trouble: &Trouble, pauses: &mut impl Iterator<Item = Duration>) {
+        let pause = pauses.next().unwrap_or(self.config.pauses.max);
+        let pause = trouble.retry_after.map_or(pause, |asked| asked.max(self.config.pauses.min));
+        self.config.meter.failed(trouble.class, &trouble.words, unix_ms());
+        warn!(self.config.log, "destination does not take events, will try again";
+            "destination" => self.config.meter.name(), "class" => trouble.class,
+            "error" => &trouble.words, "pause_ms" => pause.as_millis());
+        tokio::time::sleep(pause).await;
+    }
+
+    fn report_skipped(&self, batch: &Batch) {
+        for skipped in batch.skipped() {
+            let events = skipped.offsets.end - skipped.offsets.start;
+            self.config.meter.missed.inc_by(events);
+            error!(self.config.log, "records are gone from the journal before delivery";
+                "destination" => self.config.meter.name(), "records" => events,
+                "from" => skipped.offsets.start, "why" => ?skipped.why);
+        }
+    }
+
+    /// Keeps what the far side refused, before the commit forgets it.
+    async fn bury(&self, refused: &[Refused]) {
+        if refused.is_empty() {
+            return;
+        }
+        let time = unix_ms();
+        let name = self.config.meter.name();
+        let stream = self.config.consumer.stream.name();
+        let letters = refused.iter().map(|refused| DeadLetter::new(time, name, stream, refused));
+        let lines: Vec<Vec<u8>> = letters.map(|letter| letter.to_line()).collect();
+        while let Err(error) = self.keep(lines.clone()).await {
+            self.config.meter.failed(DEAD_LETTERS_REFUSED, &error, unix_ms());
+            error!(self.config.log, "a dead letter cannot be kept, will try again";
+                "destination" => name, "error" => error);
+            tokio::time::sleep(self.config.pauses.min).await;
+        }
+        self.config.meter.set_up();
+        self.config.meter.dead_lettered.inc_by(refused.len() as u64);
+        for refused in refused.iter().take(DEAD_LETTERS_LOGGED_MAX) {
+            warn!(self.config.log, "event refused, kept as a dead letter";
+                "destination" => name, "offset" => refused.offset, "reason" => &refused.reason);
+        }
+    }
+
+    async fn keep(&self, lines: Vec<Vec<u8>>) -> Result<(), String> {
+        match self.config.outlets.to_dead_letters.ask(Keep { lines }).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refused)) => Err(refused.to_string()),
+            Err(gone) => Err(gone.to_string()),
+        }
+    }
+
+    async fn commit(&self, offset: u64, note: Option<Vec<u8>>) {
+        let commit = Commit { consumer: self.config.consumer, offset, note };
+        self.config.ask(&self.config.outlets.to_commit, commit).await;
+    }
+}
+
+impl SinkConfig {
+    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
+    async fn ask<M, T, E>(&self, outlet: &Outlet<M>, question: M) -> T
+    where
+        M: Message<Result = Result<T, E>> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        loop {
+            let error = match outlet.ask(question.clone()).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(error)) => error.to_string(),
+                Err(gone) => gone.to_string(),
+            };
+            warn!(self.log, "the journal does not answer, will ask again";
+                "destination" => self.meter.name(), "error" => error);
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+        }
+    }
+}
+
+/// The class of a destination's error while its dead letters cannot be kept.
+pub const DEAD_LETTERS_REFUSED: &str = "dead-letters";
+const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
+const DEAD_LETTERS_LOGGED_MAX: usize = 10;
+
+/// An event that a destination refused, as it is kept: one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Unix milliseconds.
+    pub time: u64,
+    pub destination: String,
+    pub stream: String,
+    pub offset: u64,
+    pub reason: String,
+    /// The journal record, in hex: what a retry delivers.
+    pub record: String,
+}
+
+impl DeadLetter {
+    pub(crate) fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
+        use std::fmt::Write as _;
+        let mut record = String::with_capacity(refused.record.len() * 2);
+        for byte in &refused.record {
+            let _ = write!(record, "{byte:02x}");
+        }
+        Self {
+            time,
+            destination: destination.to_owned(),
+            stream: stream.to_owned(),
+            offset: refused.offset,
+            reason: refused.reason.chars().take(REASON_CHARS_MAX).collect(),
+            record,
+        }
+    }
+
+    /// The journal record; `None` when it is not one.
+    #[must_use]
+    pub fn record_bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.record.as_bytes();
+        if !digits.len().is_multiple_of(2) {
+            return None;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
+    }
+
+    pub(crate) fn to_line(&self) -> Vec<u8> {
+        // Strings and numbers always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+const REASON_CHARS_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::testing::batch_of;
+    use crate::kit::message::{JournalError, Stream};
+    use crate::kit::metric::Metrics;
+    use crate::kit::testing::{Probe, discard_log, until};
+
+    /// Has taken everything below 5 when it resumes, and takes three records at a time.
+    struct Ahead;
+
+    impl Destination for Ahead {
+        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+            assert_eq!((position.offset, position.note.as_slice()), (2, b"noted".as_slice()));
+            Ok(Some(Delivered { next_offset: 5, events: 3, note: Some(Vec::new()), ..Delivered::default() }))
+        }
+
+        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+            let next_offset = batch.next_offset().min(batch.from_offset() + 3);
+            let events = next_offset - batch.from_offset();
+            Ok(Delivered { next_offset, events, ..Delivered::default() })
+        }
+    }
+
+    #[actix_rt::test]
+    async fn what_was_taken_before_is_committed_and_not_delivered_again() {
+        let metrics = Metrics::new();
+        let position = Position { offset: 2, note: b"noted".to_vec() };
+        let (to_position, _) = Probe::<PositionOf>::outlet(4, move |_| Ok(position.clone()));
+        // Records 5 to 9, then a journal that does not answer.
+        let (to_next, _) = Probe::<NextBatch>::outlet(4, |next| match next.from {
+            10 => Err(JournalError::Disk("no more".to_owned())),
+            from => Ok(batch_of(from, &vec![b"x"; (10 - from) as usize])),
+        });
+        let (to_commit, commits) = Probe::<Commit>::outlet(4, |_| Ok(()));
+        let (to_dead_letters, _) = Probe::<Keep>::outlet(4, |_| Ok(()));
+        let config = SinkConfig {
+            consumer: Consumer { stream: Stream::UserEvents, name: "ahead" },
+            appetite: Appetite { records_max: 100, bytes_max: 100, linger: Duration::ZERO },
+            pauses: Pauses::default(),
+            outlets: SinkOutlets { to_position, to_next, to_commit, to_dead_letters },
+            actor: metrics.actor("ahead"),
+            meter: metrics.destination("ahead"),
+            log: discard_log(),
+        };
+        Sink::new(config, || Ahead).start();
+        until(|| commits.lock().unwrap().len() == 3).await;
+        let commits: Vec<_> =
+            commits.lock().unwrap().iter().map(|commit| (commit.offset, commit.note.clone())).collect();
+        assert_eq!(commits, [(5, Some(Vec::new())), (8, None), (10, None)]);
+        assert_eq!(metrics.destination("ahead").delivered.get(), 8);
+    }
+}
