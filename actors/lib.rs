@@ -1,6 +1,6 @@
 //! The actors of butler-sos, one file each, and the kit that they share.
 //!
-//! An actor knows messages and outlets, never another actor: who is connected to whom is
+//! An actor knows messages and mailboxes, never another actor: who is connected to whom is
 //! decided in one place, the server's topology.
 
 pub mod intake;

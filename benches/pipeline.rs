@@ -1,4 +1,4 @@
-//! What the ways between the steps cost: a journal append and read, a message through an outlet, a step of a download.
+//! What the ways between the steps cost: a journal append and read, a message through a mailbox, a step of a download.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use butler_sos_actors::journal::store::{
     OnFull, RETENTION_DEFAULT, SEGMENT_BYTES_MAX_DEFAULT, Start, Store, StoreConfig, StreamConfig,
     TAIL_BYTES_MAX_DEFAULT,
 };
-use butler_sos_actors::kit::mailbox::{Outlet, Parcel};
+use butler_sos_actors::kit::mailbox::{Envelope, Mailbox};
 use butler_sos_domain::allowed_hosts::AllowedHosts;
 use butler_sos_domain::redirect::{Answer, Auth, Walk, WalkRules};
 use butler_sos_paths::user_records;
@@ -97,15 +97,15 @@ impl Actor for Worker {
     type Context = Context<Self>;
 }
 
-impl Handler<Parcel<Work>> for Worker {
+impl Handler<Envelope<Work>> for Worker {
     type Result = u64;
 
-    fn handle(&mut self, parcel: Parcel<Work>, _: &mut Self::Context) -> u64 {
-        black_box(parcel.body.0)
+    fn handle(&mut self, envelope: Envelope<Work>, _: &mut Self::Context) -> u64 {
+        black_box(envelope.body.0)
     }
 }
 
-fn outlet(c: &mut Criterion) {
+fn mailbox(c: &mut Criterion) {
     /// Messages of one measurement; the last is asked, so all before it are done.
     const MESSAGES: u64 = 1_000;
     let system = actix::System::new();
@@ -114,18 +114,18 @@ fn outlet(c: &mut Criterion) {
     let mut group = c.benchmark_group("outlet");
     group.throughput(Throughput::Elements(MESSAGES));
     group.bench_function("offer to another thread", |bencher| {
-        let outlet = Outlet::<Work>::new(elsewhere.clone(), 2 * MESSAGES as u32);
+        let mailbox = Mailbox::<Work>::new(elsewhere.clone(), 2 * MESSAGES as u32);
         bencher.iter(|| {
             system.block_on(async {
-                (1..MESSAGES).for_each(|n| drop(outlet.offer(Work(n), 1)));
-                outlet.ask(Work(0)).await
+                (1..MESSAGES).for_each(|n| drop(mailbox.offer(Work(n), 1)));
+                mailbox.ask(Work(0)).await
             })
         });
     });
     group.throughput(Throughput::Elements(1));
     group.bench_function("ask another thread", |bencher| {
-        let outlet = Outlet::<Work>::new(elsewhere.clone(), 10);
-        bencher.iter(|| system.block_on(outlet.ask(Work(0))));
+        let mailbox = Mailbox::<Work>::new(elsewhere.clone(), 10);
+        bencher.iter(|| system.block_on(mailbox.ask(Work(0))));
     });
     group.finish();
 }
@@ -152,5 +152,5 @@ fn redirect(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, journal, outlet, redirect);
+criterion_group!(benches, journal, mailbox, redirect);
 criterion_main!(benches);

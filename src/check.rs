@@ -2,7 +2,7 @@
 //!
 //! The settings themselves have been verified when they were loaded. Here follows what only the machine and the
 //! network can tell: files, certificates, ports, directories, destinations. Probing and judging are apart: a probe
-//! gives findings, the report knows how they look and what exit code they make.
+//! gives results, the report knows how they look and what exit code they make.
 //!
 //! | file | what is tried |
 //! |---|---|
@@ -59,9 +59,9 @@ fn settings(loaded: &Loaded) -> Report {
     let audit = &loaded.config.butler_sos.audit_events;
     let ports = &loaded.config.pipeline.screenshots.allowed_ports;
     if audit.enable && audit.destination.screenshots.enable && ports.is_empty() {
-        let words = "Pipeline.screenshots.allowedPorts is empty: images may come from every port of the allowed hosts. \
+        let detail = "Pipeline.screenshots.allowedPorts is empty: images may come from every port of the allowed hosts. \
                      Naming the ports of Qlik Sense, such as [443], is recommended";
-        report.add_line(Verdict::Fine, words);
+        report.add_line(Verdict::Fine, detail);
     }
     report
 }
@@ -82,18 +82,18 @@ pub async fn online(loaded: &Loaded, report: &mut Report) {
     };
     let local = config.clone();
     let local = actix_rt::spawn(blocking(LOCAL_PATIENCE, move || {
-        let mut found = certificates::findings(&local);
-        found.extend(ports::findings(&local));
-        found.extend(directories::findings(&local));
+        let mut found = certificates::results(&local);
+        found.extend(ports::results(&local));
+        found.extend(directories::results(&local));
         found
     }));
-    let far = destinations::findings(config).await;
+    let far = destinations::results(config).await;
     for task in [local, sources] {
         match task.await.ok().flatten() {
-            Some(findings) => report.add(findings, &origin),
+            Some(results) => report.add(results, &origin),
             None => {
-                let words = "files or names did not answer in time".to_owned();
-                report.add_line(Verdict::Unavailable, words);
+                let detail = "files or names did not answer in time".to_owned();
+                report.add_line(Verdict::Unavailable, detail);
             }
         }
     }

@@ -91,8 +91,8 @@ impl Settings {
     fn verify(&self) -> Result<(), clap::Error> {
         let names = self.new_relic_account_name.len();
         if self.new_relic_api_key.len() != names || self.new_relic_account_id.len() != names {
-            let words = "each New Relic account needs --new-relic-account-name, --new-relic-api-key and --new-relic-account-id\n";
-            return Err(clap::Error::raw(ErrorKind::WrongNumberOfValues, words));
+            let detail = "each New Relic account needs --new-relic-account-name, --new-relic-api-key and --new-relic-account-id\n";
+            return Err(clap::Error::raw(ErrorKind::WrongNumberOfValues, detail));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::{Cli, Command, Settings};
-use crate::config::{Loaded, Surroundings, load_from};
+use crate::config::{Environment, Loaded, load_from};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const FOLDER: &str = "conf/docker";
@@ -54,7 +54,7 @@ fn services(compose: &Value) -> Vec<(&String, &Value)> {
 /// The configuration that the server's container is given, with its variables set.
 fn server_config() -> Loaded {
     struct World;
-    impl Surroundings for World {
+    impl Environment for World {
         fn variables(&self) -> Vec<(String, String)> {
             Vec::new()
         }
@@ -122,13 +122,14 @@ fn the_image_runs_the_server_as_nobody_special() {
         user.len() == 1 && !user[0].starts_with('0') && user[0].as_bytes()[0].is_ascii_digit(),
         "{user:?}"
     );
-    let words = |text: &str| -> Vec<String> { serde_json::from_str(text).expect("the form without a shell") };
-    let [entry, command] = ["ENTRYPOINT", "CMD"].map(|word| words(&of_image(word)[0]));
+    let detail =
+        |text: &str| -> Vec<String> { serde_json::from_str(text).expect("the form without a shell") };
+    let [entry, command] = ["ENTRYPOINT", "CMD"].map(|word| detail(&of_image(word)[0]));
     let cli = Cli::read([entry, command].concat()).expect("a command line");
     assert!(matches!(cli.task(), Command::Run));
     let health = of_image("HEALTHCHECK");
     let (_, asks) = health[0].split_once("CMD ").expect("a command");
-    assert!(matches!(Cli::read(words(asks)).expect("a command line").task(), Command::Status(_)));
+    assert!(matches!(Cli::read(detail(asks)).expect("a command line").task(), Command::Status(_)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use butler_sos_actors::kit::metric::{Metrics, StreamFigures};
 
 use crate::{
     cli::{Cli, Settings},
-    config::{Surroundings, load_from},
+    config::{Environment, load_from},
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -82,13 +82,13 @@ fn every_metric_is_described_with_its_type_and_no_other() {
 
     let page = read("docs/operating.md");
     let rows = page.lines().filter(|line| line.starts_with("| `butler_sos_"));
-    let told: BTreeMap<&str, &str> = rows
+    let reported: BTreeMap<&str, &str> = rows
         .map(|row| {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
             (cells[1].trim_matches('`'), cells[2])
         })
         .collect();
-    assert_eq!(told, shown);
+    assert_eq!(reported, shown);
     for name in spans(&page).filter(|span| span.len() > 11 && span.starts_with("butler_sos_")) {
         assert!(shown.contains_key(name), "{name}");
     }
@@ -101,7 +101,7 @@ const FILE: &str = "block.yaml";
 /// Long enough for every setting that asks for a length.
 const SECRET: &str = "a-secret-of-enough-characters";
 
-impl Surroundings for World {
+impl Environment for World {
     fn variables(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -131,17 +131,17 @@ fn every_piece_of_configuration_loads() {
 
 /// The arguments of a line that calls the server, also by way of `sudo` and `systemd-run`.
 fn call(line: &str) -> Option<Vec<String>> {
-    let words = line.split(['|', '>', '#', ';']).next()?.split_whitespace();
-    let words: Vec<String> = words.map(|word| word.trim_matches(['\'', '"']).to_owned()).collect();
+    let detail = line.split(['|', '>', '#', ';']).next()?.split_whitespace();
+    let detail: Vec<String> = detail.map(|word| word.trim_matches(['\'', '"']).to_owned()).collect();
     let is_server = |word: &str| word == "butler-sos" || word.ends_with("/butler-sos");
-    let mut before = words.iter().map(String::as_str);
+    let mut before = detail.iter().map(String::as_str);
     let first = before.find(|word| *word != "sudo")?;
     let at = match first {
-        word if is_server(word) => words.iter().position(|word| is_server(word))?,
-        "systemd-run" => words.iter().position(|word| word.ends_with("bin/butler-sos"))?,
+        word if is_server(word) => detail.iter().position(|word| is_server(word))?,
+        "systemd-run" => detail.iter().position(|word| word.ends_with("bin/butler-sos"))?,
         _ => return None,
     };
-    Some(words[at..].to_vec())
+    Some(detail[at..].to_vec())
 }
 
 #[test]
@@ -195,13 +195,13 @@ fn warnings(code: &str) -> BTreeSet<&str> {
 #[test]
 fn every_log_message_is_explained_and_none_is_made_up() {
     let (page, code) = (read("docs/troubleshooting.md"), code());
-    let told: BTreeSet<&str> =
+    let reported: BTreeSet<&str> =
         spans(&page).filter_map(|span| span.strip_prefix('"')?.strip_suffix('"')).collect();
-    let made_up: Vec<_> = told.iter().filter(|message| !code.contains(**message)).collect();
+    let made_up: Vec<_> = reported.iter().filter(|message| !code.contains(**message)).collect();
     assert!(made_up.is_empty(), "{made_up:#?}");
-    let said = warnings(&code);
-    assert!(said.len() > 50, "{said:?}");
-    let untold: Vec<_> = said.difference(&told).collect();
+    let reported = warnings(&code);
+    assert!(reported.len() > 50, "{reported:?}");
+    let untold: Vec<_> = reported.difference(&reported).collect();
     assert!(untold.is_empty(), "{untold:#?}");
 }
 
@@ -255,7 +255,7 @@ fn every_unsafe_is_told_with_its_reason() {
     let page = read("docs/security.md");
     let (_, table) = page.split_once("| file | unsafe | why |\n").expect("the table");
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-    let told: BTreeMap<String, String> = rows
+    let reported: BTreeMap<String, String> = rows
         .map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
         .filter(|cells: &Vec<String>| cells[1] != "none")
         .map(|cells| {
@@ -263,7 +263,7 @@ fn every_unsafe_is_told_with_its_reason() {
             (cells[1].clone(), cells[2].clone())
         })
         .collect();
-    assert_eq!(told, found);
+    assert_eq!(reported, found);
     assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
     assert!(is_unsafe("let x = unsafe { y() };") && !is_unsafe("#![deny(unsafe_code)] // unsafe"));
 }

@@ -9,6 +9,8 @@ mod docker_test;
 #[cfg(test)]
 mod docs_test;
 pub mod exit;
+#[cfg(test)]
+mod house_test;
 pub mod logging;
 pub mod manual;
 pub mod open_files;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use butler_sos::cli::{self, Cli, Command};
 use butler_sos::config::{self, Config};
 use butler_sos::{check, commands, exit, manual, print_log4net, run, send_sample};
-use butler_sos_domain::pseudonym::{KEY_BYTES_MIN, Pseudonyms};
+use butler_sos_domain::pseudonym::{KEY_BYTES_MIN, Pseudonymizer};
 
 /// A server runs for months with threads that come and go; the system's allocator keeps an arena for each of them, and
 /// memory grows without a leak. Builds for tests keep it: it notices what is freed twice.
@@ -98,7 +98,7 @@ fn pseudonym(user: &str, config: &Config) -> ExitCode {
         eprintln!("Pipeline.privacy.pseudonymise.key is not given");
         return exit::CONFIG.into();
     }
-    print(&format!("{}\n", Pseudonyms::new(key.as_bytes()).of_text(user)))
+    print(&format!("{}\n", Pseudonymizer::new(key.as_bytes()).of_text(user)))
 }
 
 fn send(arguments: &cli::SendSample, config: &Config) -> ExitCode {

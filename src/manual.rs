@@ -83,7 +83,7 @@ fn exit_status() -> String {
         (exit::SUPERVISION, "an actor kept panicking; the service manager shall start the process anew"),
         (exit::CONFIG, "the configuration holds mistakes"),
     ];
-    let rows = codes.map(|(code, words)| format!(".TP\n.B {code}\n{words}\n"));
+    let rows = codes.map(|(code, detail)| format!(".TP\n.B {code}\n{detail}\n"));
     format!(".SH \"EXIT STATUS\"\n{}", rows.concat())
 }
 
@@ -96,7 +96,7 @@ fn heading(command: &Command) -> String {
 /// A command below `ancestors`, whose options are told there, and the commands below it.
 fn of_command(command: &Command, ancestors: &[&Command], out: &mut Vec<u8>) -> io::Result<()> {
     let is_told = |id: &str| {
-        id == "help" || ancestors.iter().any(|of| of.get_arguments().any(|told| told.get_id() == id))
+        id == "help" || ancestors.iter().any(|of| of.get_arguments().any(|reported| reported.get_id() == id))
     };
     let own = command.clone().mut_args(|argument| {
         let hidden = is_told(argument.get_id().as_str());
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     /// What a program that reads `input` says.
-    fn said(program: &str, arguments: &[&str], input: &str) -> Output {
+    fn run_with_input(program: &str, arguments: &[&str], input: &str) -> Output {
         let mut child = Process::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn groff_has_nothing_to_find_fault_with() {
         let page = page().expect("a page");
-        let output = said("groff", &["-man", "-ww", "-Tutf8", "-Kutf8", "-z"], &page);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && words.is_empty(), "{words}");
+        let output = run_with_input("groff", &["-man", "-ww", "-Tutf8", "-Kutf8", "-z"], &page);
+        let detail = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && detail.is_empty(), "{detail}");
     }
 
     #[test]
@@ -207,9 +207,9 @@ mod tests {
                \nCOMP_WORDS=(butler-sos st); COMP_CWORD=1; $sos butler-sos st butler-sos; echo \"${COMPREPLY[*]}\"\
                \nCOMP_WORDS=(butler-sos dlq ''); COMP_CWORD=2; $sos butler-sos '' dlq; echo \"${COMPREPLY[*]}\"\
                \nCOMP_WORDS=(butler-sos print-log4net --l); COMP_CWORD=2; $sos butler-sos --la print-log4net; echo \"${COMPREPLY[*]}\"\n";
-        let output = said("bash", &["--norc", "-eu"], &script);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && words.is_empty(), "{words}");
+        let output = run_with_input("bash", &["--norc", "-eu"], &script);
+        let detail = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && detail.is_empty(), "{detail}");
         let replies = String::from_utf8_lossy(&output.stdout);
         let mut lines = replies.lines();
         assert_eq!(lines.next(), Some("status"), "{replies}");

@@ -18,7 +18,7 @@ use crate::open_files;
 use crate::operations::machine::say_machine;
 use crate::service_manager::ServiceManager;
 use crate::signals::{handle_others, told_again, told_to_stop};
-use crate::topology::{Surroundings, Topology};
+use crate::topology::{Runtime, Topology};
 
 /// Runs the server until it is told to stop, or cannot go on.
 pub fn run(loaded: &Loaded) -> ExitCode {
@@ -36,7 +36,7 @@ pub fn run(loaded: &Loaded) -> ExitCode {
     say_hello(loaded, &log);
     open_files::raise(loaded.config.pipeline.audit.connections_max, &log);
     let code = System::new().block_on(serve(loaded, log.clone(), &guard));
-    guard.line_cap().tell(&log, true);
+    guard.line_cap().log_dropped_lines(&log, true);
     drop(log);
     // What waits is written before the process goes.
     drop(guard);
@@ -75,8 +75,8 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
         #[cfg(feature = "test-panics")]
         switches: butler_sos_actors::kit::supervisor::PanicSwitches::default(),
     };
-    let surroundings = Surroundings { supervision, metrics: Metrics::new(), log: log.clone() };
-    let topology = match Topology::start(loaded, &surroundings) {
+    let runtime = Runtime { supervision, metrics: Metrics::new(), log: log.clone() };
+    let topology = match Topology::start(loaded, &runtime) {
         Ok(topology) => topology,
         Err(error) => {
             error!(log, "cannot start"; "error" => %error);

@@ -93,8 +93,8 @@ async fn send_audit(arguments: &SendSample, config: &Config) -> anyhow::Result<(
             Ok(answer) if answer.status() == StatusCode::ACCEPTED => {}
             Ok(mut answer) => {
                 refused += 1;
-                let words = answer.body().await.unwrap_or_default();
-                eprintln!("refused with {}: {}", answer.status(), String::from_utf8_lossy(&words));
+                let detail = answer.body().await.unwrap_or_default();
+                eprintln!("refused with {}: {}", answer.status(), String::from_utf8_lossy(&detail));
                 if answer.status() == StatusCode::UNAUTHORIZED && matches!(sent, Sent::Withheld) {
                     bail!(
                         "the configured token is for the configured server: give this one's with --token-file"

@@ -71,13 +71,13 @@ impl ServiceManager {
 
     /// Everything has started and listens.
     pub fn ready(&self) {
-        self.tell("READY=1\nSTATUS=receiving events");
+        self.notify("READY=1\nSTATUS=receiving events");
     }
 
     /// The end has begun, and takes `limit` at most.
     pub fn stopping(&self, limit: Duration) {
         let micros = limit.as_micros();
-        self.tell(&format!(
+        self.notify(&format!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=stopping, destinations catch up"
         ));
     }
@@ -92,11 +92,11 @@ impl ServiceManager {
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             pulse.tick().await;
-            self.tell(&sign(&view.readiness().await, self.watched));
+            self.notify(&sign(&view.readiness().await, self.watched));
         }
     }
 
-    fn tell(&self, lines: &str) {
+    fn notify(&self, lines: &str) {
         let Some(line) = &self.line else { return };
         if let Err(error) = line.send(lines.as_bytes()) {
             warn!(self.log, "cannot tell the service manager"; "error" => %error);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     impl Fake {
-        fn told(&self) -> String {
+        fn received(&self) -> String {
             let mut buffer = [0; 1024];
             let length = self.socket.recv(&mut buffer).expect("a datagram");
             String::from_utf8_lossy(&buffer[..length]).into_owned()
@@ -175,10 +175,10 @@ mod tests {
     fn ready_and_stopping_are_told() {
         let fake = fake();
         fake.line.ready();
-        assert_eq!(fake.told(), "READY=1\nSTATUS=receiving events");
+        assert_eq!(fake.received(), "READY=1\nSTATUS=receiving events");
         fake.line.stopping(Duration::from_secs(35));
         assert_eq!(
-            fake.told(),
+            fake.received(),
             "STOPPING=1\nEXTEND_TIMEOUT_USEC=35000000\nSTATUS=stopping, destinations catch up"
         );
     }

@@ -19,10 +19,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use slog::{Logger, debug, info, warn};
 
-use crate::kit::mailbox::Outlet;
+use crate::kit::mailbox::Mailbox;
 use crate::kit::message::AppNamesLearned;
 use crate::kit::metric::ActorMeter;
-use crate::net::http_client::{class_of_silence, silence};
+use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::{ClientTls, ReloadingTls, TlsError, http_client};
 
@@ -51,7 +51,7 @@ pub const QRS_PORT: u16 = 4242;
 /// The actor.
 pub struct AppDirectory {
     config: AppDirectoryConfig,
-    to_parser: Outlet<AppNamesLearned>,
+    to_parser: Mailbox<AppNamesLearned>,
     actor: ActorMeter,
     log: Logger,
 }
@@ -60,8 +60,8 @@ pub struct AppDirectory {
 enum PollError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("no answer from the repository service: {words}")]
-    Silence { class: &'static str, words: String },
+    #[error("no answer from the repository service: {detail}")]
+    NoResponse { class: &'static str, detail: String },
     #[error("the answer has status {0}")]
     Status(StatusCode),
     #[error("the answer cannot be read: {0}")]
@@ -79,7 +79,7 @@ impl PollError {
     fn class(&self) -> &'static str {
         match self {
             Self::Tls(_) => "tls",
-            Self::Silence { class, .. } => class,
+            Self::NoResponse { class, .. } => class,
             Self::Status(_) => "status",
             Self::Body(_) => "body",
             Self::NotAnArray(_) => "not_an_array",
@@ -93,7 +93,7 @@ impl AppDirectory {
     #[must_use]
     pub fn new(
         config: AppDirectoryConfig,
-        to_parser: Outlet<AppNamesLearned>,
+        to_parser: Mailbox<AppNamesLearned>,
         actor: ActorMeter,
         log: Logger,
     ) -> Self {
@@ -120,13 +120,13 @@ impl Supervised for AppDirectory {}
 
 async fn poll_for_ever(
     mut poller: Poller,
-    to_parser: Outlet<AppNamesLearned>,
+    to_parser: Mailbox<AppNamesLearned>,
     actor: ActorMeter,
     log: Logger,
 ) {
     let interval = poller.config.interval;
     let mut failures = 0_u64;
-    let mut told = String::new();
+    let mut logged = String::new();
     let mut is_over = false;
     loop {
         let polled = tokio::time::timeout(poller.config.timeout, poller.poll()).await;
@@ -135,7 +135,7 @@ async fn poll_for_ever(
                 if failures > 0 {
                     info!(log, "names of apps are learned again"; "failures" => failures);
                     failures = 0;
-                    told.clear();
+                    logged.clear();
                 }
                 debug!(log, "names of apps learned"; "apps" => names.len());
                 if left_out > 0 {
@@ -155,10 +155,10 @@ async fn poll_for_ever(
                 actor.rejected(error.class(), 1);
                 actor.failed(error.class());
                 let error = error.to_string();
-                if error != told {
+                if error != logged {
                     warn!(log, "cannot learn the names of apps, will go on trying";
                         "host" => &poller.config.host, "error" => &error);
-                    told = error;
+                    logged = error;
                 }
                 failures += 1;
             }
@@ -187,9 +187,9 @@ impl Poller {
             .insert_header(("Accept", "application/json"))
             .send()
             .await
-            .map_err(|error| PollError::Silence {
-                class: class_of_silence(&error),
-                words: silence(&error, &self.watch),
+            .map_err(|error| PollError::NoResponse {
+                class: class_of_no_response(&error),
+                detail: no_response(&error, &self.watch),
             })?;
         if !answer.status().is_success() {
             return Err(PollError::Status(answer.status()));
@@ -377,7 +377,7 @@ mod tests {
         let port = server.addrs()[0].port();
         actix_rt::spawn(server.run());
 
-        let (to_parser, learned) = Probe::outlet(1, |_: &AppNamesLearned| ());
+        let (to_parser, learned) = Probe::mailbox(1, |_: &AppNamesLearned| ());
         let config = AppDirectoryConfig {
             host: "localhost".into(),
             port,

@@ -33,11 +33,11 @@ use crate::intake::audit_http::service::{Service, answer};
 use crate::intake::audit_http::token::Token;
 use crate::intake::audit_http::warnings::Warnings;
 use crate::kit::clock::Clock;
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::{Append, Close};
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use crate::net::http_server::brake::Brake;
-use crate::net::http_server::seats::{SeatLimits, Seats};
+use crate::net::http_server::connection_limiter::{ConnectionLimiter, ConnectionLimits};
 use crate::net::http_server::{self, ServerConfig};
 
 pub use crate::intake::audit_http::intake::Privacy;
@@ -121,7 +121,7 @@ impl Default for AuditHttpConfig {
 /// The actor.
 pub struct AuditHttpIngestor {
     server_config: ServerConfig,
-    seats: Arc<Seats>,
+    limiter: Arc<ConnectionLimiter>,
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     service: Arc<Service>,
@@ -156,7 +156,7 @@ impl AuditHttpIngestor {
     pub fn new(
         config: AuditHttpConfig,
         listener: TcpListener,
-        to_journal: Outlet<Append>,
+        to_journal: Mailbox<Append>,
         intake: IntakeMeter,
         meter: ActorMeter,
         log: Logger,
@@ -175,7 +175,7 @@ impl AuditHttpIngestor {
         .private(config.privacy)
         .stamped_by(config.clock);
         let counted = meter.connections();
-        let limits = SeatLimits {
+        let limits = ConnectionLimits {
             connections_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
             many_behind: config.trusted_proxies.clone(),
@@ -210,7 +210,7 @@ impl AuditHttpIngestor {
         };
         Ok(Self {
             server_config,
-            seats: Seats::new(limits, counted),
+            limiter: ConnectionLimiter::new(limits, counted),
             listener,
             tls,
             service: Arc::new(service),
@@ -278,7 +278,7 @@ impl AuditHttpIngestor {
                 answer(request, payload, Arc::clone(&service), groups.clone())
             }))
         };
-        http_server::serve(listener, tls, &self.server_config, &self.seats, app)
+        http_server::serve(listener, tls, &self.server_config, &self.limiter, app)
             .map_err(|error| error.to_string())
     }
 
@@ -327,15 +327,15 @@ impl Actor for AuditHttpIngestor {
 
 impl Supervised for AuditHttpIngestor {}
 
-impl Handler<Parcel<Close>> for AuditHttpIngestor {
+impl Handler<Envelope<Close>> for AuditHttpIngestor {
     type Result = ResponseFuture<()>;
 
     /// The server goes on until the actor or the process ends, so that clients are told 503 and not refused.
-    fn handle(&mut self, parcel: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<Close>, _: &mut Self::Context) -> Self::Result {
         let answered = self.service.intake.close();
         Box::pin(async move {
             answered.await;
-            drop(parcel.passage);
+            drop(envelope.in_flight);
         })
     }
 }

@@ -46,12 +46,12 @@ impl RejectionLog {
         }
         let key = (source, reason);
         let waiting = match self.last.get_mut(&key) {
-            Some(said) => {
-                said.more += 1;
-                if now_ns.saturating_sub(said.at_ns) < MINUTE_NS {
+            Some(logged) => {
+                logged.more += 1;
+                if now_ns.saturating_sub(logged.at_ns) < MINUTE_NS {
                     return None;
                 }
-                said.more
+                logged.more
             }
             None => 1,
         };
@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn a_flood_from_everywhere_is_bounded() {
         let mut log = RejectionLog::new();
-        let said =
+        let logged =
             (0..100_000_u32).filter(|n| log.due(IpAddr::from(n.to_be_bytes()), "x", 1).is_some()).count();
-        assert_eq!(said, LINES_PER_MINUTE_MAX as usize);
+        assert_eq!(logged, LINES_PER_MINUTE_MAX as usize);
         assert!(log.last.len() <= SOURCES_MAX.get());
         assert_eq!(log.due(IpAddr::from([255; 4]), "x", 1 + MINUTE_NS), Some(1));
     }

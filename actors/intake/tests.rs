@@ -10,10 +10,10 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::intake::udp::socket::SocketConfig;
 use crate::intake::udp::udp_ingestor::{UdpConfig, UdpIngestor, UdpPort, open};
-use crate::intake::user_parser::{UserParser, UserParserConfig, UserParserOutlets};
+use crate::intake::user_parser::{UserParser, UserParserConfig, UserParserMailboxes};
 use crate::kit::clock::Clock;
-use crate::kit::mailbox::{Outlet, Parcel};
-use crate::kit::message::{Append, AppendRefused, Close, Keep};
+use crate::kit::mailbox::{Envelope, Mailbox};
+use crate::kit::message::{Append, AppendLines, AppendRefused, Close};
 use crate::kit::metric::{IntakeMeter, Metrics};
 use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log, until};
@@ -32,17 +32,17 @@ impl Actor for SlowJournal {
 
 impl Supervised for SlowJournal {}
 
-impl Handler<Parcel<Append>> for SlowJournal {
+impl Handler<Envelope<Append>> for SlowJournal {
     type Result = Result<std::ops::Range<u64>, AppendRefused>;
 
-    fn handle(&mut self, mut parcel: Parcel<Append>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, mut envelope: Envelope<Append>, ctx: &mut Self::Context) -> Self::Result {
         self.appends += 1;
         assert!(!self.appends.is_multiple_of(self.panic_every), "a test wants it");
         if self.delay.is_zero() {
-            self.stored.inc_by(parcel.passage.settle_all());
+            self.stored.inc_by(envelope.in_flight.settle_all());
         } else {
             ctx.run_later(self.delay, move |this, _| {
-                this.stored.inc_by(parcel.passage.settle_all());
+                this.stored.inc_by(envelope.in_flight.settle_all());
             });
         }
         Ok(0..0)
@@ -52,7 +52,7 @@ impl Handler<Parcel<Append>> for SlowJournal {
 struct Intake {
     port: Arc<UdpPort>,
     meter: IntakeMeter,
-    to_close: Outlet<Close>,
+    to_close: Mailbox<Close>,
     sender: UdpSocket,
 }
 
@@ -77,13 +77,13 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
         panic_every,
         appends: 0,
     });
-    let (to_quarantine, _) = Probe::outlet(100, |_: &Keep| Ok(()));
-    let outlets = UserParserOutlets { to_journal: Outlet::new(journal, 1), to_quarantine };
+    let (to_quarantine, _) = Probe::mailbox(100, |_: &AppendLines| Ok(()));
+    let mailboxes = UserParserMailboxes { to_journal: Mailbox::new(journal, 1), to_quarantine };
     let (config, actor) =
         (UserParserConfig { user_agents_max: 64, ..Default::default() }, metrics.actor("user_parser"));
     let (parser_meter, parser_actor) = (meter.clone(), actor.clone());
     let parser = supervision.start(arbiter, actor, move || {
-        UserParser::new(config, outlets, parser_meter, parser_actor, discard_log())
+        UserParser::new(config, mailboxes, parser_meter, parser_actor, discard_log())
     });
     let config = UdpConfig::for_test();
     let socket = SocketConfig { receive_buffer_bytes: 8 << 20, ..config.socket };
@@ -92,7 +92,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
     let actor = metrics.actor("udp_ingestor");
     let ingestor = UdpIngestor::new(
         Arc::clone(&port),
-        Outlet::new(parser, queue_max),
+        Mailbox::new(parser, queue_max),
         &meter,
         actor.clone(),
         discard_log(),
@@ -100,7 +100,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
     let ingestor = supervision.start(&Arbiter::current(), actor, move || ingestor);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.connect(port.address()).unwrap();
-    Intake { port, meter, to_close: Outlet::new(ingestor, 1), sender }
+    Intake { port, meter, to_close: Mailbox::new(ingestor, 1), sender }
 }
 
 impl Intake {

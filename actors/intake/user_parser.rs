@@ -1,7 +1,7 @@
 //! Makes events out of datagrams.
 //!
 //! Receives: `DatagramsReceived`, `AppNamesLearned`, and `Close`, which is answered when all before it is done.
-//! Sends: `Append` to the journal, with the passage that the datagrams came with; `Keep` to the quarantine.
+//! Sends: `Append` to the journal, with the in-flight guard that the datagrams came with; `AppendLines` to the quarantine.
 //! Keeps: the names of apps, and a bounded cache of user agents, which a restart empties.
 //! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
 //! When it fails: a datagram that makes the parser panic is rejected like any other that cannot be read.
@@ -12,7 +12,7 @@ use actix::{Actor, Context, Handler, Supervised};
 use butler_sos_domain::app_id::{AppNames, UNKNOWN_APP_NAME};
 use butler_sos_domain::enrichment::{Enriched, Enrichment, ExcludedUsers};
 use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
-use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::pseudonym::Pseudonymizer;
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use slog::Logger;
@@ -21,8 +21,8 @@ use crate::intake::event_counts::{CountTable, EventCounts};
 use crate::intake::rejection_log::RejectionLog;
 use crate::journal::batch::RecordBatch;
 use crate::kit::guard::guard;
-use crate::kit::mailbox::{Outlet, Parcel};
-use crate::kit::message::{AppNamesLearned, Append, Close, Datagram, DatagramsReceived, Keep, Stream};
+use crate::kit::mailbox::{Envelope, Mailbox};
+use crate::kit::message::{AppNamesLearned, Append, AppendLines, Close, Datagram, DatagramsReceived, Stream};
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 
 /// What a parser needs to know.
@@ -37,21 +37,21 @@ pub struct UserParserConfig {
     /// `Pipeline.udp.fallbackEncoding`.
     pub fallback: FallbackEncoding,
     /// `Pipeline.privacy.pseudonymise`: what replaces users' names before anything is stored.
-    pub names: Option<Arc<Pseudonyms>>,
+    pub pseudonymizer: Option<Arc<Pseudonymizer>>,
 }
 
 /// Where a parser's messages lead.
 #[derive(Clone)]
-pub struct UserParserOutlets {
-    pub to_journal: Outlet<Append>,
+pub struct UserParserMailboxes {
+    pub to_journal: Mailbox<Append>,
     /// Weighed in lines.
-    pub to_quarantine: Outlet<Keep>,
+    pub to_quarantine: Mailbox<AppendLines>,
 }
 
 /// The actor.
 pub struct UserParser {
     config: UserParserConfig,
-    outlets: UserParserOutlets,
+    mailboxes: UserParserMailboxes,
     counters: Counters,
     intake: IntakeMeter,
     actor: ActorMeter,
@@ -104,7 +104,7 @@ impl UserParser {
     #[must_use]
     pub fn new(
         config: UserParserConfig,
-        outlets: UserParserOutlets,
+        mailboxes: UserParserMailboxes,
         intake: IntakeMeter,
         actor: ActorMeter,
         log: Logger,
@@ -119,7 +119,7 @@ impl UserParser {
         Self {
             enrichment: enrichment(&config),
             config,
-            outlets,
+            mailboxes,
             counters,
             intake,
             actor,
@@ -149,15 +149,15 @@ impl UserParser {
         let (enrichment, app_names) = (&mut self.enrichment, &self.app_names);
         let counters = &self.counters;
         let expected = self.config.app_names_expected;
-        let names = self.config.names.as_deref();
+        let pseudonymizer = self.config.pseudonymizer.as_deref();
         let parsed = guard(|| {
             #[cfg(test)]
             assert!(!bytes.starts_with(b"poison"), "a test wants it");
             match enrichment.event(bytes, received_ns, app_names) {
                 Err(rejection) => Outcome::Rejected(rejection.reason()),
                 Ok(Enriched { mut event, excluded, user_not_found }) => {
-                    if let Some(names) = names {
-                        names.replace_in_event(&mut event, user_not_found);
+                    if let Some(pseudonymizer) = pseudonymizer {
+                        pseudonymizer.replace_in_event(&mut event, user_not_found);
                     }
                     if let Some(counts) = counts {
                         let origin = event.origin.as_deref().unwrap_or_default();
@@ -183,8 +183,11 @@ impl UserParser {
         });
         parsed.unwrap_or_else(|panic| {
             // Such words like to cite what they stumbled over.
-            let panic =
-                if self.config.names.is_some() { "not shown, it may hold a name".to_owned() } else { panic };
+            let panic = if self.config.pseudonymizer.is_some() {
+                "not shown, it may hold a name".to_owned()
+            } else {
+                panic
+            };
             slog::error!(self.log, "a datagram made the parser panic"; "panic" => panic);
             self.actor.failed(PANICKED);
             // The cache may be half changed.
@@ -197,10 +200,10 @@ impl UserParser {
     fn reject(&mut self, datagram: &Datagram, bytes: &[u8], reason: &'static str, kept: &mut Vec<Vec<u8>>) {
         self.intake.rejected(reason).inc();
         self.rejections.add(datagram.source.ip(), reason, datagram.received_ns, &self.log);
-        let room = self.outlets.to_quarantine.bound() - self.outlets.to_quarantine.depth();
+        let room = self.mailboxes.to_quarantine.bound() - self.mailboxes.to_quarantine.depth();
         if kept.len() < room as usize {
             let head: &[u8] =
-                if self.config.names.is_some() { &[] } else { &bytes[..bytes.len().min(KEPT_BYTES)] };
+                if self.config.pseudonymizer.is_some() { &[] } else { &bytes[..bytes.len().min(KEPT_BYTES)] };
             kept.push(quarantine_line(datagram, bytes.len(), head, reason));
         } else {
             self.actor.rejected("quarantine_full", 1);
@@ -210,7 +213,7 @@ impl UserParser {
     fn quarantine(&self, lines: Vec<Vec<u8>>) {
         let weight = u32::try_from(lines.len()).unwrap_or(u32::MAX);
         if weight > 0
-            && let Err(refused) = self.outlets.to_quarantine.offer(Keep { lines }, weight)
+            && let Err(refused) = self.mailboxes.to_quarantine.offer(AppendLines { lines }, weight)
         {
             self.actor.rejected("quarantine_full", refused.lines.len() as u64);
         }
@@ -258,11 +261,11 @@ impl Supervised for UserParser {
     }
 }
 
-impl Handler<Parcel<DatagramsReceived>> for UserParser {
+impl Handler<Envelope<DatagramsReceived>> for UserParser {
     type Result = ();
 
-    fn handle(&mut self, parcel: Parcel<DatagramsReceived>, _: &mut Self::Context) {
-        let Parcel { body: received, mut passage } = parcel;
+    fn handle(&mut self, envelope: Envelope<DatagramsReceived>, _: &mut Self::Context) {
+        let Envelope { body: received, mut in_flight } = envelope;
         self.actor.received.inc();
         let _working = self.intake.times.begin(received.datagrams.len() as u64);
         let counts = self.event_counts.clone();
@@ -275,14 +278,14 @@ impl Handler<Parcel<DatagramsReceived>> for UserParser {
                 Outcome::Event => {}
                 Outcome::Excluded => {
                     self.counters.excluded.inc();
-                    passage.settle(1);
+                    in_flight.settle(1);
                 }
                 Outcome::Rejected(reason) => {
                     if let Some(counts) = counts.as_deref_mut() {
                         counts.no_event();
                     }
                     self.reject(datagram, bytes, reason, &mut kept);
-                    passage.settle(1);
+                    in_flight.settle(1);
                 }
             }
         }
@@ -290,26 +293,26 @@ impl Handler<Parcel<DatagramsReceived>> for UserParser {
         self.quarantine(kept);
         self.last_body_bytes = records.body_bytes();
         if !records.is_empty() {
-            self.outlets.to_journal.pass(Append { stream: Stream::UserEvents, records }, passage);
+            self.mailboxes.to_journal.pass(Append { stream: Stream::UserEvents, records }, in_flight);
             self.actor.sent.inc();
         }
     }
 }
 
-impl Handler<Parcel<AppNamesLearned>> for UserParser {
+impl Handler<Envelope<AppNamesLearned>> for UserParser {
     type Result = ();
 
-    fn handle(&mut self, parcel: Parcel<AppNamesLearned>, _: &mut Self::Context) {
+    fn handle(&mut self, envelope: Envelope<AppNamesLearned>, _: &mut Self::Context) {
         self.actor.received.inc();
-        self.app_names = AppNames::clone(&parcel.body.0);
+        self.app_names = AppNames::clone(&envelope.body.0);
     }
 }
 
-impl Handler<Parcel<Close>> for UserParser {
+impl Handler<Envelope<Close>> for UserParser {
     type Result = ();
 
     /// Whatever came before this has gone on to the journal by now.
-    fn handle(&mut self, _: Parcel<Close>, _: &mut Self::Context) {}
+    fn handle(&mut self, _: Envelope<Close>, _: &mut Self::Context) {}
 }
 
 #[cfg(test)]

@@ -21,13 +21,13 @@ use butler_sos_domain::clock_watch::{ClockChange, ClockWatch};
 use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
-use self::syncing::{Lane, LaneState, Waiter, tell};
+use self::syncing::{Lane, LaneState, Waiter, answer_all};
 use super::batch::Batch;
 use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId};
 use super::stream::{AppendError, frame_bytes};
 use crate::kit::clock::{steady_ns, unix_ns};
 use crate::kit::guard::guard;
-use crate::kit::mailbox::{Parcel, Passage};
+use crate::kit::mailbox::{Envelope, InFlight};
 use crate::kit::message::{
     Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
     JournalStateNow, NextBatch, OffsetAt, OffsetsWithin, Position, PositionOf, Stream, StreamState,
@@ -77,7 +77,7 @@ pub struct Journal {
     draining: bool,
     catching_up: Vec<oneshot::Sender<()>>,
     /// Streams that took nothing when they were last asked to.
-    append_trouble: BTreeMap<Stream, AppendTrouble>,
+    append_trouble: BTreeMap<Stream, AppendFailure>,
     /// An append in which the journal panicked: whether its events are stored shows when the files are open again.
     undecided: Option<Undecided>,
     /// Clock of the day and steady clock, nanoseconds.
@@ -90,7 +90,7 @@ pub struct Journal {
 type Clocks = Box<dyn Fn() -> (u64, u64) + Send>;
 
 /// Why a stream takes nothing.
-struct AppendTrouble {
+struct AppendFailure {
     error: String,
     /// What was refused would have taken so many on disk.
     bytes: u64,
@@ -101,7 +101,7 @@ struct Undecided {
     stream: Stream,
     /// Its records are below this offset, if they are there.
     end: u64,
-    passage: Passage,
+    in_flight: InFlight,
 }
 
 /// Where a test wants an append to panic.
@@ -194,7 +194,7 @@ impl Journal {
 
     // --- appending
 
-    fn append(&mut self, append: Append, passage: &mut Passage) -> Result<(), AppendRefused> {
+    fn append(&mut self, append: Append, in_flight: &mut InFlight) -> Result<(), AppendRefused> {
         let Append { stream, mut records } = append;
         let now_ns = self.now_ns();
         let bytes = frame_bytes(&records);
@@ -206,7 +206,7 @@ impl Journal {
         };
         #[cfg(test)]
         self.panic_if(PanicMoment::AfterWriting);
-        let events = passage.settle_all();
+        let events = in_flight.settle_all();
         let intake = self.config.intakes.get(&stream);
         match result {
             Ok(appended) => {
@@ -233,7 +233,7 @@ impl Journal {
                 if let Some(intake) = intake {
                     intake.shed(reason).inc_by(events);
                 }
-                let trouble = AppendTrouble { error: error.to_string(), bytes };
+                let trouble = AppendFailure { error: error.to_string(), bytes };
                 // Said when it begins, not for every event that meets it.
                 if self.append_trouble.insert(stream, trouble).is_none() {
                     error!(self.config.log, "the journal takes no events";
@@ -273,11 +273,11 @@ impl Journal {
     /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
     /// told that they are not will send them again, so this must not be said of records that are.
     fn answer_after_reopening(&mut self) {
-        if let Some(Undecided { stream, end, mut passage }) = self.undecided.take()
+        if let Some(Undecided { stream, end, mut in_flight }) = self.undecided.take()
             && self.stream_of(stream).is_some_and(|(store, id)| end <= store.next_offset(id))
             && let Some(intake) = self.config.intakes.get(&stream)
         {
-            intake.stored.inc_by(passage.settle_all());
+            intake.stored.inc_by(in_flight.settle_all());
         }
         for (lane, state) in std::mem::take(&mut self.lanes) {
             let end = match lane {
@@ -287,7 +287,7 @@ impl Journal {
             for waiter in state.under_way.into_iter().chain(state.waiting) {
                 let is_there = end.is_some_and(|end| waiter.end <= end);
                 let result = if is_there { Ok(()) } else { Err("the journal restarted".to_owned()) };
-                tell(vec![waiter], &result);
+                answer_all(vec![waiter], &result);
             }
         }
     }
@@ -311,9 +311,9 @@ impl Journal {
         let (store, id) = self
             .stream_of(question.consumer.stream)
             .ok_or(JournalError::UnknownConsumer(question.consumer.name))?;
-        let appetite = question.appetite;
+        let fetch_limits = question.fetch_limits;
         store
-            .read(id, question.from, appetite.records_max, appetite.bytes_max)
+            .read(id, question.from, fetch_limits.records_max, fetch_limits.bytes_max)
             .map_err(|error| JournalError::Disk(error.to_string()))
     }
 
@@ -327,8 +327,8 @@ impl Journal {
                 continue;
             }
             let available = self.available(&question);
-            let full = available >= question.appetite.records_max as u64;
-            let lingers = !question.appetite.linger.is_zero() && !self.draining;
+            let full = available >= question.fetch_limits.records_max as u64;
+            let lingers = !question.fetch_limits.linger.is_zero() && !self.draining;
             if available == 0 {
                 at += 1;
             } else if full || !lingers {
@@ -337,7 +337,7 @@ impl Journal {
                 let reader = &mut self.readers[at];
                 if !std::mem::replace(&mut reader.lingers, true) {
                     let number = reader.number;
-                    ctx.run_later(question.appetite.linger, move |journal, _| {
+                    ctx.run_later(question.fetch_limits.linger, move |journal, _| {
                         if let Some(at) = journal.readers.iter().position(|r| r.number == number) {
                             journal.answer(at);
                         }
@@ -509,11 +509,11 @@ impl Supervised for Journal {
     }
 }
 
-impl Handler<Parcel<Append>> for Journal {
+impl Handler<Envelope<Append>> for Journal {
     type Result = ResponseFuture<Result<Range<u64>, AppendRefused>>;
 
-    fn handle(&mut self, parcel: Parcel<Append>, ctx: &mut Self::Context) -> Self::Result {
-        let Parcel { body: append, mut passage } = parcel;
+    fn handle(&mut self, envelope: Envelope<Append>, ctx: &mut Self::Context) -> Self::Result {
+        let Envelope { body: append, mut in_flight } = envelope;
         self.config.actor.received.inc();
         let stream = append.stream;
         let records = append.records.len() as u64;
@@ -525,19 +525,19 @@ impl Handler<Parcel<Append>> for Journal {
         let lane = Lane::Stream(stream);
         self.lanes.entry(lane).or_default().waiting.push(Waiter { end: offsets.end, answer });
         let done = guard(|| {
-            self.append(append, &mut passage)?;
+            self.append(append, &mut in_flight)?;
             self.want_sync(lane, None, ctx);
             self.serve(stream, ctx);
             Ok(())
         });
         match done {
-            Ok(Ok(())) => drop(passage),
+            Ok(Ok(())) => drop(in_flight),
             Ok(Err(refused)) => {
                 self.lanes.entry(lane).or_default().waiting.pop();
                 return Box::pin(async { Err(refused) });
             }
             Err(panic) => {
-                self.undecided = Some(Undecided { stream, end: offsets.end, passage });
+                self.undecided = Some(Undecided { stream, end: offsets.end, in_flight });
                 // Nothing else is handled before the restart.
                 ctx.wait(async move { panic!("{panic}") }.into_actor(self));
             }
@@ -552,38 +552,38 @@ impl Handler<Parcel<Append>> for Journal {
     }
 }
 
-impl Handler<Parcel<NextBatch>> for Journal {
+impl Handler<Envelope<NextBatch>> for Journal {
     type Result = ResponseFuture<Result<Batch, JournalError>>;
 
-    fn handle(&mut self, parcel: Parcel<NextBatch>, ctx: &mut Self::Context) -> Self::Result {
-        let question = parcel.body;
+    fn handle(&mut self, envelope: Envelope<NextBatch>, ctx: &mut Self::Context) -> Self::Result {
+        let question = envelope.body;
         self.config.actor.received.inc();
         let (answer, batch) = oneshot::channel();
         self.reader_last += 1;
         self.readers.push(Reader { number: self.reader_last, question, lingers: false, answer });
         self.serve(question.consumer.stream, ctx);
-        let passage = parcel.passage;
+        let in_flight = envelope.in_flight;
         Box::pin(async move {
             let answer = batch.await;
-            drop(passage);
+            drop(in_flight);
             answer.unwrap_or(Err(JournalError::Disk("the journal restarted".to_owned())))
         })
     }
 }
 
-impl Handler<Parcel<Commit>> for Journal {
+impl Handler<Envelope<Commit>> for Journal {
     type Result = ResponseFuture<Result<(), JournalError>>;
 
-    fn handle(&mut self, parcel: Parcel<Commit>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<Commit>, ctx: &mut Self::Context) -> Self::Result {
         self.config.actor.received.inc();
-        let committed = self.commit(&parcel.body);
+        let committed = self.commit(&envelope.body);
         self.tell_when_caught_up();
-        if committed.is_err() || parcel.body.note.is_none() {
+        if committed.is_err() || envelope.body.note.is_none() {
             return Box::pin(async { committed });
         }
         // Who notes something relies on it after a power cut too: on the note, and on the records
         // that it speaks of.
-        let (stream, end) = (parcel.body.consumer.stream, parcel.body.offset);
+        let (stream, end) = (envelope.body.consumer.stream, envelope.body.offset);
         let mut to_wait_for = Vec::new();
         if self.stream_of(stream).is_some_and(|(store, id)| store.durable_offset(id) < end) {
             let (answer, records_on_disk) = oneshot::channel();
@@ -605,18 +605,18 @@ impl Handler<Parcel<Commit>> for Journal {
     }
 }
 
-impl Handler<Parcel<PositionOf>> for Journal {
+impl Handler<Envelope<PositionOf>> for Journal {
     type Result = Result<Position, JournalError>;
 
-    fn handle(&mut self, parcel: Parcel<PositionOf>, _: &mut Self::Context) -> Self::Result {
-        self.position(parcel.body.0)
+    fn handle(&mut self, envelope: Envelope<PositionOf>, _: &mut Self::Context) -> Self::Result {
+        self.position(envelope.body.0)
     }
 }
 
-impl Handler<Parcel<CatchUp>> for Journal {
+impl Handler<Envelope<CatchUp>> for Journal {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Parcel<CatchUp>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Envelope<CatchUp>, ctx: &mut Self::Context) -> Self::Result {
         self.draining = true;
         for stream in Stream::ALL {
             self.sync(Lane::Stream(stream), ctx);
@@ -632,11 +632,11 @@ impl Handler<Parcel<CatchUp>> for Journal {
     }
 }
 
-impl Handler<Parcel<OffsetAt>> for Journal {
+impl Handler<Envelope<OffsetAt>> for Journal {
     type Result = Result<u64, JournalError>;
 
-    fn handle(&mut self, parcel: Parcel<OffsetAt>, _: &mut Self::Context) -> Self::Result {
-        let OffsetAt { stream, unix_ns } = parcel.body;
+    fn handle(&mut self, envelope: Envelope<OffsetAt>, _: &mut Self::Context) -> Self::Result {
+        let OffsetAt { stream, unix_ns } = envelope.body;
         let (store, id) =
             self.stream_of(stream).ok_or(JournalError::Disk("the stream is not open".to_owned()))?;
         let found = store.find_times(id, &(unix_ns..u64::MAX));
@@ -644,21 +644,21 @@ impl Handler<Parcel<OffsetAt>> for Journal {
     }
 }
 
-impl Handler<Parcel<OffsetsWithin>> for Journal {
+impl Handler<Envelope<OffsetsWithin>> for Journal {
     type Result = Result<Range<u64>, JournalError>;
 
-    fn handle(&mut self, parcel: Parcel<OffsetsWithin>, _: &mut Self::Context) -> Self::Result {
-        let OffsetsWithin { stream, unix_ns } = parcel.body;
+    fn handle(&mut self, envelope: Envelope<OffsetsWithin>, _: &mut Self::Context) -> Self::Result {
+        let OffsetsWithin { stream, unix_ns } = envelope.body;
         let (store, id) =
             self.stream_of(stream).ok_or(JournalError::Disk("the stream is not open".to_owned()))?;
         store.find_times(id, &unix_ns).map_err(|error| JournalError::Disk(error.to_string()))
     }
 }
 
-impl Handler<Parcel<JournalStateNow>> for Journal {
-    type Result = MessageResult<Parcel<JournalStateNow>>;
+impl Handler<Envelope<JournalStateNow>> for Journal {
+    type Result = MessageResult<Envelope<JournalStateNow>>;
 
-    fn handle(&mut self, _: Parcel<JournalStateNow>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Envelope<JournalStateNow>, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.state())
     }
 }

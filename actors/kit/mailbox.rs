@@ -1,16 +1,16 @@
 //! The only way from one actor to another.
 //!
 //! actix's mailbox bound holds for one shared address and only with `try_send`; `do_send`,
-//! concurrent `send`s and every clone go over it. An [`Outlet`] brings a bound of its own,
+//! concurrent `send`s and every clone go over it. An [`Mailbox`] brings a bound of its own,
 //! counted in whatever the receiver's work is counted in (events, messages), shared by all
 //! clones, and gives three ways to send:
 //!
-//! * [`Outlet::offer`] never waits: what finds no room comes back to be shed and counted;
-//! * [`Outlet::deliver`] waits for room;
-//! * [`Outlet::ask`] waits for room and for the answer.
+//! * [`Mailbox::offer`] never waits: what finds no room comes back to be shed and counted;
+//! * [`Mailbox::deliver`] waits for room;
+//! * [`Mailbox::ask`] waits for room and for the answer.
 //!
-//! What is sent travels as a [`Parcel`] with its [`Passage`]: the room that it occupies and
-//! the events that it stands for. The passage may be handed on from stage to stage, so one
+//! What is sent travels as a [`Envelope`] with its [`InFlight`]: the room that it occupies and
+//! the events that it stands for. The in-flight guard may be handed on from stage to stage, so one
 //! bound can cover the way from socket to journal; when it is dropped, for whatever reason,
 //! the room is free again, and events that nobody accounted for are counted as lost.
 
@@ -22,29 +22,29 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A message and what it occupies until it is dropped.
-pub struct Parcel<M> {
+pub struct Envelope<M> {
     pub body: M,
-    pub passage: Passage,
+    pub in_flight: InFlight,
 }
 
-impl<M: Message> Message for Parcel<M> {
+impl<M: Message> Message for Envelope<M> {
     type Result = M::Result;
 }
 
 /// The room that something occupies, and the events in it that are not yet accounted for.
 #[derive(Default)]
-pub struct Passage {
+pub struct InFlight {
     _room: Option<OwnedSemaphorePermit>,
     open_events: u64,
     lost: Option<Counter>,
 }
 
-impl Passage {
+impl InFlight {
     fn with_room(room: OwnedSemaphorePermit) -> Self {
         Self { _room: Some(room), open_events: 0, lost: None }
     }
 
-    /// Makes this passage answer for `events`: those not settled when it is dropped count as `lost`.
+    /// Makes this in-flight guard answer for `events`: those not settled when it is dropped count as `lost`.
     pub fn answers_for(&mut self, events: u64, lost: Counter) {
         self.open_events = events;
         self.lost = Some(lost);
@@ -67,7 +67,7 @@ impl Passage {
     }
 }
 
-impl Drop for Passage {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if self.open_events > 0
             && let Some(lost) = &self.lost
@@ -78,12 +78,12 @@ impl Drop for Passage {
 }
 
 /// One end of a connection drawn by the topology; clones share its bound.
-pub struct Outlet<M>
+pub struct Mailbox<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    to: Recipient<Parcel<M>>,
+    to: Recipient<Envelope<M>>,
     room: Arc<Semaphore>,
     bound: u32,
 }
@@ -93,34 +93,34 @@ where
 #[error("the receiving actor is gone")]
 pub struct Gone;
 
-impl<M> Outlet<M>
+impl<M> Mailbox<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    /// An outlet into `to` that holds at most `bound` units of work.
-    pub fn new(to: impl Into<Recipient<Parcel<M>>>, bound: u32) -> Self {
+    /// A mailbox into `to` that holds at most `bound` units of work.
+    pub fn new(to: impl Into<Recipient<Envelope<M>>>, bound: u32) -> Self {
         let bound = bound.max(1);
         Self { to: to.into(), room: Arc::new(Semaphore::new(bound as usize)), bound }
     }
 
     /// Sends without waiting; gives the message back when there is no room for its `weight`.
     pub fn offer(&self, body: M, weight: u32) -> Result<(), M> {
-        self.offer_with(body, weight, Passage::default())
+        self.offer_with(body, weight, InFlight::default())
     }
 
-    /// As [`Outlet::offer`], with a passage that already answers for its events. On refusal the
-    /// passage comes to rest: the caller sheds and counts.
-    pub fn offer_with(&self, body: M, weight: u32, mut passage: Passage) -> Result<(), M> {
+    /// As [`Mailbox::offer`], with a in-flight guard that already answers for its events. On refusal the
+    /// in-flight guard comes to rest: the caller sheds and counts.
+    pub fn offer_with(&self, body: M, weight: u32, mut in_flight: InFlight) -> Result<(), M> {
         // A message heavier than the whole bound passes when nothing else is under way.
         match Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound)) {
             Ok(room) => {
-                passage._room = Some(room);
-                self.pass(body, passage);
+                in_flight._room = Some(room);
+                self.pass(body, in_flight);
                 Ok(())
             }
             Err(_) => {
-                passage.open_events = 0;
+                in_flight.open_events = 0;
                 Err(body)
             }
         }
@@ -129,27 +129,27 @@ where
     /// Sends, waiting for room.
     pub async fn deliver(&self, body: M, weight: u32) -> Result<(), Gone> {
         let room = self.acquire(weight).await?;
-        self.pass(body, Passage::with_room(room));
+        self.pass(body, InFlight::with_room(room));
         Ok(())
     }
 
     /// Sends, waiting for room and then for the answer.
     pub async fn ask(&self, body: M) -> Result<M::Result, Gone> {
         let room = self.acquire(1).await?;
-        let passage = Passage::with_room(room);
-        self.to.send(Parcel { body, passage }).await.map_err(|_| Gone)
+        let in_flight = InFlight::with_room(room);
+        self.to.send(Envelope { body, in_flight }).await.map_err(|_| Gone)
     }
 
-    /// As [`Outlet::ask`], with a passage that already answers for its events.
-    pub async fn ask_with(&self, body: M, mut passage: Passage) -> Result<M::Result, Gone> {
-        passage._room = Some(self.acquire(1).await?);
-        self.to.send(Parcel { body, passage }).await.map_err(|_| Gone)
+    /// As [`Mailbox::ask`], with a in-flight guard that already answers for its events.
+    pub async fn ask_with(&self, body: M, mut in_flight: InFlight) -> Result<M::Result, Gone> {
+        in_flight._room = Some(self.acquire(1).await?);
+        self.to.send(Envelope { body, in_flight }).await.map_err(|_| Gone)
     }
 
-    /// Sends with the room that an earlier outlet of the same chain has given.
+    /// Sends with the room that an earlier mailbox of the same chain has given.
     #[expect(clippy::disallowed_methods, reason = "the passage holds the bound that do_send ignores")]
-    pub fn pass(&self, body: M, passage: Passage) {
-        self.to.do_send(Parcel { body, passage });
+    pub fn pass(&self, body: M, in_flight: InFlight) {
+        self.to.do_send(Envelope { body, in_flight });
     }
 
     /// Units of work under way.
@@ -166,7 +166,7 @@ where
     }
 }
 
-impl<M> Clone for Outlet<M>
+impl<M> Clone for Mailbox<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
@@ -176,7 +176,7 @@ where
     }
 }
 
-impl<M> fmt::Debug for Outlet<M>
+impl<M> fmt::Debug for Mailbox<M>
 where
     M: Message + Send + 'static,
     M::Result: Send,
@@ -208,69 +208,69 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<Parcel<Work>> for Worker {
+    impl Handler<Envelope<Work>> for Worker {
         type Result = ResponseFuture<u32>;
 
-        fn handle(&mut self, parcel: Parcel<Work>, _: &mut Self::Context) -> Self::Result {
+        fn handle(&mut self, envelope: Envelope<Work>, _: &mut Self::Context) -> Self::Result {
             let (gate, done) = (Arc::clone(&self.gate), Arc::clone(&self.done));
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();
-                done.lock().unwrap().push(parcel.body.0);
-                drop(parcel.passage);
-                parcel.body.0
+                done.lock().unwrap().push(envelope.body.0);
+                drop(envelope.in_flight);
+                envelope.body.0
             })
         }
     }
 
-    fn outlet(bound: u32) -> (Outlet<Work>, Arc<Semaphore>) {
+    fn mailbox(bound: u32) -> (Mailbox<Work>, Arc<Semaphore>) {
         let gate = Arc::new(Semaphore::new(0));
         let addr = Worker { gate: Arc::clone(&gate), done: Arc::default() }.start();
-        (Outlet::new(addr, bound), gate)
+        (Mailbox::new(addr, bound), gate)
     }
 
     #[actix_rt::test]
     async fn the_bound_holds_for_all_clones_together() {
-        let (outlet, _gate) = outlet(4);
-        let other = outlet.clone();
+        let (mailbox, _gate) = mailbox(4);
+        let other = mailbox.clone();
         for n in 0..2 {
-            outlet.offer(Work(n), 1).unwrap();
+            mailbox.offer(Work(n), 1).unwrap();
             other.offer(Work(n), 1).unwrap();
         }
-        assert_eq!(outlet.offer(Work(9), 1), Err(Work(9)));
+        assert_eq!(mailbox.offer(Work(9), 1), Err(Work(9)));
         assert_eq!(other.offer(Work(9), 1), Err(Work(9)));
-        assert_eq!(outlet.depth(), 4);
+        assert_eq!(mailbox.depth(), 4);
     }
 
     #[actix_rt::test]
     async fn room_returns_when_the_work_is_done() {
-        let (outlet, gate) = outlet(1);
-        outlet.offer(Work(1), 1).unwrap();
-        let waits = outlet.deliver(Work(2), 1);
+        let (mailbox, gate) = mailbox(1);
+        mailbox.offer(Work(1), 1).unwrap();
+        let waits = mailbox.deliver(Work(2), 1);
         gate.add_permits(1);
         waits.await.unwrap();
         gate.add_permits(1);
-        let (answer, ()) = tokio::join!(outlet.ask(Work(3)), async { gate.add_permits(1) });
+        let (answer, ()) = tokio::join!(mailbox.ask(Work(3)), async { gate.add_permits(1) });
         assert_eq!(answer, Ok(3));
     }
 
     #[actix_rt::test]
     async fn weights_are_counted_and_a_giant_still_passes_alone() {
-        let (outlet, _gate) = outlet(10);
-        outlet.offer(Work(1), 7).unwrap();
-        assert!(outlet.offer(Work(2), 4).is_err());
-        outlet.offer(Work(2), 3).unwrap();
-        let (outlet, _gate) = self::outlet(10);
-        outlet.offer(Work(1), 1_000).unwrap();
-        assert!(outlet.offer(Work(2), 1).is_err());
+        let (mailbox, _gate) = mailbox(10);
+        mailbox.offer(Work(1), 7).unwrap();
+        assert!(mailbox.offer(Work(2), 4).is_err());
+        mailbox.offer(Work(2), 3).unwrap();
+        let (mailbox, _gate) = self::mailbox(10);
+        mailbox.offer(Work(1), 1_000).unwrap();
+        assert!(mailbox.offer(Work(2), 1).is_err());
     }
 
     #[test]
     fn what_nobody_settles_is_counted_as_lost() {
         let lost = Counter::default();
-        let mut passage = Passage::default();
-        passage.answers_for(10, lost.clone());
-        passage.settle(7);
-        drop(passage);
+        let mut in_flight = InFlight::default();
+        in_flight.answers_for(10, lost.clone());
+        in_flight.settle(7);
+        drop(in_flight);
         assert_eq!(lost.get(), 3);
     }
 }

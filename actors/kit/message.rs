@@ -136,12 +136,12 @@ pub struct Position {
 pub struct NextBatch {
     pub consumer: Consumer,
     pub from: u64,
-    pub appetite: Appetite,
+    pub fetch_limits: FetchLimits,
 }
 
 /// How much a consumer takes at once, and how long it lets a batch grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appetite {
+pub struct FetchLimits {
     pub records_max: usize,
     pub bytes_max: usize,
     /// Wait this long after the first record for the batch to fill; zero takes what is there.
@@ -229,7 +229,7 @@ pub struct ConsumerState {
 
 // === delivering once more
 
-/// Deliver these records out of turn, whatever is committed. Answered when the far side took or refused them, or did
+/// Deliver these records out of turn, whatever is committed. Answered when the endpoint took or refused them, or did
 /// neither. A first part of them may be all that is done: the answer's `next_offset` says where to go on.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<Redelivered, NotRedelivered>")]
@@ -248,28 +248,28 @@ pub struct Redelivered {
     /// Everything below is taken or refused.
     pub next_offset: u64,
     pub events: u64,
-    /// Offsets and reasons of what the far side will not take. They are not kept as dead letters again.
+    /// Offsets and reasons of what the endpoint will not take. They are not kept as dead letters again.
     pub refused: Vec<(u64, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{class}: {words}")]
+#[error("{class}: {detail}")]
 pub struct NotRedelivered {
     pub class: &'static str,
     /// For people. Holds no secret.
-    pub words: String,
+    pub detail: String,
 }
 
 // === what is kept aside
 
 /// Lines of JSON (without newline) to keep: rejected datagrams, dead letters. Answered when on disk.
 #[derive(Message)]
-#[rtype(result = "Result<(), KeepRefused>")]
-pub struct Keep {
+#[rtype(result = "Result<(), LinesRefused>")]
+pub struct AppendLines {
     pub lines: Vec<Vec<u8>>,
 }
 
-impl fmt::Debug for Keep {
+impl fmt::Debug for AppendLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keep({} lines)", self.lines.len())
     }
@@ -277,4 +277,4 @@ impl fmt::Debug for Keep {
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("not kept: {0}")]
-pub struct KeepRefused(pub String);
+pub struct LinesRefused(pub String);

@@ -29,7 +29,7 @@ use prometheus_client::registry::Registry;
 pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use self::reasons::Reasons;
 use crate::kit::metric::processing_times::ProcessingTimes;
-use crate::net::http_server::seats::SeatCounters;
+use crate::net::http_server::connection_limiter::ConnectionCounters;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActorLabel {
@@ -343,9 +343,9 @@ impl Metrics {
 
     /// What a server counts of its connections, under the name of whoever serves.
     #[must_use]
-    pub fn connections(&self, name: &'static str) -> SeatCounters {
+    pub fn connections(&self, name: &'static str) -> ConnectionCounters {
         let counter = |reason| self.actor.connections.counter(name, reason);
-        SeatCounters { displaced: counter("displaced"), refused: counter("refused") }
+        ConnectionCounters { evicted: counter("displaced"), refused: counter("refused") }
     }
 
     #[must_use]
@@ -460,7 +460,7 @@ pub struct ActorMeter {
     pub received: Counter,
     pub sent: Counter,
     pub restarts: Counter,
-    connections: SeatCounters,
+    connections: ConnectionCounters,
     mailbox_depth: Family<ActorLabel, Gauge>,
     mailbox_bound: Family<ActorLabel, Gauge>,
     rejected: Reasons<ActorReason>,
@@ -504,7 +504,7 @@ impl ActorMeter {
     }
 
     /// For an actor that serves connections.
-    pub fn connections(&self) -> SeatCounters {
+    pub fn connections(&self) -> ConnectionCounters {
         self.connections.clone()
     }
 
@@ -597,14 +597,14 @@ impl DestinationMeter {
         self.with_state(|state| state.up = true);
     }
 
-    /// Counts a failed delivery; `class` is a short stable word, `words` is for people.
-    pub fn failed(&self, class: &'static str, words: &str, unix_ms: u64) {
+    /// Counts a failed delivery; `class` is a short stable word, `detail` is for people.
+    pub fn failed(&self, class: &'static str, detail: &str, unix_ms: u64) {
         self.up.set(0);
         self.errors.counter(self.name, class).inc();
         self.failures.add(self.name, class);
         self.with_state(|state| {
             state.up = false;
-            state.last_error = Some(words.chars().take(LAST_ERROR_CHARS_MAX).collect());
+            state.last_error = Some(detail.chars().take(LAST_ERROR_CHARS_MAX).collect());
             state.last_error_class = Some(class);
             state.last_error_unix_ms = Some(unix_ms);
         });

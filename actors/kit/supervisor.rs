@@ -56,7 +56,7 @@ pub struct Supervision {
 impl Supervision {
     /// Starts the actor that `make` builds in `arbiter`, and keeps it alive from then on.
     ///
-    /// The actor's mailbox is not bounded here: outlets bound what enters it.
+    /// The actor's mailbox is not bounded here: mailboxes bound what enters it.
     pub fn start<A>(
         &self,
         arbiter: &ArbiterHandle,
@@ -78,7 +78,7 @@ impl Supervision {
     }
 }
 
-/// Far above what all outlets together let in; the outlets hold the real bounds.
+/// Far above what all mailboxes together let in; the mailboxes hold the real bounds.
 const MAILBOX_SLOTS: usize = 1 << 20;
 
 /// Drives one actor; completes when the actor ends by its own wish or is given up.
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    struct Bench {
+    struct Harness {
         addr: Addr<Fragile>,
         seen: Arc<Mutex<Vec<u32>>>,
         starts: Arc<AtomicUsize>,
@@ -333,7 +333,7 @@ mod tests {
         supervision: Supervision,
     }
 
-    fn bench(restarts_max: usize) -> Bench {
+    fn harness(restarts_max: usize) -> Harness {
         let (seen, starts) = (Arc::default(), Arc::<AtomicUsize>::default());
         let given_up = Arc::<AtomicUsize>::default();
         let gave_up = given_up.clone();
@@ -353,23 +353,23 @@ mod tests {
         let meter = Metrics::new().actor("fragile");
         let actor = Fragile { seen: Arc::clone(&seen), starts: Arc::clone(&starts), half_done: false };
         let addr = supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || actor);
-        Bench { addr, seen, starts, given_up, meter, supervision }
+        Harness { addr, seen, starts, given_up, meter, supervision }
     }
 
     async fn check_survives(how: fn() -> Break) {
-        let bench = bench(10);
-        bench.addr.send(Number(1)).await.unwrap();
-        let killer = bench.addr.send(how());
+        let harness = harness(10);
+        harness.addr.send(Number(1)).await.unwrap();
+        let killer = harness.addr.send(how());
         // These wait in the mailbox while the actor dies.
-        let waiting: Vec<_> = (2..50).map(|n| bench.addr.send(Number(n))).collect();
+        let waiting: Vec<_> = (2..50).map(|n| harness.addr.send(Number(n))).collect();
         let _ = killer.await;
         for answer in waiting {
             answer.await.unwrap();
         }
-        until(|| bench.starts.load(Ordering::SeqCst) == 2).await;
-        bench.addr.send(Number(50)).await.unwrap();
-        assert_eq!(*bench.seen.lock().unwrap(), (1..=50).collect::<Vec<_>>());
-        assert_eq!(bench.meter.restarts.get(), 1);
+        until(|| harness.starts.load(Ordering::SeqCst) == 2).await;
+        harness.addr.send(Number(50)).await.unwrap();
+        assert_eq!(*harness.seen.lock().unwrap(), (1..=50).collect::<Vec<_>>());
+        assert_eq!(harness.meter.restarts.get(), 1);
     }
 
     #[actix_rt::test]
@@ -405,7 +405,7 @@ mod tests {
     #[actix_rt::test]
     async fn an_actor_whose_address_nobody_keeps_is_restarted_too() {
         let starts = Arc::<AtomicUsize>::default();
-        let supervision = bench(10).supervision;
+        let supervision = harness(10).supervision;
         let meter = Metrics::new().actor("alone");
         let alone = Alone(Arc::clone(&starts));
         drop(supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || alone));
@@ -415,19 +415,19 @@ mod tests {
 
     #[actix_rt::test]
     async fn the_one_who_asked_is_told() {
-        let bench = bench(10);
-        assert!(bench.addr.send(Break::Handler).await.is_err());
+        let harness = harness(10);
+        assert!(harness.addr.send(Break::Handler).await.is_err());
     }
 
     #[actix_rt::test]
     async fn too_many_panics_in_the_window_are_given_up() {
-        let bench = bench(3);
+        let harness = harness(3);
         for _ in 0..3 {
-            assert!(bench.addr.send(Break::Handler).await.is_err());
+            assert!(harness.addr.send(Break::Handler).await.is_err());
         }
-        assert_eq!(bench.given_up.load(Ordering::SeqCst), 0);
-        assert!(bench.addr.send(Break::Handler).await.is_err());
-        until(|| bench.given_up.load(Ordering::SeqCst) == 1).await;
-        assert_eq!(bench.meter.restarts.get(), 3);
+        assert_eq!(harness.given_up.load(Ordering::SeqCst), 0);
+        assert!(harness.addr.send(Break::Handler).await.is_err());
+        until(|| harness.given_up.load(Ordering::SeqCst) == 1).await;
+        assert_eq!(harness.meter.restarts.get(), 3);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, Message};
 use slog::{Discard, Logger, o};
 
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 
 /// A log that goes nowhere.
 pub fn discard_log() -> Logger {
@@ -36,13 +36,13 @@ pub struct Probe<M: Message> {
 impl<M> Probe<M>
 where
     M: Message + Send + Unpin + 'static,
-    M::Result: Send + actix::dev::MessageResponse<Self, Parcel<M>>,
+    M::Result: Send + actix::dev::MessageResponse<Self, Envelope<M>>,
 {
-    /// An outlet into a new probe, and what the probe has seen.
-    pub fn outlet(bound: u32, answer: impl FnMut(&M) -> M::Result + 'static) -> (Outlet<M>, Seen<M>) {
+    /// A mailbox into a new probe, and what the probe has seen.
+    pub fn mailbox(bound: u32, answer: impl FnMut(&M) -> M::Result + 'static) -> (Mailbox<M>, Seen<M>) {
         let seen = Arc::<Mutex<Vec<M>>>::default();
         let probe = Self { seen: Arc::clone(&seen), answer: Box::new(answer) };
-        (Outlet::new(probe.start(), bound), seen)
+        (Mailbox::new(probe.start(), bound), seen)
     }
 }
 
@@ -50,17 +50,17 @@ impl<M: Message + Unpin + 'static> Actor for Probe<M> {
     type Context = Context<Self>;
 }
 
-impl<M> Handler<Parcel<M>> for Probe<M>
+impl<M> Handler<Envelope<M>> for Probe<M>
 where
     M: Message + Send + Unpin + 'static,
-    M::Result: Send + actix::dev::MessageResponse<Self, Parcel<M>>,
+    M::Result: Send + actix::dev::MessageResponse<Self, Envelope<M>>,
 {
     type Result = M::Result;
 
-    fn handle(&mut self, mut parcel: Parcel<M>, _: &mut Self::Context) -> Self::Result {
-        parcel.passage.settle_all();
-        let answer = (self.answer)(&parcel.body);
-        self.seen.lock().expect("no test panics while holding this").push(parcel.body);
+    fn handle(&mut self, mut envelope: Envelope<M>, _: &mut Self::Context) -> Self::Result {
+        envelope.in_flight.settle_all();
+        let answer = (self.answer)(&envelope.body);
+        self.seen.lock().expect("no test panics while holding this").push(envelope.body);
         answer
     }
 }

@@ -1,10 +1,10 @@
 //! Keeps lines of JSON on disk, the newest of them: dead letters, rejected datagrams.
 //!
-//! Receives: `Keep`, answered when its lines are on disk.
+//! Receives: `AppendLines`, answered when its lines are on disk.
 //! Sends: nothing.
 //! Keeps: the lines, in a directory of bounded size ([`crate::line_log::store`]); oldest out first, counted.
-//! When full: its inlet is bounded by the outlet; what waits is written and synced together.
-//! When it fails: a disk that refuses is an answer (`KeepRefused`); nothing of the message is kept then.
+//! When full: its inlet is bounded by the mailbox; what waits is written and synced together.
+//! When it fails: a disk that refuses is an answer (`LinesRefused`); nothing of the message is kept then.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFutur
 use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
-use crate::kit::mailbox::{Parcel, Passage};
-use crate::kit::message::{Keep, KeepRefused};
+use crate::kit::mailbox::{Envelope, InFlight};
+use crate::kit::message::{AppendLines, LinesRefused};
 use crate::kit::metric::ActorMeter;
 use crate::line_log::store::{Appended, SegmentStore};
 
@@ -23,14 +23,14 @@ pub use crate::line_log::store::{Entry, EntryId, NotAnEntryId, entries, find, ne
 
 /// `Pipeline.deadLetters` or `Pipeline.quarantine`.
 #[derive(Debug, Clone)]
-pub struct KeeperConfig {
+pub struct LineLogConfig {
     pub directory: PathBuf,
     pub bytes_max: u64,
 }
 
 /// The actor.
-pub struct Keeper {
-    config: KeeperConfig,
+pub struct LineLog {
+    config: LineLogConfig,
     /// Used by one blocking task at a time; `None` until it is opened, and after an error.
     store: Arc<Mutex<Option<SegmentStore>>>,
     waiting: Vec<Waiting>,
@@ -40,18 +40,18 @@ pub struct Keeper {
     last_error_logged: Option<Instant>,
 }
 
-/// A message that waits for the disk, and holds its room in the outlet meanwhile.
+/// A message that waits for the disk, and holds its room in the mailbox meanwhile.
 struct Waiting {
-    keep: Keep,
-    answer: oneshot::Sender<Result<(), KeepRefused>>,
-    _passage: Passage,
+    keep: AppendLines,
+    answer: oneshot::Sender<Result<(), LinesRefused>>,
+    _in_flight: InFlight,
 }
 
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-impl Keeper {
+impl LineLog {
     #[must_use]
-    pub fn new(config: KeeperConfig, actor: ActorMeter, log: Logger) -> Self {
+    pub fn new(config: LineLogConfig, actor: ActorMeter, log: Logger) -> Self {
         Self {
             config,
             store: Arc::default(),
@@ -72,7 +72,7 @@ impl Keeper {
         let group = std::mem::take(&mut self.waiting);
         let (store, config) = (Arc::clone(&self.store), self.config.clone());
         let written = actix_rt::task::spawn_blocking(move || {
-            let outcome = append(&store, &config, &group).map_err(|error| KeepRefused(error.to_string()));
+            let outcome = append(&store, &config, &group).map_err(|error| LinesRefused(error.to_string()));
             for waiting in group {
                 // Whoever asked may have gone.
                 let _ = waiting.answer.send(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -103,11 +103,11 @@ impl Keeper {
         }
     }
 
-    fn log_error(&mut self, words: &str) {
+    fn log_error(&mut self, detail: &str) {
         self.actor.rejected("disk", 1);
         if self.last_error_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
             self.last_error_logged = Some(Instant::now());
-            error!(self.log, "cannot keep lines"; "actor" => self.actor.name(), "error" => words,
+            error!(self.log, "cannot keep lines"; "actor" => self.actor.name(), "error" => detail,
                 "directory" => %self.config.directory.display());
         }
     }
@@ -116,7 +116,7 @@ impl Keeper {
 /// Blocks.
 fn append(
     store: &Mutex<Option<SegmentStore>>,
-    config: &KeeperConfig,
+    config: &LineLogConfig,
     group: &[Waiting],
 ) -> std::io::Result<Appended> {
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +131,7 @@ fn append(
     Ok(appended)
 }
 
-impl Actor for Keeper {
+impl Actor for LineLog {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -140,23 +140,23 @@ impl Actor for Keeper {
     }
 }
 
-impl Supervised for Keeper {
+impl Supervised for LineLog {
     fn restarting(&mut self, _: &mut Self::Context) {
         // A group under way finishes on its own thread; the store's lock keeps the next one behind it.
         self.writing = false;
     }
 }
 
-impl Handler<Parcel<Keep>> for Keeper {
-    type Result = ResponseFuture<Result<(), KeepRefused>>;
+impl Handler<Envelope<AppendLines>> for LineLog {
+    type Result = ResponseFuture<Result<(), LinesRefused>>;
 
-    fn handle(&mut self, parcel: Parcel<Keep>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<AppendLines>, ctx: &mut Self::Context) -> Self::Result {
         self.actor.received.inc();
         let (answer, answered) = oneshot::channel();
-        self.waiting.push(Waiting { keep: parcel.body, answer, _passage: parcel.passage });
+        self.waiting.push(Waiting { keep: envelope.body, answer, _in_flight: envelope.in_flight });
         self.write(ctx);
         Box::pin(async move {
-            answered.await.unwrap_or_else(|_| Err(KeepRefused("the writer ended unexpectedly".to_owned())))
+            answered.await.unwrap_or_else(|_| Err(LinesRefused("the writer ended unexpectedly".to_owned())))
         })
     }
 }
@@ -167,15 +167,18 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::kit::mailbox::Outlet;
+    use crate::kit::mailbox::Mailbox;
     use crate::kit::metric::Metrics;
     use crate::kit::supervisor::{RestartPolicy, Supervision};
     use crate::kit::testing::{discard_log, until};
 
-    fn keeper(directory: &Path, bytes_max: u64) -> (actix::Addr<Keeper>, Outlet<Keep>, ActorMeter) {
+    fn line_log(
+        directory: &Path,
+        bytes_max: u64,
+    ) -> (actix::Addr<LineLog>, Mailbox<AppendLines>, ActorMeter) {
         let meter = Metrics::new().actor("quarantine");
-        let config = KeeperConfig { directory: directory.to_owned(), bytes_max };
-        let keeper = Keeper::new(config, meter.clone(), discard_log());
+        let config = LineLogConfig { directory: directory.to_owned(), bytes_max };
+        let line_log = LineLog::new(config, meter.clone(), discard_log());
         let supervision = Supervision {
             policy: RestartPolicy { backoff: Duration::from_millis(1), ..RestartPolicy::default() },
             log: discard_log(),
@@ -183,12 +186,12 @@ mod tests {
             #[cfg(feature = "test-panics")]
             switches: crate::kit::supervisor::PanicSwitches::default(),
         };
-        let addr = supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || keeper);
-        (addr.clone(), Outlet::new(addr, 1_000), meter)
+        let addr = supervision.start(&actix_rt::Arbiter::current(), meter.clone(), move || line_log);
+        (addr.clone(), Mailbox::new(addr, 1_000), meter)
     }
 
-    fn keep(lines: &[&str]) -> Keep {
-        Keep { lines: lines.iter().map(|line| line.as_bytes().to_vec()).collect() }
+    fn keep(lines: &[&str]) -> AppendLines {
+        AppendLines { lines: lines.iter().map(|line| line.as_bytes().to_vec()).collect() }
     }
 
     fn kept(directory: &Path) -> Vec<String> {
@@ -198,17 +201,17 @@ mod tests {
     #[actix_rt::test]
     async fn answered_lines_are_on_disk_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        let (_addr, outlet, _) = keeper(dir.path(), 100_000);
+        let (_addr, mailbox, _) = line_log(dir.path(), 100_000);
         let asks = (0..50).map(|n| {
-            let outlet = outlet.clone();
-            async move { outlet.ask(keep(&[&format!("a{n}"), &format!("b{n}")])).await }
+            let mailbox = mailbox.clone();
+            async move { mailbox.ask(keep(&[&format!("a{n}"), &format!("b{n}")])).await }
         });
         for answer in futures_util::future::join_all(asks).await {
             answer.unwrap().unwrap();
         }
         let expect: Vec<String> = (0..50).flat_map(|n| [format!("a{n}"), format!("b{n}")]).collect();
         assert_eq!(kept(dir.path()), expect);
-        assert_eq!(outlet.depth(), 0);
+        assert_eq!(mailbox.depth(), 0);
     }
 
     #[actix_rt::test]
@@ -216,11 +219,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kept");
         fs::write(&path, "a file where the directory should be").unwrap();
-        let (_addr, outlet, meter) = keeper(&path, 100_000);
-        assert!(outlet.ask(keep(&["1"])).await.unwrap().is_err());
-        assert!(outlet.ask(keep(&["2"])).await.unwrap().is_err());
+        let (_addr, mailbox, meter) = line_log(&path, 100_000);
+        assert!(mailbox.ask(keep(&["1"])).await.unwrap().is_err());
+        assert!(mailbox.ask(keep(&["2"])).await.unwrap().is_err());
         fs::remove_file(&path).unwrap();
-        outlet.ask(keep(&["3"])).await.unwrap().unwrap();
+        mailbox.ask(keep(&["3"])).await.unwrap().unwrap();
         assert_eq!(kept(&path), ["3"]);
         assert_eq!(meter.restarts.get(), 0);
     }
@@ -232,11 +235,11 @@ mod tests {
         let victim = dir.path().join("victim");
         fs::write(&victim, "theirs\n").unwrap();
         std::os::unix::fs::symlink(&victim, &segment).unwrap();
-        let (_addr, outlet, meter) = keeper(dir.path(), 100_000);
-        assert!(outlet.ask(keep(&["1"])).await.unwrap().is_err());
+        let (_addr, mailbox, meter) = line_log(dir.path(), 100_000);
+        assert!(mailbox.ask(keep(&["1"])).await.unwrap().is_err());
         assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs\n");
         fs::remove_file(&segment).unwrap();
-        outlet.ask(keep(&["2"])).await.unwrap().unwrap();
+        mailbox.ask(keep(&["2"])).await.unwrap().unwrap();
         assert_eq!(kept(dir.path()), ["2"]);
         assert_eq!(meter.restarts.get(), 0);
     }
@@ -244,12 +247,12 @@ mod tests {
     #[actix_rt::test]
     async fn what_had_to_go_is_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let (_addr, outlet, meter) = keeper(dir.path(), 80);
+        let (_addr, mailbox, meter) = line_log(dir.path(), 80);
         for n in 0..20 {
-            outlet.ask(keep(&[&format!("{n:08}")])).await.unwrap().unwrap();
+            mailbox.ask(keep(&[&format!("{n:08}")])).await.unwrap().unwrap();
         }
         let large = "x".repeat(80);
-        outlet.ask(keep(&[&large])).await.unwrap().unwrap();
+        mailbox.ask(keep(&[&large])).await.unwrap().unwrap();
         assert!(kept(dir.path()).len() < 20);
         until(|| meter.received.get() == 21).await;
     }
@@ -258,7 +261,7 @@ mod tests {
     #[rtype(result = "()")]
     struct Panic;
 
-    impl Handler<Panic> for Keeper {
+    impl Handler<Panic> for LineLog {
         type Result = ();
 
         fn handle(&mut self, _: Panic, _: &mut Self::Context) {
@@ -269,15 +272,15 @@ mod tests {
     #[actix_rt::test]
     async fn a_panic_loses_no_line_that_waits() {
         let dir = tempfile::tempdir().unwrap();
-        let (addr, outlet, meter) = keeper(dir.path(), 100_000);
+        let (addr, mailbox, meter) = line_log(dir.path(), 100_000);
         for n in 0..100 {
-            outlet.offer(keep(&[&n.to_string()]), 1).unwrap();
+            mailbox.offer(keep(&[&n.to_string()]), 1).unwrap();
             if n == 50 {
                 assert!(addr.send(Panic).await.is_err());
             }
         }
         until(|| kept(dir.path()).len() == 100).await;
-        until(|| outlet.depth() == 0).await;
+        until(|| mailbox.depth() == 0).await;
         assert_eq!(meter.restarts.get(), 1);
     }
 }

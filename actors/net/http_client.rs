@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// Name look-up, TCP and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ pub(crate) fn sensitive(text: &SecretString) -> Option<HeaderValue> {
 
 /// Who is spoken to, for words about silence.
 #[derive(Debug, Clone)]
-pub(crate) struct FarSide {
+pub(crate) struct Endpoint {
     /// `InfluxDB at http://db:8086`. Holds no secret.
     pub name: String,
     /// Name or address.
@@ -101,9 +101,9 @@ pub(crate) async fn exchange(
     request: ClientRequest,
     body: Bytes,
     timeout: Duration,
-    to: &FarSide,
+    to: &Endpoint,
     secret: Option<&str>,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer, DeliveryError> {
     let mut answer = match request.send_body(body).await {
         Ok(answer) => answer,
         Err(error) => return Err(no_answer(to, &error).await),
@@ -141,15 +141,15 @@ fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     retry::retry_after(value, now).map(|pause| pause.min(RETRY_AFTER_MAX))
 }
 
-async fn no_answer(to: &FarSide, error: &SendRequestError) -> Trouble {
-    let (mut class, mut words) = (class_of_silence(error), silence(error, &to.watch));
+async fn no_answer(to: &Endpoint, error: &SendRequestError) -> DeliveryError {
+    let (mut class, mut detail) = (class_of_no_response(error), no_response(error, &to.watch));
     // The time may have gone by before there was an address to connect to.
     if class == "timeout"
         && let Some(fault) = name_fault(&to.host).await
     {
-        (class, words) = ("dns", fault);
+        (class, detail) = ("dns", fault);
     }
-    Trouble::new(class, format!("no answer from {}: {words}", to.name))
+    DeliveryError::new(class, format!("no answer from {}: {detail}", to.name))
 }
 
 /// Why a host has no address, when that is so.
@@ -167,8 +167,8 @@ fn unresolved(error: &dyn std::fmt::Display) -> String {
 }
 
 /// Why there was no answer, for people.
-pub(crate) fn silence(error: &SendRequestError, watch: &CertificateWatch) -> String {
-    if class_of_silence(error) == "tls"
+pub(crate) fn no_response(error: &SendRequestError, watch: &CertificateWatch) -> String {
+    if class_of_no_response(error) == "tls"
         && let Some(fault) = watch.take()
     {
         return fault;
@@ -191,7 +191,7 @@ pub(crate) fn silence(error: &SendRequestError, watch: &CertificateWatch) -> Str
 }
 
 /// The metric label of a request without an answer.
-pub(crate) fn class_of_silence(error: &SendRequestError) -> &'static str {
+pub(crate) fn class_of_no_response(error: &SendRequestError) -> &'static str {
     match error {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => "timeout",
         SendRequestError::Connect(ConnectError::SslError(_)) => "tls",
@@ -234,26 +234,26 @@ pub(crate) fn status_class(status: u16) -> &'static str {
 }
 
 /// Words of a server, cut in their middle when they are many.
-pub(crate) fn shortened(words: &str) -> String {
-    let count = words.chars().count();
+pub(crate) fn shortened(detail: &str) -> String {
+    let count = detail.chars().count();
     if count <= WORDS_CHARS_MAX {
-        return words.to_owned();
+        return detail.to_owned();
     }
     let part = WORDS_CHARS_MAX / 2;
-    let head = words.chars().take(part);
-    let tail = words.chars().skip(count - part);
+    let head = detail.chars().take(part);
+    let tail = detail.chars().skip(count - part);
     head.chain(" … ".chars()).chain(tail).collect()
 }
 
 /// Gzip, off the arbiter when it is much.
-pub(crate) async fn compressed(body: Bytes) -> Result<Bytes, Trouble> {
+pub(crate) async fn compressed(body: Bytes) -> Result<Bytes, DeliveryError> {
     let done = if body.len() < GZIP_ELSEWHERE_BYTES_MIN {
         gzip(&body)
     } else {
         let work = actix_rt::task::spawn_blocking(move || gzip(&body));
-        work.await.map_err(|error| Trouble::new("compress", error.to_string()))?
+        work.await.map_err(|error| DeliveryError::new("compress", error.to_string()))?
     };
-    done.map_err(|error| Trouble::new("compress", error.to_string()))
+    done.map_err(|error| DeliveryError::new("compress", error.to_string()))
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Bytes> {

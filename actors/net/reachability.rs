@@ -10,7 +10,7 @@ use openssl::ssl::{HandshakeError, SslConnector};
 
 use crate::net::tls::ClientTls;
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// How long a server that refuses our certificate gets to say so. With TLS 1.3 it does so after the handshake.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(300);
@@ -30,15 +30,16 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// With the class `dns`, `timeout` or `connect`.
-    pub fn connect(&self) -> Result<TcpStream, Trouble> {
+    pub fn connect(&self) -> Result<TcpStream, DeliveryError> {
         let Self { port, address, patience, .. } = self;
         let host = self.bare_host();
         let addresses: Vec<SocketAddr> = match address {
             Some(address) => vec![SocketAddr::new(*address, *port)],
             None => {
                 let found = (host, *port).to_socket_addrs();
-                let unknown =
-                    |error| Trouble::new("dns", format!("the name {host} cannot be resolved ({error})"));
+                let unknown = |error| {
+                    DeliveryError::new("dns", format!("the name {host} cannot be resolved ({error})"))
+                };
                 found.map_err(unknown)?.collect()
             }
         };
@@ -50,22 +51,22 @@ impl Server {
             }
         }
         let class = if last.kind() == ErrorKind::TimedOut { "timeout" } else { "connect" };
-        Err(Trouble::new(class, format!("no connection to {host}:{port}: {last}")))
+        Err(DeliveryError::new(class, format!("no connection to {host}:{port}: {last}")))
     }
 
     /// Connects, shakes hands, and listens for a moment whether we are refused.
     ///
     /// # Errors
     /// Those of [`Server::connect`], and those of the handshake with the class `tls` or `timeout`.
-    pub fn shake_hands(&self, tls: &ClientTls) -> Result<(), Trouble> {
+    pub fn shake_hands(&self, tls: &ClientTls) -> Result<(), DeliveryError> {
         let watch = CertificateWatch::default();
         let connector =
-            tls.connector_watched(&watch).map_err(|error| Trouble::new("tls", error.to_string()))?;
+            tls.connector_watched(&watch).map_err(|error| DeliveryError::new("tls", error.to_string()))?;
         let stream = self.connect()?;
         let prepared = stream
             .set_read_timeout(Some(self.patience))
             .and_then(|()| stream.set_write_timeout(Some(self.patience)));
-        prepared.map_err(|error| Trouble::new("connect", error.to_string()))?;
+        prepared.map_err(|error| DeliveryError::new("connect", error.to_string()))?;
         self.shake(stream, &connector, &watch)
     }
 
@@ -74,29 +75,31 @@ impl Server {
         stream: TcpStream,
         connector: &SslConnector,
         watch: &CertificateWatch,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DeliveryError> {
         let at = format!("{}:{}", self.bare_host(), self.port);
         let mut stream = match connector.connect(self.bare_host(), stream) {
             Ok(stream) => stream,
             Err(error) => {
                 if let Some(fault) = watch.take() {
-                    return Err(Trouble::new("tls", format!("{at} is not trusted: {fault}")));
+                    return Err(DeliveryError::new("tls", format!("{at} is not trusted: {fault}")));
                 }
                 return Err(match error {
                     // A blocking socket has waited for as long as it may.
-                    HandshakeError::WouldBlock(_) => {
-                        Trouble::new("timeout", format!("{at} does not answer the TLS handshake in time"))
-                    }
-                    other => Trouble::new("tls", format!("{at} breaks off the TLS handshake: {other}")),
+                    HandshakeError::WouldBlock(_) => DeliveryError::new(
+                        "timeout",
+                        format!("{at} does not answer the TLS handshake in time"),
+                    ),
+                    other => DeliveryError::new("tls", format!("{at} breaks off the TLS handshake: {other}")),
                 });
             }
         };
         let listening = stream.get_ref().set_read_timeout(Some(REFUSAL_TIMEOUT));
-        listening.map_err(|error| Trouble::new("connect", error.to_string()))?;
+        listening.map_err(|error| DeliveryError::new("connect", error.to_string()))?;
         match stream.read(&mut [0; 1]) {
             Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let words = format!("{at} ends the connection, probably because of our certificate: {error}");
-                Err(Trouble::new("tls", words))
+                let detail =
+                    format!("{at} ends the connection, probably because of our certificate: {error}");
+                Err(DeliveryError::new("tls", detail))
             }
             _ => Ok(()),
         }
@@ -123,14 +126,14 @@ mod tests {
         let pki = Pki::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let check = |server: Server, tls: Option<&ClientTls>, class: &str, words: &str| {
+        let check = |server: Server, tls: Option<&ClientTls>, class: &str, detail: &str| {
             let reached = match tls {
                 Some(tls) => server.shake_hands(tls),
                 None => server.connect().map(drop),
             };
             let trouble = reached.unwrap_err();
             assert_eq!(trouble.class, class, "{trouble}");
-            assert!(trouble.words.contains(words), "{trouble}");
+            assert!(trouble.detail.contains(detail), "{trouble}");
         };
         server("127.0.0.1", port).connect().unwrap();
         check(server("no-such-host.invalid", port), None, "dns", "no-such-host.invalid cannot be resolved");

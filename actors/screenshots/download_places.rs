@@ -75,7 +75,7 @@ impl<T: 'static> Places<T> {
         self.turns.borrow().waiting()
     }
 
-    /// Told when a place became free, or one more waits; several at once are one.
+    /// Reported when a place became free, or one more waits; several at once are one.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 
 use crate::screenshots::download_places::Place;
 
-use crate::kit::mailbox::Outlet;
+use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::ActorMeter;
 use crate::net::static_hosts::StaticHosts;
 use crate::net::tls::reread;
@@ -58,9 +58,9 @@ pub struct FetchConfig {
     pub ca: Option<PathBuf>,
     /// Whether screenshot hosts must prove who they are (`serversToMonitor.rejectUnauthorized`).
     pub verify: bool,
-    pub to_sessions: Outlet<SessionFor>,
-    pub to_session_news: Outlet<SessionNews>,
-    pub to_images: Outlet<StoreImage>,
+    pub to_sessions: Mailbox<SessionFor>,
+    pub to_session_news: Mailbox<SessionNews>,
+    pub to_images: Mailbox<StoreImage>,
     pub actor: ActorMeter,
     pub log: Logger,
 }
@@ -216,7 +216,7 @@ impl Fetcher {
                 Err(reason) => walk.fail_before_begin(reason).into(),
             };
             if let Some(sessions) = &mut sessions {
-                sessions.tell(&mut walk).await;
+                sessions.notify(&mut walk).await;
             }
             match step {
                 Ended::Stored(stored) => break Ok(stored),
@@ -339,7 +339,7 @@ impl Fetcher {
                 Step::Image(claim) => {
                     // The session works: others need not wait for the body.
                     if let Some(sessions) = &mut sessions {
-                        sessions.tell(walk).await;
+                        sessions.notify(walk).await;
                     }
                     return match self.store(&mut response.body, claim, walk, event, &mut time).await {
                         Ok(stored) => Ended::Stored(stored),
@@ -453,9 +453,9 @@ struct Sessions {
     lease: Option<Lease>,
     /// While it lasts the session is not ended to make room for another.
     session_use: Option<SessionUse>,
-    told: Option<SessionCookies>,
+    notified: Option<SessionCookies>,
     are_kept: bool,
-    to_cache: Outlet<SessionNews>,
+    to_cache: Mailbox<SessionNews>,
 }
 
 impl Sessions {
@@ -464,16 +464,16 @@ impl Sessions {
             key,
             lease: None,
             session_use: None,
-            told: None,
+            notified: None,
             are_kept: config.are_sessions_kept,
             to_cache: config.to_session_news.clone(),
         }
     }
 
     /// Tells what has become of sessions since the last time.
-    async fn tell(&mut self, walk: &mut Walk) {
+    async fn notify(&mut self, walk: &mut Walk) {
         let opened = walk.opened_session().filter(|_| self.are_kept).cloned();
-        let is_new = opened.is_some() && opened != self.told;
+        let is_new = opened.is_some() && opened != self.notified;
         let endings = walk.take_endings();
         if !is_new && endings.rejected.is_empty() && endings.discarded.is_empty() {
             return;
@@ -482,7 +482,7 @@ impl Sessions {
         news.rejected = endings.rejected;
         news.discarded = endings.discarded;
         if is_new {
-            self.told.clone_from(&opened);
+            self.notified.clone_from(&opened);
             news.opened = opened;
             // With its session there, the flight has landed.
             self.lease = None;
@@ -509,7 +509,7 @@ impl Sessions {
 
     /// The download is over.
     async fn end(mut self, walk: &mut Walk) {
-        self.tell(walk).await;
+        self.notify(walk).await;
         let opened = walk.opened_session().filter(|_| !self.are_kept).cloned();
         let lease = self.lease.take();
         if opened.is_none() && lease.is_none() {

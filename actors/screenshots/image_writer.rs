@@ -22,7 +22,7 @@ use openssl::sha::Sha256;
 use slog::{Logger, info, warn};
 use tokio::sync::mpsc;
 
-use crate::kit::mailbox::Parcel;
+use crate::kit::mailbox::Envelope;
 use crate::kit::metric::ActorMeter;
 use crate::kit::platform::{self, Modes};
 use crate::screenshots::message::{ImageRefused, ImageStored, Piece, StoreImage};
@@ -69,16 +69,16 @@ impl Actor for ImageWriter {
 
 impl Supervised for ImageWriter {}
 
-impl Handler<Parcel<StoreImage>> for ImageWriter {
+impl Handler<Envelope<StoreImage>> for ImageWriter {
     type Result = ResponseFuture<Result<ImageStored, ImageRefused>>;
 
-    fn handle(&mut self, parcel: Parcel<StoreImage>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<StoreImage>, _: &mut Self::Context) -> Self::Result {
         self.config.actor.received.inc();
         let config = self.config.clone();
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            let _passage = parcel.passage;
-            let image = parcel.body;
+            let _in_flight = envelope.in_flight;
+            let image = envelope.body;
             let meter = config.actor.clone();
             let stored = actix_rt::task::spawn_blocking(move || store(&config, number, image)).await;
             let stored =

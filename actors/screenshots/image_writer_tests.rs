@@ -6,16 +6,16 @@ use bytes::Bytes;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::kit::mailbox::Outlet;
+use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::discard_log;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and so on";
 const NAME: &str = "20261120T101112.345Z_1_2.png";
 
-struct Bench {
+struct Harness {
     root: tempfile::TempDir,
-    to_writer: Outlet<StoreImage>,
+    to_writer: Mailbox<StoreImage>,
 }
 
 fn config(root: &Path, directories: &[&str]) -> ImageWriterConfig {
@@ -27,13 +27,13 @@ fn config(root: &Path, directories: &[&str]) -> ImageWriterConfig {
     }
 }
 
-fn bench(directories: &[&str]) -> Bench {
+fn harness(directories: &[&str]) -> Harness {
     let root = tempfile::tempdir().unwrap();
     let writer = ImageWriter::new(config(root.path(), directories)).unwrap();
-    Bench { root, to_writer: Outlet::new(writer.start(), 4) }
+    Harness { root, to_writer: Mailbox::new(writer.start(), 4) }
 }
 
-impl Bench {
+impl Harness {
     async fn store(&self, claim: Claim, pieces: Vec<Piece>) -> Result<ImageStored, ImageRefused> {
         let (sender, receiver) = mpsc::channel(2);
         let sending = actix_rt::spawn(async move {
@@ -80,9 +80,9 @@ fn whole(body: &[u8], at: usize) -> Vec<Piece> {
 
 #[actix_rt::test]
 async fn one_download_several_files() {
-    let bench = bench(&["a", "b/c"]);
-    let stored = bench.store(Claim::Nothing, whole(PNG, 3)).await.unwrap();
-    let path = |directory| bench.root.path().join(directory).join(NAME).to_string_lossy().into_owned();
+    let harness = harness(&["a", "b/c"]);
+    let stored = harness.store(Claim::Nothing, whole(PNG, 3)).await.unwrap();
+    let path = |directory| harness.root.path().join(directory).join(NAME).to_string_lossy().into_owned();
     assert_eq!(stored.paths, [path("a"), path("b/c")]);
     assert_eq!(stored.bytes, PNG.len() as u64);
     let digest = openssl::sha::sha256(PNG).map(|byte| format!("{byte:02x}")).concat();
@@ -95,10 +95,10 @@ async fn one_download_several_files() {
 
 #[actix_rt::test]
 async fn no_file_of_what_is_no_whole_image() {
-    let bench = bench(&["a"]);
+    let harness = harness(&["a"]);
     let check = async |claim, pieces, expect| {
-        assert_eq!(bench.store(claim, pieces).await, Err(expect));
-        assert!(bench.files().is_empty(), "{:?}", bench.files());
+        assert_eq!(harness.store(claim, pieces).await, Err(expect));
+        assert!(harness.files().is_empty(), "{:?}", harness.files());
     };
     check(Claim::Nothing, whole(b"<!doctype html>", 4), ImageRefused::NotAnImage).await;
     check(Claim::Nothing, whole(&PNG[..5], 4), ImageRefused::NotAnImage).await;
@@ -110,33 +110,33 @@ async fn no_file_of_what_is_no_whole_image() {
     large.resize(1001, 0);
     check(Claim::Nothing, whole(&large, 100), ImageRefused::TooLarge { bytes_max: 1000 }).await;
     large.pop();
-    assert!(bench.store(Claim::Nothing, whole(&large, 100)).await.is_ok());
+    assert!(harness.store(Claim::Nothing, whole(&large, 100)).await.is_ok());
 }
 
 #[actix_rt::test]
 async fn one_target_fails_and_the_others_go_on() {
-    let bench = bench(&["a", "b"]);
-    fs::remove_dir(bench.root.path().join("b")).unwrap();
-    fs::write(bench.root.path().join("b"), "a file in the directory's place").unwrap();
-    let stored = bench.store(Claim::Nothing, whole(PNG, 100)).await.unwrap();
+    let harness = harness(&["a", "b"]);
+    fs::remove_dir(harness.root.path().join("b")).unwrap();
+    fs::write(harness.root.path().join("b"), "a file in the directory's place").unwrap();
+    let stored = harness.store(Claim::Nothing, whole(PNG, 100)).await.unwrap();
     assert_eq!(stored.paths.len(), 1);
-    fs::remove_dir_all(bench.root.path().join("a")).unwrap();
+    fs::remove_dir_all(harness.root.path().join("a")).unwrap();
     // A directory that is gone is made again.
-    assert!(bench.store(Claim::Nothing, whole(PNG, 100)).await.is_ok());
-    fs::remove_dir_all(bench.root.path().join("a")).unwrap();
-    fs::write(bench.root.path().join("a"), "").unwrap();
-    let refused = bench.store(Claim::Nothing, whole(PNG, 100)).await.unwrap_err();
+    assert!(harness.store(Claim::Nothing, whole(PNG, 100)).await.is_ok());
+    fs::remove_dir_all(harness.root.path().join("a")).unwrap();
+    fs::write(harness.root.path().join("a"), "").unwrap();
+    let refused = harness.store(Claim::Nothing, whole(PNG, 100)).await.unwrap_err();
     assert!(matches!(refused, ImageRefused::Write(_)), "{refused}");
 }
 
 #[actix_rt::test]
 async fn the_same_image_again_is_the_same_file() {
-    let bench = bench(&["a"]);
-    bench.store(Claim::Nothing, whole(PNG, 100)).await.unwrap();
+    let harness = harness(&["a"]);
+    harness.store(Claim::Nothing, whole(PNG, 100)).await.unwrap();
     let mut longer = PNG.to_vec();
     longer.push(b'!');
-    bench.store(Claim::Nothing, whole(&longer, 100)).await.unwrap();
-    assert_eq!(bench.files(), [(format!("a/{NAME}"), longer.len() as u64)]);
+    harness.store(Claim::Nothing, whole(&longer, 100)).await.unwrap();
+    assert_eq!(harness.files(), [(format!("a/{NAME}"), longer.len() as u64)]);
 }
 
 #[actix_rt::test]

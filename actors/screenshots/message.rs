@@ -71,11 +71,11 @@ pub struct EndAllSessions;
 #[rtype(result = "Result<SecretString, TicketFailed>")]
 pub struct TicketFor(pub SessionKey);
 
-/// There is no ticket. `words` is for the log; it holds no secret.
+/// There is no ticket. `detail` is for the log; it holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{detail}")]
 pub struct TicketFailed {
-    pub words: String,
+    pub detail: String,
 }
 
 /// End these sessions at QPS, best effort. Answered when each was tried once.

@@ -35,7 +35,7 @@ use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, W
 use butler_sos_domain::audit::pseudonymous::{Clear, pseudonymous};
 use butler_sos_domain::audit::{AuditEvent, AuditRecord, ScreenshotOutcome};
 use butler_sos_domain::identity;
-use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::pseudonym::Pseudonymizer;
 use butler_sos_domain::redirect::URL_BYTES_MAX;
 use butler_sos_domain::refusal::Reason;
 use butler_sos_domain::retry::LaterPolicy;
@@ -50,10 +50,10 @@ use url::Url;
 
 use crate::journal::batch::{Batch, RecordBatch};
 use crate::kit::clock::unix_ms;
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::{
-    Append, AppendRefused, Appetite, Commit, Consumer, Keep, NextBatch, OffsetAt, Position, PositionOf,
-    Stream,
+    Append, AppendLines, AppendRefused, Commit, Consumer, FetchLimits, NextBatch, OffsetAt, Position,
+    PositionOf, Stream,
 };
 use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::kit::supervisor::panic_text;
@@ -83,8 +83,8 @@ pub struct WalkerConfig {
     /// Downloads that wait for a later try; more are given up at once.
     pub retries_max: usize,
     /// `Pipeline.privacy.pseudonymise`: opens what is sealed, and replaces names in what was stored before.
-    pub names: Option<Arc<Pseudonyms>>,
-    pub outlets: WalkerOutlets,
+    pub pseudonymizer: Option<Arc<Pseudonymizer>>,
+    pub mailboxes: WalkerMailboxes,
     pub actor: ActorMeter,
     pub meter: DestinationMeter,
     pub log: Logger,
@@ -92,13 +92,13 @@ pub struct WalkerConfig {
 
 /// Where the walker's questions to the journal lead.
 #[derive(Clone)]
-pub struct WalkerOutlets {
-    pub to_position: Outlet<PositionOf>,
-    pub to_next: Outlet<NextBatch>,
-    pub to_commit: Outlet<Commit>,
-    pub to_append: Outlet<Append>,
-    pub to_offset_at: Outlet<OffsetAt>,
-    pub to_dead_letters: Outlet<Keep>,
+pub struct WalkerMailboxes {
+    pub to_position: Mailbox<PositionOf>,
+    pub to_next: Mailbox<NextBatch>,
+    pub to_commit: Mailbox<Commit>,
+    pub to_append: Mailbox<Append>,
+    pub to_offset_at: Mailbox<OffsetAt>,
+    pub to_dead_letters: Mailbox<AppendLines>,
 }
 
 const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
@@ -146,14 +146,14 @@ impl Supervised for RedirectWalker {
     }
 }
 
-impl Handler<Parcel<FinishDownloads>> for RedirectWalker {
+impl Handler<Envelope<FinishDownloads>> for RedirectWalker {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, parcel: Parcel<FinishDownloads>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<FinishDownloads>, _: &mut Self::Context) -> Self::Result {
         self.is_closing.send_replace(true);
         let mut under_way = self.under_way.subscribe();
         Box::pin(async move {
-            let _passage = parcel.passage;
+            let _in_flight = envelope.in_flight;
             // Fails only when the actor is gone, and its downloads with it.
             let _ = under_way.wait_for(|count| *count == 0).await;
         })
@@ -265,20 +265,20 @@ impl Run {
 
     /// Where to go on, and which records from there on are finished already, with their traces.
     async fn resume(&self) -> (OffsetWindow, BTreeMap<u64, u64>) {
-        let outlets = &self.config.outlets;
-        let position = self.ask(|| outlets.to_position.ask(PositionOf(CONSUMER))).await;
+        let mailboxes = &self.config.mailboxes;
+        let position = self.ask(|| mailboxes.to_position.ask(PositionOf(CONSUMER))).await;
         let end = OffsetAt { stream: Stream::AuditEvents, unix_ns: u64::MAX };
-        let end = self.ask(|| outlets.to_offset_at.ask(end)).await;
+        let end = self.ask(|| mailboxes.to_offset_at.ask(end)).await;
         let mut from = trace_from(&position).min(end);
         let mut finished = BTreeMap::new();
         while from < end {
-            let appetite = Appetite {
+            let fetch_limits = FetchLimits {
                 records_max: TRACE_RECORDS_MAX,
                 bytes_max: BATCH_BYTES_MAX,
                 linger: Duration::ZERO,
             };
-            let question = NextBatch { consumer: TRACES, from, appetite };
-            let batch = self.ask(|| outlets.to_next.ask(question)).await;
+            let question = NextBatch { consumer: TRACES, from, fetch_limits };
+            let batch = self.ask(|| mailboxes.to_next.ask(question)).await;
             for record in batch.iter() {
                 if let Ok(AuditRecord { source_offset: Some(of), .. }) = AuditRecord::decode(record.data)
                     && of >= position.offset
@@ -339,7 +339,7 @@ impl Run {
                     error!(self.config.log, "a record of the journal is no event, kept as a dead letter";
                         "offset" => offset, "error" => %error);
                     let (reason, record) = (error.to_string(), record.data.to_vec());
-                    jobs.push(Box::pin(self.clone().bury(Refused { offset, reason, record })));
+                    jobs.push(Box::pin(self.clone().dead_letter(Refused { offset, reason, record })));
                 }
             }
         }
@@ -379,9 +379,11 @@ impl Run {
             // First the later record: a crash in between repeats the download, but never forgets it.
             self.append_later(offset, &record, reason).await;
         }
-        let body = match &self.config.names {
+        let body = match &self.config.pseudonymizer {
             // It was stored before names were replaced.
-            Some(names) if record.sealed.is_none() => pseudonymous(names, record.body).map(|of| of.body),
+            Some(pseudonymizer) if record.sealed.is_none() => {
+                pseudonymous(pseudonymizer, record.body).map(|of| of.body)
+            }
             _ => Ok(Cow::Borrowed(record.body)),
         };
         // What was accepted is JSON.
@@ -400,9 +402,10 @@ impl Run {
     }
 
     /// Keeps what is no event, so that the commit may forget it.
-    async fn bury(self, refused: Refused) -> Done {
+    async fn dead_letter(self, refused: Refused) -> Done {
         let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
-        self.ask(|| self.config.outlets.to_dead_letters.ask(Keep { lines: vec![letter.clone()] })).await;
+        self.ask(|| self.config.mailboxes.to_dead_letters.ask(AppendLines { lines: vec![letter.clone()] }))
+            .await;
         self.config.meter.dead_lettered.inc();
         Done::without_trace(refused.offset)
     }
@@ -459,7 +462,11 @@ impl Run {
             ..AuditEvent::default()
         };
         if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {
-            let Some(clear) = self.config.names.as_deref().and_then(|names| Clear::open(names, sealed))
+            let Some(clear) = self
+                .config
+                .pseudonymizer
+                .as_deref()
+                .and_then(|pseudonymizer| Clear::open(pseudonymizer, sealed))
             else {
                 warn!(self.config.log, "the user of a screenshot cannot be read, the key is another one now";
                     "event_id" => download.event.event_id.chars().take(64).collect::<String>());
@@ -552,7 +559,7 @@ impl Run {
         let mut records = RecordBatch::with_capacity(record.body.len() + 256);
         records.push_with(|buffer| record.encode_into(buffer)).map_err(|error| error.to_string())?;
         let appended: Result<Result<_, AppendRefused>, _> =
-            self.config.outlets.to_append.ask(Append { stream, records }).await;
+            self.config.mailboxes.to_append.ask(Append { stream, records }).await;
         match appended {
             Ok(Ok(offsets)) => Ok(offsets.start),
             Ok(Err(refused)) => Err(refused.to_string()),
@@ -561,15 +568,15 @@ impl Run {
     }
 
     async fn read(self, from: u64, records_max: usize) -> Batch {
-        let appetite = Appetite { records_max, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO };
-        let question = NextBatch { consumer: CONSUMER, from, appetite };
-        self.ask(|| self.config.outlets.to_next.ask(question)).await
+        let fetch_limits = FetchLimits { records_max, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO };
+        let question = NextBatch { consumer: CONSUMER, from, fetch_limits };
+        self.ask(|| self.config.mailboxes.to_next.ask(question)).await
     }
 
     async fn commit(self, offset: u64, trace_from: u64) {
         let note = Some(trace_from.to_le_bytes().to_vec());
         let commit = Commit { consumer: CONSUMER, offset, note };
-        self.ask(|| self.config.outlets.to_commit.ask(commit.clone())).await;
+        self.ask(|| self.config.mailboxes.to_commit.ask(commit.clone())).await;
     }
 
     /// Asks the journal until it answers: it may be restarting, or its disk may be full.

@@ -3,7 +3,7 @@
 //! Receives: `SessionFor`, `SessionNews`, `EndAllSessions`.
 //! Sends: `TicketFor` and `SessionsOver` to the ticket actor.
 //! Keeps: the session table and who waits for whom; in memory only.
-//! When full: the least recently used session is ended; its outlets hold the askers back, and bound those that wait.
+//! When full: the least recently used session is ended; its mailboxes hold the askers back, and bound those that wait.
 //! When it fails: a restart ends every session it had, and those who waited are told to try again.
 //!
 //! With the cache on, the first download of a key leads: it gets a ticket, and all others of the key wait for the
@@ -25,7 +25,7 @@ use secrecy::SecretString;
 use slog::{Logger, debug, warn};
 use tokio::sync::{oneshot, watch};
 
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::metric::ActorMeter;
 use crate::screenshots::message::{
     EndAllSessions, Grant, SessionFor, SessionNews, SessionsOver, TicketFailed, TicketFor,
@@ -41,8 +41,8 @@ pub struct SessionCacheConfig {
     pub per_user_max: Option<NonZeroUsize>,
     /// A leader that has said nothing for so long is given up.
     pub lead_max: Duration,
-    pub to_tickets: Outlet<TicketFor>,
-    pub to_endings: Outlet<SessionsOver>,
+    pub to_tickets: Mailbox<TicketFor>,
+    pub to_endings: Mailbox<SessionsOver>,
     pub actor: ActorMeter,
     pub log: Logger,
 }
@@ -179,7 +179,7 @@ impl SessionCacheActor {
             async move { to_tickets.ask(TicketFor(key)).await }
         };
         ctx.spawn(asked.into_actor(self).map(move |ticket, cache, ctx| {
-            let ticket = ticket.unwrap_or_else(|gone| Err(TicketFailed { words: gone.to_string() }));
+            let ticket = ticket.unwrap_or_else(|gone| Err(TicketFailed { detail: gone.to_string() }));
             match ticket {
                 Ok(ticket) => cache.grant(leader, ticket, ctx),
                 Err(failed) => {
@@ -305,7 +305,7 @@ impl SessionCacheActor {
             }
             self.slots.ending(&user);
         }
-        let (ended, told) = oneshot::channel();
+        let (ended, reported) = oneshot::channel();
         let over = SessionsOver { virtual_proxy: key.virtual_proxy().clone(), sessions };
         let to_endings = self.config.to_endings.clone();
         let under_way = UnderWay::new(self.endings.clone());
@@ -323,7 +323,7 @@ impl SessionCacheActor {
             }
             cache.make_room(&user, ctx);
         }));
-        Some(told)
+        Some(reported)
     }
 
     /// Whoever waits for a slot may have one when a session is not used any more.
@@ -396,29 +396,29 @@ impl Supervised for SessionCacheActor {
     }
 }
 
-impl Handler<Parcel<SessionFor>> for SessionCacheActor {
+impl Handler<Envelope<SessionFor>> for SessionCacheActor {
     type Result = ResponseFuture<Answer>;
 
-    fn handle(&mut self, parcel: Parcel<SessionFor>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<SessionFor>, ctx: &mut Self::Context) -> Self::Result {
         self.config.actor.received.inc();
         let (asker, answer) = oneshot::channel();
-        self.ask(Asker { key: parcel.body.0, answer: asker }, ctx);
-        let passage = parcel.passage;
+        self.ask(Asker { key: envelope.body.0, answer: asker }, ctx);
+        let in_flight = envelope.in_flight;
         Box::pin(async move {
-            let _passage = passage;
+            let _in_flight = in_flight;
             answer
                 .await
-                .unwrap_or_else(|_| Err(TicketFailed { words: "the session cache restarted".to_owned() }))
+                .unwrap_or_else(|_| Err(TicketFailed { detail: "the session cache restarted".to_owned() }))
         })
     }
 }
 
-impl Handler<Parcel<SessionNews>> for SessionCacheActor {
+impl Handler<Envelope<SessionNews>> for SessionCacheActor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, parcel: Parcel<SessionNews>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<SessionNews>, ctx: &mut Self::Context) -> Self::Result {
         self.config.actor.received.inc();
-        let SessionNews { key, lease, opened, rejected, discarded, is_over } = parcel.body;
+        let SessionNews { key, lease, opened, rejected, discarded, is_over } = envelope.body;
         let mut ended = Vec::new();
         for session in &rejected {
             if let Some(evicted) = self.table.as_mut().and_then(|table| table.reject(&key, session)) {
@@ -448,25 +448,25 @@ impl Handler<Parcel<SessionNews>> for SessionCacheActor {
                 }
             }
         }
-        let passage = parcel.passage;
+        let in_flight = envelope.in_flight;
         Box::pin(async move {
-            let _passage = passage;
+            let _in_flight = in_flight;
             // Ends by itself when the actor restarts.
             let _ = tokio::time::timeout(ENDING_AWAITED_MAX, join_all(ended)).await;
         })
     }
 }
 
-impl Handler<Parcel<EndAllSessions>> for SessionCacheActor {
+impl Handler<Envelope<EndAllSessions>> for SessionCacheActor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, parcel: Parcel<EndAllSessions>, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<EndAllSessions>, ctx: &mut Self::Context) -> Self::Result {
         self.is_closed = true;
         drop((self.flights.drain(), self.slots.drain()));
         self.drain(ctx);
         let mut endings = self.endings.subscribe();
         Box::pin(async move {
-            let _passage = parcel.passage;
+            let _in_flight = envelope.in_flight;
             // Fails only when the actor is gone, and its endings with it.
             let _ = endings.wait_for(|count| *count == 0).await;
         })

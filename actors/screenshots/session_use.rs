@@ -32,7 +32,7 @@ impl SessionUses {
         self.of_keys.get(key).is_none_or(|count| count.load(Ordering::Acquire) == 0)
     }
 
-    /// Told whenever a use is over; several at once are one.
+    /// Reported whenever a use is over; several at once are one.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }

@@ -3,7 +3,7 @@
 //! Receives: `TicketFor`, `SessionsOver`.
 //! Sends: nothing to actors; HTTPS with a client certificate to QPS, and to QPS only.
 //! Keeps: a client made from the certificate files, made anew when one of them changes.
-//! When full: its outlets hold the askers back; of those let in, `concurrency` are served at once, first come first.
+//! When full: its mailboxes hold the askers back; of those let in, `concurrency` are served at once, first come first.
 //! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and left.
 //!
 //! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS never reach a log.
@@ -16,7 +16,7 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, ResponseFuture, Supervised};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::{Method, StatusCode};
-use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::pseudonym::Pseudonymizer;
 use butler_sos_domain::session_cookie::SessionCookie;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use rand::RngExt as _;
@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use slog::{Logger, debug, warn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::kit::mailbox::Parcel;
+use crate::kit::mailbox::Envelope;
 use crate::kit::metric::ActorMeter;
-use crate::net::http_client::{class_of_silence, silence};
+use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::static_hosts::{StaticHosts, plain_http_client};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::{ClientTls, ReloadingTls};
@@ -48,7 +48,7 @@ pub struct TicketConfig {
     /// `Pipeline.actors.ticketActor.concurrency`: requests to QPS under way at once.
     pub concurrency: usize,
     /// Who users are in the log, where their names are not to be stored.
-    pub names: Option<Arc<Pseudonyms>>,
+    pub pseudonymizer: Option<Arc<Pseudonymizer>>,
     pub actor: ActorMeter,
     pub log: Logger,
 }
@@ -82,14 +82,14 @@ impl Supervised for TicketActor {
     }
 }
 
-impl Handler<Parcel<TicketFor>> for TicketActor {
+impl Handler<Envelope<TicketFor>> for TicketActor {
     type Result = ResponseFuture<Result<SecretString, TicketFailed>>;
 
-    fn handle(&mut self, parcel: Parcel<TicketFor>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<TicketFor>, _: &mut Self::Context) -> Self::Result {
         let qps = Rc::clone(&self.qps);
         Box::pin(async move {
-            let _passage = parcel.passage;
-            let key = parcel.body.0;
+            let _in_flight = envelope.in_flight;
+            let key = envelope.body.0;
             qps.config.actor.received.inc();
             let _turn = qps.turn().await;
             let asked = qps.ticket(key.virtual_proxy(), key.user_directory(), key.user_id());
@@ -104,8 +104,10 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
                 Err(error) => {
                     qps.config.actor.rejected(error.class(), 1);
                     qps.config.actor.failed(error.class());
-                    let shown = |names: &Arc<Pseudonyms>| names.of(key.user_directory(), key.user_id());
-                    let shown = qps.config.names.as_ref().map(shown);
+                    let shown = |pseudonymizer: &Arc<Pseudonymizer>| {
+                        pseudonymizer.of(key.user_directory(), key.user_id())
+                    };
+                    let shown = qps.config.pseudonymizer.as_ref().map(shown);
                     let (user_directory, user_id) = match &shown {
                         Some(shown) => (shown.new_directory.as_str(), shown.new_id.as_str()),
                         None => (key.user_directory(), key.user_id()),
@@ -114,21 +116,21 @@ impl Handler<Parcel<TicketFor>> for TicketActor {
                         "host" => &qps.config.host, "port" => qps.config.port,
                         "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
                         "user_directory" => user_directory, "user_id" => user_id);
-                    Err(TicketFailed { words: error.to_string() })
+                    Err(TicketFailed { detail: error.to_string() })
                 }
             }
         })
     }
 }
 
-impl Handler<Parcel<SessionsOver>> for TicketActor {
+impl Handler<Envelope<SessionsOver>> for TicketActor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, parcel: Parcel<SessionsOver>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<SessionsOver>, _: &mut Self::Context) -> Self::Result {
         let qps = Rc::clone(&self.qps);
         Box::pin(async move {
-            let _passage = parcel.passage;
-            let SessionsOver { virtual_proxy, sessions } = parcel.body;
+            let _in_flight = envelope.in_flight;
+            let SessionsOver { virtual_proxy, sessions } = envelope.body;
             for session in &sessions {
                 let _turn = qps.turn().await;
                 let ended = qps.end_session(&virtual_proxy, session);
@@ -180,8 +182,8 @@ struct TicketAnswer {
 enum QpsError {
     #[error("client certificate: {0}")]
     Certificate(String),
-    #[error("not reached: {words}")]
-    Silence { class: &'static str, words: String },
+    #[error("not reached: {detail}")]
+    NoResponse { class: &'static str, detail: String },
     #[error("broken answer")]
     Broken,
     #[error("no answer in time")]
@@ -196,7 +198,7 @@ impl QpsError {
     fn class(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "certificate",
-            Self::Silence { class, .. } => class,
+            Self::NoResponse { class, .. } => class,
             Self::Broken => "transport",
             Self::Timeout => "timeout",
             Self::Status(_) => "status",
@@ -211,7 +213,7 @@ impl QpsError {
             SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Self::Timeout,
             // Connecting and sending know no more than names, addresses and certificates.
             SendRequestError::Connect(_) | SendRequestError::Send(_) => {
-                Self::Silence { class: class_of_silence(error), words: silence(error, watch) }
+                Self::NoResponse { class: class_of_no_response(error), detail: no_response(error, watch) }
             }
             // What was answered stays out of the log.
             _ => Self::Broken,
@@ -249,7 +251,7 @@ impl Qps {
         client.made.clone().ok_or_else(|| QpsError::Certificate("none".to_owned()))
     }
 
-    fn silence(&self, error: &SendRequestError) -> QpsError {
+    fn no_response(&self, error: &SendRequestError) -> QpsError {
         QpsError::of(error, &self.client.borrow().tls.watch())
     }
 
@@ -267,7 +269,7 @@ impl Qps {
     ) -> Result<SecretString, QpsError> {
         let request = self.request(Method::POST, &virtual_proxy.ticket_path())?;
         let answer = request.send_json(&TicketRequest { user_directory, user_id }).await;
-        let mut answer = answer.map_err(|error| self.silence(&error))?;
+        let mut answer = answer.map_err(|error| self.no_response(&error))?;
         expect_success(answer.status())?;
         let body = answer.body().limit(ANSWER_BYTES_MAX).await;
         let body = body.map_err(|_| QpsError::Broken)?;
@@ -285,7 +287,7 @@ impl Qps {
     ) -> Result<(), QpsError> {
         let path = virtual_proxy.session_path(session.expose_id());
         let answer =
-            self.request(Method::DELETE, &path)?.send().await.map_err(|error| self.silence(&error))?;
+            self.request(Method::DELETE, &path)?.send().await.map_err(|error| self.no_response(&error))?;
         expect_success(answer.status())
     }
 }
@@ -304,7 +306,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::kit::mailbox::Outlet;
+    use crate::kit::mailbox::Mailbox;
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{discard_log, until};
     use crate::net::tls::tests::Pki;
@@ -343,12 +345,12 @@ mod tests {
             hosts: StaticHosts::new([]),
             ticket_timeout: Duration::from_secs(5),
             concurrency: 2,
-            names: None,
+            pseudonymizer: None,
             actor: Metrics::new().actor("ticket_actor"),
             log: discard_log(),
         })
         .start();
-        let to_tickets: Outlet<TicketFor> = Outlet::new(addr, 16);
+        let to_tickets: Mailbox<TicketFor> = Mailbox::new(addr, 16);
         let users = ["0", "1", "2", "3", "4"];
         let key = |user: &str| {
             SessionKey::new(AuthMode::UserTicket, "localhost", port, VirtualProxy::default(), "LAB", user)

@@ -17,10 +17,10 @@ use slog::{Logger, debug, info, warn};
 use url::Url;
 
 use crate::kit::metric::ActorMeter;
-use crate::net::http_client::{CONNECT_TIMEOUT, FarSide, exchange, status_class, tls_connector};
+use crate::net::http_client::{CONNECT_TIMEOUT, Endpoint, exchange, status_class, tls_connector};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::reread;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     let call = Call::new(config.url.expose_secret());
     let host = call.as_ref().map(|call| call.host.clone()).unwrap_or_default();
     let watch = CertificateWatch::default();
-    let to = FarSide { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
+    let to = Endpoint { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
     let (mut client, mut made_at) = (None, reread::asked());
     let mut failures = 0_u64;
     let mut interval = tokio::time::interval(config.every);
@@ -85,7 +85,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
                 actor.failed(trouble.class);
                 if failures == 0 {
                     warn!(log, "a heartbeat has not arrived, will go on sending them";
-                        "host" => &host, "class" => trouble.class, "error" => trouble.words);
+                        "host" => &host, "class" => trouble.class, "error" => trouble.detail);
                 }
                 failures += 1;
             }
@@ -96,11 +96,12 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
 async fn beat(
     config: &HeartbeatConfig,
     call: Option<&Call>,
-    to: &FarSide,
+    to: &Endpoint,
     client: &mut Option<awc::Client>,
-) -> Result<(), Trouble> {
-    let call =
-        call.ok_or_else(|| Trouble::new("config", "remoteURL is no address that can be called".to_owned()))?;
+) -> Result<(), DeliveryError> {
+    let call = call.ok_or_else(|| {
+        DeliveryError::new("config", "remoteURL is no address that can be called".to_owned())
+    })?;
     let client = match client {
         Some(client) => client,
         None => client.insert(http_client(config.timeout, &to.watch)?),
@@ -113,7 +114,7 @@ async fn beat(
     match answer.status {
         // With which of them a monitoring tool says yes is its own matter.
         200..=299 => Ok(()),
-        status => Err(Trouble::new(status_class(status), format!("the answer has status {status}"))),
+        status => Err(DeliveryError::new(status_class(status), format!("the answer has status {status}"))),
     }
 }
 
@@ -143,8 +144,8 @@ impl Call {
 }
 
 /// Redirects are followed: there is nothing in the request that another host may not see.
-fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Client, Trouble> {
-    let tls = tls_connector(None, watch).map_err(|error| Trouble::new("tls", error.to_string()))?;
+fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Client, DeliveryError> {
+    let tls = tls_connector(None, watch).map_err(|error| DeliveryError::new("tls", error.to_string()))?;
     let connector =
         awc::Connector::new().timeout(CONNECT_TIMEOUT).handshake_timeout(CONNECT_TIMEOUT).openssl(tls);
     Ok(awc::Client::builder().connector(connector).timeout(timeout).finish())

@@ -133,13 +133,13 @@ enum What {
     Queue(usize, Totals),
     /// How often it was told.
     Uptime(u64),
-    Errors(ErrorsTold),
+    Errors(ErrorsReported),
 }
 
-struct ErrorsTold {
-    told: Failures,
+struct ErrorsReported {
+    reported: Failures,
     /// What is told as soon as the points under way are taken.
-    telling: Failures,
+    reporting: Failures,
     /// When the day began.
     morning: Failures,
     /// Days since 1970.
@@ -190,7 +190,8 @@ impl Reporter {
         }
         if let Some(report) = &config.errors {
             let now = actor.metrics.failures();
-            let errors = ErrorsTold { told: now.clone(), telling: now.clone(), morning: now, day: day() };
+            let errors =
+                ErrorsReported { reported: now.clone(), reporting: now.clone(), morning: now, day: day() };
             tasks.push(Task::new(report.every, What::Errors(errors)));
         }
         Self {
@@ -256,7 +257,7 @@ impl Reporter {
     async fn write(&mut self, lines: Lines) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let timeout = connection.timeout();
-        let (class, words, is_settled) = match connection.write(lines.bytes.into(), timeout).await {
+        let (class, detail, is_settled) = match connection.write(lines.bytes.into(), timeout).await {
             Verdict::Taken => {
                 self.actor.sent.inc();
                 if std::mem::take(&mut self.is_failing) {
@@ -265,14 +266,14 @@ impl Reporter {
                 return true;
             }
             Verdict::Refused(complaint) => ("refused", complaint.to_string(), true),
-            Verdict::TooLarge(words) => ("too-large", words, true),
-            Verdict::Trouble(trouble) => (trouble.class, trouble.words, false),
+            Verdict::TooLarge(detail) => ("too-large", detail, true),
+            Verdict::DeliveryError(trouble) => (trouble.class, trouble.detail, false),
         };
         self.actor.rejected(class, lines.points);
         self.actor.failed(class);
         if !std::mem::replace(&mut self.is_failing, true) {
             warn!(self.log, "the server's own measurements cannot be written and are dropped until they can";
-                "class" => class, "error" => words);
+                "class" => class, "error" => detail);
         }
         is_settled
     }
@@ -281,7 +282,7 @@ impl Reporter {
     fn settle(&mut self) {
         for task in &mut self.tasks {
             if let What::Errors(errors) = &mut task.what {
-                errors.told.clone_from(&errors.telling);
+                errors.reported.clone_from(&errors.reporting);
             }
         }
     }
@@ -303,7 +304,7 @@ fn counts(report: &CountsReport, time_ns: i64, lines: &mut Lines) {
 
 fn uptime(report: &UptimeReport, iteration: u64, time_ns: i64, log: &Logger, lines: &mut Lines) {
     let memory = (report.memory)();
-    let up = duration_words(report.since.elapsed().as_secs());
+    let up = duration_detail(report.since.elapsed().as_secs());
     let (used, total) = (megabytes(memory.heap_used_bytes), megabytes(memory.heap_total_bytes));
     let (external, process) = (megabytes(memory.external_bytes), megabytes(memory.process_bytes));
     macro_rules! say {
@@ -327,27 +328,27 @@ fn uptime(report: &UptimeReport, iteration: u64, time_ns: i64, log: &Logger, lin
 }
 
 /// `3 days, 4 hours, 5 minutes, 6 seconds`, without what is zero in front.
-fn duration_words(seconds: u64) -> String {
+fn duration_detail(seconds: u64) -> String {
     let parts =
         [(seconds / DAY_SECONDS, "day"), (seconds / 3_600 % 24, "hour"), (seconds / 60 % 60, "minute")];
-    let mut words = String::new();
+    let mut detail = String::new();
     for (count, unit) in parts {
-        if count > 0 || !words.is_empty() {
+        if count > 0 || !detail.is_empty() {
             // Writing to a String cannot fail.
-            let _ = write!(words, "{count} {unit}{}, ", plural(count));
+            let _ = write!(detail, "{count} {unit}{}, ", plural(count));
         }
     }
-    let _ = write!(words, "{} second{}", seconds % 60, plural(seconds % 60));
-    words
+    let _ = write!(detail, "{} second{}", seconds % 60, plural(seconds % 60));
+    detail
 }
 
 fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-// === impl ErrorsTold ===
+// === impl ErrorsReported ===
 
-impl ErrorsTold {
+impl ErrorsReported {
     fn look(&mut self, report: &ErrorsReport, now: Failures, time_ns: i64, log: &Logger, lines: &mut Lines) {
         let day = day();
         if day != self.day {
@@ -359,7 +360,7 @@ impl ErrorsTold {
         }
         let Some(point) = &report.point else { return };
         // Kinds may share all tags, and then only their time tells points apart.
-        for (at, ((actor, class), count)) in difference(&now, &self.told).into_iter().enumerate() {
+        for (at, ((actor, class), count)) in difference(&now, &self.reported).into_iter().enumerate() {
             let (error_type, module) = error_type(actor, report.versions);
             let (category, http_status) = category(error_type, class);
             let code = class;
@@ -367,7 +368,7 @@ impl ErrorsTold {
                 ErrorFigures { error_type, module, server_name: "", category, code, http_status, count };
             lines.add(|out| point.write(&figures, time_ns.saturating_add(at as i64), out));
         }
-        self.telling = now;
+        self.reporting = now;
     }
 }
 
@@ -413,7 +414,7 @@ mod tests {
 
     #[test]
     fn durations() {
-        let check = |seconds, expect: &str| assert_eq!(duration_words(seconds), expect);
+        let check = |seconds, expect: &str| assert_eq!(duration_detail(seconds), expect);
         check(0, "0 seconds");
         check(61, "1 minute, 1 second");
         check(3_600, "1 hour, 0 minutes, 0 seconds");
@@ -422,19 +423,19 @@ mod tests {
 
     const VERSIONS: InfluxVersions = InfluxVersions { user_events: Version::V2, audit_events: Version::V1 };
 
-    fn errors() -> (ErrorsReport, ErrorsTold) {
+    fn errors() -> (ErrorsReport, ErrorsReported) {
         let point = Some(ErrorPoint::new(Version::V2, "e"));
         let report =
             ErrorsReport { every: Duration::from_secs(1), says_summary: true, versions: VERSIONS, point };
         let empty = Failures::new;
         let day = day();
-        (report, ErrorsTold { told: empty(), telling: empty(), morning: empty(), day })
+        (report, ErrorsReported { reported: empty(), reporting: empty(), morning: empty(), day })
     }
 
     #[test]
     fn errors_are_told_until_they_are_taken() {
         let (report, mut errors) = errors();
-        let look = |errors: &mut ErrorsTold, now: &[((&'static str, &'static str), u64)]| {
+        let look = |errors: &mut ErrorsReported, now: &[((&'static str, &'static str), u64)]| {
             let mut lines = Lines::default();
             errors.look(&report, now.iter().copied().collect(), 17, &discard_log(), &mut lines);
             String::from_utf8(lines.bytes).unwrap()
@@ -450,7 +451,7 @@ mod tests {
         let both = [(("influx_sink", "connect"), 3), (("influx_sink", "http-503"), 1)];
         let second = look(&mut errors, &both);
         assert!(second.starts_with(&line(3, 17)) && second.ends_with("http_status=503i 18\n"), "{second}");
-        errors.told.clone_from(&errors.telling);
+        errors.reported.clone_from(&errors.reporting);
         assert_eq!(look(&mut errors, &both), "");
     }
 

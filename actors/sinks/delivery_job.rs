@@ -1,4 +1,4 @@
-//! A batch on its way to a far side that takes many items in one request, and may refuse some of them.
+//! A batch on its way to a endpoint that takes many items in one request, and may refuse some of them.
 //!
 //! Records become items once. Groups of items are sent in order; a group that is refused comes back as smaller ones
 //! until the bad items are alone. After trouble the job goes on where it was, so that what was taken is not sent
@@ -23,7 +23,7 @@ pub(crate) struct JobLimits {
 
 /// What is known about a group of items after a refusal. Items that are in neither part were taken.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Finding {
+pub struct RejectedItems {
     /// Items that are refused, by their index in the group, with the server's words.
     pub bad: BTreeMap<usize, String>,
     /// Items to send again, in these groups, each smaller than what was sent.
@@ -32,10 +32,10 @@ pub struct Finding {
 
 /// Nothing is known but that something is wrong in there.
 #[must_use]
-pub fn halves(items: usize) -> Finding {
+pub fn bisect(items: usize) -> RejectedItems {
     let middle = items / 2;
     let again = [(0..middle).collect(), (middle..items).collect()];
-    Finding {
+    RejectedItems {
         bad: BTreeMap::new(),
         again: again.into_iter().filter(|half: &Vec<usize>| !half.is_empty()).collect(),
     }
@@ -52,7 +52,7 @@ pub(crate) struct Job {
     todo: Vec<Vec<usize>>,
     /// Reasons by offset.
     refused: BTreeMap<u64, String>,
-    /// The same of what a limit of the far side keeps out.
+    /// The same of what a limit of the endpoint keeps out.
     parked: BTreeMap<u64, String>,
 }
 
@@ -147,17 +147,22 @@ impl Job {
     }
 
     /// Notes what became of a group.
-    pub fn settle(&mut self, group: &[usize], finding: Finding) {
-        self.settle_or_park(group, finding, |_| false);
+    pub fn settle(&mut self, group: &[usize], rejected: RejectedItems) {
+        self.settle_or_park(group, rejected, |_| false);
     }
 
     /// The same; what is refused in words of which `is_limit` is true is to be parked.
-    pub fn settle_or_park(&mut self, group: &[usize], finding: Finding, is_limit: impl Fn(&str) -> bool) {
-        for (at, words) in finding.bad {
-            let reasons = if is_limit(&words) { &mut self.parked } else { &mut self.refused };
-            reasons.insert(self.items[group[at]].offset, words);
+    pub fn settle_or_park(
+        &mut self,
+        group: &[usize],
+        rejected: RejectedItems,
+        is_limit: impl Fn(&str) -> bool,
+    ) {
+        for (at, detail) in rejected.bad {
+            let reasons = if is_limit(&detail) { &mut self.parked } else { &mut self.refused };
+            reasons.insert(self.items[group[at]].offset, detail);
         }
-        for part in finding.again.into_iter().rev() {
+        for part in rejected.again.into_iter().rev() {
             self.todo.push(part.into_iter().map(|at| group[at]).collect());
         }
     }
@@ -226,12 +231,12 @@ mod tests {
         let mut sent = Vec::new();
         while let Some(group) = job.next_group() {
             let body = String::from_utf8(job.body_of(&group).to_vec()).unwrap();
-            let finding = match (body.contains(['2', '5']), group.len()) {
-                (false, _) => Finding::default(),
-                (true, 1) => Finding { bad: [(0, "why".to_owned())].into(), again: Vec::new() },
-                (true, items) => halves(items),
+            let rejected = match (body.contains(['2', '5']), group.len()) {
+                (false, _) => RejectedItems::default(),
+                (true, 1) => RejectedItems { bad: [(0, "why".to_owned())].into(), again: Vec::new() },
+                (true, items) => bisect(items),
             };
-            job.settle(&group, finding);
+            job.settle(&group, rejected);
             sent.push(body);
         }
         assert_eq!(sent, ["0123456", "012", "0", "12", "1", "2", "3456", "34", "56", "5", "6"]);

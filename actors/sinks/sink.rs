@@ -1,7 +1,7 @@
 //! The pull–write–commit loop that every destination shares.
 //!
 //! Receives: `Redeliver`; the rest it pulls.
-//! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `Keep` to the dead letters.
+//! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `AppendLines` to the dead letters.
 //! Keeps: its position, which the journal keeps durable.
 //! When full: the journal keeps what is not taken yet; memory holds one batch.
 //! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
@@ -23,20 +23,23 @@ use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
 use crate::kit::clock::unix_ms;
-use crate::kit::mailbox::Outlet;
-use crate::kit::message::{Appetite, Commit, Consumer, Keep, NextBatch, Position, PositionOf};
+use crate::kit::mailbox::Mailbox;
+use crate::kit::message::{AppendLines, Commit, Consumer, FetchLimits, NextBatch, Position, PositionOf};
 use crate::kit::metric::{ActorMeter, DestinationMeter};
 
-/// A far side that takes batches. All state of delivery that must survive is in the journal.
+/// A endpoint that takes batches. All state of delivery that must survive is in the journal.
 pub trait Destination: 'static {
     /// Why events must not be replayed to it; `None` where repeating does no harm, or costs what is said there.
     const REPLAY_REFUSED: Option<&'static str> = None;
 
-    /// Puts the far side in line with the last commit, before the first batch and after a restart.
+    /// Puts the endpoint in line with the last commit, before the first batch and after a restart.
     ///
-    /// Answers what the far side turns out to have taken beyond that commit, when it can tell: the
+    /// Answers what the endpoint turns out to have taken beyond that commit, when it can tell: the
     /// process died between the two. It is then committed, and not delivered again.
-    fn resume(&mut self, position: &Position) -> impl Future<Output = Result<Option<Delivered>, Trouble>> {
+    fn resume(
+        &mut self,
+        position: &Position,
+    ) -> impl Future<Output = Result<Option<Delivered>, DeliveryError>> {
         let _ = position;
         async { Ok(None) }
     }
@@ -49,10 +52,10 @@ pub trait Destination: 'static {
         &mut self,
         batch: &Batch,
         progress: &Progress,
-    ) -> impl Future<Output = Result<Delivered, Trouble>>;
+    ) -> impl Future<Output = Result<Delivered, DeliveryError>>;
 }
 
-/// What the far side took.
+/// What the endpoint took.
 #[derive(Debug, Default)]
 pub struct Delivered {
     /// Everything below is done with: delivered or refused. At most the batch's own end.
@@ -60,39 +63,39 @@ pub struct Delivered {
     pub events: u64,
     pub bytes: u64,
     pub refused: Vec<Refused>,
-    /// What is right, but has to wait until somebody raises a limit of the far side.
+    /// What is right, but has to wait until somebody raises a limit of the endpoint.
     pub parked: Vec<Refused>,
     /// To be committed with the offset; `None` keeps the last note.
     pub note: Option<Vec<u8>>,
 }
 
-/// One event that the far side will never take.
+/// One event that the endpoint will never take.
 #[derive(Debug, Clone)]
 pub struct Refused {
     pub offset: u64,
-    /// The far side's own words, or what is wrong with the event.
+    /// The endpoint's own words, or what is wrong with the event.
     pub reason: String,
     pub record: Vec<u8>,
 }
 
 /// Why a delivery did not succeed; it will be tried again.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{class}: {words}")]
-pub struct Trouble {
+#[error("{class}: {detail}")]
+pub struct DeliveryError {
     /// A short stable word for the metric: `connect`, `timeout`, `http-503`, `disk`, …
     pub class: &'static str,
     /// For people. Holds no secret.
-    pub words: String,
-    /// What the far side asked for.
+    pub detail: String,
+    /// What the endpoint asked for.
     pub retry_after: Option<Duration>,
 }
 
-impl Trouble {
-    pub fn new(class: &'static str, words: impl Into<String>) -> Self {
-        Self { class, words: words.into(), retry_after: None }
+impl DeliveryError {
+    pub fn new(class: &'static str, detail: impl Into<String>) -> Self {
+        Self { class, detail: detail.into(), retry_after: None }
     }
 
-    /// The far side, or a proxy before it, ran out of time.
+    /// The endpoint, or a proxy before it, ran out of time.
     #[must_use]
     pub fn is_slow(&self) -> bool {
         matches!(self.class, "timeout" | "http-408" | "http-504")
@@ -102,23 +105,23 @@ impl Trouble {
 /// Lets a destination note something durable before it takes a step that cannot be undone.
 pub struct Progress {
     consumer: Consumer,
-    commit: Outlet<Commit>,
+    commit: Mailbox<Commit>,
     offset: u64,
 }
 
 impl Progress {
     #[cfg(test)]
-    pub(crate) fn for_test(consumer: Consumer, commit: Outlet<Commit>, offset: u64) -> Self {
+    pub(crate) fn for_test(consumer: Consumer, commit: Mailbox<Commit>, offset: u64) -> Self {
         Self { consumer, commit, offset }
     }
 
     /// Notes `note` at the offset where the batch began.
-    pub async fn note(&self, note: Vec<u8>) -> Result<(), Trouble> {
+    pub async fn note(&self, note: Vec<u8>) -> Result<(), DeliveryError> {
         let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
         match self.commit.ask(commit).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Trouble::new("journal", error.to_string())),
-            Err(gone) => Err(Trouble::new("journal", gone.to_string())),
+            Ok(Err(error)) => Err(DeliveryError::new("journal", error.to_string())),
+            Err(gone) => Err(DeliveryError::new("journal", gone.to_string())),
         }
     }
 }
@@ -154,9 +157,9 @@ impl Pauses {
 #[derive(Clone)]
 pub struct SinkConfig {
     pub consumer: Consumer,
-    pub appetite: Appetite,
+    pub fetch_limits: FetchLimits,
     pub pauses: Pauses,
-    pub outlets: SinkOutlets,
+    pub mailboxes: SinkMailboxes,
     pub actor: ActorMeter,
     pub meter: DestinationMeter,
     pub log: Logger,
@@ -164,11 +167,11 @@ pub struct SinkConfig {
 
 /// Where a sink's questions lead.
 #[derive(Clone)]
-pub struct SinkOutlets {
-    pub to_position: Outlet<PositionOf>,
-    pub to_next: Outlet<NextBatch>,
-    pub to_commit: Outlet<Commit>,
-    pub to_dead_letters: Outlet<Keep>,
+pub struct SinkMailboxes {
+    pub to_position: Mailbox<PositionOf>,
+    pub to_next: Mailbox<NextBatch>,
+    pub to_commit: Mailbox<Commit>,
+    pub to_dead_letters: Mailbox<AppendLines>,
 }
 
 /// The actor: the loop, run in its own context so that the supervisor sees its panics.
@@ -184,7 +187,7 @@ impl<D: Destination> Sink<D> {
         Self { config, make: Arc::new(make), parking: None, orders: OrderBook::default() }
     }
 
-    /// Where events wait that a limit of the far side keeps out; without it they become dead letters.
+    /// Where events wait that a limit of the endpoint keeps out; without it they become dead letters.
     #[must_use]
     pub fn with_parking(mut self, config: ParkingConfig) -> Self {
         self.parking = Some(ParkingSpace::new(config));
@@ -231,7 +234,7 @@ impl<D: Destination> Run<D> {
 
     /// Makes a delivery final; answers the offset to go on from.
     async fn settle(&self, delivered: Delivered) -> u64 {
-        self.bury(&delivered.refused).await;
+        self.dead_letter(&delivered.refused).await;
         self.commit(delivered.next_offset, delivered.note).await;
         self.config.actor.sent.inc();
         self.config.meter.batches.inc();
@@ -240,12 +243,12 @@ impl<D: Destination> Run<D> {
         delivered.next_offset
     }
 
-    /// The offset to go on from, once the far side is in line with the last commit.
+    /// The offset to go on from, once the endpoint is in line with the last commit.
     async fn resume(&mut self) -> u64 {
         let mut pauses = self.config.pauses.growing();
         loop {
             let position =
-                self.config.ask(&self.config.outlets.to_position, PositionOf(self.config.consumer)).await;
+                self.config.ask(&self.config.mailboxes.to_position, PositionOf(self.config.consumer)).await;
             match self.destination.resume(&position).await {
                 Ok(taken) => {
                     self.config.meter.set_up();
@@ -262,7 +265,7 @@ impl<D: Destination> Run<D> {
     async fn deliver(&mut self, batch: &Batch, from: u64) -> Delivered {
         let progress = Progress {
             consumer: self.config.consumer,
-            commit: self.config.outlets.to_commit.clone(),
+            commit: self.config.mailboxes.to_commit.clone(),
             offset: from,
         };
         let mut pauses = self.config.pauses.growing();
@@ -293,13 +296,13 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    async fn pause(&self, trouble: &Trouble, pauses: &mut impl Iterator<Item = Duration>) {
+    async fn pause(&self, trouble: &DeliveryError, pauses: &mut impl Iterator<Item = Duration>) {
         let pause = pauses.next().unwrap_or(self.config.pauses.max);
         let pause = trouble.retry_after.map_or(pause, |asked| asked.max(self.config.pauses.min));
-        self.config.meter.failed(trouble.class, &trouble.words, unix_ms());
+        self.config.meter.failed(trouble.class, &trouble.detail, unix_ms());
         warn!(self.config.log, "destination does not take events, will try again";
             "destination" => self.config.meter.name(), "class" => trouble.class,
-            "error" => &trouble.words, "pause_ms" => pause.as_millis());
+            "error" => &trouble.detail, "pause_ms" => pause.as_millis());
         tokio::time::sleep(pause).await;
     }
 
@@ -313,8 +316,8 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Keeps what the far side refused, before the commit forgets it.
-    async fn bury(&self, refused: &[Refused]) {
+    /// Keeps what the endpoint refused, before the commit forgets it.
+    async fn dead_letter(&self, refused: &[Refused]) {
         if refused.is_empty() {
             return;
         }
@@ -338,7 +341,7 @@ impl<D: Destination> Run<D> {
     }
 
     async fn keep(&self, lines: Vec<Vec<u8>>) -> Result<(), String> {
-        match self.config.outlets.to_dead_letters.ask(Keep { lines }).await {
+        match self.config.mailboxes.to_dead_letters.ask(AppendLines { lines }).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(refused)) => Err(refused.to_string()),
             Err(gone) => Err(gone.to_string()),
@@ -347,20 +350,20 @@ impl<D: Destination> Run<D> {
 
     async fn commit(&self, offset: u64, note: Option<Vec<u8>>) {
         let commit = Commit { consumer: self.config.consumer, offset, note };
-        self.config.ask(&self.config.outlets.to_commit, commit).await;
+        self.config.ask(&self.config.mailboxes.to_commit, commit).await;
     }
 }
 
 impl SinkConfig {
     /// Asks the journal until it answers: it may be restarting, or its disk may be full.
-    async fn ask<M, T, E>(&self, outlet: &Outlet<M>, question: M) -> T
+    async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
         M: Message<Result = Result<T, E>> + Clone + Send + 'static,
         T: Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
         loop {
-            let error = match outlet.ask(question.clone()).await {
+            let error = match mailbox.ask(question.clone()).await {
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(error)) => error.to_string(),
                 Err(gone) => gone.to_string(),
@@ -439,12 +442,12 @@ mod tests {
     struct Ahead;
 
     impl Destination for Ahead {
-        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, DeliveryError> {
             assert_eq!((position.offset, position.note.as_slice()), (2, b"noted".as_slice()));
             Ok(Some(Delivered { next_offset: 5, events: 3, note: Some(Vec::new()), ..Delivered::default() }))
         }
 
-        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
             let next_offset = batch.next_offset().min(batch.from_offset() + 3);
             let events = next_offset - batch.from_offset();
             Ok(Delivered { next_offset, events, ..Delivered::default() })
@@ -455,19 +458,19 @@ mod tests {
     async fn what_was_taken_before_is_committed_and_not_delivered_again() {
         let metrics = Metrics::new();
         let position = Position { offset: 2, note: b"noted".to_vec() };
-        let (to_position, _) = Probe::<PositionOf>::outlet(4, move |_| Ok(position.clone()));
+        let (to_position, _) = Probe::<PositionOf>::mailbox(4, move |_| Ok(position.clone()));
         // Records 5 to 9, then a journal that does not answer.
-        let (to_next, _) = Probe::<NextBatch>::outlet(4, |next| match next.from {
+        let (to_next, _) = Probe::<NextBatch>::mailbox(4, |next| match next.from {
             10 => Err(JournalError::Disk("no more".to_owned())),
             from => Ok(batch_of(from, &vec![b"x"; (10 - from) as usize])),
         });
-        let (to_commit, commits) = Probe::<Commit>::outlet(4, |_| Ok(()));
-        let (to_dead_letters, _) = Probe::<Keep>::outlet(4, |_| Ok(()));
+        let (to_commit, commits) = Probe::<Commit>::mailbox(4, |_| Ok(()));
+        let (to_dead_letters, _) = Probe::<AppendLines>::mailbox(4, |_| Ok(()));
         let config = SinkConfig {
             consumer: Consumer { stream: Stream::UserEvents, name: "ahead" },
-            appetite: Appetite { records_max: 100, bytes_max: 100, linger: Duration::ZERO },
+            fetch_limits: FetchLimits { records_max: 100, bytes_max: 100, linger: Duration::ZERO },
             pauses: Pauses::default(),
-            outlets: SinkOutlets { to_position, to_next, to_commit, to_dead_letters },
+            mailboxes: SinkMailboxes { to_position, to_next, to_commit, to_dead_letters },
             actor: metrics.actor("ahead"),
             meter: metrics.destination("ahead"),
             log: discard_log(),

@@ -4,14 +4,14 @@ use std::io;
 use std::path::Path;
 
 use butler_sos::cli::Settings;
-use butler_sos::config::{Surroundings, load_from};
+use butler_sos::config::{Environment, load_from};
 
 /// A machine with one file, and one secret in a variable.
 struct Machine<'a>(&'a [u8]);
 
 const SECRET: &str = "Qx7-hidden-Zz9";
 
-impl Surroundings for Machine<'_> {
+impl Environment for Machine<'_> {
     fn variables(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -65,17 +65,19 @@ fn outcome(bytes: &[u8]) -> Outcome {
             Outcome::Loaded(settings)
         }
         Err(refused) => {
-            let told = refused.to_string();
-            assert!(!told.is_empty() && !told.contains(SECRET));
+            let reported = refused.to_string();
+            assert!(!reported.is_empty() && !reported.contains(SECRET));
             let mistakes = refused.mistakes.into_iter();
-            Outcome::Refused(mistakes.map(|mistake| (mistake.path, without_places(&mistake.words))).collect())
+            Outcome::Refused(
+                mistakes.map(|mistake| (mistake.path, without_places(&mistake.detail))).collect(),
+            )
         }
     }
 }
 
 /// The parser's words end with a place.
-fn without_places(words: &str) -> String {
-    words.split(" at line ").next().unwrap_or_default().to_owned()
+fn without_places(detail: &str) -> String {
+    detail.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 /// Whether a comment may stand before any line: every line is blank, a comment, or an entry that ends on it. Nothing

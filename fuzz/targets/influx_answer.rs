@@ -26,18 +26,18 @@ pub fn run(bytes: &[u8]) {
     let any = u16::from(*count) << 8 | u16::from(*status);
     for (status, body) in [(listed, &body), (any, &body), (400, &whole), (422, &whole), (500, &whole)] {
         let reply = Reply { status, retry_after: Some(Duration::from_secs(1)), body: body.to_string() };
-        assert!(!reply.words().is_empty());
+        assert!(!reply.detail().is_empty());
         let complaint = match reply.verdict() {
             Verdict::Taken => {
                 assert_eq!(status, 204, "taken: {body}");
                 continue;
             }
-            Verdict::Trouble(trouble) => {
-                assert!(trouble.words.len() <= WORDS_BYTES_MAX && !trouble.words.is_empty());
+            Verdict::DeliveryError(trouble) => {
+                assert!(trouble.detail.len() <= WORDS_BYTES_MAX && !trouble.detail.is_empty());
                 continue;
             }
-            Verdict::TooLarge(words) => {
-                assert!(status == 413 && words.len() <= WORDS_BYTES_MAX);
+            Verdict::TooLarge(detail) => {
+                assert!(status == 413 && detail.len() <= WORDS_BYTES_MAX);
                 continue;
             }
             Verdict::Refused(complaint) => complaint,
@@ -46,13 +46,13 @@ pub fn run(bytes: &[u8]) {
         assert!(complaint.to_string().len() <= WORDS_BYTES_MAX);
         let lines: Vec<&[u8]> =
             LINES.iter().cycle().take(usize::from(*count % 12)).map(|line| line.as_bytes()).collect();
-        let finding = complaint.about(&lines);
+        let rejected = complaint.about(&lines);
         let mut seen = BTreeSet::new();
-        let again = finding.again.iter().flatten().copied();
-        for line in finding.bad.keys().copied().chain(again) {
+        let again = rejected.again.iter().flatten().copied();
+        for line in rejected.bad.keys().copied().chain(again) {
             assert!(line < lines.len(), "line {line} of {}", lines.len());
             assert!(seen.insert(line), "line {line} twice");
         }
-        assert!(finding.again.iter().all(|group| !group.is_empty() && group.len() < lines.len()));
+        assert!(rejected.again.iter().all(|group| !group.is_empty() && group.len() < lines.len()));
     }
 }

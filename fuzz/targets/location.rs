@@ -41,8 +41,8 @@ pub fn run(bytes: &[u8]) {
         if let Ok(url) = Url::parse(text)
             && !text.contains(TICKET)
         {
-            let said = url_for_log(&with_ticket(&url, TICKET));
-            assert!(!said.contains(TICKET), "{said}");
+            let reported = url_for_log(&with_ticket(&url, TICKET));
+            assert!(!reported.contains(TICKET), "{reported}");
         }
     }
 }

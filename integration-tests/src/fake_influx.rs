@@ -383,11 +383,11 @@ impl State {
         if is_v3 {
             self.databases.entry(database.to_owned()).or_insert(Value::Null);
         } else if !self.databases.contains_key(database) {
-            let words = match self.version {
+            let detail = match self.version {
                 FakeVersion::V1 => json!({ "error": format!("database not found: {database:?}") }),
                 _ => json!({ "code": "not found", "message": format!("bucket {database:?} not found") }),
             };
-            return Reaction::answer(404, words);
+            return Reaction::answer(404, detail);
         }
         if lines.is_empty() && self.version == FakeVersion::V2 {
             return Reaction::answer(400, json!({ "code": "invalid", "message": "writing requires points" }));
@@ -402,8 +402,8 @@ impl State {
             return Reaction::answer(400, json!({ "code": "invalid", "message": unparsed.join("\n") }));
         }
         let conflict = parsed.iter().flatten().find_map(|point| self.conflict(point));
-        if let (Some(status), Some((words, _))) = (self.conflict_status, conflict) {
-            let message = format!("unexpected error writing points to database: {words}");
+        if let (Some(status), Some((detail, _))) = (self.conflict_status, conflict) {
+            let message = format!("unexpected error writing points to database: {detail}");
             return Reaction::answer(status, json!({ "code": "internal error", "message": message }));
         }
         let mut refused: Vec<(usize, String)> = Vec::new();
@@ -417,8 +417,8 @@ impl State {
                 }
             };
             match self.conflict(&point) {
-                Some((words, words_of_3)) => {
-                    conflicts.push(words);
+                Some((detail, words_of_3)) => {
+                    conflicts.push(detail);
                     refused.push((number + 1, words_of_3));
                 }
                 None => {
@@ -446,15 +446,15 @@ impl State {
                 )
             }
             version => {
-                let words = match conflicts.first() {
+                let detail = match conflicts.first() {
                     Some(first) => format!("partial write: {first} dropped={}", conflicts.len()),
                     None if unparsed.len() == lines.len() => unparsed.join("\n"),
                     None => format!("partial write: {} dropped=0", unparsed.join("\n")),
                 };
                 if version == FakeVersion::V1 {
-                    Reaction::answer(400, json!({ "error": words }))
+                    Reaction::answer(400, json!({ "error": detail }))
                 } else {
-                    let message = format!("failure writing points to database: {words}");
+                    let message = format!("failure writing points to database: {detail}");
                     Reaction::answer(422, json!({ "code": "unprocessable entity", "message": message }))
                 }
             }

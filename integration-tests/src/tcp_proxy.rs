@@ -1,4 +1,4 @@
-//! A TCP proxy between the server and a far side, that does to their connections what networks do.
+//! A TCP proxy between the server and a endpoint, that does to their connections what networks do.
 //!
 //! ```text
 //! server ──► TcpProxy ──► InfluxDB, broker, …
@@ -43,7 +43,7 @@ pub enum Mode {
         bytes_per_second: u32,
     },
     /// Requests of HTTP are read to their end, answered with this status and `Retry-After` in seconds, and do not
-    /// reach the far side.
+    /// reach the endpoint.
     Answer {
         status: u16,
         retry_after: Option<u32>,
@@ -71,9 +71,9 @@ struct State {
     /// Both ends of every open connection.
     open: BTreeMap<u64, [TcpStream; 2]>,
     accepted: u64,
-    /// When each request was answered in the far side's stead.
+    /// When each request was answered in the endpoint's stead.
     answered: Vec<Instant>,
-    /// Connections that reached the far side; the key of the next one in `open`.
+    /// Connections that reached the endpoint; the key of the next one in `open`.
     connected: u64,
 }
 

@@ -21,8 +21,8 @@ pub fn source(path: &str) -> PathBuf {
 /// What a command that succeeds prints.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} ended with {}: {words}", output.status);
+    let detail = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}: {detail}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 

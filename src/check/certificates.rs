@@ -12,7 +12,7 @@ use openssl::{
     x509::X509,
 };
 
-use super::report::{Finding, Verdict};
+use super::report::{CheckResult, Verdict};
 use crate::{
     config::{
         Config,
@@ -25,7 +25,7 @@ use crate::{
 const DAYS_LEFT_MIN: i64 = 30;
 
 /// Looks into every certificate and key in use. Blocks.
-pub fn findings(config: &Config) -> Vec<Finding> {
+pub fn results(config: &Config) -> Vec<CheckResult> {
     let butler = &config.butler_sos;
     let audit = &butler.audit_events;
     let mut found = Vec::new();
@@ -63,7 +63,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
 }
 
 /// Files of a client; `names` are the settings of CA, certificate and key. One file may be several of them.
-fn client(section: &str, names: [&str; 3], tls: &ClientTls) -> Vec<Finding> {
+fn client(section: &str, names: [&str; 3], tls: &ClientTls) -> Vec<CheckResult> {
     let [ca, cert, key] = names.map(|name| format!("{section}.{name}"));
     let error = match tls.connector() {
         Ok(_) => return lifetimes(&ca, tls.ca.as_deref(), &cert, tls.cert.as_deref()),
@@ -77,11 +77,11 @@ fn client(section: &str, names: [&str; 3], tls: &ClientTls) -> Vec<Finding> {
         }
         _ => section.to_owned(),
     };
-    vec![Finding::new(Verdict::Mistake, path, error.to_string())]
+    vec![CheckResult::new(Verdict::Mistake, path, error.to_string())]
 }
 
 /// Files of the audit API.
-fn server(tls: &audit_http_ingestor::TlsConfig) -> Vec<Finding> {
+fn server(tls: &audit_http_ingestor::TlsConfig) -> Vec<CheckResult> {
     use audit_http_ingestor::TlsError;
     let section = "Butler-SOS.auditEvents.tls";
     let [ca, cert, key] = ["ca", "cert", "key"].map(|name| format!("{section}.{name}"));
@@ -101,12 +101,12 @@ fn server(tls: &audit_http_ingestor::TlsConfig) -> Vec<Finding> {
         }
         _ => section.to_owned(),
     };
-    vec![Finding::new(Verdict::Mistake, path, error.to_string())]
+    vec![CheckResult::new(Verdict::Mistake, path, error.to_string())]
 }
 
 /// How long the certificates hold. Of a bundle of authorities the one that lasts longest counts: old ones stay in
 /// such files for years. Of our own chain each must hold.
-fn lifetimes(ca_path: &str, ca: Option<&Path>, cert_path: &str, cert: Option<&Path>) -> Vec<Finding> {
+fn lifetimes(ca_path: &str, ca: Option<&Path>, cert_path: &str, cert: Option<&Path>) -> Vec<CheckResult> {
     let Ok(now) = Asn1Time::days_from_now(0) else { return Vec::new() };
     let mut found = Vec::new();
     for (path, file, is_bundle) in [(ca_path, ca, true), (cert_path, cert, false)] {
@@ -118,8 +118,8 @@ fn lifetimes(ca_path: &str, ca: Option<&Path>, cert_path: &str, cert: Option<&Pa
             false => spans.min_by_key(|span| span.seconds_left),
         };
         if let Some(span) = span {
-            let (verdict, words) = span.judge();
-            found.push(Finding::new(verdict, path, words));
+            let (verdict, detail) = span.judge();
+            found.push(CheckResult::new(verdict, path, detail));
         }
     }
     found
@@ -199,12 +199,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_found(found: &[Finding], expect: &[(Verdict, &str, &str)]) {
+    fn check_found(found: &[CheckResult], expect: &[(Verdict, &str, &str)]) {
         assert_eq!(found.len(), expect.len(), "{found:?}");
-        for (found, (verdict, path, words)) in found.iter().zip(expect) {
+        for (found, (verdict, path, detail)) in found.iter().zip(expect) {
             assert_eq!((found.verdict, found.path.as_str()), (*verdict, *path), "{found:?}");
-            assert!(found.words.contains(words), "{found:?}");
-            assert!(!found.words.contains(PASSPHRASE), "{found:?}");
+            assert!(found.detail.contains(detail), "{found:?}");
+            assert!(!found.detail.contains(PASSPHRASE), "{found:?}");
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
             &[(Verdict::Mistake, "cert.key", "is not the key of the certificate")],
         );
         check_client(|_, tls| tls.key = None, &[(Verdict::Mistake, "cert", "needs both")]);
-        // Told of before, with the other files that cannot be read.
+        // Reported of before, with the other files that cannot be read.
         check_client(|files, tls| tls.cert = Some(files.path("nobody.pem")), &[]);
     }
 

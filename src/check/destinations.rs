@@ -11,14 +11,14 @@ use butler_sos_actors::sinks::influx::check::{Examined, Growing, examine};
 use butler_sos_actors::sinks::influx::client::{InfluxClient, InfluxConfig};
 use butler_sos_actors::sinks::mqtt::mqtt_sink;
 use butler_sos_actors::sinks::new_relic::client::{NewRelicClient, NewRelicConfig};
-use butler_sos_actors::sinks::sink::Trouble;
+use butler_sos_actors::sinks::sink::DeliveryError;
 
 use butler_sos_domain::encode::audit_line::DEFAULT_MEASUREMENT;
 use butler_sos_domain::encode::user_line::MEASUREMENT as USER_MEASUREMENT;
 
 use super::{
     PATIENCE, blocking,
-    report::{Finding, Verdict},
+    report::{CheckResult, Verdict},
 };
 use crate::{
     config::{
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Asks everything that the server would speak to.
-pub async fn findings(config: &Config) -> Vec<Finding> {
+pub async fn results(config: &Config) -> Vec<CheckResult> {
     let butler = &config.butler_sos;
     let audit = &butler.audit_events;
     let mut asked = Vec::new();
@@ -85,17 +85,17 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
 
     let mut found = Vec::new();
     for (path, task) in asked {
-        let findings = match task.await {
-            Ok(Ok(findings)) => findings,
-            Ok(Err(words)) => vec![(Verdict::Unavailable, words)],
+        let results = match task.await {
+            Ok(Ok(results)) => results,
+            Ok(Err(detail)) => vec![(Verdict::Unavailable, detail)],
             Err(error) => vec![(Verdict::Unavailable, format!("cannot be asked: {error}"))],
         };
-        found.extend(findings.into_iter().map(|(verdict, words)| Finding::new(verdict, path, words)));
+        found.extend(results.into_iter().map(|(verdict, detail)| CheckResult::new(verdict, path, detail)));
     }
     found
 }
 
-/// What was found about one far side, or why events would not arrive there.
+/// What was found about one endpoint, or why events would not arrive there.
 type Asked = Result<Vec<(Verdict, String)>, String>;
 
 async fn in_time(asking: impl Future<Output = Asked>) -> Asked {
@@ -104,7 +104,7 @@ async fn in_time(asking: impl Future<Output = Asked>) -> Asked {
 
 /// All is well, in these words.
 async fn fine(asking: impl Future<Output = Result<String, String>>) -> Asked {
-    asking.await.map(|words| vec![(Verdict::Fine, words)])
+    asking.await.map(|detail| vec![(Verdict::Fine, detail)])
 }
 
 async fn within(patience: Duration, asking: impl Future<Output = Asked>) -> Asked {
@@ -116,8 +116,8 @@ fn no_answer() -> String {
 }
 
 /// What went wrong, without secrets.
-fn words(trouble: Trouble) -> String {
-    trouble.words
+fn detail(trouble: DeliveryError) -> String {
+    trouble.detail
 }
 
 fn growing(measurement: &str, tag: &'static str) -> Growing {
@@ -128,16 +128,16 @@ async fn influxdb(config: InfluxConfig, growing: Vec<Growing>) -> Asked {
     let at = format!("{}:{}", config.host, config.port);
     let is_created = config.create_database;
     let client = InfluxClient::new(config).map_err(|error| error.to_string())?;
-    let Examined { fine, warnings } = examine(&client, is_created, &growing).await.map_err(words)?;
+    let Examined { fine, warnings } = examine(&client, is_created, &growing).await.map_err(detail)?;
     let answers =
         [format!("InfluxDB at {at} answers")].into_iter().chain(fine).collect::<Vec<_>>().join("; ");
-    let warnings = warnings.into_iter().map(|words| (Verdict::Warning, words));
+    let warnings = warnings.into_iter().map(|detail| (Verdict::Warning, detail));
     Ok([(Verdict::Fine, answers)].into_iter().chain(warnings).collect())
 }
 
 async fn new_relic(config: NewRelicConfig) -> Asked {
     let client = NewRelicClient::new(config).map_err(|error| error.to_string())?;
-    fine(async { client.examine().await.map_err(words) }).await
+    fine(async { client.examine().await.map_err(detail) }).await
 }
 
 /// Connects by ourselves first, since the MQTT library tells little about what went wrong; then logs in.
@@ -145,7 +145,7 @@ async fn broker(mqtt: mqtt_sink::MqttConfig) -> Result<String, String> {
     let server = server(&mqtt.host, mqtt.port, None);
     match mqtt.tls.clone() {
         None => {
-            let connecting = blocking(PATIENCE, move || server.connect().map(drop).map_err(words));
+            let connecting = blocking(PATIENCE, move || server.connect().map(drop).map_err(detail));
             connecting.await.unwrap_or_else(|| Err(no_answer()))?;
         }
         Some(files) => {
@@ -153,7 +153,7 @@ async fn broker(mqtt: mqtt_sink::MqttConfig) -> Result<String, String> {
         }
     }
     let at = format!("{}:{}", mqtt.host, mqtt.port);
-    let refused = |trouble| format!("the broker at {at} does not let us in: {}", words(trouble));
+    let refused = |trouble| format!("the broker at {at} does not let us in: {}", detail(trouble));
     mqtt_sink::reachable(&mqtt).await.map_err(refused)?;
     Ok(format!("the broker at {at} lets us in"))
 }
@@ -166,7 +166,7 @@ async fn tls(server: Server, tls: ClientTls) -> Result<String, String> {
     blocking(PATIENCE, move || {
         // What is wrong with our own files is told elsewhere.
         tls.connector().map_err(|_| "not asked: the certificates cannot be used".to_owned())?;
-        server.shake_hands(&tls).map_err(words)?;
+        server.shake_hands(&tls).map_err(detail)?;
         Ok(format!("{}:{} answers with TLS", server.host, server.port))
     })
     .await
@@ -202,8 +202,8 @@ mod tests {
         butler.app_names.enable = true;
         butler.app_names.host_ip = Some("127.0.0.1".into());
         config.pipeline.app_directory.port = free_port();
-        let found = findings(&config).await;
-        let paths: Vec<&str> = found.iter().map(|finding| finding.path.as_str()).collect();
+        let found = results(&config).await;
+        let paths: Vec<&str> = found.iter().map(|result| result.path.as_str()).collect();
         assert_eq!(
             paths,
             [
@@ -212,8 +212,8 @@ mod tests {
                 "Butler-SOS.appNames.hostIP"
             ]
         );
-        assert!(found.iter().all(|finding| finding.verdict == Verdict::Unavailable), "{found:?}");
-        assert!(findings(&Config::default()).await.is_empty());
+        assert!(found.iter().all(|result| result.verdict == Verdict::Unavailable), "{found:?}");
+        assert!(results(&Config::default()).await.is_empty());
     }
 
     #[actix_rt::test]
@@ -248,10 +248,10 @@ mod tests {
         let mut tls = own.clone();
         change(&mut tls);
         let address = Some(IpAddr::from([127, 0, 0, 1]));
-        let outcome = server("localhost", port, address).shake_hands(&tls).map_err(words);
+        let outcome = server("localhost", port, address).shake_hands(&tls).map_err(detail);
         match (&outcome, expect) {
             (Ok(()), Ok(())) => {}
-            (Err(words), Err(expect)) => assert!(words.contains(expect), "{words}"),
+            (Err(detail), Err(expect)) => assert!(detail.contains(expect), "{detail}"),
             _ => panic!("{outcome:?}, expected {expect:?}"),
         }
         serving.join().expect("the server");

@@ -12,26 +12,26 @@ use std::{
 use butler_sos_actors::journal::store;
 use butler_sos_actors::kit::platform::{self, Modes};
 
-use super::report::{Finding, Verdict};
+use super::report::{CheckResult, Verdict};
 use crate::config::{Config, butler::audit_events::DestinationKind};
 
 /// Writes a file to each directory in use, and removes it. Blocks.
-pub fn findings(config: &Config) -> Vec<Finding> {
-    let mut found: Vec<Finding> = in_use(config)
+pub fn results(config: &Config) -> Vec<CheckResult> {
+    let mut found: Vec<CheckResult> = in_use(config)
         .into_iter()
         .map(|(path, directory)| match try_directory(Path::new(directory)) {
-            Ok(Tried::There) => Finding::new(Verdict::Fine, path, format!("{directory} can be written")),
-            Ok(Tried::ToBeMade) => Finding::new(Verdict::Fine, path, format!("{directory} can be made")),
+            Ok(Tried::There) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be written")),
+            Ok(Tried::ToBeMade) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be made")),
             Err(Refused { at, source }) => {
-                let words = format!("{directory} cannot be written ({}): {source}", at.display());
-                Finding::new(Verdict::Unavailable, path, words)
+                let detail = format!("{directory} cannot be written ({}): {source}", at.display());
+                CheckResult::new(Verdict::Unavailable, path, detail)
             }
         })
         .collect();
     let journal = &config.pipeline.journal.directory;
     if store::is_held(journal.as_ref()) {
-        let words = format!("a running server has the journal in {journal} open");
-        found.push(Finding::new(Verdict::Warning, "Pipeline.journal.directory", words));
+        let detail = format!("a running server has the journal in {journal} open");
+        found.push(CheckResult::new(Verdict::Warning, "Pipeline.journal.directory", detail));
     }
     found
 }
@@ -165,7 +165,7 @@ mod tests {
             *directory = std::env::temp_dir().display().to_string();
         }
         config.pipeline.journal.directory = closed.join("journal").display().to_string();
-        let found = findings(&config);
+        let found = results(&config);
         let wrong: Vec<_> =
             found.iter().filter(|found| found.verdict != Verdict::Fine).map(|found| &*found.path).collect();
         assert_eq!(wrong, ["Pipeline.journal.directory"], "{found:?}");

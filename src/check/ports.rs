@@ -14,7 +14,7 @@ use butler_sos_actors::intake::udp::socket::{self, SocketError};
 use butler_sos_actors::journal::store;
 use slog::{Discard, Logger, o};
 
-use super::report::{Finding, Verdict};
+use super::report::{CheckResult, Verdict};
 use crate::{config::Config, topology::settings};
 
 const UDP_PORT: &str = "Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents";
@@ -25,9 +25,9 @@ const SOURCES: &str = "Butler-SOS.userEvents.udpServerConfig.allowedSources";
 const OUR_NAME: &str = "butler-sos";
 
 /// Listens at every address for a moment. Blocks.
-pub fn findings(config: &Config) -> Vec<Finding> {
+pub fn results(config: &Config) -> Vec<CheckResult> {
     let is_running = store::is_held(config.pipeline.journal.directory.as_ref());
-    let mut found: Vec<Finding> = config
+    let mut found: Vec<CheckResult> = config
         .listeners()
         .into_iter()
         .map(|listener| {
@@ -43,7 +43,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     found
 }
 
-fn udp(config: &Config, is_running: bool) -> Vec<Finding> {
+fn udp(config: &Config, is_running: bool) -> Vec<CheckResult> {
     let socket = settings::udp(config).socket;
     let host = socket.host.trim_matches(['[', ']']);
     let attempt = Attempt { protocol: Protocol::Udp, host, port: socket.port, is_running };
@@ -53,35 +53,35 @@ fn udp(config: &Config, is_running: bool) -> Vec<Finding> {
             let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder)];
             let (wanted, got) = (socket.receive_buffer_bytes, bound.receive_buffer_bytes);
             if got < wanted {
-                let words = format!("the kernel gives {got} bytes only; raise the sysctl net.core.rmem_max");
-                found.push(Finding::new(Verdict::Warning, "Pipeline.udp.receiveBufferBytes", words));
+                let detail = format!("the kernel gives {got} bytes only; raise the sysctl net.core.rmem_max");
+                found.push(CheckResult::new(Verdict::Warning, "Pipeline.udp.receiveBufferBytes", detail));
             }
             found
         }
         Err(SocketError::Bind { source, .. }) => vec![attempt.judge(UDP_PORT, Err(source), holder)],
-        Err(error) => vec![Finding::new(Verdict::Unavailable, UDP_HOST, error.to_string())],
+        Err(error) => vec![CheckResult::new(Verdict::Unavailable, UDP_HOST, error.to_string())],
     }
 }
 
 /// Whether the names among the allowed sources resolve. When none does, the server does not start. Blocks.
-pub fn sources(config: &Config) -> Vec<Finding> {
+pub fn sources(config: &Config) -> Vec<CheckResult> {
     let server = &config.butler_sos.user_events.udp_server;
     if !config.butler_sos.user_events.enable || !server.enable_source_validation {
         return Vec::new();
     }
     let silent = Logger::root(Discard, o!());
-    let mut found: Vec<Finding> = Vec::new();
+    let mut found: Vec<CheckResult> = Vec::new();
     for (index, source) in server.allowed_sources.iter().enumerate() {
         let mut list = SourceList::new([source.as_str()]);
         list.resolve(&silent);
         if list.allowed().is_err() {
-            let words = "has no address now: nothing is taken from there";
-            found.push(Finding::new(Verdict::Warning, format!("{SOURCES}[{index}]"), words));
+            let detail = "has no address now: nothing is taken from there";
+            found.push(CheckResult::new(Verdict::Warning, format!("{SOURCES}[{index}]"), detail));
         }
     }
     if found.len() == server.allowed_sources.len() {
-        let words = "nothing resolves to an address: nobody may send, and the server does not start";
-        found.push(Finding::new(Verdict::Unavailable, SOURCES, words));
+        let detail = "nothing resolves to an address: nobody may send, and the server does not start";
+        found.push(CheckResult::new(Verdict::Unavailable, SOURCES, detail));
     }
     found
 }
@@ -123,20 +123,20 @@ impl Attempt<'_> {
         path: &str,
         outcome: io::Result<()>,
         holder: impl Fn(Protocol, u16) -> Option<Holder>,
-    ) -> Finding {
+    ) -> CheckResult {
         let Self { protocol, host, port, is_running } = self;
         let at = match host.contains(':') {
             true => format!("{} [{host}]:{port}", protocol.name()),
             false => format!("{} {host}:{port}", protocol.name()),
         };
         let Err(error) = outcome else {
-            let words = match port {
+            let detail = match port {
                 0 => format!("{at} works; the system chooses the port"),
                 _ => format!("{at} is free"),
             };
-            return Finding::new(Verdict::Fine, path, words);
+            return CheckResult::new(Verdict::Fine, path, detail);
         };
-        let (verdict, words) = match error.kind() {
+        let (verdict, detail) = match error.kind() {
             ErrorKind::AddrInUse => match holder(*protocol, *port) {
                 Some(Holder { process, name }) if name == OUR_NAME => {
                     (Verdict::Warning, format!("a running {OUR_NAME} (process {process}) listens at {at}"))
@@ -145,9 +145,9 @@ impl Attempt<'_> {
                     (Verdict::Unavailable, format!("{at} is taken by {name} (process {process})"))
                 }
                 None if *is_running => {
-                    let words =
+                    let detail =
                         format!("{at} is taken, by the server that has the journal open, as it seems");
-                    (Verdict::Warning, words)
+                    (Verdict::Warning, detail)
                 }
                 None => (Verdict::Unavailable, format!("{at} is taken by a process of another user")),
             },
@@ -160,7 +160,7 @@ impl Attempt<'_> {
             }
             _ => (Verdict::Unavailable, format!("cannot listen at {at}: {error}")),
         };
-        Finding::new(verdict, path, words)
+        CheckResult::new(verdict, path, detail)
     }
 }
 
@@ -219,8 +219,8 @@ mod tests {
             |host: &str, port, error: Option<ErrorKind>, is_running, holder: Option<Holder>, expect| {
                 let attempt = Attempt { protocol: Protocol::Tcp, host, port, is_running };
                 let outcome = error.map_or(Ok(()), |kind| Err(kind.into()));
-                let finding = attempt.judge("x.port", outcome, |_, _| holder.clone());
-                let found = (finding.verdict, finding.words.as_str());
+                let result = attempt.judge("x.port", outcome, |_, _| holder.clone());
+                let found = (result.verdict, result.detail.as_str());
                 assert_eq!(found, expect);
             };
         use Verdict::{Fine, Unavailable, Warning};
@@ -278,22 +278,22 @@ mod tests {
         server.enable_source_validation = true;
         server.allowed_sources = vec!["no.such.name.invalid".into()];
 
-        let found = findings(&config);
+        let found = results(&config);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found.iter().all(|finding| finding.verdict == Verdict::Unavailable), "{found:?}");
+        assert!(found.iter().all(|result| result.verdict == Verdict::Unavailable), "{found:?}");
         assert_eq!(found[0].path, "Pipeline.operations.port");
-        assert!(found[0].words.contains(&format!("(process {})", std::process::id())), "{found:?}");
+        assert!(found[0].detail.contains(&format!("(process {})", std::process::id())), "{found:?}");
         assert_eq!(found[1].path, UDP_PORT);
 
         let verdicts = |config: &Config| -> Vec<Verdict> {
-            sources(config).iter().map(|finding| finding.verdict).collect()
+            sources(config).iter().map(|result| result.verdict).collect()
         };
         assert_eq!(verdicts(&config), [Verdict::Warning, Verdict::Unavailable]);
         config.butler_sos.user_events.udp_server.allowed_sources.push("10.0.0.0/8".into());
         assert_eq!(verdicts(&config), [Verdict::Warning]);
 
         drop((tcp, udp));
-        let found = findings(&config);
-        assert!(found.iter().all(|finding| finding.verdict != Verdict::Unavailable), "{found:?}");
+        let found = results(&config);
+        assert!(found.iter().all(|result| result.verdict != Verdict::Unavailable), "{found:?}");
     }
 }

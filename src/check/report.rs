@@ -1,4 +1,4 @@
-//! What a check found, and what it means for whoever asked: one line a finding, one exit code for all.
+//! What a check found, and what it means for whoever asked: one line for each result, one exit code for all.
 
 use std::fmt;
 
@@ -28,21 +28,21 @@ impl Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckResult {
     pub verdict: Verdict,
     /// The setting that it is about, such as `Pipeline.operations.port`.
     pub path: String,
     /// How it stands, without secrets.
-    pub words: String,
+    pub detail: String,
 }
 
-impl Finding {
-    pub fn new(verdict: Verdict, path: impl Into<String>, words: impl Into<String>) -> Self {
-        Self { verdict, path: path.into(), words: words.into() }
+impl CheckResult {
+    pub fn new(verdict: Verdict, path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { verdict, path: path.into(), detail: detail.into() }
     }
 }
 
-/// All findings, each with where its setting was said. Prints one line each.
+/// All results, each with where its setting was said. Prints one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<Line>,
@@ -55,11 +55,11 @@ struct Line {
 }
 
 impl Report {
-    /// Adds findings; `origin` tells where the setting at a path was said.
-    pub fn add(&mut self, findings: impl IntoIterator<Item = Finding>, origin: &dyn Fn(&str) -> String) {
-        for finding in findings {
-            let text = format!("{}: {}: {}", origin(&finding.path), finding.path, finding.words);
-            self.lines.push(Line { verdict: finding.verdict, text });
+    /// Adds results; `origin` tells where the setting at a path was said.
+    pub fn add(&mut self, results: impl IntoIterator<Item = CheckResult>, origin: &dyn Fn(&str) -> String) {
+        for result in results {
+            let text = format!("{}: {}: {}", origin(&result.path), result.path, result.detail);
+            self.lines.push(Line { verdict: result.verdict, text });
         }
     }
 
@@ -121,8 +121,8 @@ mod tests {
 
     fn report(verdicts: &[Verdict]) -> Report {
         let mut report = Report::default();
-        let findings = verdicts.iter().map(|verdict| Finding::new(*verdict, "a.b", "so it is"));
-        report.add(findings, &|_| "a.yaml:1:2".to_owned());
+        let results = verdicts.iter().map(|verdict| CheckResult::new(*verdict, "a.b", "so it is"));
+        report.add(results, &|_| "a.yaml:1:2".to_owned());
         report
     }
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_a_finding() {
+    fn one_line_for_each_result() {
         assert_eq!(report(&[]).to_string(), "0 errors, 0 warnings\n");
         let mut report = report(&[Fine, Warning, Mistake, Unavailable]);
         report.add_line(Warning, "\x1b[2Jtwo\nlines, ü");

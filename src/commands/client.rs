@@ -38,22 +38,22 @@ pub enum ClientError {
         "the configuration has the server listen on any free port: say where it is with --server http://HOST:PORT"
     )]
     NoPort,
-    #[error("--token-file {path}: {words}")]
-    TokenFile { path: String, words: String },
+    #[error("--token-file {path}: {detail}")]
+    TokenFile { path: String, detail: String },
     #[error("no TLS: {0}")]
     Tls(#[from] openssl::error::ErrorStack),
-    #[error("no answer from {server}: {words} (does the server run? another address: --server)")]
-    Unreachable { server: String, words: String },
+    #[error("no answer from {server}: {detail} (does the server run? another address: --server)")]
+    Unreachable { server: String, detail: String },
     #[error(
         "a token is not sent to another machine in clear text: give --server as https://…, go through an SSH tunnel, or \
          say --insecure-http"
     )]
     ClearText,
     /// In the server's own words.
-    #[error("{words}{hint}")]
-    Refused { status: StatusCode, words: String, hint: &'static str },
-    #[error("{server} answers, but not as butler-sos does: {words}")]
-    Foreign { server: String, words: String },
+    #[error("{detail}{hint}")]
+    Refused { status: StatusCode, detail: String, hint: &'static str },
+    #[error("{server} answers, but not as butler-sos does: {detail}")]
+    Foreign { server: String, detail: String },
 }
 
 fn hint(status: StatusCode, sent: &Sent) -> &'static str {
@@ -157,7 +157,7 @@ impl Server {
     /// What the server answered, as what it should be.
     pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
         serde_json::from_str(text)
-            .map_err(|error| ClientError::Foreign { server: self.name(), words: error.to_string() })
+            .map_err(|error| ClientError::Foreign { server: self.name(), detail: error.to_string() })
     }
 
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> ClientRequest {
@@ -190,7 +190,7 @@ impl Server {
         }
         let bytes = answer.timeout(BODY_TIMEOUT).body().limit(BODY_BYTES_MAX).await;
         let bytes = bytes
-            .map_err(|error| ClientError::Unreachable { server: self.name(), words: error.to_string() })?;
+            .map_err(|error| ClientError::Unreachable { server: self.name(), detail: error.to_string() })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -202,15 +202,15 @@ impl Server {
         let bytes = answer.timeout(BODY_TIMEOUT).body().await.unwrap_or_default();
         let json = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
         match json.as_ref().and_then(|json| json.get("error")?.as_str()) {
-            Some(words) => {
-                ClientError::Refused { status, words: words.to_owned(), hint: hint(status, &self.sent) }
+            Some(detail) => {
+                ClientError::Refused { status, detail: detail.to_owned(), hint: hint(status, &self.sent) }
             }
-            None => ClientError::Foreign { server: self.name(), words: status.to_string() },
+            None => ClientError::Foreign { server: self.name(), detail: status.to_string() },
         }
     }
 
     fn unreachable(&self, error: &SendRequestError) -> ClientError {
-        ClientError::Unreachable { server: self.name(), words: error.to_string() }
+        ClientError::Unreachable { server: self.name(), detail: error.to_string() }
     }
 
     /// Its address, as people write it.
@@ -261,7 +261,7 @@ pub fn reachable(host: &str) -> String {
 /// When it cannot be read, or holds what is no token.
 pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
     use std::io::Read;
-    let failed = |words: String| ClientError::TokenFile { path: path.display().to_string(), words };
+    let failed = |detail: String| ClientError::TokenFile { path: path.display().to_string(), detail };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
     let read = file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::Server;
 use super::table::{Side, Table};
-use super::words::{bytes, count, moment, one_line};
+use super::text::{bytes, count, moment, one_line};
 use super::{CommandError, job, note, say};
 use crate::cli::{DlqList, DlqSome, DlqTask};
 use crate::logging::line::escaped_json;
@@ -137,8 +137,8 @@ async fn retry_one(server: &Server, id: &str, as_json: bool) -> Result<(), Comma
             Err(CommandError::NotDone(format!("{shown_id}: refused again, and kept: {reason}")))
         }
         Outcome::NotNow { reason } => {
-            let words = "the destination takes nothing at the moment, the dead letter is kept";
-            Err(CommandError::NotDone(format!("{shown_id}: {words}: {reason}")))
+            let detail = "the destination takes nothing at the moment, the dead letter is kept";
+            Err(CommandError::NotDone(format!("{shown_id}: {detail}: {reason}")))
         }
         Outcome::Waiting => {
             note(&format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::Server;
-use super::words::{count, one_line};
+use super::text::{count, one_line};
 use super::{CommandError, note, say};
 use crate::logging::line::escaped_json;
 use crate::operations::jobs::{JobKind, JobState, Phase};

@@ -26,9 +26,9 @@ pub mod sse_reader;
 pub mod status;
 pub mod table;
 pub mod tail;
+pub mod text;
 pub mod token;
 pub mod top;
-pub mod words;
 
 use client::Server;
 

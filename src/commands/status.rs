@@ -4,7 +4,7 @@ use butler_sos_actors::kit::metric::IntakeFigures;
 
 use super::client::Server;
 use super::table::{Side, Table};
-use super::words::{bytes, count, duration, one_line};
+use super::text::{bytes, count, duration, one_line};
 use super::{CommandError, job, say};
 use crate::logging::line::escaped_json;
 use crate::operations::advice::Severity;
@@ -120,13 +120,13 @@ fn destinations(state: &State) -> Table {
 
 fn last_error(destination: &DestinationStateNow, now_unix_ms: u64) -> String {
     let Some(error) = &destination.figures.last_error else { return "-".to_owned() };
-    let words = one_line(error, ERROR_CHARACTERS);
+    let detail = one_line(error, ERROR_CHARACTERS);
     match destination.figures.last_error_unix_ms {
         Some(at) => {
             let age = duration(now_unix_ms.saturating_sub(at) as f64 / 1_000.0);
-            format!("{age} ago: {words}")
+            format!("{age} ago: {detail}")
         }
-        None => words,
+        None => detail,
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{ClientError, Server};
 use super::sse_reader::{SseEvent, SseReader};
-use super::words::one_line;
+use super::text::one_line;
 use super::{CommandError, note, say};
 use crate::cli::Tail;
 use crate::logging::line::escaped_json;
@@ -59,15 +59,15 @@ impl Follower<'_> {
     /// Ends with an error alone.
     async fn follow(mut self) -> Result<(), CommandError> {
         loop {
-            let words = match self.listen().await {
-                Ok(words) => words.to_owned(),
+            let detail = match self.listen().await {
+                Ok(detail) => detail.to_owned(),
                 Err(CommandError::Client(error)) if self.has_listened && !error.is_final() => {
                     error.to_string()
                 }
                 Err(error) => return Err(error),
             };
             if self.pause == PAUSE_MIN {
-                note(&format!("{}: {words}; trying again", self.stream));
+                note(&format!("{}: {detail}; trying again", self.stream));
             }
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -133,15 +133,15 @@ fn next_offset(event: &SseEvent, stream: &str) -> Option<u64> {
     offset.checked_add(1)
 }
 
-/// An event as one line: when, and its [`words`].
+/// An event as one line: when, and its [`detail`].
 #[must_use]
 pub fn line(event: &EventJson) -> String {
-    format!("{}  {}", one_line(&event.received_at, 40), words(event))
+    format!("{}  {}", one_line(&event.received_at, 40), detail(event))
 }
 
 /// What, who, and what else there is, by name.
 #[must_use]
-pub fn words(event: &EventJson) -> String {
+pub fn detail(event: &EventJson) -> String {
     let texts = &event.texts;
     let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, TEXT_CHARACTERS));
     let what = text(&texts.command).unwrap_or_else(|| one_line(&event.event_type, TEXT_CHARACTERS));

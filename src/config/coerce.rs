@@ -20,12 +20,12 @@ pub fn scalar(kind: &Kind, text: &str) -> Result<ValueKind, String> {
             .filter(|number| *number >= *min && *number <= *max)
             .map(ValueKind::Float)
             .ok_or_else(|| expected(kind)),
-        Kind::OneOf(words) => words
+        Kind::OneOf(detail) => detail
             .iter()
             .find(|word| word.eq_ignore_ascii_case(text.trim()))
             // Where the words are numbers, `3.0` is 3.
             .or_else(|| {
-                words.iter().find(|word| {
+                detail.iter().find(|word| {
                     whole_number(word) == whole_number(text.trim()) && whole_number(word).is_some()
                 })
             })
@@ -48,7 +48,7 @@ pub fn expected(kind: &Kind) -> String {
         }
         Kind::Text | Kind::Secret => "text".into(),
         Kind::SecretAddress => "an http or https address".into(),
-        Kind::OneOf(words) => format!("one of {}", words.join(", ")),
+        Kind::OneOf(detail) => format!("one of {}", detail.join(", ")),
     }
 }
 

@@ -38,7 +38,7 @@ impl Source for Layer {
 }
 
 /// The environment and the file system, as far as a configuration may look at them.
-pub trait Surroundings {
+pub trait Environment {
     fn variables(&self) -> Vec<(String, String)>;
     fn variable(&self, name: &str) -> Option<String>;
     /// A file of at most `bytes_max` bytes.
@@ -52,7 +52,7 @@ pub trait Surroundings {
 
 /// Holds trees against shapes.
 pub struct Reader<'a> {
-    surroundings: &'a dyn Surroundings,
+    environment: &'a dyn Environment,
     /// Name of the file, or the whole origin of something that has no lines.
     source: String,
     pub mistakes: RefCell<Vec<Mistake>>,
@@ -63,9 +63,9 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(source: impl Into<String>, surroundings: &'a dyn Surroundings) -> Self {
+    pub fn new(source: impl Into<String>, environment: &'a dyn Environment) -> Self {
         Self {
-            surroundings,
+            environment,
             source: source.into(),
             mistakes: RefCell::default(),
             ignored: RefCell::default(),
@@ -80,8 +80,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn mistake(&self, path: &str, place: Place, kind: MistakeKind, words: impl Into<String>) {
-        self.mistakes.borrow_mut().push(Mistake::new(path, self.origin(place), kind, words));
+    fn mistake(&self, path: &str, place: Place, kind: MistakeKind, detail: impl Into<String>) {
+        self.mistakes.borrow_mut().push(Mistake::new(path, self.origin(place), kind, detail));
     }
 
     /// Reads a whole document against the top-level keys.
@@ -89,8 +89,8 @@ impl<'a> Reader<'a> {
         let document = match yaml::parse(text) {
             Ok(document) => document,
             Err(error) => {
-                let words = format!("not YAML that can be read: {}", error.words);
-                self.mistake("", error.place, MistakeKind::Unreadable, words);
+                let detail = format!("not YAML that can be read: {}", error.detail);
+                self.mistake("", error.place, MistakeKind::Unreadable, detail);
                 return Map::new();
             }
         };
@@ -101,8 +101,8 @@ impl<'a> Reader<'a> {
             NodeValue::Null => Map::new(),
             NodeValue::Table(entries) => self.table(keys, &entries, "", false),
             other => {
-                let words = format!("expected the sections Butler-SOS and Pipeline, found {}", other.noun());
-                self.mistake("", document.root.place, MistakeKind::Unreadable, words);
+                let detail = format!("expected the sections Butler-SOS and Pipeline, found {}", other.noun());
+                self.mistake("", document.root.place, MistakeKind::Unreadable, detail);
                 Map::new()
             }
         }
@@ -112,8 +112,8 @@ impl<'a> Reader<'a> {
     pub fn value(&self, shape: &Shape, node: &Node, path: &str) -> Option<Value> {
         let origin = self.origin(node.place);
         let wrong = |expected: &str| {
-            let words = format!("expected {expected}, found {}", node.value.noun());
-            self.mistake(path, node.place, MistakeKind::Value, words);
+            let detail = format!("expected {expected}, found {}", node.value.noun());
+            self.mistake(path, node.place, MistakeKind::Value, detail);
             None
         };
         match (shape, &node.value) {
@@ -185,8 +185,8 @@ impl<'a> Reader<'a> {
             match known {
                 Some(key) => {
                     if table.contains_key(key.name) {
-                        let words = format!("means the same as `{}`, which is there too", key.name);
-                        self.mistake(&inner, entry.place, MistakeKind::Unknown, words);
+                        let detail = format!("means the same as `{}`, which is there too", key.name);
+                        self.mistake(&inner, entry.place, MistakeKind::Unknown, detail);
                     }
                     if let Some(value) = self.value(&key.shape, &entry.node, &inner) {
                         table.insert(key.name.to_owned(), value);
@@ -199,11 +199,11 @@ impl<'a> Reader<'a> {
             let place = entries.first().map(|entry| entry.place).unwrap_or_default();
             let missing = |key: &&Key| is_required(&key.shape) && !table.contains_key(key.name);
             for key in keys.iter().filter(missing) {
-                let said = |entry: &&Entry| entry.key == key.name || key.aliases.contains(&&*entry.key);
-                match entries.iter().find(said) {
+                let reported = |entry: &&Entry| entry.key == key.name || key.aliases.contains(&&*entry.key);
+                match entries.iter().find(reported) {
                     None => {
-                        let words = format!("`{}` is missing", key.name);
-                        self.mistake(path, place, MistakeKind::Value, words);
+                        let detail = format!("`{}` is missing", key.name);
+                        self.mistake(path, place, MistakeKind::Value, detail);
                     }
                     Some(entry) if entry.node.value == NodeValue::Null => {
                         let inner = join(path, &entry.key);
@@ -246,8 +246,8 @@ impl<'a> Reader<'a> {
                 .then(|| Value::new(Some(&origin), leaf.default_kind()));
             }
             other => {
-                let words = format!("expected {}, found {}", coerce::expected(&leaf.kind), other.noun());
-                self.mistake(path, node.place, MistakeKind::Value, words);
+                let detail = format!("expected {}, found {}", coerce::expected(&leaf.kind), other.noun());
+                self.mistake(path, node.place, MistakeKind::Value, detail);
                 return None;
             }
         };
@@ -255,10 +255,10 @@ impl<'a> Reader<'a> {
             if !text.is_empty() && !is_reference(text) {
                 self.clear_secret.borrow_mut().get_or_insert_with(|| path.to_owned());
             }
-            match secret(self.surroundings, text) {
+            match secret(self.environment, text) {
                 Ok(secret) => secret,
-                Err(words) => {
-                    self.mistake(path, node.place, MistakeKind::Value, words);
+                Err(detail) => {
+                    self.mistake(path, node.place, MistakeKind::Value, detail);
                     return None;
                 }
             }
@@ -271,8 +271,8 @@ impl<'a> Reader<'a> {
         match coerce::scalar(&leaf.kind, &text) {
             Ok(kind) => Some(Value::new(Some(&origin), kind)),
             Err(expected) => {
-                let words = format!("{} is not {expected}", quoted(&text));
-                self.mistake(path, node.place, MistakeKind::Value, words);
+                let detail = format!("{} is not {expected}", quoted(&text));
+                self.mistake(path, node.place, MistakeKind::Value, detail);
                 None
             }
         }
@@ -372,8 +372,8 @@ pub fn setting(reader: &Reader<'_>, keys: &[Key], segments: &[&str], text: &str)
         (Shape::List(_) | Shape::Map(_), None) => match collection(shape, text) {
             Some(node) => node,
             None => {
-                let words = "expected a list such as `[a, b]` or names such as `{a: b}`, as YAML";
-                reader.mistake(&dotted, Place::default(), MistakeKind::Value, words);
+                let detail = "expected a list such as `[a, b]` or names such as `{a: b}`, as YAML";
+                reader.mistake(&dotted, Place::default(), MistakeKind::Value, detail);
                 return Map::new();
             }
         },
@@ -411,8 +411,8 @@ fn resolve<'k>(reader: &Reader<'_>, keys: &'k [Key], segments: &[&str]) -> Optio
         let plain = |name: &str| name.replace(['-', '_'], "").to_lowercase();
         let Some(key) = keys.iter().find(|key| plain(key.name) == plain(segment)) else {
             let dotted = join(&path.join("."), segment);
-            let words = unknown_words(keys, segment);
-            reader.mistake(&dotted, Place::default(), MistakeKind::Unknown, words);
+            let detail = unknown_words(keys, segment);
+            reader.mistake(&dotted, Place::default(), MistakeKind::Unknown, detail);
             return None;
         };
         path.push(key.name.to_owned());
@@ -429,8 +429,8 @@ fn resolve<'k>(reader: &Reader<'_>, keys: &'k [Key], segments: &[&str]) -> Optio
             }
             shape if rest.is_empty() => return Some((path, shape, None)),
             Shape::List(_) => {
-                let words = "a list is set as a whole";
-                reader.mistake(&path.join("."), Place::default(), MistakeKind::Unknown, words);
+                let detail = "a list is set as a whole";
+                reader.mistake(&path.join("."), Place::default(), MistakeKind::Unknown, detail);
                 return None;
             }
             _ => {
@@ -482,8 +482,8 @@ mod tests {
     use crate::config::schema::Section;
 
     fn check(keys: &[Key], name: &str, expect: &str) {
-        let words = unknown_words(keys, name);
-        assert!(words.ends_with(&format!("`{expect}`")), "{name}: {words}");
+        let detail = unknown_words(keys, name);
+        assert!(detail.ends_with(&format!("`{expect}`")), "{name}: {detail}");
     }
 
     #[test]

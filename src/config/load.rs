@@ -12,7 +12,7 @@ use config::{Config as Layers, ConfigError, Map, Value, ValueKind};
 use super::{
     Config,
     decode::{self, Decoded, OtherEncoding},
-    layer::{Layer, Reader, Surroundings, join, setting},
+    layer::{Environment, Layer, Reader, join, setting},
     masked::quoted,
     mistake::{Mistake, MistakeKind, Mistakes},
     schema::{Key, Section, Shape, section_defaults},
@@ -75,8 +75,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, Mistakes> {
     load_from(settings, &Process)
 }
 
-/// The same with surroundings of the caller's choice.
-pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result<Loaded, Mistakes> {
+/// The same with environment of the caller's choice.
+pub fn load_from(settings: &Settings, environment: &dyn Environment) -> Result<Loaded, Mistakes> {
     let keys = Config::keys();
     let mut gathered = Gathered::default();
     let Value { kind: ValueKind::Table(defaults), .. } = section_defaults(&keys, &DEFAULT_ORIGIN.to_owned())
@@ -84,9 +84,9 @@ pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result
         return Err(Mistakes::default());
     };
     gathered.layers.push(Layer::new(defaults));
-    gathered.files(&keys, settings, surroundings);
-    gathered.environment(&keys, surroundings);
-    gathered.flags(&keys, settings, surroundings);
+    gathered.files(&keys, settings, environment);
+    gathered.environment(&keys, environment);
+    gathered.flags(&keys, settings, environment);
     let Gathered { layers, mut mistakes, mut ignored, files, mut warnings } = gathered;
 
     let builder = layers.into_iter().fold(Layers::builder(), |builder, layer| builder.add_source(layer));
@@ -114,8 +114,8 @@ pub fn load_from(settings: &Settings, surroundings: &dyn Surroundings) -> Result
     warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: switched off)")));
     let found = verify::settings(&config, &|path| origin(&tree, path));
     // What could not be read is missing too; that is no second mistake.
-    let told: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
-    mistakes.extend(found.mistakes.into_iter().filter(|mistake| !told.contains(&mistake.path)));
+    let reported: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
+    mistakes.extend(found.mistakes.into_iter().filter(|mistake| !reported.contains(&mistake.path)));
     warnings.extend(found.warnings);
     if settings.skip_config_verification {
         let (forgiven, left): (Vec<_>, Vec<_>) = mistakes
@@ -158,31 +158,31 @@ impl Gathered {
         self.layers.push(Layer::new(table));
     }
 
-    fn files(&mut self, keys: &[Key], settings: &Settings, surroundings: &dyn Surroundings) {
+    fn files(&mut self, keys: &[Key], settings: &Settings, environment: &dyn Environment) {
         let mut named: Vec<PathBuf> = settings.config_files.clone();
-        if named.is_empty() && surroundings.exists(Path::new(SYSTEM_FILE)) {
+        if named.is_empty() && environment.exists(Path::new(SYSTEM_FILE)) {
             named.push(PathBuf::from(SYSTEM_FILE));
         }
         if named.is_empty() {
-            let reader = Reader::new("built-in default.yaml", surroundings);
+            let reader = Reader::new("built-in default.yaml", environment);
             let table = reader.document(keys, BUILT_IN_FILE);
             self.files.push("built-in default.yaml".into());
             self.take(reader, table);
         }
         for path in named {
             let name = path.display().to_string();
-            self.file(keys, &path, &name, surroundings);
+            self.file(keys, &path, &name, environment);
             self.files.push(name);
         }
     }
 
-    fn file(&mut self, keys: &[Key], path: &Path, name: &str, surroundings: &dyn Surroundings) {
-        let bytes = surroundings.file(path, yaml::FILE_BYTES_MAX as u64);
+    fn file(&mut self, keys: &[Key], path: &Path, name: &str, environment: &dyn Environment) {
+        let bytes = environment.file(path, yaml::FILE_BYTES_MAX as u64);
         let bytes = bytes.map_err(|error| format!("the file cannot be read: {error}"));
         let decoded = match bytes.and_then(|bytes| decode::text(&bytes).map_err(|error| error.to_string())) {
             Ok(decoded) => decoded,
-            Err(words) => {
-                self.mistakes.push(Mistake::new("", name, MistakeKind::Unreadable, words));
+            Err(detail) => {
+                self.mistakes.push(Mistake::new("", name, MistakeKind::Unreadable, detail));
                 return;
             }
         };
@@ -195,9 +195,9 @@ impl Gathered {
                 "{name}:{line}:{column}: this line{more} is not UTF-8 and read as windows-1252: save the file as UTF-8"
             ));
         }
-        let reader = Reader::new(name, surroundings);
+        let reader = Reader::new(name, environment);
         let table = reader.document(keys, &decoded.text);
-        let mode = surroundings.mode(path).filter(|mode| mode & READABLE_BY_ALL != 0);
+        let mode = environment.mode(path).filter(|mode| mode & READABLE_BY_ALL != 0);
         if let Some((mode, secret)) = mode.zip(reader.clear_secret.take()) {
             self.warnings.push(format!(
                 "{name}: everybody on this machine can read the file (mode {mode:04o}), and it holds secrets in clear, \
@@ -207,8 +207,8 @@ impl Gathered {
         self.take(reader, table);
     }
 
-    fn environment(&mut self, keys: &[Key], surroundings: &dyn Surroundings) {
-        let mut variables: Vec<(String, String)> = surroundings
+    fn environment(&mut self, keys: &[Key], environment: &dyn Environment) {
+        let mut variables: Vec<(String, String)> = environment
             .variables()
             .into_iter()
             .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
@@ -216,21 +216,21 @@ impl Gathered {
         variables.sort();
         for (name, text) in variables {
             let segments: Vec<&str> = name[ENVIRONMENT_PREFIX.len()..].split("__").collect();
-            let reader = Reader::new(format!("environment {name}"), surroundings);
+            let reader = Reader::new(format!("environment {name}"), environment);
             let table = setting(&reader, keys, &segments, &text);
             self.take(reader, table);
         }
     }
 
-    fn flags(&mut self, keys: &[Key], settings: &Settings, surroundings: &dyn Surroundings) {
+    fn flags(&mut self, keys: &[Key], settings: &Settings, environment: &dyn Environment) {
         if let Some(level) = settings.log_level {
-            let reader = Reader::new("flag --loglevel", surroundings);
+            let reader = Reader::new("flag --loglevel", environment);
             let table = setting(&reader, keys, &["Butler-SOS", "logLevel"], level.name());
             self.take(reader, table);
         }
         for (path, text) in &settings.set {
             let segments: Vec<&str> = path.split('.').collect();
-            let reader = Reader::new("flag --set", surroundings);
+            let reader = Reader::new("flag --set", environment);
             let table = setting(&reader, keys, &segments, text);
             self.take(reader, table);
         }
@@ -382,7 +382,7 @@ fn is_within(off: &[String], path: &str) -> bool {
 /// The real environment and file system.
 struct Process;
 
-impl Surroundings for Process {
+impl Environment for Process {
     fn variables(&self) -> Vec<(String, String)> {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -433,16 +433,16 @@ fn variable_name(text: &str) -> Option<&str> {
 
 /// Looks a secret up: `${NAME}` is that environment variable, `file:/path` the content of that file without the end
 /// of its last line, anything else is the secret itself.
-pub(super) fn secret(surroundings: &dyn Surroundings, text: &str) -> Result<String, String> {
+pub(super) fn secret(environment: &dyn Environment, text: &str) -> Result<String, String> {
     if let Some(name) = variable_name(text) {
-        return surroundings
+        return environment
             .variable(name)
             .ok_or_else(|| format!("the environment variable {} is not set", quoted(name)));
     }
     if let Some(path) = text.strip_prefix(FILE_PREFIX) {
         let path = Path::new(path.strip_prefix("//").unwrap_or(path));
         let shown = quoted(&path.display().to_string());
-        let bytes = surroundings
+        let bytes = environment
             .file(path, SECRET_BYTES_MAX)
             .map_err(|error| format!("the secret's file {shown} cannot be read: {error}"))?;
         let content = match decode::text(&bytes) {

@@ -14,7 +14,7 @@ pub struct Mistake {
     pub origin: String,
     pub kind: MistakeKind,
     /// What is wrong and what would be right.
-    pub words: String,
+    pub detail: String,
 }
 
 /// How a mistake is treated.
@@ -37,18 +37,18 @@ impl Mistake {
         path: impl Into<String>,
         origin: impl Into<String>,
         kind: MistakeKind,
-        words: impl Into<String>,
+        detail: impl Into<String>,
     ) -> Self {
         // Names that an administrator chooses are part of some paths.
-        Self { path: masked::name(&path.into()), origin: origin.into(), kind, words: words.into() }
+        Self { path: masked::name(&path.into()), origin: origin.into(), kind, detail: detail.into() }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {
-            "" => write!(f, "{}: {}", self.origin, self.words),
-            path => write!(f, "{}: {path}: {}", self.origin, self.words),
+            "" => write!(f, "{}: {}", self.origin, self.detail),
+            path => write!(f, "{}: {path}: {}", self.origin, self.detail),
         }
     }
 }

@@ -40,7 +40,7 @@ use self::{
     schema::section,
 };
 pub use self::{
-    layer::Surroundings,
+    layer::Environment,
     load::{Loaded, SYSTEM_FILE, load, load_from},
     mistake::{Mistake, MistakeKind, Mistakes},
     print::{Hides, Shown, ShownConfiguration},

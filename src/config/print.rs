@@ -86,7 +86,7 @@ const NAME_CHARACTERS_SHOWN: usize = 3;
 const NAME_REST: &str = "**********";
 
 /// Whether the setting at `path` names somebody or something.
-fn names(path: &str) -> bool {
+fn is_name(path: &str) -> bool {
     let key = path.rsplit('.').next().unwrap_or_default();
     NAMING_KEYS.contains(&key) || path.contains(NAMING_LIST)
 }
@@ -163,7 +163,7 @@ impl Line {
     fn obfuscate(&mut self) {
         let is_in_map = self.path.starts_with(NAMING_MAP);
         // A default names nobody.
-        if self.origin == DEFAULT_ORIGIN || !(is_in_map || names(&self.path)) {
+        if self.origin == DEFAULT_ORIGIN || !(is_in_map || is_name(&self.path)) {
             return;
         }
         self.value = self.value.take().map(|value| obfuscated(&value));

@@ -32,11 +32,11 @@ pub fn yaml() -> String {
 
 fn write_key(key: &Key, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
-    let mut words: Vec<String> = key.about.iter().map(|line| line.trim().to_owned()).collect();
+    let mut detail: Vec<String> = key.about.iter().map(|line| line.trim().to_owned()).collect();
     if let Some(range) = range(&key.shape) {
-        words.push(range);
+        detail.push(range);
     }
-    comment(&words.join(" "), &indent, out);
+    comment(&detail.join(" "), &indent, out);
     match &key.shape {
         Shape::Section(keys) => {
             out.push_str(&format!("{indent}{}:\n", key.name));

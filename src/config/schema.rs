@@ -220,8 +220,8 @@ pub fn seconds(default: &str, range: std::ops::RangeInclusive<i64>) -> Shape {
     scalar(Kind::Seconds { min: *range.start(), max: *range.end() }, Fallback::Text(default.into()))
 }
 
-pub fn one_of(default: &str, words: &'static [&'static str]) -> Shape {
-    scalar(Kind::OneOf(words), Fallback::Text(default.into()))
+pub fn one_of(default: &str, detail: &'static [&'static str]) -> Shape {
+    scalar(Kind::OneOf(detail), Fallback::Text(default.into()))
 }
 
 /// A port to listen on; 0 lets the system choose.

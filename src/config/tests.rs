@@ -23,7 +23,7 @@ struct World {
     mode: Option<u32>,
 }
 
-impl Surroundings for World {
+impl Environment for World {
     fn variables(&self) -> Vec<(String, String)> {
         self.variables.clone().into_iter().collect()
     }
@@ -701,7 +701,7 @@ proptest::proptest! {
         for text in [text, format!("Butler-SOS:\n  userEvents:\n    {key}: {value}\n"), format!("Pipeline: {{{key}: [{value}]}}")] {
             if let Err(Mistakes { mistakes, .. }) = load_text(&text) {
                 proptest::prop_assert!(!mistakes.is_empty());
-                proptest::prop_assert!(mistakes.iter().all(|mistake| !mistake.words.is_empty()));
+                proptest::prop_assert!(mistakes.iter().all(|mistake| !mistake.detail.is_empty()));
             }
         }
     }

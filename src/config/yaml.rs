@@ -67,9 +67,9 @@ impl NodeValue {
 
 /// Why a text is no YAML.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{detail}")]
 pub struct SyntaxError {
-    pub words: String,
+    pub detail: String,
     pub place: Place,
 }
 
@@ -85,8 +85,8 @@ pub struct Document {
 /// file can be checked too.
 pub fn parse(text: &str) -> Result<Document, SyntaxError> {
     if text.len() > FILE_BYTES_MAX {
-        let words = format!("larger than {FILE_BYTES_MAX} bytes");
-        return Err(SyntaxError { words, place: Place::default() });
+        let detail = format!("larger than {FILE_BYTES_MAX} bytes");
+        return Err(SyntaxError { detail, place: Place::default() });
     }
     let mut duplicates = Vec::new();
     let raw =
@@ -118,11 +118,11 @@ pub const BACKSLASH_HINT: &str =
 /// one character of the file.
 fn syntax_error(error: &YamlError) -> SyntaxError {
     let text = error.without_snippet().to_string();
-    let mut words = text.lines().next().unwrap_or_default().to_owned();
-    if ["escape character", "hexadecimal number", "unicode"].iter().any(|part| words.contains(part)) {
-        words = format!("{words}; {BACKSLASH_HINT}");
+    let mut detail = text.lines().next().unwrap_or_default().to_owned();
+    if ["escape character", "hexadecimal number", "unicode"].iter().any(|part| detail.contains(part)) {
+        detail = format!("{detail}; {BACKSLASH_HINT}");
     }
-    SyntaxError { words, place: place(error.location()) }
+    SyntaxError { detail, place: place(error.location()) }
 }
 
 fn options(duplicates: DuplicateKeyPolicy) -> Options {
@@ -341,7 +341,7 @@ mod tests {
         {
             let error = parse(yaml).err().expect(yaml);
             assert!(error.place.line >= line, "{yaml:?} gave {error:?}");
-            assert!(!error.words.is_empty());
+            assert!(!error.detail.is_empty());
         }
         assert!(parse("").is_ok_and(|document| document.root.value == NodeValue::Null));
     }
@@ -391,7 +391,7 @@ mod tests {
     fn a_backslash_in_double_quotes_is_explained() {
         for path in ["C:\\Qlik", "C:\\Users\\me", "C:\\Program Files\\y", "\\\\server\\xport", "C:\\u12"] {
             match parse(&format!("a: \"{path}\"\n")) {
-                Err(error) => assert!(error.words.ends_with(BACKSLASH_HINT), "{error:?}"),
+                Err(error) => assert!(error.detail.ends_with(BACKSLASH_HINT), "{error:?}"),
                 Ok(document) => {
                     // `\P` is a paragraph separator: the check of paths tells it.
                     assert!(path.contains("\\P") || path.contains("server"), "{:?}", document.root);
@@ -439,7 +439,7 @@ mod tests {
             "a: !<SECRET\n",
         ] {
             if let Err(error) = parse(yaml) {
-                assert!(!error.words.contains("SECRET"), "{yaml:?} gave {error:?}");
+                assert!(!error.detail.contains("SECRET"), "{yaml:?} gave {error:?}");
             }
         }
     }

@@ -70,7 +70,7 @@ mod tests {
     const ID: &str = "00000000-0000-4000-8000-000000000048";
 
     #[test]
-    fn names() {
+    fn stems_and_extensions_make_names() {
         let check = |event_id: &str, correlation_id: Option<&str>, extension: &str, expect: &str| {
             let stem = stem(1_795_169_472_345, event_id, correlation_id);
             assert_eq!(file_name(stem, "", extension), expect);

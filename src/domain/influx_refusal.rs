@@ -32,7 +32,7 @@ const LIMITS: [&str; 3] = ["max-values-per-tag", "max-series-per-database", "car
 const LIMIT_REACHED: [&str; 4] = ["limit", "exceed", "too many", "maximum"];
 const LIMITED: [&str; 6] = ["series", "tag value", "column", "tables", "measurements", "partitions"];
 
-/// Trouble of the server, whatever the status.
+/// DeliveryError of the server, whatever the status.
 const OF_SERVER: [&str; 28] = [
     "timeout",
     "timed out",
@@ -93,7 +93,7 @@ pub fn fault<'m>(
     lines: impl IntoIterator<Item = &'m str>,
 ) -> Fault {
     let head = head(message.unwrap_or(body));
-    let says = |words: &[&str]| words.iter().any(|word| head.contains(word));
+    let says = |detail: &[&str]| detail.iter().any(|word| head.contains(word));
     let is_about_access = matches!(status, 401 | 403 | 404 | 408);
     if is_about_access {
         return Fault::Server;
@@ -118,13 +118,13 @@ pub fn fault<'m>(
 
 /// Whether these words about a line say that a limit keeps it out.
 #[must_use]
-pub fn is_limit(words: &str) -> bool {
-    let head = head(words);
+pub fn is_limit(detail: &str) -> bool {
+    let head = head(detail);
     !LINES_REPEATED.iter().any(|word| head.contains(word)) && is_limit_in(&head)
 }
 
 fn is_limit_in(head: &str) -> bool {
-    let says = |words: &[&str]| words.iter().any(|word| head.contains(word));
+    let says = |detail: &[&str]| detail.iter().any(|word| head.contains(word));
     says(&LIMITS) || says(&LIMIT_REACHED) && says(&LIMITED)
 }
 

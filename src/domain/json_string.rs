@@ -10,8 +10,8 @@ const FLAGS: u64 = ONES << 7;
 
 /// How many bytes from the front stand for themselves: those before a quote, a backslash or a control character.
 pub(crate) fn plain_length(text: &[u8]) -> usize {
-    let (words, rest) = text.as_chunks::<BYTES>();
-    for (at, word) in words.iter().enumerate() {
+    let (detail, rest) = text.as_chunks::<BYTES>();
+    for (at, word) in detail.iter().enumerate() {
         let flags = special(u64::from_le_bytes(*word));
         if flags != 0 {
             return at * BYTES + first(flags);
@@ -20,14 +20,14 @@ pub(crate) fn plain_length(text: &[u8]) -> usize {
     if rest.is_empty() {
         return text.len();
     }
-    words.len() * BYTES + first(special(last(text, rest.len()))).min(rest.len())
+    detail.len() * BYTES + first(special(last(text, rest.len()))).min(rest.len())
 }
 
 /// Whether a control character or `byte` is anywhere in a text.
 pub(crate) fn holds_control_or(byte: u8, text: &[u8]) -> bool {
     let flags = |word| (below(word, 0x20) | equal(word, byte)) & FLAGS;
-    let (words, rest) = text.as_chunks::<BYTES>();
-    if words.iter().any(|word| flags(u64::from_le_bytes(*word)) != 0) {
+    let (detail, rest) = text.as_chunks::<BYTES>();
+    if detail.iter().any(|word| flags(u64::from_le_bytes(*word)) != 0) {
         return true;
     }
     // Behind the last bytes are zeros.

@@ -1,4 +1,4 @@
-//! How much a slow far side gets in one request, and how long it may take. Pure.
+//! How much a slow endpoint gets in one request, and how long it may take. Pure.
 //!
 //! A request that times out halves the lines of the next ones and doubles their time-out, up to a maximum: a server
 //! that is slow because the batch is large gets a smaller one, and one that is slow anyhow gets more time. Answers

@@ -12,7 +12,7 @@
 //! 64 bits: among a hundred thousand users, one chance in three thousand million that any two share one. Blanks around
 //! a name and the case of its letters do not count, as in Qlik Sense. What is empty stays empty.
 //!
-//! A download of a screenshot may need the real name (`auth.mode: userTicket`). [`Pseudonyms::seal`] encrypts it for as
+//! A download of a screenshot may need the real name (`auth.mode: userTicket`). [`Pseudonymizer::seal`] encrypts it for as
 //! long as it waits, with a key made from the same one:
 //!
 //! ```text
@@ -52,7 +52,7 @@ const TAG_BYTES: usize = 16;
 
 /// What makes pseudonyms. It holds a secret, and shows it to nobody.
 #[derive(Clone)]
-pub struct Pseudonyms {
+pub struct Pseudonymizer {
     mac: Hmac,
     seal_key: [u8; 32],
 }
@@ -68,15 +68,15 @@ pub struct Replacement {
     pub new_id: String,
 }
 
-impl fmt::Debug for Pseudonyms {
+impl fmt::Debug for Pseudonymizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pseudonyms")
     }
 }
 
-// === impl Pseudonyms ===
+// === impl Pseudonymizer ===
 
-impl Pseudonyms {
+impl Pseudonymizer {
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
         let mac = Hmac::new(key);
@@ -84,7 +84,7 @@ impl Pseudonyms {
         Self { mac, seal_key }
     }
 
-    /// Pseudonyms of a user; what is empty stays empty.
+    /// Pseudonymizer of a user; what is empty stays empty.
     #[must_use]
     pub fn of(&self, directory: &str, id: &str) -> Replacement {
         let (directory, id) = (directory.trim(), id.trim());
@@ -361,8 +361,8 @@ mod tests {
 
     use super::*;
 
-    fn names() -> Pseudonyms {
-        Pseudonyms::new(b"0123456789abcdef")
+    fn pseudonymizer() -> Pseudonymizer {
+        Pseudonymizer::new(b"0123456789abcdef")
     }
 
     #[test]
@@ -387,25 +387,29 @@ mod tests {
 
     #[test]
     fn a_person_has_one_pseudonym_for_each_key() {
-        let anna = names().of("LAB", "anna");
-        assert_eq!(names().of(" lab ", "ANNA").to_string(), anna.to_string());
+        let anna = pseudonymizer().of("LAB", "anna");
+        assert_eq!(pseudonymizer().of(" lab ", "ANNA").to_string(), anna.to_string());
         assert!(anna.new_directory.starts_with("dir-") && anna.new_directory.len() == 20, "{anna}");
         assert!(anna.new_id.starts_with("user-") && anna.new_id.len() == 21, "{anna}");
-        let others = [names().of("LAB", "anna2"), names().of("LAB2", "anna"), names().of("LABa", "nna")];
+        let others = [
+            pseudonymizer().of("LAB", "anna2"),
+            pseudonymizer().of("LAB2", "anna"),
+            pseudonymizer().of("LABa", "nna"),
+        ];
         assert!(others.iter().all(|other| other.new_id != anna.new_id));
-        assert_eq!(names().of("LAB", "bert").new_directory, anna.new_directory);
-        let other_key = Pseudonyms::new(b"0123456789abcdeg").of("LAB", "anna");
+        assert_eq!(pseudonymizer().of("LAB", "bert").new_directory, anna.new_directory);
+        let other_key = Pseudonymizer::new(b"0123456789abcdeg").of("LAB", "anna");
         assert!(other_key.new_id != anna.new_id && other_key.new_directory != anna.new_directory);
-        assert_eq!(names().of("", "").to_string(), "");
-        assert_eq!(names().of_text("UserDirectory=LAB; UserId=anna"), anna);
-        assert_eq!(names().of_text("LAB\\anna"), anna);
-        assert_eq!(names().of_text("anna").to_string(), names().of("", "anna").new_id);
-        assert!(!format!("{:?}", names()).contains("0123"));
+        assert_eq!(pseudonymizer().of("", "").to_string(), "");
+        assert_eq!(pseudonymizer().of_text("UserDirectory=LAB; UserId=anna"), anna);
+        assert_eq!(pseudonymizer().of_text("LAB\\anna"), anna);
+        assert_eq!(pseudonymizer().of_text("anna").to_string(), pseudonymizer().of("", "anna").new_id);
+        assert!(!format!("{:?}", pseudonymizer()).contains("0123"));
     }
 
     #[test]
     fn names_are_found_in_text() {
-        let found = names().of("LAB", "anna");
+        let found = pseudonymizer().of("LAB", "anna");
         let (dir, user) = (found.new_directory.clone(), found.new_id.clone());
         let check = |text: &str, expect: &str| {
             let expect = expect.replace("<d>", &dir).replace("<u>", &user);
@@ -427,7 +431,7 @@ mod tests {
     #[test]
     fn a_short_or_odd_id_is_found_where_it_is_a_user() {
         let check = |directory: &str, id: &str, text: &str, expect: &str| {
-            let found = names().of(directory, id);
+            let found = pseudonymizer().of(directory, id);
             let expect = expect.replace("<d>", &found.new_directory).replace("<u>", &found.new_id);
             assert_eq!(found.replaced_in(text).as_deref().unwrap_or(text), expect, "{text}");
         };
@@ -460,54 +464,57 @@ mod tests {
             origin: Some("AppAccess".into()),
             ..texts("'LAB\\anna' by LAB\\anna UserAgent: Chrome", "/app/x?anna")
         };
-        names().replace_in_event(&mut event, false);
-        let expect = names().of("LAB", "anna");
+        pseudonymizer().replace_in_event(&mut event, false);
+        let expect = pseudonymizer().of("LAB", "anna");
         assert_eq!(event.user_full().map(|user| user.to_string()), Some(expect.to_string()));
-        let words = format!("'{expect}' by {expect} UserAgent: Chrome");
-        assert_eq!(event.message.as_deref(), Some(words.as_str()));
+        let detail = format!("'{expect}' by {expect} UserAgent: Chrome");
+        assert_eq!(event.message.as_deref(), Some(detail.as_str()));
         assert_eq!(event.context, Some(format!("/app/x?{}", expect.new_id).into()));
         assert_eq!(event.origin.as_deref(), Some("AppAccess"));
 
         // A user that the fields do not name.
         let mut event = texts("refused user 'LAB\\bert'", "/hub");
-        names().replace_in_event(&mut event, false);
-        assert_eq!(event.message, Some(format!("refused user '{}'", names().of("LAB", "bert")).into()));
+        pseudonymizer().replace_in_event(&mut event, false);
+        assert_eq!(
+            event.message,
+            Some(format!("refused user '{}'", pseudonymizer().of("LAB", "bert")).into())
+        );
         assert_eq!((&event.user_directory, &event.user_id), (&None, &None));
 
         // Nobody knows what is in there.
         let mut event = texts("anna came along", "of anna");
-        names().replace_in_event(&mut event, true);
+        pseudonymizer().replace_in_event(&mut event, true);
         assert_eq!((&event.message, &event.context), (&None, &None));
         let mut event = texts("anna came along", "/hub");
-        names().replace_in_event(&mut event, true);
+        pseudonymizer().replace_in_event(&mut event, true);
         assert_eq!(event.context.as_deref(), Some("/hub"));
 
         let mut event =
             UserEvent { user_directory: Some("".into()), user_id: Some("".into()), ..texts("m", "/c") };
         let before = event.clone();
-        names().replace_in_event(&mut event, false);
+        pseudonymizer().replace_in_event(&mut event, false);
         assert_eq!(event, before);
     }
 
     #[test]
     fn what_is_sealed_is_opened_with_the_same_key_alone() {
-        let sealed = names().seal(&[7; 12], "LAB\\anna".as_bytes()).expect("it is sealed");
-        assert_eq!(names().open(&sealed).as_deref(), Some("LAB\\anna".as_bytes()));
+        let sealed = pseudonymizer().seal(&[7; 12], "LAB\\anna".as_bytes()).expect("it is sealed");
+        assert_eq!(pseudonymizer().open(&sealed).as_deref(), Some("LAB\\anna".as_bytes()));
         assert!(!sealed.windows(4).any(|window| window == b"anna"));
-        assert_eq!(Pseudonyms::new(b"another key, long").open(&sealed), None);
+        assert_eq!(Pseudonymizer::new(b"another key, long").open(&sealed), None);
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;
-            assert_eq!(names().open(&damaged), None, "{at}");
-            assert_eq!(names().open(&sealed[..at]), None, "{at}");
+            assert_eq!(pseudonymizer().open(&damaged), None, "{at}");
+            assert_eq!(pseudonymizer().open(&sealed[..at]), None, "{at}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_does_harm(directory in ".{0,8}", id in ".{0,8}", text in ".{0,60}") {
-            let _ = names().of(&directory, &id).replaced_in(&text);
-            let _ = names().of_text(&text);
+            let _ = pseudonymizer().of(&directory, &id).replaced_in(&text);
+            let _ = pseudonymizer().of_text(&text);
         }
 
         /// Spoken of in the usual way, a user is found whatever stands around.
@@ -515,7 +522,7 @@ mod tests {
         fn a_user_is_found(
             directory in "[a-zäß0-9._-]{1,8}", id in "[a-zA-Zäß0-9 @._-]{0,6}[a-zä9]", text in ".{0,40}",
         ) {
-            let found = names().of(&directory, &id);
+            let found = pseudonymizer().of(&directory, &id);
             let new = found.replaced_in(&format!("{text} {}\\{} {text}", found.directory, found.id));
             prop_assert!(new.is_some_and(|new| new.contains(&found.new_id)));
         }

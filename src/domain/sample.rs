@@ -16,24 +16,24 @@ pub enum Layout {
 /// is `sample-…` and the user directory `SAMPLE`.
 #[must_use]
 pub fn datagram(n: u64, layout: Layout) -> String {
-    let mut dice = Dice(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D);
-    let host = format!("sample-{}", 1 + dice.below(4));
-    let user = format!("{}.{}", dice.pick(FIRST_NAMES), dice.pick(LAST_NAMES));
-    let app = 1 + dice.below(40);
+    let mut rng = SeededRng(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D);
+    let host = format!("sample-{}", 1 + rng.below(4));
+    let user = format!("{}.{}", rng.pick(FIRST_NAMES), rng.pick(LAST_NAMES));
+    let app = 1 + rng.below(40);
     let app = format!("5a3c0000-0000-4000-8000-{app:012x}");
-    let browser = dice.pick(USER_AGENTS);
-    let (kind, command, log4net) = match dice.below(10) {
+    let browser = rng.pick(USER_AGENTS);
+    let (kind, command, log4net) = match rng.below(10) {
         0 | 1 => ("session", "Start session", "Start session"),
         2 => ("session", "Stop session", "Stop session"),
         3..=6 => ("connection", "Open connection", "Opening connection"),
         _ => ("connection", "Close connection", "Closing connection"),
     };
-    let context = match (kind, dice.below(8)) {
+    let context = match (kind, rng.below(8)) {
         ("session", 0) => "/hub".to_owned(),
         (_, 1) => format!("app/{app}"),
         _ => format!("/app/{app}?reloaduri=https%3A%2F%2F{host}%2Fsense%2Fapp%2F{app}"),
     };
-    let five = dice.below(5) == 0;
+    let five = rng.below(5) == 0;
     if layout == Layout::Five || (layout == Layout::Mixed && five) {
         return format!(
             "/proxy-user-event/;{host};Session.Proxy;{context};{log4net} for user 'SAMPLE\\{user}' UserAgent: '{browser}'"
@@ -45,9 +45,9 @@ pub fn datagram(n: u64, layout: Layout) -> String {
 }
 
 /// A small generator of pseudo-random numbers (SplitMix64): samples need no better.
-struct Dice(u64);
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn matches_the_names_of_session_cookies() {
         let names = SessionCookieNames { configured: Some("MySession".to_owned()) };
         let check = |name, expect| assert_eq!(names.matches(name), expect, "{name}");
         check("X-Qlik-Session", true);

@@ -108,15 +108,15 @@ impl<K: Hash + Eq + Clone> LineCap<K> {
 
     /// Kinds whose minute is over, with the number of lines that were held back; at the end of the log, of all kinds.
     pub fn held_back(&mut self, now_ms: u64, is_end: bool) -> Vec<(K, u64)> {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (kind, minute) in &mut self.kinds {
             let is_over = is_end || now_ms.saturating_sub(minute.began_ms) >= QUIET_MS;
             if is_over && minute.held_back > 0 {
-                told.push((kind.clone(), minute.held_back));
+                reported.push((kind.clone(), minute.held_back));
                 *minute = Minute { began_ms: now_ms, lines: 0, held_back: 0 };
             }
         }
-        told
+        reported
     }
 }
 

@@ -130,12 +130,12 @@ mod tests {
 
     const LIMITS: FileLimits = FileLimits { files_max: 2, bytes_max: 1 << 20 };
 
-    fn names(directory: &Path) -> Vec<String> {
+    fn file_names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).expect("list");
-        let mut names: Vec<String> =
+        let mut file_names: Vec<String> =
             entries.map(|entry| entry.expect("entry").file_name().into_string().expect("name")).collect();
-        names.sort();
-        names
+        file_names.sort();
+        file_names
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
         log.write("three\n", date!(2026 - 11 - 22)).expect("write");
         log.write("four\n", date!(2026 - 11 - 22)).expect("write");
         let expect = ["butler-sos.2026-11-21.log", "butler-sos.2026-11-22.log", "butler-sos.notes.log"];
-        assert_eq!(names(path), expect);
+        assert_eq!(file_names(path), expect);
         let newest = fs::read_to_string(path.join("butler-sos.2026-11-22.log")).expect("read");
         assert_eq!(newest, "three\nfour\n");
     }
@@ -169,7 +169,7 @@ mod tests {
         }
         let expect =
             ["butler-sos.2026-11-22.11.log", "butler-sos.2026-11-22.12.log", "butler-sos.2026-11-22.13.log"];
-        assert_eq!(names(path), expect);
+        assert_eq!(file_names(path), expect);
         for name in &expect[..2] {
             assert_eq!(fs::read_to_string(path.join(name)).expect("read").len(), 20);
         }

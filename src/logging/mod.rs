@@ -209,12 +209,12 @@ impl Cap {
     pub async fn tell_for_ever(self: Arc<Self>, log: Logger) {
         loop {
             tokio::time::sleep(TELL_EVERY).await;
-            self.tell(&log, false);
+            self.log_dropped_lines(&log, false);
         }
     }
 
     /// Tells how many lines were held back in the minutes that are over; at the end of the log in all.
-    pub fn tell(&self, log: &Logger, is_end: bool) {
+    pub fn log_dropped_lines(&self, log: &Logger, is_end: bool) {
         let Some(lines) = &self.lines else { return };
         let held_back = lines.lock().unwrap_or_else(PoisonError::into_inner).held_back(self.now_ms(), is_end);
         for ((level, message), lines) in held_back {
@@ -239,12 +239,12 @@ struct Queue {
 
 impl Queue {
     /// Tells how many lines are missing, when there is room for it.
-    fn tell(&self, values: &OwnedKVList) {
+    fn log_dropped_lines(&self, values: &OwnedKVList) {
         let missing = self.untold.swap(0, Ordering::Relaxed);
         if missing == 0 {
             return;
         }
-        let told = self.queue.log(
+        let reported = self.queue.log(
             &slog::record!(
                 Level::Warning,
                 "",
@@ -253,7 +253,7 @@ impl Queue {
             ),
             values,
         );
-        if told.is_err() {
+        if reported.is_err() {
             self.untold.fetch_add(missing, Ordering::Relaxed);
         }
     }
@@ -268,7 +268,7 @@ impl Drain for Queue {
         if level > self.level || !self.cap.may_write(level, record) {
             return Ok(());
         }
-        self.tell(values);
+        self.log_dropped_lines(values);
         // Any other failure is a writer that has ended: there is no log any more to tell it in.
         if let Err(AsyncError::Full) = self.queue.log(record, values) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -328,10 +328,10 @@ impl Drain for Writer {
                 Ok(()) => outputs.file_failed = false,
                 Err(error) if !outputs.file_failed => {
                     outputs.file_failed = true;
-                    let words = line::escaped(&error.to_string());
+                    let detail = line::escaped(&error.to_string());
                     let _ = writeln!(
                         outputs.console,
-                        "{} warn: the log file cannot be written: {words}",
+                        "{} warn: the log file cannot be written: {detail}",
                         line::stamp(now)
                     );
                 }
@@ -504,18 +504,18 @@ mod tests {
             debug!(log, "everything is wanted"; "number" => number);
         }
         error!(log, "another kind");
-        guard.line_cap().tell(&log, true);
+        guard.line_cap().log_dropped_lines(&log, true);
         drop(log);
         drop(guard);
         let text = screen.text();
         let lines = |part: &str| text.lines().filter(|line| line.contains(part)).count();
         assert_eq!((lines("warn: audit API: missing"), lines("info: something came")), (60, 60));
         assert_eq!((lines("debug: everything is wanted"), lines("error: another kind")), (100, 1));
-        let told: Vec<&str> = text.lines().filter(|line| line.contains(HELD_BACK)).collect();
-        assert_eq!(told.len(), 2, "{told:?}");
+        let reported: Vec<&str> = text.lines().filter(|line| line.contains(HELD_BACK)).collect();
+        assert_eq!(reported.len(), 2, "{reported:?}");
         assert!(
-            told.iter().any(|line| line.contains("kind=\"something came\" level=info lines=2940")),
-            "{told:?}"
+            reported.iter().any(|line| line.contains("kind=\"something came\" level=info lines=2940")),
+            "{reported:?}"
         );
     }
 

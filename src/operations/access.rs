@@ -163,8 +163,8 @@ fn of_another_page() -> Refusal {
     )
 }
 
-fn forbidden(words: &str) -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, words)
+fn forbidden(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, detail)
 }
 
 fn bearer_is(authorization: Option<&str>, token: &str) -> bool {
@@ -302,7 +302,7 @@ mod tests {
     fn a_refusal_names_the_setting_that_helps() {
         let check = |access: &Access, asked: &Asked<'_>| {
             let refusal = access.check(asked).expect_err("a refusal");
-            assert!(refusal.words.contains("Pipeline.operations.token"), "{refusal}");
+            assert!(refusal.detail.contains("Pipeline.operations.token"), "{refusal}");
         };
         let foreign = BrowserHeaders { fetch_site: Some("cross-site"), ..Default::default() };
         check(&access(EVERYWHERE, None), &get("/api/state"));

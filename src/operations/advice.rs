@@ -230,14 +230,14 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     let now = &of.figures;
     let earlier = before.destinations.get(name).cloned().unwrap_or_default();
     if !now.up {
-        let words = now.last_error.as_deref().unwrap_or("no answer yet");
+        let detail = now.last_error.as_deref().unwrap_or("no answer yet");
         let class = now.last_error_class.as_deref().unwrap_or_default();
         found.push(problem(
             Severity::Error,
             "destination-down",
             name,
             format!(
-                "{name} does not take events ({words}). Waiting safely in the journal: {}.",
+                "{name} does not take events ({detail}). Waiting safely in the journal: {}.",
                 some(of.lag_events, "event")
             ),
             format!("{} It is tried again all the time and goes on by itself.", down_advice(class)),
@@ -413,7 +413,7 @@ mod tests {
     use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures};
 
     use super::*;
-    use crate::operations::state::{ActorState, JournalNow, Mailbox, StreamNow};
+    use crate::operations::state::{ActorState, JournalNow, MailboxState, StreamNow};
 
     fn well() -> State {
         let destination = DestinationStateNow {
@@ -437,8 +437,8 @@ mod tests {
         let got: Vec<_> = problems
             .iter()
             .map(|problem| {
-                let words: Vec<&str> = problem.advice.split(' ').take(3).collect();
-                (problem.symptom.as_str(), problem.place.as_str(), words.join(" "))
+                let detail: Vec<&str> = problem.advice.split(' ').take(3).collect();
+                (problem.symptom.as_str(), problem.place.as_str(), detail.join(" "))
             })
             .collect();
         let expect: Vec<_> = expect.iter().map(|(a, b, c)| (*a, *b, (*c).to_owned())).collect();
@@ -449,12 +449,12 @@ mod tests {
         state.destinations.get_mut("influx_sink").expect("it is there")
     }
 
-    fn down(state: &mut State, class: &str, words: &str) {
+    fn down(state: &mut State, class: &str, detail: &str) {
         let figures = &mut influx(state).figures;
         figures.up = false;
         figures.errors.insert(class.to_owned(), 1);
         figures.last_error_class = Some(class.to_owned());
-        figures.last_error = Some(words.to_owned());
+        figures.last_error = Some(detail.to_owned());
     }
 
     #[test]
@@ -505,7 +505,7 @@ mod tests {
             |s| {
                 let actor = s.actors.get_mut("journal").expect("it is there");
                 actor.figures.restarts = 1;
-                actor.mailbox = Some(Mailbox { depth: 80, bound: 100 });
+                actor.mailbox = Some(MailboxState { depth: 80, bound: 100 });
             },
             &[("restarts", "journal", "Please report it"), ("mailbox-full", "journal", "It cannot keep")],
         );
@@ -562,7 +562,7 @@ mod tests {
                 &[("destination-down", "influx_sink", advice)],
             );
         }
-        let keeper = |rejected: &[(&str, u64)]| {
+        let line_log = |rejected: &[(&str, u64)]| {
             let rejected = rejected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
             ActorState { figures: ActorFigures { rejected, ..ActorFigures::default() }, mailbox: None }
         };
@@ -571,9 +571,9 @@ mod tests {
             ("dead-letters-evicted", DEAD_LETTER_KEEPER, "Raise Pipeline.deadLetters.bytesMax, and"),
         ];
         let change = |s: &mut State| {
-            s.actors.insert(DEAD_LETTER_KEEPER.into(), keeper(&[("disk", 1), ("evicted", 9)]));
+            s.actors.insert(DEAD_LETTER_KEEPER.into(), line_log(&[("disk", 1), ("evicted", 9)]));
             // The quarantine is of a bounded size, and what goes there is no event.
-            s.actors.insert("quarantine_keeper".into(), keeper(&[("evicted", 9)]));
+            s.actors.insert("quarantine_keeper".into(), line_log(&[("evicted", 9)]));
         };
         check(change, &both);
 

@@ -8,31 +8,31 @@ use serde::de::DeserializeOwned;
 
 /// Why something is not answered, in words for whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{detail}")]
 pub struct Refusal {
     pub status: StatusCode,
-    pub words: String,
+    pub detail: String,
 }
 
 impl Refusal {
-    pub fn new(status: StatusCode, words: impl Into<String>) -> Self {
-        Self { status, words: words.into() }
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
     }
 
-    pub fn bad_request(words: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, words)
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    pub fn not_found(words: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, words)
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    pub fn conflict(words: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, words)
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
     }
 
-    pub fn unavailable(words: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, words)
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// A disk that could not be read; the words are the system's.
@@ -41,7 +41,7 @@ impl Refusal {
     }
 
     pub fn response(&self) -> HttpResponse {
-        with_status(self.status, &serde_json::json!({ "error": self.words }))
+        with_status(self.status, &serde_json::json!({ "error": self.detail }))
     }
 }
 

@@ -14,8 +14,10 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use butler_sos_actors::journal::batch::Batch;
 use butler_sos_actors::kit::clock::unix_ms;
-use butler_sos_actors::kit::mailbox::Outlet;
-use butler_sos_actors::kit::message::{Keep, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream};
+use butler_sos_actors::kit::mailbox::Mailbox;
+use butler_sos_actors::kit::message::{
+    AppendLines, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream,
+};
 use butler_sos_actors::line_log::actor::EntryId;
 use butler_sos_actors::sinks::sink::{DeadLetter, Pauses};
 use butler_sos_domain::audit::time::timestamp_ms;
@@ -31,7 +33,7 @@ use super::view::View;
 #[derive(Clone)]
 pub struct RedeliveryPort {
     pub stream: Stream,
-    pub to_sink: Outlet<Redeliver>,
+    pub to_sink: Mailbox<Redeliver>,
     /// Why events must not be replayed to it.
     pub replay_refused: Option<&'static str>,
 }
@@ -234,7 +236,7 @@ async fn deliver(view: &View, port: &RedeliveryPort, letter: &Letter) -> Result<
         // First the new one: a crash in between leaves two, never none.
         let renewed = DeadLetter { time: unix_ms(), reason: reason.clone(), ..letter.clone() };
         let line = serde_json::to_vec(&renewed).map_err(|error| Refusal::unavailable(error.to_string()))?;
-        match view.to_dead_letters.ask(Keep { lines: vec![line] }).await {
+        match view.to_dead_letters.ask(AppendLines { lines: vec![line] }).await {
             Ok(Ok(())) => _ = kept::remove(&view.dead_letters, *id).await?,
             // The old one stays: its reason is older, the event is the same.
             Ok(Err(error)) => warn!(view.log, "a dead letter's new reason is not kept"; "error" => %error),
@@ -304,7 +306,7 @@ async fn retry(
             },
         };
         match outcome {
-            Some(Err(refusal)) => return (Phase::Failed, Some(refusal.words)),
+            Some(Err(refusal)) => return (Phase::Failed, Some(refusal.detail)),
             Some(Ok(Outcome::NotNow { reason })) => return (Phase::Failed, Some(reason)),
             outcome => view.jobs.update(job, |state| {
                 state.done += 1;
@@ -347,9 +349,9 @@ impl Moment {
             Self::UnixMs(unix_ms) => Some(*unix_ms),
             Self::Text(text) => timestamp_ms(text).map(|ms| u64::try_from(ms).unwrap_or(0)),
         };
-        let words =
+        let detail =
             || Refusal::bad_request("a time is RFC 3339, as 2026-11-20T10:00:00Z, or Unix milliseconds");
-        Ok(unix_ms.ok_or_else(words)?.saturating_mul(1_000_000))
+        Ok(unix_ms.ok_or_else(detail)?.saturating_mul(1_000_000))
     }
 }
 
@@ -405,7 +407,7 @@ async fn run_replay(
         let records = usize::try_from(to - at).unwrap_or(usize::MAX).min(REPLAY_RECORDS);
         let batch = match view.reader.read(port.stream, at, records).await {
             Ok(batch) => batch,
-            Err(refusal) => return (Phase::Failed, Some(refusal.words)),
+            Err(refusal) => return (Phase::Failed, Some(refusal.detail)),
         };
         if batch.next_offset() <= at {
             return (Phase::Failed, Some("the journal gives nothing more".to_owned()));
@@ -421,7 +423,7 @@ async fn run_replay(
                 at = offset;
                 match view.reader.read(port.stream, at, records).await {
                     Ok(batch) => batch,
-                    Err(refusal) => return (Phase::Failed, Some(refusal.words)),
+                    Err(refusal) => return (Phase::Failed, Some(refusal.detail)),
                 }
             }
         };
@@ -485,7 +487,7 @@ fn port(view: &View, destination: &str) -> Result<RedeliveryPort, Refusal> {
 }
 
 async fn redeliver(port: &RedeliveryPort, batch: Batch) -> Result<Redelivered, NotRedelivered> {
-    let gone = || NotRedelivered { class: "stopping", words: "the server is stopping".to_owned() };
+    let gone = || NotRedelivered { class: "stopping", detail: "the server is stopping".to_owned() };
     port.to_sink.ask(Redeliver { batch }).await.unwrap_or_else(|_| Err(gone()))
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use butler_sos_actors::journal::batch::Batch;
-use butler_sos_actors::kit::mailbox::Outlet;
-use butler_sos_actors::kit::message::{Appetite, Consumer, NextBatch, Stream, StreamState};
+use butler_sos_actors::kit::mailbox::Mailbox;
+use butler_sos_actors::kit::message::{Consumer, FetchLimits, NextBatch, Stream, StreamState};
 
 use super::answer::Refusal;
 
@@ -17,7 +17,7 @@ pub const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reads records that are there.
 #[derive(Clone)]
 pub struct JournalReader {
-    pub to_next: Outlet<NextBatch>,
+    pub to_next: Mailbox<NextBatch>,
     /// Records that one look back reads at most.
     pub scan_records_max: u64,
 }
@@ -35,10 +35,10 @@ pub struct Found<T> {
 impl JournalReader {
     /// Records from `from` on; `from` must be below the stream's end, or the journal would wait for more.
     pub async fn read(&self, stream: Stream, from: u64, records_max: usize) -> Result<Batch, Refusal> {
-        let appetite = Appetite { records_max, bytes_max: WINDOW_BYTES, linger: Duration::ZERO };
+        let fetch_limits = FetchLimits { records_max, bytes_max: WINDOW_BYTES, linger: Duration::ZERO };
         // No position is kept for this one.
         let consumer = Consumer { stream, name: "operations" };
-        let ask = self.to_next.ask(NextBatch { consumer, from, appetite });
+        let ask = self.to_next.ask(NextBatch { consumer, from, fetch_limits });
         match tokio::time::timeout(JOURNAL_TIMEOUT, ask).await {
             Ok(Ok(Ok(batch))) => Ok(batch),
             Ok(Ok(Err(error))) => Err(Refusal::unavailable(error.to_string())),

@@ -62,7 +62,7 @@ pub fn events(view: &View) -> Result<impl Stream<Item = Bytes> + 'static, Refusa
     if starts {
         // What stands there is from the last time that somebody listened.
         listener.mark_unchanged();
-        actix_rt::spawn(tell(view.clone()));
+        actix_rt::spawn(notify(view.clone()));
     } else {
         listener.mark_changed();
     }
@@ -83,7 +83,7 @@ pub fn events(view: &View) -> Result<impl Stream<Item = Bytes> + 'static, Refusa
     }))
 }
 
-async fn tell(view: View) {
+async fn notify(view: View) {
     let mut next = Instant::now();
     loop {
         {

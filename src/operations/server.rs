@@ -11,7 +11,9 @@ use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::net::http_server::brake::Brake;
-use butler_sos_actors::net::http_server::seats::{Seat, SeatCounters, SeatLimits, Seats};
+use butler_sos_actors::net::http_server::connection_limiter::{
+    ConnectionCounters, ConnectionLimiter, ConnectionLimits, ConnectionSlot,
+};
 use butler_sos_actors::net::http_server::{self, ServerConfig};
 use butler_sos_domain::client_network::IPV6_PREFIX;
 use serde::{Deserialize, Serialize};
@@ -37,9 +39,9 @@ pub fn serve(
     view: View,
     access: Access,
     connections_max: usize,
-    counted: SeatCounters,
+    counted: ConnectionCounters,
 ) -> std::io::Result<Server> {
-    let limits = SeatLimits {
+    let limits = ConnectionLimits {
         connections_max,
         per_address_max: connections_max,
         many_behind: Vec::new(),
@@ -53,7 +55,7 @@ pub fn serve(
         answer_timeout: ANSWER_TIMEOUT,
         stop_patience: Duration::from_secs(1),
     };
-    http_server::serve(listener, None, &config, &Seats::new(limits, counted), move || {
+    http_server::serve(listener, None, &config, &ConnectionLimiter::new(limits, counted), move || {
         App::new()
             .app_data(web::Data::new(view.clone()))
             .app_data(web::Data::new(access.clone()))
@@ -102,7 +104,7 @@ async fn answer(
 /// Waits as the answer to a wrong token does; whether the connection may go on.
 async fn held_back(request: &HttpRequest, brake: &Brake) -> bool {
     let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
-    brake.hold(client, request.conn_data::<Arc<Seat>>().map(Arc::as_ref)).await
+    brake.hold(client, request.conn_data::<Arc<ConnectionSlot>>().map(Arc::as_ref)).await
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -59,13 +59,13 @@ pub struct ActorState {
     #[serde(flatten)]
     pub figures: ActorFigures,
     /// `None` for an actor that pulls its work.
-    pub mailbox: Option<Mailbox>,
+    pub mailbox: Option<MailboxState>,
 }
 
 /// Work under way into an actor, in whatever its work is counted in, and the most there may be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Mailbox {
+pub struct MailboxState {
     pub depth: u32,
     pub bound: u32,
 }
@@ -125,7 +125,7 @@ pub struct ProcessNow {
 
 impl State {
     /// Takes over what the counters say.
-    pub fn put_figures(&mut self, figures: Figures, mailboxes: &BTreeMap<String, Mailbox>) {
+    pub fn put_figures(&mut self, figures: Figures, mailboxes: &BTreeMap<String, MailboxState>) {
         self.intakes = figures.intakes;
         for (name, figures) in figures.actors {
             let mailbox = mailboxes.get(&name).copied();

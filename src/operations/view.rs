@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use butler_sos_actors::kit::clock::unix_ms;
-use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::message::{
-    JournalState, JournalStateNow, Keep, OffsetsWithin, Stream, StreamState,
+    AppendLines, JournalState, JournalStateNow, OffsetsWithin, Stream, StreamState,
 };
 use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
 use serde::Serialize;
@@ -23,7 +23,7 @@ use super::journal_reader::{JOURNAL_TIMEOUT, JournalReader};
 use super::live::Live;
 use super::process::ProcessView;
 use super::screenshots::Storage;
-use super::state::{Listening, Mailbox, ProcessNow, State};
+use super::state::{Listening, MailboxState, ProcessNow, State};
 use crate::config::ShownConfiguration;
 
 /// How full an actor's mailbox is, asked when shown.
@@ -33,12 +33,12 @@ pub struct MailboxGauge {
 }
 
 impl MailboxGauge {
-    pub fn new<M>(meter: ActorMeter, outlet: Outlet<M>) -> Self
+    pub fn new<M>(meter: ActorMeter, mailbox: Mailbox<M>) -> Self
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
     {
-        Self { meter, depth_and_bound: Box::new(move || (outlet.depth(), outlet.bound())) }
+        Self { meter, depth_and_bound: Box::new(move || (mailbox.depth(), mailbox.bound())) }
     }
 }
 
@@ -46,9 +46,9 @@ impl MailboxGauge {
 #[derive(Clone)]
 pub struct View {
     pub metrics: Metrics,
-    pub to_journal_state: Outlet<JournalStateNow>,
-    pub to_offsets: Outlet<OffsetsWithin>,
-    pub to_dead_letters: Outlet<Keep>,
+    pub to_journal_state: Mailbox<JournalStateNow>,
+    pub to_offsets: Mailbox<OffsetsWithin>,
+    pub to_dead_letters: Mailbox<AppendLines>,
     pub reader: JournalReader,
     pub mailboxes: Arc<Vec<MailboxGauge>>,
     pub destinations: Arc<BTreeMap<&'static str, DestinationMeter>>,
@@ -142,9 +142,10 @@ impl View {
             let (lag_events, lag_seconds) =
                 lag.get(name).map_or((0, 0.0), |consumer| (consumer.lag_records, consumer.lag_seconds));
             if !state.up {
-                let words = state.last_error.as_deref().unwrap_or("no answer yet");
-                warnings
-                    .push(format!("{name} does not take events ({words}); {lag_events} wait in the journal"));
+                let detail = state.last_error.as_deref().unwrap_or("no answer yet");
+                warnings.push(format!(
+                    "{name} does not take events ({detail}); {lag_events} wait in the journal"
+                ));
             }
             let parked = self.destinations.get(name).map_or(0, |meter| meter.parked.get());
             if parked > 0 {
@@ -219,11 +220,11 @@ impl View {
         state
     }
 
-    fn mailboxes_now(&self) -> BTreeMap<String, Mailbox> {
-        let mut mailboxes: BTreeMap<String, Mailbox> = BTreeMap::new();
+    fn mailboxes_now(&self) -> BTreeMap<String, MailboxState> {
+        let mut mailboxes: BTreeMap<String, MailboxState> = BTreeMap::new();
         for mailbox in self.mailboxes.iter() {
             let (depth, bound) = (mailbox.depth_and_bound)();
-            mailboxes.insert(mailbox.meter.name().to_owned(), Mailbox { depth, bound });
+            mailboxes.insert(mailbox.meter.name().to_owned(), MailboxState { depth, bound });
         }
         mailboxes
     }

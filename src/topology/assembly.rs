@@ -9,24 +9,24 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use butler_sos_actors::intake::app_directory::AppDirectory;
 use butler_sos_actors::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
 use butler_sos_actors::intake::udp::udp_ingestor::{UdpIngestor, UdpPort};
-use butler_sos_actors::intake::user_parser::{UserParser, UserParserOutlets};
+use butler_sos_actors::intake::user_parser::{UserParser, UserParserMailboxes};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::kit::clock::Clock;
-use butler_sos_actors::kit::mailbox::{Outlet, Parcel};
-use butler_sos_actors::kit::message::{Append, CatchUp, Close, Keep};
+use butler_sos_actors::kit::mailbox::{Envelope, Mailbox};
+use butler_sos_actors::kit::message::{Append, AppendLines, CatchUp, Close};
 use butler_sos_actors::kit::metric::DestinationMeter;
-use butler_sos_actors::line_log::actor::{Keeper, KeeperConfig};
-use butler_sos_actors::screenshots::redirect_walker::{CONSUMER as WALKER, WalkerOutlets};
-use butler_sos_actors::sinks::sink::{SinkConfig, SinkOutlets};
+use butler_sos_actors::line_log::actor::{LineLog, LineLogConfig};
+use butler_sos_actors::screenshots::redirect_walker::{CONSUMER as WALKER, WalkerMailboxes};
+use butler_sos_actors::sinks::sink::{SinkConfig, SinkMailboxes};
 use butler_sos_domain::audit::conflict::Remembered;
 use slog::info;
 
 use super::destinations::Planned;
-use super::own::Own;
 use super::screenshots::{self, Downloads};
+use super::self_metrics::SelfMetrics;
 use super::settings::{self, bound};
-use super::{StartError, Surroundings, threads};
+use super::{Runtime, StartError, threads};
 use crate::config::{Config, Hides, Loaded};
 use crate::operations::advice::DEAD_LETTER_KEEPER;
 use crate::operations::jobs::RedeliveryPort;
@@ -39,52 +39,52 @@ use crate::operations::view::{MailboxGauge, View};
 /// What is there so far.
 pub struct Assembly<'a> {
     config: &'a Config,
-    shared: &'a Surroundings,
-    own: Own<'a>,
+    shared: &'a Runtime,
+    own: SelfMetrics<'a>,
     arbiters: Vec<Arbiter>,
     /// Where both keepers live.
-    keepers: ArbiterHandle,
+    line_logs: ArbiterHandle,
     journal: Addr<Journal>,
-    outlets: SinkOutlets,
-    mailboxes: Vec<MailboxGauge>,
+    mailboxes: SinkMailboxes,
+    gauges: Vec<MailboxGauge>,
     meters: BTreeMap<&'static str, DestinationMeter>,
     redelivery: BTreeMap<&'static str, RedeliveryPort>,
     addresses: Vec<(&'static str, SocketAddr)>,
     /// In the order in which they are to be closed.
-    pub intakes: Vec<Outlet<Close>>,
+    pub intakes: Vec<Mailbox<Close>>,
 }
 
 impl<'a> Assembly<'a> {
     /// Begins with the journal, and with what keeps dead letters.
     pub fn new(
         config: &'a Config,
-        shared: &'a Surroundings,
+        shared: &'a Runtime,
         journal: JournalConfig,
         store: Store,
     ) -> Result<Self, StartError> {
         let meter = journal.actor.clone();
         let arbiters = vec![threads::arbiter()?, threads::arbiter()?];
-        let keepers = arbiters[1].handle();
+        let line_logs = arbiters[1].handle();
         let journal = shared
             .supervision
             .start(&arbiters[0].handle(), meter.clone(), move || Journal::new(journal, store));
         let room = bound(config.pipeline.actors.journal.mailbox);
         let to_dead_letters =
-            keeper(shared, &keepers, DEAD_LETTER_KEEPER, settings::dead_letters(config), room);
-        let to_append = Outlet::<Append>::new(journal.clone(), room);
+            line_log(shared, &line_logs, DEAD_LETTER_KEEPER, settings::dead_letters(config), room);
+        let to_append = Mailbox::<Append>::new(journal.clone(), room);
         Ok(Self {
             config,
             shared,
-            own: Own::new(config, &shared.metrics),
+            own: SelfMetrics::new(config, &shared.metrics),
             arbiters,
-            keepers,
-            outlets: SinkOutlets {
-                to_position: Outlet::new(journal.clone(), room),
-                to_next: Outlet::new(journal.clone(), room),
-                to_commit: Outlet::new(journal.clone(), room),
+            line_logs,
+            mailboxes: SinkMailboxes {
+                to_position: Mailbox::new(journal.clone(), room),
+                to_next: Mailbox::new(journal.clone(), room),
+                to_commit: Mailbox::new(journal.clone(), room),
                 to_dead_letters,
             },
-            mailboxes: vec![MailboxGauge::new(meter, to_append)],
+            gauges: vec![MailboxGauge::new(meter, to_append)],
             journal,
             meters: BTreeMap::new(),
             redelivery: BTreeMap::new(),
@@ -98,13 +98,13 @@ impl<'a> Assembly<'a> {
         bound(self.config.pipeline.actors.journal.mailbox)
     }
 
-    fn to_journal<M>(&self, bound: u32) -> Outlet<M>
+    fn to_journal<M>(&self, bound: u32) -> Mailbox<M>
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
-        Journal: actix::Handler<Parcel<M>>,
+        Journal: actix::Handler<Envelope<M>>,
     {
-        Outlet::new(self.journal.clone(), bound)
+        Mailbox::new(self.journal.clone(), bound)
     }
 
     /// What stops one actor's thread from being another's.
@@ -128,9 +128,9 @@ impl<'a> Assembly<'a> {
             self.meters.insert(consumer.name, meter.clone());
             let sink = SinkConfig {
                 consumer,
-                appetite: planned.appetite,
+                fetch_limits: planned.fetch_limits,
                 pauses: settings::pauses(self.config),
-                outlets: self.outlets.clone(),
+                mailboxes: self.mailboxes.clone(),
                 actor: self.shared.metrics.actor(consumer.name),
                 meter,
                 log: self.shared.log.clone(),
@@ -147,35 +147,35 @@ impl<'a> Assembly<'a> {
     /// Starts the downloads of screenshots.
     pub fn downloads(&mut self) -> Result<Downloads, StartError> {
         let every_download_twice = bound(4 * self.config.screenshot_concurrency());
-        let outlets = WalkerOutlets {
-            to_position: self.outlets.to_position.clone(),
-            to_next: self.outlets.to_next.clone(),
-            to_commit: self.outlets.to_commit.clone(),
+        let mailboxes = WalkerMailboxes {
+            to_position: self.mailboxes.to_position.clone(),
+            to_next: self.mailboxes.to_next.clone(),
+            to_commit: self.mailboxes.to_commit.clone(),
             to_append: self.to_journal(self.room().max(every_download_twice)),
             to_offset_at: self.to_journal(self.room()),
-            to_dead_letters: self.outlets.to_dead_letters.clone(),
+            to_dead_letters: self.mailboxes.to_dead_letters.clone(),
         };
         let thread = self.keep(threads::arbiter_for(self.config.screenshot_concurrency()))?;
-        let Surroundings { supervision, metrics, log } = self.shared;
-        let mut started = screenshots::start(self.config, supervision, &thread, metrics, outlets, log)?;
+        let Runtime { supervision, metrics, log } = self.shared;
+        let mut started = screenshots::start(self.config, supervision, &thread, metrics, mailboxes, log)?;
         self.meters.insert(WALKER.name, started.meter.clone());
-        self.mailboxes.append(&mut started.mailboxes);
+        self.gauges.append(&mut started.gauges);
         Ok(started)
     }
 
-    /// Starts the way of user events. The outlet answers when all that the parser got before has gone to the journal.
-    pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Result<Outlet<Close>, StartError> {
+    /// Starts the way of user events. The mailbox answers when all that the parser got before has gone to the journal.
+    pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Result<Mailbox<Close>, StartError> {
         let (config, shared) = (self.config, self.shared);
-        let Surroundings { supervision, metrics, log } = shared;
+        let Runtime { supervision, metrics, log } = shared;
         let actors = &config.pipeline.actors;
         let intake = metrics.intake("user_events");
 
         let meter = metrics.actor("user_parser");
-        let outlets = UserParserOutlets {
+        let mailboxes = UserParserMailboxes {
             to_journal: self.to_journal(self.room()),
-            to_quarantine: keeper(
+            to_quarantine: line_log(
                 shared,
-                &self.keepers,
+                &self.line_logs,
                 "quarantine_keeper",
                 settings::quarantine(config),
                 self.room(),
@@ -183,24 +183,24 @@ impl<'a> Assembly<'a> {
         };
         let parser = UserParser::new(
             settings::user_parser(config),
-            outlets,
+            mailboxes,
             intake.clone(),
             meter.clone(),
             log.clone(),
         )
         .counting(self.own.event_counts());
         let parser = supervision.start(&self.thread()?, meter.clone(), move || parser);
-        let datagrams = Outlet::new(
+        let datagrams = Mailbox::new(
             parser.clone(),
             bound(config.butler_sos.user_events.udp_server.message_queue.max_size),
         );
-        self.mailboxes.push(MailboxGauge::new(meter, datagrams.clone()));
+        self.gauges.push(MailboxGauge::new(meter, datagrams.clone()));
         self.own.watch_user_events(&datagrams);
 
         let thread = self.thread()?;
         if let Some(directory) = settings::app_directory(config) {
             let meter = metrics.actor("app_directory");
-            let names = Outlet::new(parser.clone(), bound(actors.app_directory.mailbox));
+            let names = Mailbox::new(parser.clone(), bound(actors.app_directory.mailbox));
             let directory = AppDirectory::new(directory, names, meter.clone(), log.clone());
             supervision.start(&thread, meter, move || directory);
         }
@@ -208,9 +208,9 @@ impl<'a> Assembly<'a> {
         let meter = metrics.actor("udp_ingestor");
         let ingestor = UdpIngestor::new(port, datagrams, &intake, meter.clone(), log.clone());
         let ingestor = supervision.start(&thread, meter, move || ingestor);
-        self.intakes.push(Outlet::new(ingestor, bound(actors.udp_ingestor.mailbox)));
+        self.intakes.push(Mailbox::new(ingestor, bound(actors.udp_ingestor.mailbox)));
         self.listening("user-events", address);
-        Ok(Outlet::new(parser, bound(actors.user_parser.mailbox)))
+        Ok(Mailbox::new(parser, bound(actors.user_parser.mailbox)))
     }
 
     /// Starts the audit API.
@@ -222,18 +222,18 @@ impl<'a> Assembly<'a> {
         clock: Clock,
     ) -> Result<(), StartError> {
         let (config, shared) = (self.config, self.shared);
-        let Surroundings { supervision, metrics, log } = shared;
+        let Runtime { supervision, metrics, log } = shared;
         let meter = metrics.actor("audit_http_ingestor");
         let http = AuditHttpConfig { clock, ..settings::audit_http(config) };
         let to_journal = self.to_journal::<Append>(http.queue_max.max(self.room()));
-        self.mailboxes.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
+        self.gauges.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
         self.own.watch_audit_events(&to_journal);
         let intake = metrics.intake("audit_events");
         let api =
             AuditHttpIngestor::new(http, socket, to_journal, intake, meter.clone(), log.clone(), recent)
                 .map_err(|error| StartError::config("Butler-SOS.auditEvents.tls", error))?;
         let api = supervision.start(&self.thread()?, meter, move || api);
-        self.intakes.push(Outlet::new(api, bound(config.pipeline.actors.audit_http_ingestor.mailbox)));
+        self.intakes.push(Mailbox::new(api, bound(config.pipeline.actors.audit_http_ingestor.mailbox)));
         self.listening("audit-events", address);
         Ok(())
     }
@@ -247,14 +247,14 @@ impl<'a> Assembly<'a> {
     /// Starts what the server says about itself, and ends the assembly.
     pub fn finish(mut self, loaded: &Loaded) -> Result<Assembled, StartError> {
         let config = self.config;
-        let Surroundings { supervision, metrics, log } = self.shared;
+        let Runtime { supervision, metrics, log } = self.shared;
         let thread = self.thread()?;
         let operations = &config.pipeline.operations;
         let view = View {
             metrics: metrics.clone(),
             to_journal_state: self.to_journal(self.room()),
             to_offsets: self.to_journal(self.room()),
-            to_dead_letters: self.outlets.to_dead_letters.clone(),
+            to_dead_letters: self.mailboxes.to_dead_letters.clone(),
             reader: JournalReader {
                 to_next: self.to_journal(self.room()),
                 scan_records_max: operations.scan_records_max,
@@ -268,7 +268,7 @@ impl<'a> Assembly<'a> {
             quarantine: settings::quarantine(config).directory,
             storage: screenshots::storage(config),
             log: log.clone(),
-            mailboxes: Arc::new(self.mailboxes),
+            mailboxes: Arc::new(self.gauges),
             destinations: Arc::new(self.meters),
             draining: Arc::default(),
             process: ProcessView::default(),
@@ -281,7 +281,7 @@ impl<'a> Assembly<'a> {
         Ok(Assembled {
             view,
             intakes: self.intakes,
-            to_catch_up: Outlet::new(self.journal, 1),
+            to_catch_up: Mailbox::new(self.journal, 1),
             arbiters: self.arbiters,
         })
     }
@@ -290,21 +290,21 @@ impl<'a> Assembly<'a> {
 /// What is left when everything runs.
 pub struct Assembled {
     pub view: View,
-    pub intakes: Vec<Outlet<Close>>,
-    pub to_catch_up: Outlet<CatchUp>,
+    pub intakes: Vec<Mailbox<Close>>,
+    pub to_catch_up: Mailbox<CatchUp>,
     pub arbiters: Vec<Arbiter>,
 }
 
-fn keeper(
-    shared: &Surroundings,
+fn line_log(
+    shared: &Runtime,
     thread: &ArbiterHandle,
     name: &'static str,
-    config: KeeperConfig,
+    config: LineLogConfig,
     room: u32,
-) -> Outlet<Keep> {
+) -> Mailbox<AppendLines> {
     let meter = shared.metrics.actor(name);
-    let keeper = Keeper::new(config, meter.clone(), shared.log.clone());
-    Outlet::new(shared.supervision.start(thread, meter, move || keeper), room)
+    let line_log = LineLog::new(config, meter.clone(), shared.log.clone());
+    Mailbox::new(shared.supervision.start(thread, meter, move || line_log), room)
 }
 
 /// What the listener of `configVisualisation` keeps to itself.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use butler_sos_actors::kit::mailbox::Outlet;
-use butler_sos_actors::kit::message::{Appetite, Consumer, Redeliver, Stream};
+use butler_sos_actors::kit::mailbox::Mailbox;
+use butler_sos_actors::kit::message::{Consumer, FetchLimits, Redeliver, Stream};
 use butler_sos_actors::kit::metric::ActorMeter;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::sinks::files::csv_sink::CsvFile;
@@ -33,13 +33,13 @@ use crate::config::butler::audit_events::DestinationKind;
 /// A sink that is to be started.
 pub struct Planned {
     pub consumer: Consumer,
-    pub appetite: Appetite,
+    pub fetch_limits: FetchLimits,
     /// Why events must not be replayed to it.
     pub replay_refused: Option<&'static str>,
     start: Start,
 }
 
-type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig) -> Outlet<Redeliver>>;
+type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig) -> Mailbox<Redeliver>>;
 
 /// Orders to deliver once more that may wait for one sink.
 const REDELIVERIES_MAX: u32 = 16;
@@ -48,34 +48,36 @@ impl Planned {
     fn new<D: Destination>(
         stream: Stream,
         name: &'static str,
-        appetite: Appetite,
+        fetch_limits: FetchLimits,
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
-        Self::with_sink(stream, name, appetite, move |config| Sink::new(config, make))
+        Self::with_sink(stream, name, fetch_limits, move |config| Sink::new(config, make))
     }
 
     /// A destination with limits of its own: events that these keep out are parked.
     fn with_parking<D: Destination>(
         stream: Stream,
         name: &'static str,
-        appetite: Appetite,
+        fetch_limits: FetchLimits,
         parking: ParkingConfig,
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
-        Self::with_sink(stream, name, appetite, move |config| Sink::new(config, make).with_parking(parking))
+        Self::with_sink(stream, name, fetch_limits, move |config| {
+            Sink::new(config, make).with_parking(parking)
+        })
     }
 
     fn with_sink<D: Destination>(
         stream: Stream,
         name: &'static str,
-        appetite: Appetite,
+        fetch_limits: FetchLimits,
         sink: impl FnOnce(SinkConfig) -> Sink<D> + Send + 'static,
     ) -> Self {
         let start: Start = Box::new(move |supervision, arbiter, meter, config| {
             let sink = supervision.start(arbiter, meter, move || sink(config));
-            Outlet::new(sink, REDELIVERIES_MAX)
+            Mailbox::new(sink, REDELIVERIES_MAX)
         });
-        Self { consumer: Consumer { stream, name }, appetite, replay_refused: D::REPLAY_REFUSED, start }
+        Self { consumer: Consumer { stream, name }, fetch_limits, replay_refused: D::REPLAY_REFUSED, start }
     }
 
     /// Starts it; answers where orders to deliver once more lead.
@@ -84,7 +86,7 @@ impl Planned {
         supervision: &Supervision,
         arbiter: &ArbiterHandle,
         config: SinkConfig,
-    ) -> Outlet<Redeliver> {
+    ) -> Mailbox<Redeliver> {
         (self.start)(supervision, arbiter, config.actor.clone(), config)
     }
 }
@@ -117,13 +119,13 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         let prefix = &config.pipeline.influxdb.user_agent_tag_prefix;
         let tags = pairs(&events.tags);
         let (version, prefix, log) = (version_of(&influx), prefix.clone(), log.clone());
-        let appetite = Appetite {
+        let fetch_limits = FetchLimits {
             records_max: size(config.butler_sos.influxdb.max_batch_size),
             bytes_max: BATCH_BYTES_MAX,
             linger: Duration::from_millis(config.pipeline.influxdb.batch_linger_ms),
         };
         let parking = settings::parking(config, "influx_sink");
-        planned.push(Planned::with_parking(stream, "influx_sink", appetite, parking, move || {
+        planned.push(Planned::with_parking(stream, "influx_sink", fetch_limits, parking, move || {
             let lines = UserEventLines(UserPoint::new(version, &prefix, &tags));
             Influx::new(influx.clone(), lines, log.clone())
         }));
@@ -140,8 +142,8 @@ fn user_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         for (consumer, account) in new_relic_sink::consumers(settings::new_relic_accounts(config)) {
             let new_relic = settings::new_relic(config, account);
             let (attributes, log) = (attributes.clone(), log.clone());
-            let appetite = Appetite { records_max: EVENTS_MAX, ..at_once() };
-            planned.push(Planned::new(consumer.stream, consumer.name, appetite, move || {
+            let fetch_limits = FetchLimits { records_max: EVENTS_MAX, ..at_once() };
+            planned.push(Planned::new(consumer.stream, consumer.name, fetch_limits, move || {
                 NewRelic::new(new_relic.clone(), attributes.clone(), log.clone())
             }));
         }
@@ -166,14 +168,14 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         let tags = pairs(&section.static_tags);
         let (version, measurement) = (version_of(&influx), section.measurement_name.clone());
         let log = log.clone();
-        let appetite = Appetite {
+        let fetch_limits = FetchLimits {
             records_max: size(section.max_batch_size),
             bytes_max: BATCH_BYTES_MAX,
             linger: Duration::from_millis(section.write_frequency),
         };
         let (parking, ids) =
             (settings::parking(config, "audit_influx_sink"), settings::ids_as_fields(config));
-        planned.push(Planned::with_parking(stream, "audit_influx_sink", appetite, parking, move || {
+        planned.push(Planned::with_parking(stream, "audit_influx_sink", fetch_limits, parking, move || {
             let lines = AuditEventLines(AuditPoint::new(version, &measurement, &tags));
             Influx::new(influx.clone(), lines, log.clone()).with_ids(ids)
         }));
@@ -202,8 +204,8 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             directory: PathBuf::from(&section.export_directory),
             static_tags: pairs(&section.static_tags),
         };
-        let appetite = a_file(section.max_batch_size, section.write_frequency);
-        planned.push(Planned::new(stream, "parquet_sink", appetite, move || {
+        let fetch_limits = a_file(section.max_batch_size, section.write_frequency);
+        planned.push(Planned::new(stream, "parquet_sink", fetch_limits, move || {
             ParquetFiles::new(parquet.clone()).created_with(modes)
         }));
     }
@@ -213,8 +215,8 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
             directory: PathBuf::from(&section.export_directory),
             static_tags: pairs(&section.static_tags),
         };
-        let appetite = a_file(section.max_batch_size, section.write_frequency);
-        planned.push(Planned::new(stream, "qvd_sink", appetite, move || {
+        let fetch_limits = a_file(section.max_batch_size, section.write_frequency);
+        planned.push(Planned::new(stream, "qvd_sink", fetch_limits, move || {
             QvdFiles::new(qvd.clone()).created_with(modes)
         }));
     }
@@ -228,18 +230,18 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
 }
 
 /// What is there is taken; while it is delivered, the next batch gathers.
-fn at_once() -> Appetite {
-    Appetite { records_max: BATCH_RECORDS_MAX, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO }
+fn at_once() -> FetchLimits {
+    FetchLimits { records_max: BATCH_RECORDS_MAX, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO }
 }
 
 /// The same for rows of a file, where each batch costs syncs whatever its size.
-fn rows() -> Appetite {
-    Appetite { records_max: 10_000, ..at_once() }
+fn rows() -> FetchLimits {
+    FetchLimits { records_max: 10_000, ..at_once() }
 }
 
 /// As much as belongs into one file.
-fn a_file(records_max: u32, write_frequency_ms: u64) -> Appetite {
-    Appetite {
+fn a_file(records_max: u32, write_frequency_ms: u64) -> FetchLimits {
+    FetchLimits {
         records_max: size(records_max),
         bytes_max: FILE_BYTES_MAX,
         linger: Duration::from_millis(write_frequency_ms),

@@ -3,7 +3,7 @@
 //! ```text
 //! UdpIngestor ─DatagramsReceived─► UserParser ─Append─► Journal ◄─NextBatch, Commit─ every sink
 //! AuditHttpIngestor ──────────────────────────Append─►    ▲                            │ Keep
-//! AppDirectory ─AppNamesLearned─► UserParser ─Keep─► Keeper (quarantine)   Keeper (dead letters)
+//! AppDirectory ─AppNamesLearned─► UserParser ─Keep─► LineLog (quarantine)   LineLog (dead letters)
 //!                                                          └─NextBatch, Append─ RedirectWalker (see `screenshots`)
 //! OwnMeasurements, Heartbeat ─► InfluxDB, log, a monitoring tool (see `own`)
 //! ```
@@ -15,9 +15,9 @@
 mod assembly;
 mod destinations;
 mod opened;
-mod own;
 mod recent;
 mod screenshots;
+mod self_metrics;
 pub(crate) mod settings;
 mod threads;
 
@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
-use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::message::{CatchUp, Close};
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::supervisor::Supervision;
@@ -68,11 +68,11 @@ impl StartError {
 
 /// The running pipeline.
 pub struct Topology {
-    intakes: Vec<Outlet<Close>>,
+    intakes: Vec<Mailbox<Close>>,
     /// Answers when everything that was sent to it before has gone on to the journal.
-    to_parser: Option<Outlet<Close>>,
+    to_parser: Option<Mailbox<Close>>,
     downloads: Option<Downloads>,
-    to_catch_up: Outlet<CatchUp>,
+    to_catch_up: Mailbox<CatchUp>,
     view: View,
     log: Logger,
     /// They live as long as this.
@@ -80,7 +80,7 @@ pub struct Topology {
 }
 
 /// What the whole server shares.
-pub struct Surroundings {
+pub struct Runtime {
     pub supervision: Supervision,
     pub metrics: Metrics,
     pub log: Logger,
@@ -92,15 +92,15 @@ impl Topology {
     ///
     /// # Errors
     /// When something that is needed is not there: nothing keeps running then.
-    pub fn start(loaded: &Loaded, surroundings: &Surroundings) -> Result<Self, StartError> {
+    pub fn start(loaded: &Loaded, runtime: &Runtime) -> Result<Self, StartError> {
         let config = &loaded.config;
-        let Surroundings { metrics, log, .. } = surroundings;
+        let Runtime { metrics, log, .. } = runtime;
         let planned = destinations::planned(config, log);
         let consumers = planned.iter().map(|planned| planned.consumer);
         let Opened { journal, store, clock, udp, listeners, mut recent_audits, has_unfinished_downloads } =
             opened::open(config, consumers, metrics, log)?;
 
-        let mut assembly = Assembly::new(config, surroundings, journal, store)?;
+        let mut assembly = Assembly::new(config, runtime, journal, store)?;
         assembly.destinations(planned)?;
         let wants_downloads = wants_downloads(config) || has_unfinished_downloads;
         let downloads = wants_downloads.then(|| assembly.downloads()).transpose()?;
@@ -120,7 +120,7 @@ impl Topology {
         actix_rt::spawn(view.clone().keep_history());
         for (path, socket, access) in to_show {
             let connections_max = config.pipeline.operations.connections_max;
-            let counted = surroundings.metrics.connections("operations");
+            let counted = runtime.metrics.connections("operations");
             let server = serve(socket, view.clone(), access, connections_max, counted)
                 .map_err(|error| StartError::unavailable(path, error))?;
             actix_rt::spawn(server);

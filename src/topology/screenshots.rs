@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::{DestinationMeter, Metrics};
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use butler_sos_actors::screenshots::redirect_walker::{
-    CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets,
+    CONSUMER, RedirectWalker, WalkerConfig, WalkerMailboxes,
 };
 use butler_sos_actors::screenshots::session_cache_actor::{
     CacheLimits, SessionCacheActor, SessionCacheConfig,
@@ -31,7 +31,7 @@ use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
 use super::StartError;
-use super::settings::{bound, names, qlik_tls, size, static_hosts};
+use super::settings::{bound, pseudonymizer, qlik_tls, size, static_hosts};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
 use crate::config::pipeline::screenshots::{AllowHttp, CarrySessions};
@@ -46,10 +46,10 @@ const LEAD_MAX: Duration = Duration::from_secs(60);
 
 /// What is needed to stop them in order.
 pub struct Downloads {
-    pub to_finish: Outlet<FinishDownloads>,
-    pub to_end_sessions: Outlet<EndAllSessions>,
+    pub to_finish: Mailbox<FinishDownloads>,
+    pub to_end_sessions: Mailbox<EndAllSessions>,
     pub meter: DestinationMeter,
-    pub mailboxes: Vec<MailboxGauge>,
+    pub gauges: Vec<MailboxGauge>,
 }
 
 /// Starts them. When downloads are switched off, no host is allowed and nobody logs in: what was accepted before
@@ -59,7 +59,7 @@ pub fn start(
     supervision: &Supervision,
     arbiter: &ArbiterHandle,
     metrics: &Metrics,
-    outlets: WalkerOutlets,
+    mailboxes: WalkerMailboxes,
     log: &Logger,
 ) -> Result<Downloads, StartError> {
     let section = &config.butler_sos.audit_events.destination.screenshots;
@@ -77,15 +77,15 @@ pub fn start(
         hosts: static_hosts(config),
         ticket_timeout: Duration::from_millis(section.auth.qps.ticket_timeout_ms),
         concurrency: actors.ticket_actor.concurrency,
-        names: names(config),
+        pseudonymizer: pseudonymizer(config),
         actor: meter.clone(),
         log: log.clone(),
     };
     let tickets_to = {
         let address = supervision.start(arbiter, meter.clone(), move || TicketActor::new(tickets));
-        (Outlet::new(address.clone(), room(actors.ticket_actor.mailbox)), Outlet::new(address, room(0)))
+        (Mailbox::new(address.clone(), room(actors.ticket_actor.mailbox)), Mailbox::new(address, room(0)))
     };
-    let mut mailboxes = vec![MailboxGauge::new(meter, tickets_to.0.clone())];
+    let mut gauges = vec![MailboxGauge::new(meter, tickets_to.0.clone())];
 
     let cache = &section.auth.session_cache;
     let meter = metrics.actor("session_cache_actor");
@@ -102,8 +102,8 @@ pub fn start(
     };
     let cache_address =
         supervision.start(arbiter, meter.clone(), move || SessionCacheActor::new(session_cache));
-    let to_sessions = Outlet::new(cache_address.clone(), room(actors.session_cache_actor.mailbox));
-    mailboxes.push(MailboxGauge::new(meter, to_sessions.clone()));
+    let to_sessions = Mailbox::new(cache_address.clone(), room(actors.session_cache_actor.mailbox));
+    gauges.push(MailboxGauge::new(meter, to_sessions.clone()));
 
     let meter = metrics.actor("image_writer");
     if !section.enable {
@@ -117,8 +117,8 @@ pub fn start(
     })
     .map_err(|error| StartError::unavailable("the screenshots' directory", error))?;
     let writer_address = supervision.start(arbiter, meter.clone(), move || writer);
-    let to_images = Outlet::new(writer_address, room(actors.image_writer.mailbox));
-    mailboxes.push(MailboxGauge::new(meter, to_images.clone()));
+    let to_images = Mailbox::new(writer_address, room(actors.image_writer.mailbox));
+    gauges.push(MailboxGauge::new(meter, to_images.clone()));
 
     let actor = metrics.actor("redirect_walker");
     if section.enable && pipeline.screenshots.allow_http == AllowHttp::True {
@@ -133,7 +133,7 @@ pub fn start(
         ca: qlik_tls(config).ca,
         verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
         to_sessions,
-        to_session_news: Outlet::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
+        to_session_news: Mailbox::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
         to_images,
         actor: actor.clone(),
         log: log.clone(),
@@ -150,17 +150,17 @@ pub fn start(
             ..LaterPolicy::default()
         },
         retries_max: pipeline.screenshots.retry_entries_max,
-        names: names(config),
-        outlets,
+        pseudonymizer: pseudonymizer(config),
+        mailboxes,
         actor: actor.clone(),
         meter: meter.clone(),
         log: log.clone(),
     };
     let walker_address = supervision.start(arbiter, actor.clone(), move || RedirectWalker::new(walker));
-    let to_finish = Outlet::new(walker_address, bound(actors.redirect_walker.mailbox));
-    mailboxes.push(MailboxGauge::new(actor, to_finish.clone()));
+    let to_finish = Mailbox::new(walker_address, bound(actors.redirect_walker.mailbox));
+    gauges.push(MailboxGauge::new(actor, to_finish.clone()));
 
-    Ok(Downloads { to_finish, to_end_sessions: Outlet::new(cache_address, 1), meter, mailboxes })
+    Ok(Downloads { to_finish, to_end_sessions: Mailbox::new(cache_address, 1), meter, gauges })
 }
 
 /// Where stored images are.
@@ -195,11 +195,11 @@ fn tidy_up(section: &Screenshots, log: &Logger) {
 fn rules(config: &Config) -> Result<WalkRules, StartError> {
     let section = &config.butler_sos.audit_events.destination.screenshots;
     let limits = &config.pipeline.screenshots;
-    let names: &[String] = if section.enable { &section.allowed_image_download_hosts } else { &[] };
-    let hosts = AllowedHosts::new(names).map_err(|errors| {
-        let words: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
+    let pseudonymizer: &[String] = if section.enable { &section.allowed_image_download_hosts } else { &[] };
+    let hosts = AllowedHosts::new(pseudonymizer).map_err(|errors| {
+        let detail: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
         let path = "Butler-SOS.auditEvents.destination.screenshots.allowedImageDownloadHosts";
-        StartError::config(path, words.join("; "))
+        StartError::config(path, detail.join("; "))
     })?;
     Ok(WalkRules {
         plain_http: match limits.allow_http {

@@ -15,7 +15,7 @@ use butler_sos_actors::kit::clock::Clock;
 use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::kit::platform::Modes;
 use butler_sos_actors::kit::supervisor::RestartPolicy;
-use butler_sos_actors::line_log::actor::KeeperConfig;
+use butler_sos_actors::line_log::actor::LineLogConfig;
 use butler_sos_actors::net::static_hosts::StaticHosts;
 use butler_sos_actors::net::tls::ClientTls;
 use butler_sos_actors::sinks::files::csv_sink::CsvConfig;
@@ -27,7 +27,7 @@ use butler_sos_actors::sinks::sink::{ParkingConfig, Pauses};
 use butler_sos_domain::encode::mqtt::UserTopics;
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use butler_sos_domain::fallback_encoding::FallbackEncoding;
-use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::pseudonym::Pseudonymizer;
 use secrecy::SecretString;
 
 use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
@@ -81,9 +81,9 @@ fn full_policy(config: &Config, stream: Stream) -> FullPolicy {
     }
 }
 
-pub fn dead_letters(config: &Config) -> KeeperConfig {
+pub fn dead_letters(config: &Config) -> LineLogConfig {
     let section = &config.pipeline.dead_letters;
-    KeeperConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
+    LineLogConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
 }
 
 /// Where events of this destination wait that a limit of it keeps out: beside the dead letters, which ignore what is
@@ -106,9 +106,9 @@ pub fn ids_as_fields(config: &Config) -> IdsAsFields {
     }
 }
 
-pub fn quarantine(config: &Config) -> KeeperConfig {
+pub fn quarantine(config: &Config) -> LineLogConfig {
     let section = &config.pipeline.quarantine;
-    KeeperConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
+    LineLogConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
 }
 
 // === intake
@@ -129,15 +129,15 @@ pub fn udp(config: &Config) -> UdpConfig {
             .then(|| u64::from(server.rate_limit.max_messages_per_minute)),
         allowed_sources: server.enable_source_validation.then(|| server.allowed_sources.clone()),
         sources_refresh: Duration::from_secs(udp.source_refresh_seconds),
-        nap: Duration::from_micros(udp.nap_micros),
+        pause: Duration::from_micros(udp.nap_micros),
         backpressure_percent: server.message_queue.backpressure_threshold,
     }
 }
 
 /// What replaces users' names, where they are not to be stored.
-pub fn names(config: &Config) -> Option<Arc<Pseudonyms>> {
+pub fn pseudonymizer(config: &Config) -> Option<Arc<Pseudonymizer>> {
     let pseudonymise = &config.pipeline.privacy.pseudonymise;
-    pseudonymise.enable.then(|| Arc::new(Pseudonyms::new(pseudonymise.key.expose().as_bytes())))
+    pseudonymise.enable.then(|| Arc::new(Pseudonymizer::new(pseudonymise.key.expose().as_bytes())))
 }
 
 pub fn user_parser(config: &Config) -> UserParserConfig {
@@ -148,17 +148,17 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
         app_names_expected: config.butler_sos.app_names.enable,
         // Another label was refused when the configuration was read.
         fallback: FallbackEncoding::of_label(&config.pipeline.udp.fallback_encoding).unwrap_or_default(),
-        names: names(config),
+        pseudonymizer: pseudonymizer(config),
     }
 }
 
 pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
-    let names = &config.butler_sos.app_names;
+    let pseudonymizer = &config.butler_sos.app_names;
     let limits = &config.pipeline.app_directory;
-    names.enable.then(|| AppDirectoryConfig {
-        host: names.host_ip.clone().unwrap_or_default(),
+    pseudonymizer.enable.then(|| AppDirectoryConfig {
+        host: pseudonymizer.host_ip.clone().unwrap_or_default(),
         port: limits.port,
-        interval: Duration::from_millis(names.extract_interval),
+        interval: Duration::from_millis(pseudonymizer.extract_interval),
         timeout: Duration::from_millis(limits.timeout_ms),
         body_bytes_max: size(limits.body_bytes_max),
         entries_max: limits.entries_max,
@@ -209,8 +209,8 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         keep_alive: Duration::from_secs(limits.keep_alive_seconds),
         deduplicate_entries_max: limits.deduplicate_entries_max,
         screenshots: audit.destination.screenshots.enable,
-        privacy: names(config).map(|names| Privacy {
-            names,
+        privacy: pseudonymizer(config).map(|pseudonymizer| Privacy {
+            pseudonymizer,
             user_is_needed: audit.destination.screenshots.auth.mode == AuthMode::UserTicket,
         }),
         // The start gives it the one that user events are stamped with.
@@ -456,7 +456,7 @@ pub fn size(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or(usize::MAX)
 }
 
-/// A bound of an outlet.
+/// A bound of a mailbox.
 pub fn bound(number: impl TryInto<u32>) -> u32 {
     number.try_into().unwrap_or(u32::MAX)
 }

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::intake::{Account, Intake};
 use super::recent::{Added, Announced, Ids, Met, Outcome};
 use crate::journal::batch::RecordBatch;
-use crate::kit::mailbox::Passage;
+use crate::kit::mailbox::InFlight;
 use crate::kit::message::{Append, Stream};
 
 /// Bytes of a record around the body.
@@ -50,7 +50,7 @@ pub struct Event<'a> {
 pub struct Group {
     records: RecordBatch,
     announced: Announced,
-    passage: Passage,
+    in_flight: InFlight,
     room: Option<OwnedSemaphorePermit>,
     conflicts: u64,
 }
@@ -125,8 +125,8 @@ impl Drop for Sender {
 }
 
 impl Group {
-    pub fn new(announced: Announced, passage: Passage) -> Self {
-        Self { records: RecordBatch::new(), announced, passage, room: None, conflicts: 0 }
+    pub fn new(announced: Announced, in_flight: InFlight) -> Self {
+        Self { records: RecordBatch::new(), announced, in_flight, room: None, conflicts: 0 }
     }
 
     fn takes(&self, record: &AuditRecord<'_>) -> bool {
@@ -150,7 +150,7 @@ impl Group {
             Some(all) => all.merge(room),
             none => *none = Some(room),
         }
-        account.pass_on(&mut self.passage);
+        account.pass_on(&mut self.in_flight);
         Ok(added)
     }
 
@@ -160,13 +160,13 @@ impl Group {
     }
 
     /// What goes to the journal, and what is done when it has answered.
-    pub fn into_append(self, stream: Stream) -> (Append, Passage, impl FnOnce(Outcome)) {
-        let Self { records, announced, passage, room, .. } = self;
+    pub fn into_append(self, stream: Stream) -> (Append, InFlight, impl FnOnce(Outcome)) {
+        let Self { records, announced, in_flight, room, .. } = self;
         let finish = move |outcome| {
             announced.finish(outcome);
             drop(room);
         };
-        (Append { stream, records }, passage, finish)
+        (Append { stream, records }, in_flight, finish)
     }
 }
 

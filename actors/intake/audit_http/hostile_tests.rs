@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Client, Got, PLAIN, event, request, unlimited};
+use super::harness::{Client, Got, Harness, PLAIN, event, request, unlimited};
 use crate::intake::audit_http_ingestor::AuditHttpConfig;
 
 /// Checks an answer to a POST against the contract's table.
@@ -115,8 +115,8 @@ fn damaged_event() -> impl Strategy<Value = Vec<u8>> {
 }
 
 async fn run(cases: u32, bodies: fn() -> BoxedStrategy<Vec<u8>>) {
-    let bench = Bench::start(unlimited());
-    let address = bench.address;
+    let harness = Harness::start(unlimited());
+    let address = harness.address;
     actix_rt::task::spawn_blocking(move || {
         let client = std::cell::RefCell::new(Client::connect(address));
         let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -129,7 +129,7 @@ async fn run(cases: u32, bodies: fn() -> BoxedStrategy<Vec<u8>>) {
     })
     .await
     .unwrap();
-    bench.assert_conserved();
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
@@ -156,7 +156,7 @@ async fn any_damage_to_an_event() {
 async fn shapes_that_break_parsers() {
     let with_user = |user: &str| event(1).replace(r#""LAB\\goran""#, user);
     let mega = "x".repeat(1_000_000);
-    let bench = Bench::start(unlimited());
+    let harness = Harness::start(unlimited());
     for (name, body, expect) in [
         ("nothing", String::new(), 400),
         ("deep arrays", "[".repeat(100_000), 400),
@@ -175,11 +175,11 @@ async fn shapes_that_break_parsers() {
         ("byte order mark", format!("\u{feff}{}", event(5)), 202),
         ("two values", format!("{}{}", event(6), event(6)), 400),
     ] {
-        let got = bench.post_event(&body).await;
+        let got = harness.post_event(&body).await;
         check_shape(&got).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(got.status, expect, "{name}: {}", &got.body[..got.body.len().min(300)]);
     }
-    bench.assert_conserved();
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
@@ -189,10 +189,10 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
         body_timeout: Duration::from_millis(300),
         ..unlimited()
     };
-    let bench = Bench::start(config);
+    let harness = Harness::start(config);
     let large = |n| event(n).replacen('{', &format!("{{\"x\":\"{}\",", "y".repeat(40_000)), 1);
     // One takes the room and does not go on.
-    let address = bench.address;
+    let address = harness.address;
     let head = request("POST", "/api/v1/audit-event", &PLAIN, large(1).as_bytes());
     let mut slow = actix_rt::task::spawn_blocking(move || {
         let mut client = Client::connect(address);
@@ -204,24 +204,24 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
     let mut statuses = Vec::new();
     // As soon as the slow one is given up there is room again.
     for n in 2..6 {
-        assert_eq!(bench.post_event(&event(n)).await.status, 202);
-        let got = bench.post_event(&large(n + 100)).await;
+        assert_eq!(harness.post_event(&event(n)).await.status, 202);
+        let got = harness.post_event(&large(n + 100)).await;
         assert!(got.status == 202 || got.header("retry-after") == Some("30"), "{got:?}");
         statuses.push(got.status);
     }
     assert_eq!(statuses.last(), Some(&202), "{statuses:?}");
     let got = actix_rt::task::spawn_blocking(move || slow.ask(b"")).await.unwrap();
     assert_eq!(got.status, 408);
-    bench.assert_conserved();
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_long_head_is_refused() {
-    let bench = Bench::start(AuditHttpConfig { header_bytes_max: 2_000, ..unlimited() });
+    let harness = Harness::start(AuditHttpConfig { header_bytes_max: 2_000, ..unlimited() });
     let long = "x".repeat(2_000);
-    let got = bench.post(&[PLAIN[0], PLAIN[1], ("X", &long)], event(1)).await;
+    let got = harness.post(&[PLAIN[0], PLAIN[1], ("X", &long)], event(1)).await;
     assert_eq!((got.status, got.header("connection")), (431, Some("close")), "{got:?}");
     assert_eq!(got.json()["reason"], "Request header fields too large");
-    assert_eq!(bench.post(&[PLAIN[0], PLAIN[1], ("X", &long[..1_000])], event(1)).await.status, 202);
-    bench.assert_conserved();
+    assert_eq!(harness.post(&[PLAIN[0], PLAIN[1], ("X", &long[..1_000])], event(1)).await.status, 202);
+    harness.assert_conserved();
 }

@@ -18,7 +18,7 @@ use butler_sos_domain::audit::{
     self, Accepted, AuditEvent, AuditRecord, BodyHash, Refusal, conflict, constraints, envelope, payload,
     version,
 };
-use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonyms};
+use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonymizer};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
@@ -28,7 +28,7 @@ use super::group::{Event, Group, Groups, NotJoined};
 use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
 use crate::kit::clock::Clock;
 use crate::kit::guard::guard;
-use crate::kit::mailbox::{Outlet, Passage};
+use crate::kit::mailbox::{InFlight, Mailbox};
 use crate::kit::message::{Append, Stream};
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 
@@ -37,7 +37,7 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all threads share.
 pub struct Intake {
-    to_journal: Outlet<Append>,
+    to_journal: Mailbox<Append>,
     recent: Recent,
     /// One permit for each event between here and the journal's answer.
     room: Arc<Semaphore>,
@@ -56,7 +56,7 @@ pub struct Intake {
 /// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
 #[derive(Clone)]
 pub struct Privacy {
-    pub names: Arc<Pseudonyms>,
+    pub pseudonymizer: Arc<Pseudonymizer>,
     /// Whether downloads of screenshots are made in the user's own name (`auth.mode: userTicket`).
     pub user_is_needed: bool,
 }
@@ -90,7 +90,7 @@ pub struct Stored {
 
 impl Intake {
     pub fn new(
-        to_journal: Outlet<Append>,
+        to_journal: Mailbox<Append>,
         recent: Recent,
         queue_max: u32,
         queue_per_minute: Option<u32>,
@@ -169,11 +169,12 @@ impl Intake {
                 Stream::AuditEvents
             };
             let kept = self.kept(body, stream);
-            let names = kept.as_ref().map_or_else(Vec::new, |kept| self.names(&accepted, kept, received_ns));
-            Ok::<_, Refusal>((stream, accepted, kept, names))
+            let file_names =
+                kept.as_ref().map_or_else(Vec::new, |kept| self.file_names(&accepted, kept, received_ns));
+            Ok::<_, Refusal>((stream, accepted, kept, file_names))
         });
-        let (stream, accepted, kept, names) = match checked {
-            Ok(Ok((stream, accepted, Some(kept), names))) => (stream, accepted, kept, names),
+        let (stream, accepted, kept, file_names) = match checked {
+            Ok(Ok((stream, accepted, Some(kept), file_names))) => (stream, accepted, kept, file_names),
             Ok(Err(refusal)) => {
                 account.rejected(refusal_label(&refusal));
                 return Taken::Refused(refusal);
@@ -208,7 +209,7 @@ impl Intake {
             sealed: kept.sealed.as_deref().map(Cow::Borrowed),
             ..AuditRecord::received(received_ns, &kept.body)
         };
-        let ids = self.recent.ids(&names);
+        let ids = self.recent.ids(&file_names);
         match groups.join(self, Event { stream, hash, ids, record, room, account }) {
             Ok(Added { awaited, conflict_of }) => {
                 stored.conflict = conflict_of.map(|_| accepted.event_id.into_owned());
@@ -232,7 +233,7 @@ impl Intake {
     }
 
     /// What the event is called, as it is stored: with pseudonyms its ids may be others.
-    fn names(&self, accepted: &Accepted<'_>, kept: &Kept<'_>, received_ns: u64) -> Vec<String> {
+    fn file_names(&self, accepted: &Accepted<'_>, kept: &Kept<'_>, received_ns: u64) -> Vec<String> {
         if !self.recent.is_on() {
             return Vec::new();
         }
@@ -241,23 +242,23 @@ impl Intake {
             return event.map_or_else(|_| Vec::new(), |event| conflict::names_of(&event));
         }
         let Accepted { event_id, correlation_id, timestamp, .. } = accepted;
-        conflict::names(event_id, correlation_id.as_deref(), timestamp, received_ns)
+        conflict::file_names(event_id, correlation_id.as_deref(), timestamp, received_ns)
     }
 
     /// A group without events.
     pub fn begin_group(&self) -> Group {
-        let mut passage = Passage::default();
-        passage.answers_for(0, self.panicked.clone());
-        Group::new(self.recent.announce(), passage)
+        let mut in_flight = InFlight::default();
+        in_flight.answers_for(0, self.panicked.clone());
+        Group::new(self.recent.announce(), in_flight)
     }
 
     /// Brings a group to the journal and tells those who wait how it ended.
     pub async fn store(&self, stream: Stream, group: Group) {
         let conflicts = group.conflicts();
-        let (append, passage, finish) = group.into_append(stream);
+        let (append, in_flight, finish) = group.into_append(stream);
         self.actor.sent.inc();
         let took = self.meter.times.begin(append.records.len() as u64);
-        let outcome = match self.to_journal.ask_with(append, passage).await {
+        let outcome = match self.to_journal.ask_with(append, in_flight).await {
             Ok(Ok(_)) => Outcome::Stored,
             Ok(Err(_)) => Outcome::NoRoom,
             Err(_) => Outcome::Lost,
@@ -274,7 +275,7 @@ impl Intake {
         let Some(privacy) = &self.privacy else {
             return Some(Kept { body: Cow::Borrowed(body), sealed: None });
         };
-        let Pseudonymous { body, mut clear } = pseudonymous(&privacy.names, body).ok()?;
+        let Pseudonymous { body, mut clear } = pseudonymous(&privacy.pseudonymizer, body).ok()?;
         if stream != Stream::Screenshots {
             return Some(Kept { body, sealed: None });
         }
@@ -283,7 +284,7 @@ impl Intake {
         }
         let mut nonce = [0; NONCE_BYTES];
         openssl::rand::rand_bytes(&mut nonce).ok()?;
-        let sealed = clear.seal(&privacy.names, &nonce).ok()?;
+        let sealed = clear.seal(&privacy.pseudonymizer, &nonce).ok()?;
         Some(Kept { body, sealed: Some(sealed) })
     }
 
@@ -333,10 +334,10 @@ impl Account {
         self.intake.meter.shed(reason).inc();
     }
 
-    /// From here on the passage answers for the event.
-    pub fn pass_on(mut self, passage: &mut Passage) {
+    /// From here on the in-flight guard answers for the event.
+    pub fn pass_on(mut self, in_flight: &mut InFlight) {
         self.is_open = false;
-        passage.join();
+        in_flight.join();
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use secrecy::SecretString;
 use slog::{Drain, Logger, OwnedKVList, Record, Serializer, o};
 
-use super::bench::{Bench, JSON, PLAIN, event, unlimited};
+use super::harness::{Harness, JSON, PLAIN, event, unlimited};
 use crate::intake::audit_http_ingestor::AuditHttpConfig;
 use crate::kit::message::Append;
 use crate::kit::metric::Metrics;
@@ -42,19 +42,19 @@ impl Drain for Lines {
 async fn one_line_a_minute_and_no_secret() {
     let lines = Lines::default();
     let log = Logger::root(lines.clone(), o!());
-    let (to_journal, appended) = Probe::outlet(100, |_: &Append| Ok(0..1));
+    let (to_journal, appended) = Probe::mailbox(100, |_: &Append| Ok(0..1));
     let config = AuditHttpConfig { api_token: Some(SecretString::from("sekrit-token")), ..unlimited() };
-    let bench = Bench::start_logged(config, &[], to_journal, appended, Metrics::new(), log);
+    let harness = Harness::start_logged(config, &[], to_journal, appended, Metrics::new(), log);
     const TOKEN: (&str, &str) = ("Authorization", "Bearer sekrit-token");
     let unversioned = |n| event(n).replace(r#","version":"0.4.0""#, "");
     for n in 0..5 {
         let guessed = [JSON, ("Authorization", "Bearer guessed-token")];
-        assert_eq!(bench.post(&guessed, event(n)).await.status, 401);
-        assert_eq!(bench.post(&[JSON, TOKEN], unversioned(n)).await.status, 202);
-        assert_eq!(bench.post(&[PLAIN[0], TOKEN], "{\"private\":\"body words\"").await.status, 400);
+        assert_eq!(harness.post(&guessed, event(n)).await.status, 401);
+        assert_eq!(harness.post(&[JSON, TOKEN], unversioned(n)).await.status, 202);
+        assert_eq!(harness.post(&[PLAIN[0], TOKEN], "{\"private\":\"body words\"").await.status, 400);
     }
     let lines = lines.0.lock().unwrap();
-    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    let count = |detail: &str| lines.iter().filter(|line| line.contains(detail)).count();
     assert_eq!(count("WARN audit API: missing or wrong token"), 1, "{lines:?}");
     assert_eq!(count("WARN audit API: events without an Audit.qs version"), 1, "{lines:?}");
     assert_eq!(count("DEBG audit API: an event without an Audit.qs version"), 5, "{lines:?}");

@@ -23,7 +23,7 @@ pub mod token;
 pub mod warnings;
 
 #[cfg(test)]
-mod bench;
+mod harness;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Recent {
             let mut table = recent.lock();
             for event in stored {
                 table.remember(event.hash);
-                table.claim(&recent.ids(&event.names), event.first);
+                table.claim(&recent.ids(&event.file_names), event.first);
             }
         }
         recent
@@ -95,9 +95,9 @@ impl Recent {
     }
 
     /// What stands for these names of an event.
-    pub fn ids(&self, names: &[String]) -> Vec<Ids> {
+    pub fn ids(&self, file_names: &[String]) -> Vec<Ids> {
         let [one, other] = &self.seeds;
-        names.iter().map(|name| Ids(one.hash_one(name), other.hash_one(name))).collect()
+        file_names.iter().map(|name| Ids(one.hash_one(name), other.hash_one(name))).collect()
     }
 
     /// What is known of this event, if anything.
@@ -225,7 +225,8 @@ mod tests {
     }
 
     fn remembered(bodies: &[&str]) -> Vec<Remembered> {
-        let of = |body: &&str| Remembered { hash: hash(body), first: hash(body), names: vec![ids_of(body)] };
+        let of =
+            |body: &&str| Remembered { hash: hash(body), first: hash(body), file_names: vec![ids_of(body)] };
         bodies.iter().map(of).collect()
     }
 

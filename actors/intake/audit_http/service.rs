@@ -31,7 +31,7 @@ use super::warnings::{Warning, Warnings};
 use crate::kit::clock::unix_ms;
 use crate::kit::supervisor::panic_text;
 use crate::net::http_server::brake::Brake;
-use crate::net::http_server::seats::Seat;
+use crate::net::http_server::connection_limiter::ConnectionSlot;
 
 pub const EVENT: &str = "/api/v1/audit-event";
 pub const TEST_CONNECTION: &str = "/api/v1/test-connection";
@@ -130,11 +130,11 @@ impl Service {
         } else if let Err(reply) = self.authorize(request, client, received_at).await {
             (Warning::Unauthorized, "unauthorized", reply)
         } else {
-            let seat = request.conn_data::<Arc<Seat>>();
-            seat.into_iter().for_each(|seat| seat.await_body());
+            let slot = request.conn_data::<Arc<ConnectionSlot>>();
+            slot.into_iter().for_each(|slot| slot.await_body());
             let limits = (self.body_bytes_max, self.body_timeout);
             let read = body::read(payload, declared(request), limits, &self.large_bodies).await;
-            seat.into_iter().for_each(|seat| seat.begin());
+            slot.into_iter().for_each(|slot| slot.begin());
             match read {
                 Err(BodyError::NoRoom) => {
                     account.shed("bodies_full");
@@ -227,9 +227,9 @@ impl Service {
         if self.token.as_ref().is_none_or(|token| token.is_in(authorization)) {
             return Ok(());
         }
-        let seat = request.conn_data::<Arc<Seat>>().map(Arc::as_ref);
+        let slot = request.conn_data::<Arc<ConnectionSlot>>().map(Arc::as_ref);
         let reply = Reply::unauthorized(received_at);
-        let goes_on = authorization.is_none() || self.brake.hold(client, seat).await;
+        let goes_on = authorization.is_none() || self.brake.hold(client, slot).await;
         Err(if goes_on { reply } else { reply.closing() })
     }
 }

@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use butler_sos_domain::audit::{AuditRecord, BodyHash};
-use butler_sos_domain::pseudonym::Pseudonyms;
+use butler_sos_domain::pseudonym::Pseudonymizer;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::bench::{
-    Answered, Bench, Client, Got, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
+use super::harness::{
+    Answered, Client, Got, Harness, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
 };
 use crate::intake::audit_http_ingestor::{AuditHttpConfig, Privacy};
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::{Append, AppendRefused, Close, Stream};
 use crate::kit::metric::{IntakeMeter, Metrics};
 use crate::kit::testing::until;
 
 const TOKEN: (&str, &str) = ("Authorization", "Bearer sekrit");
 
-fn guarded() -> AuditHttpConfig {
+fn deadline_stream() -> AuditHttpConfig {
     AuditHttpConfig { api_token: Some(SecretString::from("sekrit")), ..unlimited() }
 }
 
@@ -53,35 +53,35 @@ impl Actor for SlowJournal {
     type Context = Context<Self>;
 }
 
-impl Handler<Parcel<Append>> for SlowJournal {
+impl Handler<Envelope<Append>> for SlowJournal {
     type Result = ResponseFuture<Answered>;
 
-    fn handle(&mut self, mut parcel: Parcel<Append>, _: &mut Self::Context) -> Self::Result {
-        self.intake.stored.inc_by(parcel.passage.settle_all());
-        self.appended.lock().unwrap().push(parcel.body);
+    fn handle(&mut self, mut envelope: Envelope<Append>, _: &mut Self::Context) -> Self::Result {
+        self.intake.stored.inc_by(envelope.in_flight.settle_all());
+        self.appended.lock().unwrap().push(envelope.body);
         let gate = Arc::clone(&self.gate);
         Box::pin(async move {
             gate.acquire().await.unwrap().forget();
-            drop(parcel.passage);
+            drop(envelope.in_flight);
             Ok(0..1)
         })
     }
 }
 
-fn slow(config: AuditHttpConfig) -> (Bench, Arc<Semaphore>) {
+fn slow(config: AuditHttpConfig) -> (Harness, Arc<Semaphore>) {
     let (gate, appended, metrics) = (Arc::new(Semaphore::new(0)), Arc::default(), Metrics::new());
     let journal = SlowJournal {
         gate: Arc::clone(&gate),
         intake: metrics.intake("audit_events"),
         appended: Arc::clone(&appended),
     };
-    let to_journal = Outlet::new(journal.start().recipient::<Parcel<Append>>(), 100_000);
-    (Bench::start_on(config, &[], to_journal, appended, metrics), gate)
+    let to_journal = Mailbox::new(journal.start().recipient::<Envelope<Append>>(), 100_000);
+    (Harness::start_on(config, &[], to_journal, appended, metrics), gate)
 }
 
 #[actix_rt::test]
 async fn every_answer_has_its_shape_and_headers() {
-    let bench = Bench::start(guarded());
+    let harness = Harness::start(deadline_stream());
     let big = vec![b'x'; 1_100_000];
     let encoded = [JSON, TOKEN, ("Content-Encoding", "gzip")];
     for (request, status, reason) in [
@@ -105,7 +105,7 @@ async fn every_answer_has_its_shape_and_headers() {
         (request("POST", "/api/v1/audit-event", &[TOKEN, JSON], b""), 400, "Schema validation failed"),
     ] {
         let what = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
-        let got = bench.send(request).await;
+        let got = harness.send(request).await;
         let body = got.json();
         assert_eq!((got.status, body["reason"].as_str()), (status, Some(reason)), "{what} {got:?}");
         assert_eq!(body["status"], "error");
@@ -113,40 +113,40 @@ async fn every_answer_has_its_shape_and_headers() {
         assert_eq!(got.header("allow").is_some(), status == 405);
         assert_secure(&got);
     }
-    let preflight = bench.send(request("OPTIONS", "/api/v1/audit-event", &[], b"")).await;
+    let preflight = harness.send(request("OPTIONS", "/api/v1/audit-event", &[], b"")).await;
     assert_eq!((preflight.status, preflight.header("vary")), (204, None));
     assert_secure(&preflight);
-    let head = bench.send(request("HEAD", "/api/v1/test-connection", &[TOKEN], b"")).await;
+    let head = harness.send(request("HEAD", "/api/v1/test-connection", &[TOKEN], b"")).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
-    bench.assert_conserved();
-    assert_eq!(bench.counts()["received"], 6);
+    harness.assert_conserved();
+    assert_eq!(harness.counts()["received"], 6);
 }
 
 #[actix_rt::test]
 async fn a_chunked_body_that_is_too_large_is_not_kept() {
-    let bench = Bench::start(AuditHttpConfig { body_bytes_max: 1_024, ..unlimited() });
+    let harness = Harness::start(AuditHttpConfig { body_bytes_max: 1_024, ..unlimited() });
     let mut sent = request("GET", "/api/v1/audit-event", &[JSON, ("Transfer-Encoding", "chunked")], b"");
     sent.splice(..3, *b"POST");
     for _ in 0..30 {
         sent.extend_from_slice(format!("64\r\n{}\r\n", "x".repeat(100)).as_bytes());
     }
     sent.extend_from_slice(b"0\r\n\r\n");
-    assert_eq!(bench.send(sent).await.status, 413);
-    assert_eq!(bench.counts()["rejected too_large"], 1);
+    assert_eq!(harness.send(sent).await.status, 413);
+    assert_eq!(harness.counts()["rejected too_large"], 1);
 }
 
 #[actix_rt::test]
 async fn the_limit_per_address() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..guarded() };
-    let bench = Bench::start(config);
+    let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..deadline_stream() };
+    let harness = Harness::start(config);
     let from = |client: &'static str| [JSON, TOKEN, ("X-Forwarded-For", client)];
-    assert_eq!(bench.post(&from("192.0.2.1"), event(1)).await.status, 202);
+    assert_eq!(harness.post(&from("192.0.2.1"), event(1)).await.status, 202);
     // Wrong tokens count too.
-    assert_eq!(bench.post(&from("192.0.2.1")[..1], event(2)).await.status, 401);
+    assert_eq!(harness.post(&from("192.0.2.1")[..1], event(2)).await.status, 401);
     let forwarded = [JSON, ("X-Forwarded-For", "192.0.2.1")];
-    assert_eq!(bench.post(&forwarded, event(2)).await.status, 401);
-    let got = bench.post(&from("192.0.2.1"), event(2)).await;
+    assert_eq!(harness.post(&forwarded, event(2)).await.status, 401);
+    let got = harness.post(&from("192.0.2.1"), event(2)).await;
     assert_eq!((got.status, got.json()["reason"].as_str()), (429, Some("Rate limit exceeded")));
     assert_eq!(got.json()["outcome"], "dropped");
     assert_eq!(got.header("x-ratelimit-limit"), Some("2"));
@@ -156,18 +156,18 @@ async fn the_limit_per_address() {
     assert_eq!(got.header("x-ratelimit-reset"), got.header("retry-after"));
     assert_secure(&got);
     // Another address has a window of its own; a preflight needs none.
-    assert_eq!(bench.post(&from("192.0.2.2"), event(3)).await.status, 202);
+    assert_eq!(harness.post(&from("192.0.2.2"), event(3)).await.status, 202);
     let forwarded = [("X-Forwarded-For", "192.0.2.1")];
-    assert_eq!(bench.send(request("OPTIONS", "/api/v1/audit-event", &forwarded, b"")).await.status, 204);
-    assert_eq!(bench.send(request("GET", "/api/v1/test-connection", &forwarded, b"")).await.status, 429);
-    bench.assert_conserved();
+    assert_eq!(harness.send(request("OPTIONS", "/api/v1/audit-event", &forwarded, b"")).await.status, 204);
+    assert_eq!(harness.send(request("GET", "/api/v1/test-connection", &forwarded, b"")).await.status, 429);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_network_of_ipv6_has_one_limit() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..guarded() };
-    let bench = Bench::start(config);
+    let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..deadline_stream() };
+    let harness = Harness::start(config);
     for (n, client, expect) in [
         (1, "2001:db8::1", 202),
         (2, "2001:db8::ffff:2", 202),
@@ -178,61 +178,61 @@ async fn a_network_of_ipv6_has_one_limit() {
         (7, "::ffff:192.0.2.1", 429),
         (8, "192.0.2.2", 202),
     ] {
-        let got = bench.post(&[JSON, TOKEN, ("X-Forwarded-For", client)], event(n)).await;
+        let got = harness.post(&[JSON, TOKEN, ("X-Forwarded-For", client)], event(n)).await;
         assert_eq!(got.status, expect, "{client}");
     }
-    bench.assert_conserved();
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn the_queue_s_own_limit() {
-    let bench = Bench::start(AuditHttpConfig { queue_per_minute: Some(1), ..unlimited() });
-    assert_eq!(bench.post_event("{}").await.status, 400);
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
-    let got = bench.post_event(&event(2)).await;
+    let harness = Harness::start(AuditHttpConfig { queue_per_minute: Some(1), ..unlimited() });
+    assert_eq!(harness.post_event("{}").await.status, 400);
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
+    let got = harness.post_event(&event(2)).await;
     assert_eq!((got.status, got.header("x-ratelimit-limit")), (429, Some("1")));
     // A refused event comes before the limit, and one that is stored is not stored again.
-    assert_eq!(bench.post_event("{}").await.status, 400);
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
-    bench.assert_conserved();
-    assert_eq!(bench.counts()["rejected queue_rate_limit"], 1);
+    assert_eq!(harness.post_event("{}").await.status, 400);
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
+    harness.assert_conserved();
+    assert_eq!(harness.counts()["rejected queue_rate_limit"], 1);
 }
 
 #[actix_rt::test]
 async fn screenshots_have_a_stream_of_their_own_when_they_are_fetched() {
     for (screenshots, stream) in [(true, Stream::Screenshots), (false, Stream::AuditEvents)] {
-        let bench = Bench::start(AuditHttpConfig { screenshots, ..unlimited() });
+        let harness = Harness::start(AuditHttpConfig { screenshots, ..unlimited() });
         let event = event_of_type("screenshot.url.received", 1);
-        let got = bench.post_event(&event).await;
+        let got = harness.post_event(&event).await;
         assert_eq!(got.status, 202, "{got:?}");
-        assert_eq!(bench.stored(), [(stream, event)]);
+        assert_eq!(harness.stored(), [(stream, event)]);
     }
 }
 
 #[actix_rt::test]
 async fn a_duplicate_is_stored_once() {
-    let bench = Bench::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
+    let harness = Harness::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
     for n in [1, 2, 2, 3, 1] {
-        assert_eq!(bench.post_event(&event(n)).await.status, 202);
+        assert_eq!(harness.post_event(&event(n)).await.status, 202);
     }
-    let bodies: Vec<_> = bench.stored().into_iter().map(|(_, body)| body).collect();
+    let bodies: Vec<_> = harness.stored().into_iter().map(|(_, body)| body).collect();
     assert_eq!(bodies, [event(2), event(3)]);
-    assert_eq!(bench.counts()["rejected duplicate"], 3);
-    bench.assert_conserved();
+    assert_eq!(harness.counts()["rejected duplicate"], 3);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn the_same_ids_with_another_body_are_stored_and_marked() {
-    let bench = Bench::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
+    let harness = Harness::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
     let other = |n, user: &str| event(n).replace("goran", user);
     let posted = [other(1, "anna"), event(2), other(2, "anna"), other(2, "berta")];
     // Each of them twice: the same body is one event, marked or not.
     for body in posted.iter().chain(&posted) {
-        assert_eq!(bench.post_event(body).await.status, 202);
+        assert_eq!(harness.post_event(body).await.status, 202);
     }
     let of = |n| Some(BodyHash::of(event(n).as_bytes()));
     let expect = [of(1), None, of(2), of(2)];
-    let stored = bench.appended.lock().unwrap();
+    let stored = harness.appended.lock().unwrap();
     let records: Vec<_> = stored.iter().flat_map(|append| append.records.records()).collect();
     assert_eq!(records.len(), posted.len());
     for ((record, body), first) in records.iter().zip(&posted).zip(expect) {
@@ -240,18 +240,18 @@ async fn the_same_ids_with_another_body_are_stored_and_marked() {
         assert_eq!((record.body, record.conflict_of), (body.as_bytes(), first));
     }
     drop(stored);
-    assert_eq!(bench.counts()["remarked conflict"], 3);
-    assert_eq!(bench.counts()["rejected duplicate"], 4);
-    bench.assert_conserved();
+    assert_eq!(harness.counts()["remarked conflict"], 3);
+    assert_eq!(harness.counts()["rejected duplicate"], 4);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn of_two_that_come_together_one_is_marked() {
-    let bench = Bench::start(unlimited());
+    let harness = Harness::start(unlimited());
     let bodies: Vec<_> = (0..16).map(|n| event(1).replace("goran", &format!("user{n}"))).collect();
-    let posts = futures_util::future::join_all(bodies.iter().map(|body| bench.post_event(body))).await;
+    let posts = futures_util::future::join_all(bodies.iter().map(|body| harness.post_event(body))).await;
     assert!(posts.iter().all(|got| got.status == 202));
-    let stored = bench.appended.lock().unwrap();
+    let stored = harness.appended.lock().unwrap();
     let records = stored.iter().flat_map(|append| append.records.records());
     let records: Vec<_> = records.map(|record| AuditRecord::decode(record).unwrap()).collect();
     let first: Vec<_> = records.iter().filter(|record| record.conflict_of.is_none()).collect();
@@ -263,19 +263,19 @@ async fn of_two_that_come_together_one_is_marked() {
 
 #[actix_rt::test]
 async fn with_pseudonyms_ids_are_those_that_are_stored() {
-    let names = Arc::new(Pseudonyms::new(b"0123456789abcdef"));
-    let privacy = Some(Privacy { names, user_is_needed: false });
-    let bench = Bench::start(AuditHttpConfig { privacy, ..unlimited() });
+    let pseudonymizer = Arc::new(Pseudonymizer::new(b"0123456789abcdef"));
+    let privacy = Some(Privacy { pseudonymizer, user_is_needed: false });
+    let harness = Harness::start(AuditHttpConfig { privacy, ..unlimited() });
     let of = |object: &str| {
         let ids = "\"correlationId\":\"goran-1\",\"type\"";
         event(1).replace("\"type\"", ids).replace("a.png", object)
     };
     for body in [of("a.png"), of("b.png"), of("a.png")] {
-        assert_eq!(bench.post_event(&body).await.status, 202);
+        assert_eq!(harness.post_event(&body).await.status, 202);
     }
-    let stored = bench.stored();
+    let stored = harness.stored();
     let marked = |at: usize| {
-        let appended = bench.appended.lock().unwrap();
+        let appended = harness.appended.lock().unwrap();
         let records: Vec<_> = appended.iter().flat_map(|append| append.records.records()).collect();
         AuditRecord::decode(records[at]).unwrap().conflict_of
     };
@@ -285,25 +285,25 @@ async fn with_pseudonyms_ids_are_those_that_are_stored() {
 
 #[actix_rt::test]
 async fn a_duplicate_waits_for_the_first() {
-    let (bench, gate) = slow(unlimited());
+    let (harness, gate) = slow(unlimited());
     let body = event(1);
-    let both = futures_util::future::join(bench.post_event(&body), bench.post_event(&body));
+    let both = futures_util::future::join(harness.post_event(&body), harness.post_event(&body));
     let opened = async {
-        until(|| bench.counts().get("rejected duplicate") == Some(&1)).await;
-        until(|| bench.appended.lock().unwrap().len() == 1).await;
+        until(|| harness.counts().get("rejected duplicate") == Some(&1)).await;
+        until(|| harness.appended.lock().unwrap().len() == 1).await;
         gate.add_permits(1);
     };
     let ((first, second), ()) = tokio::join!(both, opened);
     assert_eq!((first.status, second.status), (202, 202));
-    assert_eq!(bench.appended.lock().unwrap().len(), 1);
-    bench.assert_conserved();
+    assert_eq!(harness.appended.lock().unwrap().len(), 1);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_journal_that_refuses_is_503_and_the_event_may_come_again() {
     let refusing = Rc::new(Cell::new(true));
     let full = Rc::clone(&refusing);
-    let bench = Bench::start_with(unlimited(), &[], move |append| {
+    let harness = Harness::start_with(unlimited(), &[], move |append| {
         match (full.get(), bodies_of(append)[0].contains("000000000002")) {
             (true, true) => Err(AppendRefused::Disk("no space".to_owned())),
             (true, false) => Err(AppendRefused::Full),
@@ -311,125 +311,125 @@ async fn a_journal_that_refuses_is_503_and_the_event_may_come_again() {
         }
     });
     for n in [1, 2] {
-        let got = bench.post_event(&event(n)).await;
+        let got = harness.post_event(&event(n)).await;
         assert_eq!((got.status, got.json()["reason"].as_str()), (503, Some("Event queue is full")));
         assert_eq!(got.header("retry-after"), Some("30"));
         assert_secure(&got);
     }
     refusing.set(false);
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
-    bench.assert_conserved();
-    assert_eq!((bench.counts()["shed journal_full"], bench.counts()["shed journal_disk"]), (1, 1));
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
+    harness.assert_conserved();
+    assert_eq!((harness.counts()["shed journal_full"], harness.counts()["shed journal_disk"]), (1, 1));
 }
 
 #[actix_rt::test]
 async fn what_waits_for_the_journal_is_bounded() {
-    let (bench, gate) = slow(AuditHttpConfig { queue_max: 2, ..unlimited() });
+    let (harness, gate) = slow(AuditHttpConfig { queue_max: 2, ..unlimited() });
     let bodies = [event(1), event(2)];
-    let waiting = futures_util::future::join(bench.post_event(&bodies[0]), bench.post_event(&bodies[1]));
+    let waiting = futures_util::future::join(harness.post_event(&bodies[0]), harness.post_event(&bodies[1]));
     let third = async {
-        until(|| bench.appended.lock().unwrap().len() == 2).await;
-        let got = bench.post_event(&event(3)).await;
+        until(|| harness.appended.lock().unwrap().len() == 2).await;
+        let got = harness.post_event(&event(3)).await;
         gate.add_permits(3);
         got
     };
     let ((first, second), third) = tokio::join!(waiting, third);
     assert_eq!((first.status, second.status, third.status), (202, 202, 503));
-    assert_eq!(bench.counts()["shed queue_full"], 1);
+    assert_eq!(harness.counts()["shed queue_full"], 1);
     // Its room is free again.
-    assert_eq!(bench.post_event(&event(3)).await.status, 202);
-    bench.assert_conserved();
+    assert_eq!(harness.post_event(&event(3)).await.status, 202);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn what_comes_while_one_is_under_way_goes_together() {
-    let (bench, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
+    let (harness, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
     let bodies: Vec<_> = (0..10).map(event).collect();
-    let first = bench.post_event(&bodies[0]);
+    let first = harness.post_event(&bodies[0]);
     let others = async {
-        until(|| bench.appended.lock().unwrap().len() == 1).await;
-        let posts = futures_util::future::join_all(bodies[1..].iter().map(|body| bench.post_event(body)));
+        until(|| harness.appended.lock().unwrap().len() == 1).await;
+        let posts = futures_util::future::join_all(bodies[1..].iter().map(|body| harness.post_event(body)));
         let opened = async {
-            until(|| bench.actor.received.get() == 10).await;
+            until(|| harness.actor.received.get() == 10).await;
             gate.add_permits(2);
         };
         tokio::join!(posts, opened).0
     };
     let (first, others) = tokio::join!(first, others);
     assert!(first.status == 202 && others.iter().all(|got| got.status == 202));
-    let groups: Vec<_> = bench.appended.lock().unwrap().iter().map(|append| append.records.len()).collect();
+    let groups: Vec<_> = harness.appended.lock().unwrap().iter().map(|append| append.records.len()).collect();
     assert_eq!(groups, [1, 9]);
-    bench.assert_conserved();
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn while_the_disk_does_not_sync_a_client_is_told_to_come_again_and_its_event_is_stored_once() {
-    let (bench, gate) = slow(unlimited());
+    let (harness, gate) = slow(unlimited());
     let body = event(1);
-    let got = bench.post_event(&body).await;
+    let got = harness.post_event(&body).await;
     assert_eq!((got.status, got.header("retry-after")), (503, Some("30")));
     let again = async {
-        until(|| bench.counts().get("rejected duplicate") == Some(&1)).await;
+        until(|| harness.counts().get("rejected duplicate") == Some(&1)).await;
         gate.add_permits(1);
     };
-    let (got, ()) = tokio::join!(bench.post_event(&body), again);
+    let (got, ()) = tokio::join!(harness.post_event(&body), again);
     assert_eq!(got.status, 202);
-    assert_eq!(bench.stored().len(), 1);
-    bench.assert_conserved();
+    assert_eq!(harness.stored().len(), 1);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_full_group_does_not_wait_for_the_one_before_it() {
-    let (bench, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
+    let (harness, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
     let large = |n| event(n).replace("goran", &"x".repeat(150 * 1024));
     let bodies: Vec<_> = (0..4).map(large).collect();
-    let posts = futures_util::future::join_all(bodies.iter().map(|body| bench.post_event(body)));
+    let posts = futures_util::future::join_all(bodies.iter().map(|body| harness.post_event(body)));
     let opened = async {
         // Only the last one may have to wait for an answer.
-        until(|| bench.appended.lock().unwrap().len() >= 3).await;
+        until(|| harness.appended.lock().unwrap().len() >= 3).await;
         gate.add_permits(4);
     };
     let (posts, ()) = tokio::join!(posts, opened);
     assert!(posts.iter().all(|got| got.status == 202));
-    assert_eq!(bench.stored().len(), 4);
-    bench.assert_conserved();
+    assert_eq!(harness.stored().len(), 4);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn close_waits_for_what_is_under_way_and_then_all_is_503() {
-    let (bench, gate) = slow(unlimited());
+    let (harness, gate) = slow(unlimited());
     let body = event(1);
     let closing = async {
-        until(|| bench.appended.lock().unwrap().len() == 1).await;
-        let close = bench.close.ask(Close);
+        until(|| harness.appended.lock().unwrap().len() == 1).await;
+        let close = harness.close.ask(Close);
         let refused = async {
             // Answered after the close has been taken from the mailbox.
-            bench.addr.send(Break::Nothing).await.unwrap();
+            harness.addr.send(Break::Nothing).await.unwrap();
             // The content is looked at still; then there is no room, while the first event is waited for.
-            assert_eq!(bench.post_event("{}").await.status, 400);
-            let got = bench.post_event(&event(2)).await;
+            assert_eq!(harness.post_event("{}").await.status, 400);
+            let got = harness.post_event(&event(2)).await;
             assert_eq!(got.status, 503);
             assert_eq!(got.header("retry-after"), Some("30"));
             gate.add_permits(1);
         };
         let (closed, ()) = tokio::join!(close, refused);
         closed.unwrap();
-        bench.counts()
+        harness.counts()
     };
-    let (first, counts) = tokio::join!(bench.post_event(&body), closing);
+    let (first, counts) = tokio::join!(harness.post_event(&body), closing);
     assert_eq!(first.status, 202);
     assert_eq!(counts["stored"], 1);
-    assert_eq!(bench.post_event(&event(3)).await.status, 503);
-    assert_eq!(bench.counts()["shed draining"], 2);
-    bench.close.ask(Close).await.unwrap();
-    assert_eq!(bench.send(request("GET", "/api/v1/test-connection", &[], b"")).await.status, 200);
-    bench.assert_conserved();
+    assert_eq!(harness.post_event(&event(3)).await.status, 503);
+    assert_eq!(harness.counts()["shed draining"], 2);
+    harness.close.ask(Close).await.unwrap();
+    assert_eq!(harness.send(request("GET", "/api/v1/test-connection", &[], b"")).await.status, 200);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn an_event_is_stored_and_counted_when_its_client_goes_away() {
-    let (bench, gate) = slow(unlimited());
-    let address = bench.address;
+    let (harness, gate) = slow(unlimited());
+    let address = harness.address;
     let sent = request("POST", "/api/v1/audit-event", &PLAIN, event(1).as_bytes());
     let client = actix_rt::task::spawn_blocking(move || {
         let mut client = Client::connect(address);
@@ -437,34 +437,34 @@ async fn an_event_is_stored_and_counted_when_its_client_goes_away() {
         client
     });
     let client = client.await.unwrap();
-    until(|| bench.appended.lock().unwrap().len() == 1).await;
+    until(|| harness.appended.lock().unwrap().len() == 1).await;
     drop(client);
     gate.add_permits(1);
     // Known as stored from then on.
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
-    assert_eq!(bench.appended.lock().unwrap().len(), 1);
-    bench.assert_conserved();
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
+    assert_eq!(harness.appended.lock().unwrap().len(), 1);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_body_that_is_cut_or_slow_is_counted() {
-    let bench = Bench::start(AuditHttpConfig { body_timeout: Duration::from_millis(50), ..unlimited() });
+    let harness = Harness::start(AuditHttpConfig { body_timeout: Duration::from_millis(50), ..unlimited() });
     let whole = request("POST", "/api/v1/audit-event", &PLAIN, event(1).as_bytes());
     let half = whole[..whole.len() - 20].to_vec();
-    let slow = bench.send(half.clone()).await;
+    let slow = harness.send(half.clone()).await;
     assert_eq!((slow.status, slow.header("connection")), (408, Some("close")));
     assert_secure(&slow);
-    let address = bench.address;
+    let address = harness.address;
     actix_rt::task::spawn_blocking(move || Client::connect(address).write(&half)).await.unwrap();
-    until(|| bench.counts().get("rejected incomplete") == Some(&2)).await;
-    bench.assert_conserved();
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    until(|| harness.counts().get("rejected incomplete") == Some(&2)).await;
+    harness.assert_conserved();
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
 }
 
 #[actix_rt::test]
 async fn a_journal_that_panics_is_500_without_its_words() {
-    let bench = Bench::start_with(unlimited(), &[], |_| panic!("secret words"));
-    let got = bench.post_event(&event(1)).await;
+    let harness = Harness::start_with(unlimited(), &[], |_| panic!("secret words"));
+    let got = harness.post_event(&event(1)).await;
     assert_eq!((got.status, got.json()["outcome"].as_str()), (500, Some("error")));
     assert_eq!(got.json()["reason"], "Internal error while processing event");
     assert!(!got.body.contains("secret"));
@@ -493,74 +493,74 @@ impl Handler<Break> for crate::intake::audit_http_ingestor::AuditHttpIngestor {
 
 #[actix_rt::test]
 async fn a_panic_of_the_actor_costs_no_event() {
-    let (bench, gate) = slow(unlimited());
+    let (harness, gate) = slow(unlimited());
     let body = event(1);
     let broken = async {
-        until(|| bench.appended.lock().unwrap().len() == 1).await;
-        assert!(bench.addr.send(Break::Actor).await.is_err());
-        until(|| bench.actor.restarts.get() == 1).await;
+        until(|| harness.appended.lock().unwrap().len() == 1).await;
+        assert!(harness.addr.send(Break::Actor).await.is_err());
+        until(|| harness.actor.restarts.get() == 1).await;
         gate.add_permits(10);
     };
-    let (first, ()) = tokio::join!(bench.post_event(&body), broken);
+    let (first, ()) = tokio::join!(harness.post_event(&body), broken);
     assert_eq!(first.status, 202);
     for _ in 0..20 {
-        assert_eq!(bench.post_event(&event(1)).await.status, 202);
+        assert_eq!(harness.post_event(&event(1)).await.status, 202);
     }
-    assert_eq!(bench.post_event(&event(2)).await.status, 202);
-    assert_eq!(bench.appended.lock().unwrap().len(), 2);
-    bench.assert_conserved();
+    assert_eq!(harness.post_event(&event(2)).await.status, 202);
+    assert_eq!(harness.appended.lock().unwrap().len(), 2);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn any_origin_and_repeated_versions() {
-    let bench = Bench::start(AuditHttpConfig { allowed_origins: vec!["*".to_owned()], ..unlimited() });
-    let got = bench.post(&[JSON, ("Origin", "https://a.test")], event(1)).await;
+    let harness = Harness::start(AuditHttpConfig { allowed_origins: vec!["*".to_owned()], ..unlimited() });
+    let got = harness.post(&[JSON, ("Origin", "https://a.test")], event(1)).await;
     assert_eq!(got.header("access-control-allow-origin"), Some("*"));
     assert_eq!((got.header("vary"), got.header("access-control-allow-credentials")), (None, None));
     let versions = [("X-Audit-QS-Version", "0.4.0"), ("X-Audit-QS-Version", "9.0.0")];
-    let got = bench.send(request("GET", "/api/v1/test-connection", &versions, b"")).await;
+    let got = harness.send(request("GET", "/api/v1/test-connection", &versions, b"")).await;
     assert_eq!(got.json()["auditQsVersion"], "0.4.0");
     assert_eq!(got.json()["compatible"], true);
     let mut sent = request("GET", "/api/v1/test-connection", &[("X-Audit-QS-Version", "?")], b"");
     let at = sent.iter().rposition(|byte| *byte == b'?').unwrap();
     sent[at] = 0xff;
-    assert_eq!(bench.send(sent).await.json()["compatible"], false);
+    assert_eq!(harness.send(sent).await.json()["compatible"], false);
 }
 
 #[actix_rt::test]
 async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
-    let bench = Bench::start(unlimited());
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    let harness = Harness::start(unlimited());
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
     // The actor that watches is not the one that started the server.
-    assert!(bench.addr.send(Break::Actor).await.is_err());
-    bench.addr.send(Break::Server).await.unwrap();
-    let address = bench.address;
+    assert!(harness.addr.send(Break::Actor).await.is_err());
+    harness.addr.send(Break::Server).await.unwrap();
+    let address = harness.address;
     let sent = request("POST", "/api/v1/audit-event", &PLAIN, event(2).as_bytes());
     let attempt = move || {
         // Connections that the ending server still took are closed without an answer.
         while std::panic::catch_unwind(|| Client::connect(address).ask(&sent)).is_err() {}
     };
     actix_rt::task::spawn_blocking(attempt).await.unwrap();
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
-    assert_eq!(bench.stored().len(), 2);
-    bench.assert_conserved();
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
+    assert_eq!(harness.stored().len(), 2);
+    harness.assert_conserved();
 }
 
 #[actix_rt::test]
 async fn a_slow_head_is_not_waited_for() {
     // The server's clock for this ticks every half second; shorter times would hit everybody.
-    let bench = Bench::start(AuditHttpConfig { header_timeout: Duration::from_secs(1), ..unlimited() });
-    let got = bench.send("POST /api/v1/audit-event HTTP/1.1\r\nHost: a").await;
+    let harness = Harness::start(AuditHttpConfig { header_timeout: Duration::from_secs(1), ..unlimited() });
+    let got = harness.send("POST /api/v1/audit-event HTTP/1.1\r\nHost: a").await;
     assert_eq!(got.status, 408);
-    assert_eq!(bench.post_event(&event(1)).await.status, 202);
+    assert_eq!(harness.post_event(&event(1)).await.status, 202);
     // It was no POST yet.
-    assert_eq!(bench.counts()["received"], 1);
+    assert_eq!(harness.counts()["received"], 1);
 }
 
 #[actix_rt::test]
 async fn many_at_once_are_each_stored_once() {
-    let bench = Bench::start(unlimited());
-    let address = bench.address;
+    let harness = Harness::start(unlimited());
+    let address = harness.address;
     let clients = (0..16).map(|client| {
         actix_rt::task::spawn_blocking(move || {
             let mut connection = Client::connect(address);
@@ -575,10 +575,10 @@ async fn many_at_once_are_each_stored_once() {
     for client in futures_util::future::join_all(clients).await {
         client.unwrap();
     }
-    let mut bodies: Vec<_> = bench.stored().into_iter().map(|(_, body)| body).collect();
+    let mut bodies: Vec<_> = harness.stored().into_iter().map(|(_, body)| body).collect();
     assert_eq!(bodies.len(), 400);
     bodies.sort_unstable();
     bodies.dedup();
-    assert_eq!((bodies.len(), bench.counts()["rejected duplicate"]), (400, 400));
-    bench.assert_conserved();
+    assert_eq!((bodies.len(), harness.counts()["rejected duplicate"]), (400, 400));
+    harness.assert_conserved();
 }

@@ -14,7 +14,7 @@ use openssl::symm::Cipher;
 use openssl::x509::{X509, X509NameBuilder};
 use secrecy::SecretString;
 
-use super::bench::{Bench, Got, PLAIN, event, read_answer, request, unlimited};
+use super::harness::{Got, Harness, PLAIN, event, read_answer, request, unlimited};
 use super::tls::{Tls, TlsConfig, TlsError, TlsVersion};
 use crate::intake::audit_http_ingestor::AuditHttpConfig;
 
@@ -46,8 +46,8 @@ fn write(directory: &Path, authority: &Authority, passphrase: Option<&str>) -> T
     let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     let pem = match passphrase {
         None => authority.key.private_key_to_pem_pkcs8(),
-        Some(words) => {
-            authority.key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), words.as_bytes())
+        Some(detail) => {
+            authority.key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), detail.as_bytes())
         }
     };
     fs::write(&cert, authority.cert.to_pem().unwrap()).unwrap();
@@ -61,8 +61,8 @@ fn write(directory: &Path, authority: &Authority, passphrase: Option<&str>) -> T
     }
 }
 
-fn serve(tls: TlsConfig) -> Bench {
-    Bench::start(AuditHttpConfig { tls: Some(tls), ..unlimited() })
+fn serve(tls: TlsConfig) -> Harness {
+    Harness::start(AuditHttpConfig { tls: Some(tls), ..unlimited() })
 }
 
 type Setup = fn(&mut SslConnectorBuilder);
@@ -103,8 +103,8 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
 async fn events_over_tls_and_nothing_older_than_allowed() {
     let directory = tempfile::tempdir().unwrap();
     let own = authority("audit.test");
-    let bench = serve(write(directory.path(), &own, Some("open sesame")));
-    let address = bench.address;
+    let harness = serve(write(directory.path(), &own, Some("open sesame")));
+    let address = harness.address;
     on_a_thread(move || {
         let got = post(address, None, |_| {}, 1).unwrap();
         assert_eq!(got.status, 202);
@@ -121,8 +121,8 @@ async fn events_over_tls_and_nothing_older_than_allowed() {
     })
     .await;
     let strict = TlsConfig { min_version: TlsVersion::V1_3, ..write(directory.path(), &own, None) };
-    let bench = serve(strict);
-    let address = bench.address;
+    let harness = serve(strict);
+    let address = harness.address;
     on_a_thread(move || {
         assert_eq!(post(address, None, |_| {}, 1).unwrap().status, 202);
         let with_1_2: Setup = |b| b.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
@@ -138,8 +138,8 @@ async fn clients_show_a_certificate_when_a_ca_is_given() {
     let ca = directory.path().join("ca.pem");
     fs::write(&ca, client.cert.to_pem().unwrap()).unwrap();
     let tls = TlsConfig { ca: Some(ca), ..write(directory.path(), &authority("audit.test"), None) };
-    let bench = serve(tls);
-    let address = bench.address;
+    let harness = serve(tls);
+    let address = harness.address;
     on_a_thread(move || {
         post(address, None, |_| {}, 1).unwrap_err();
         post(address, Some(&stranger), |_| {}, 1).unwrap_err();
@@ -147,7 +147,7 @@ async fn clients_show_a_certificate_when_a_ca_is_given() {
         assert_eq!(post(address, Some(&client), |_| {}, 2).unwrap().status, 202);
     })
     .await;
-    assert_eq!(bench.stored().len(), 2);
+    assert_eq!(harness.stored().len(), 2);
 }
 
 #[actix_rt::test]
@@ -191,8 +191,8 @@ fn what_cannot_be_used_is_named_without_its_secrets() {
     let config = write(directory.path(), &authority("a"), Some("open sesame"));
     let check = |config: TlsConfig, expect: &str| {
         let error = Tls::new(config).err().expect("cannot be used");
-        let words = format!("{error} {error:?}");
-        assert!(words.contains(expect) && !words.contains("sesame"), "{words}");
+        let detail = format!("{error} {error:?}");
+        assert!(detail.contains(expect) && !detail.contains("sesame"), "{detail}");
     };
     check(TlsConfig { passphrase: None, ..config.clone() }, "passphrase is wrong");
     let wrong = Some(SecretString::from("not the sesame"));

@@ -28,7 +28,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    fn words(self) -> &'static str {
+    fn detail(self) -> &'static str {
         match self {
             Self::Unauthorized => "audit API: missing or wrong token",
             Self::NoVersion => "audit API: events without an Audit.qs version are accepted",
@@ -83,7 +83,7 @@ impl Warnings {
 
     fn say(&self, warning: Warning, source: Source, count: u64, reason: &str) {
         let source = source.map_or_else(|| "-".to_owned(), |source| source.to_string());
-        warn!(self.log, "{}", warning.words(); "source" => source, "count" => count, "reason" => reason);
+        warn!(self.log, "{}", warning.detail(); "source" => source, "count" => count, "reason" => reason);
     }
 
     fn now_ms(&self) -> u64 {

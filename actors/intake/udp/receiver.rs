@@ -1,12 +1,12 @@
 //! The thread that empties the UDP socket.
 //!
 //! A thread of its own, because the price of a datagram is the wake-up: it waits for a first one or, where many are to
-//! be expected, naps; it takes all there are with few system calls, and offers them to the parser as one message.
+//! be expected, pauses; it takes all there are with few system calls, and offers them to the parser as one message.
 //! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that
 //! the socket gave is counted as received and then as exactly one of rejected, shed or forwarded, also when this code
 //! panics.
 
-mod nap;
+mod coalescing;
 mod port;
 mod tally;
 
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use slog::{Logger, info, warn};
 
-use self::nap::Naps;
-pub(crate) use self::port::Seat;
+use self::coalescing::Coalescing;
+pub(crate) use self::port::ReceiverState;
 pub use self::port::UdpPort;
 use self::port::lock;
 pub(crate) use self::tally::IntakeCounters;
@@ -27,7 +27,7 @@ use crate::intake::backpressure::Change;
 use crate::intake::udp::datagram_filter::AllowedSources;
 use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 use crate::kit::clock::unix_ns;
-use crate::kit::mailbox::{Outlet, Passage};
+use crate::kit::mailbox::{InFlight, Mailbox};
 use crate::kit::message::{Datagram, DatagramsReceived};
 use crate::kit::metric::ActorMeter;
 
@@ -56,7 +56,7 @@ pub(crate) enum Ended {
 /// The thread's own things.
 pub(crate) struct Receiver {
     pub port: Arc<UdpPort>,
-    pub to_parser: Outlet<DatagramsReceived>,
+    pub to_parser: Mailbox<DatagramsReceived>,
     pub actor: ActorMeter,
     pub counters: IntakeCounters,
     pub log: Logger,
@@ -68,27 +68,27 @@ impl Receiver {
     pub fn run(self) -> Ended {
         let port = Arc::clone(&self.port);
         // Waits until an earlier thread has left.
-        let mut seat = lock(&port.seat);
+        let mut receiver_state = lock(&port.receiver_state);
         let mut state = State::new(&port);
         while !self.stop.load(Ordering::Acquire) {
             if port.closing.load(Ordering::Acquire) {
-                self.drain(&mut seat, &mut state);
+                self.drain(&mut receiver_state, &mut state);
                 return Ended::Drained;
             }
-            self.turn(&mut seat, &mut state, WhenEmpty::Wait);
+            self.turn(&mut receiver_state, &mut state, WhenEmpty::Wait);
             // Also when nothing came: so the end of it is seen at the next time-out of the socket.
-            self.look_at_queue(&mut seat);
+            self.look_at_queue(&mut receiver_state);
         }
         Ended::Stopped
     }
 
-    fn look_at_queue(&self, seat: &mut Seat) {
+    fn look_at_queue(&self, receiver_state: &mut ReceiverState) {
         let (depth, bound) = (self.to_parser.depth(), self.to_parser.bound());
-        match seat.backpressure.look(depth, bound, self.port.began.elapsed()) {
+        match receiver_state.backpressure.look(depth, bound, self.port.began.elapsed()) {
             Some(Change::Begins) => {
                 self.counters.backpressure.inc();
                 warn!(self.log, "user events come faster than they are stored, the queue fills";
-                    "waiting" => depth, "max_size" => bound, "threshold_percent" => seat.backpressure.percent());
+                    "waiting" => depth, "max_size" => bound, "threshold_percent" => receiver_state.backpressure.percent());
             }
             Some(Change::BeginsQuietly) => {
                 self.counters.backpressure.inc();
@@ -101,16 +101,16 @@ impl Receiver {
         }
     }
 
-    fn drain(&self, seat: &mut Seat, state: &mut State) {
+    fn drain(&self, receiver_state: &mut ReceiverState, state: &mut State) {
         let began = Instant::now();
-        while began.elapsed() < DRAIN_MAX && self.turn(seat, state, WhenEmpty::Return) > 0 {}
+        while began.elapsed() < DRAIN_MAX && self.turn(receiver_state, state, WhenEmpty::Return) > 0 {}
         // Where /proc cannot be read, the actor has said so.
         let _ = self.port.count_kernel_drops(&self.counters.kernel);
         self.port.drained.send_replace(true);
     }
 
     /// Takes what there is, decides about each, forwards the rest; says how many there were.
-    fn turn(&self, seat: &mut Seat, state: &mut State, when_empty: WhenEmpty) -> usize {
+    fn turn(&self, receiver_state: &mut ReceiverState, state: &mut State, when_empty: WhenEmpty) -> usize {
         let allowed = Arc::clone(&lock(&self.port.allowed));
         let mut turn = Turn {
             tally: Tally::new(&self.counters),
@@ -120,17 +120,17 @@ impl Receiver {
             },
         };
         let (mut count, mut last, mut when_empty) = (0, SLOTS, when_empty);
-        if let Some(nap) = state.naps.next().filter(|_| when_empty == WhenEmpty::Wait) {
-            std::thread::park_timeout(nap);
+        if let Some(pause) = state.coalescing.next().filter(|_| when_empty == WhenEmpty::Wait) {
+            std::thread::park_timeout(pause);
             when_empty = WhenEmpty::Return;
         }
         // Also what is not let in counts: a flood of it must not keep this turn from ending.
         while last == SLOTS && count + SLOTS <= BATCH_MAX {
-            last = self.receive(seat, state, &allowed, &mut turn, when_empty);
+            last = self.receive(receiver_state, state, &allowed, &mut turn, when_empty);
             count += last;
             when_empty = WhenEmpty::Return;
         }
-        state.naps.looked(self.port.began.elapsed(), count, last < SLOTS);
+        state.coalescing.looked(self.port.began.elapsed(), count, last < SLOTS);
         if count == 0 {
             return 0;
         }
@@ -145,13 +145,13 @@ impl Receiver {
     /// One system call; what is let in goes to the turn's batch.
     fn receive(
         &self,
-        seat: &mut Seat,
+        receiver_state: &mut ReceiverState,
         state: &mut State,
         allowed: &AllowedSources,
         turn: &mut Turn<'_>,
         when_empty: WhenEmpty,
     ) -> usize {
-        let Seat { admission, clock, .. } = seat;
+        let ReceiverState { admission, clock, .. } = receiver_state;
         let mut times = None;
         let received =
             state.area.receive(&self.port.bound.socket, when_empty, |Received { bytes, source }| {
@@ -188,7 +188,7 @@ impl Receiver {
         let began = Instant::now();
         while !batch.datagrams.is_empty() {
             let bound = self.to_parser.bound();
-            // Nobody else sends to this outlet, so the room can only grow from here.
+            // Nobody else sends to this mailbox, so the room can only grow from here.
             let (fitting, weight) = fitting(&batch.datagrams, bound - self.to_parser.depth(), bound);
             if fitting == 0 {
                 if self.port.closing.load(Ordering::Acquire) && began.elapsed() < DRAIN_MAX {
@@ -200,9 +200,9 @@ impl Receiver {
             let rest = split_off(&mut batch, fitting);
             give_back_slack(&mut batch.arena);
             let events = fitting as u64;
-            let mut passage = Passage::default();
-            passage.answers_for(events, self.counters.lost.clone());
-            match self.to_parser.offer_with(batch, weight, passage) {
+            let mut in_flight = InFlight::default();
+            in_flight.answers_for(events, self.counters.lost.clone());
+            match self.to_parser.offer_with(batch, weight, in_flight) {
                 Ok(()) => {
                     tally.forward(events);
                     self.actor.sent.inc();
@@ -218,7 +218,7 @@ impl Receiver {
 /// What the thread keeps between turns.
 struct State {
     area: ReceiveArea,
-    naps: Naps,
+    coalescing: Coalescing,
     drop_log: DropLog,
     /// Sizes of the last batch, as a guess for the next.
     last_bytes: usize,
@@ -229,7 +229,7 @@ impl State {
     fn new(port: &UdpPort) -> Self {
         Self {
             area: ReceiveArea::new(port.bytes_max),
-            naps: Naps::new(port.nap, port.receive_buffer_bytes()),
+            coalescing: Coalescing::new(port.pause, port.receive_buffer_bytes()),
             drop_log: DropLog::default(),
             last_bytes: 0,
             last_datagrams: 0,
@@ -327,7 +327,7 @@ mod tests {
         }
         let metrics = Metrics::new();
         let counters = IntakeCounters::new(&metrics.intake("user_events"));
-        let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
+        let (to_parser, _) = Probe::mailbox(10, |_: &DatagramsReceived| ());
         let receiver = Receiver {
             port: Arc::clone(&port),
             to_parser,
@@ -336,10 +336,10 @@ mod tests {
             log: discard_log(),
             stop: Arc::default(),
         };
-        let (mut seat, mut state) = (lock(&port.seat), State::new(&port));
-        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), BATCH_MAX);
+        let (mut receiver_state, mut state) = (lock(&port.receiver_state), State::new(&port));
+        assert_eq!(receiver.turn(&mut receiver_state, &mut state, WhenEmpty::Return), BATCH_MAX);
         assert_eq!(counters.rejected[Refusal::Size as usize].get(), BATCH_MAX as u64);
-        assert_eq!(receiver.turn(&mut seat, &mut state, WhenEmpty::Return), 1);
+        assert_eq!(receiver.turn(&mut receiver_state, &mut state, WhenEmpty::Return), 1);
     }
 
     #[test]

@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 use crate::intake::backpressure::Backpressure;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
 use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
-use crate::intake::udp::receiver::{Ended, IntakeCounters, Receiver, Seat};
+use crate::intake::udp::receiver::{Ended, IntakeCounters, Receiver, ReceiverState};
 use crate::intake::udp::socket::{self, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::{Close, DatagramsReceived};
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use crate::kit::supervisor::panic_text;
@@ -42,7 +42,7 @@ pub struct UdpConfig {
     /// How often names in `allowed_sources` are resolved again.
     pub sources_refresh: Duration,
     /// How long to gather datagrams when they are dense.
-    pub nap: Duration,
+    pub pause: Duration,
     /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
     pub backpressure_percent: u8,
 }
@@ -57,7 +57,7 @@ impl UdpConfig {
             per_minute_max: None,
             allowed_sources: None,
             sources_refresh: Duration::from_secs(300),
-            nap: Duration::from_micros(500),
+            pause: Duration::from_micros(500),
             backpressure_percent: 80,
         }
     }
@@ -90,15 +90,16 @@ pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPor
     let bound = socket::open(&config.socket, log)?;
     let admission =
         Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
-    let seat = Seat { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
-    let periods = (config.nap, config.sources_refresh);
-    Ok(Arc::new(UdpPort::new(bound, seat, sources, allowed, periods)))
+    let receiver_state =
+        ReceiverState { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
+    let periods = (config.pause, config.sources_refresh);
+    Ok(Arc::new(UdpPort::new(bound, receiver_state, sources, allowed, periods)))
 }
 
 /// The actor: keeps one thread receiving at the port.
 pub struct UdpIngestor {
     port: Arc<UdpPort>,
-    to_parser: Outlet<DatagramsReceived>,
+    to_parser: Mailbox<DatagramsReceived>,
     counters: IntakeCounters,
     actor: ActorMeter,
     log: Logger,
@@ -111,7 +112,7 @@ impl UdpIngestor {
     #[must_use]
     pub fn new(
         port: Arc<UdpPort>,
-        to_parser: Outlet<DatagramsReceived>,
+        to_parser: Mailbox<DatagramsReceived>,
         intake: &IntakeMeter,
         actor: ActorMeter,
         log: Logger,
@@ -163,7 +164,7 @@ impl UdpIngestor {
     fn watch_kernel_drops(&self, ctx: &mut Context<Self>) {
         let (port, kernel, log) = (Arc::clone(&self.port), self.counters.kernel.clone(), self.log.clone());
         let watch = async move {
-            let mut said = false;
+            let mut logged = false;
             let (mut dropped, mut last) = (0, None::<Instant>);
             loop {
                 let (port, kernel) = (Arc::clone(&port), kernel.clone());
@@ -171,9 +172,9 @@ impl UdpIngestor {
                 match counted {
                     Ok(Ok(0)) | Err(_) => {}
                     Ok(Ok(new)) => dropped += new,
-                    Ok(Err(error)) if !said => {
+                    Ok(Err(error)) if !logged => {
                         warn!(log, "cannot read how many datagrams the kernel drops"; "error" => %error);
-                        said = true;
+                        logged = true;
                     }
                     Ok(Err(_)) => {}
                 }
@@ -231,10 +232,10 @@ impl Drop for UdpIngestor {
     }
 }
 
-impl Handler<Parcel<Close>> for UdpIngestor {
+impl Handler<Envelope<Close>> for UdpIngestor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Parcel<Close>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Envelope<Close>, _: &mut Self::Context) -> Self::Result {
         self.port.closing.store(true, Ordering::Release);
         let port = Arc::clone(&self.port);
         Box::pin(async move { port.until_drained().await })

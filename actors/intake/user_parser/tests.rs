@@ -5,48 +5,48 @@ use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 
 use super::*;
-use crate::kit::mailbox::Passage;
+use crate::kit::mailbox::InFlight;
 use crate::kit::message::AppendRefused;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::{Probe, discard_log, until};
 
 const APP: &str = "a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69";
 
-/// Stands for the journal: keeps what it is given, and the passages, unsettled.
-struct Journal(Arc<Mutex<Vec<Parcel<Append>>>>);
+/// Stands for the journal: keeps what it is given, and the in-flight guards, unsettled.
+struct Journal(Arc<Mutex<Vec<Envelope<Append>>>>);
 
 impl Actor for Journal {
     type Context = Context<Self>;
 }
 
-impl Handler<Parcel<Append>> for Journal {
+impl Handler<Envelope<Append>> for Journal {
     type Result = Result<std::ops::Range<u64>, AppendRefused>;
 
-    fn handle(&mut self, parcel: Parcel<Append>, _: &mut Self::Context) -> Self::Result {
-        self.0.lock().unwrap().push(parcel);
+    fn handle(&mut self, envelope: Envelope<Append>, _: &mut Self::Context) -> Self::Result {
+        self.0.lock().unwrap().push(envelope);
         Ok(0..0)
     }
 }
 
-struct Bench {
-    to_parser: Outlet<DatagramsReceived>,
-    to_parser_names: Outlet<AppNamesLearned>,
-    stored: Arc<Mutex<Vec<Parcel<Append>>>>,
-    kept: Arc<Mutex<Vec<Keep>>>,
+struct Harness {
+    to_parser: Mailbox<DatagramsReceived>,
+    to_parser_names: Mailbox<AppNamesLearned>,
+    stored: Arc<Mutex<Vec<Envelope<Append>>>>,
+    kept: Arc<Mutex<Vec<AppendLines>>>,
     intake: IntakeMeter,
     actor: ActorMeter,
     lost: Counter,
     counts: EventCounts,
 }
 
-fn bench(quarantine_bound: u32) -> Bench {
+fn harness(quarantine_bound: u32) -> Harness {
     bench_with(quarantine_bound, None)
 }
 
-fn bench_with(quarantine_bound: u32, names: Option<Arc<Pseudonyms>>) -> Bench {
-    let stored: Arc<Mutex<Vec<Parcel<Append>>>> = Arc::default();
-    let to_journal = Outlet::new(Journal(Arc::clone(&stored)).start(), 10);
-    let (to_quarantine, kept) = Probe::outlet(quarantine_bound, |_: &Keep| Ok(()));
+fn bench_with(quarantine_bound: u32, pseudonymizer: Option<Arc<Pseudonymizer>>) -> Harness {
+    let stored: Arc<Mutex<Vec<Envelope<Append>>>> = Arc::default();
+    let to_journal = Mailbox::new(Journal(Arc::clone(&stored)).start(), 10);
+    let (to_quarantine, kept) = Probe::mailbox(quarantine_bound, |_: &AppendLines| Ok(()));
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("user_parser"));
     let config = UserParserConfig {
@@ -54,15 +54,15 @@ fn bench_with(quarantine_bound: u32, names: Option<Arc<Pseudonyms>>) -> Bench {
         user_agents_max: 16,
         app_names_expected: true,
         fallback: FallbackEncoding::of_label("windows-1252").expect("known"),
-        names,
+        pseudonymizer,
     };
-    let outlets = UserParserOutlets { to_journal, to_quarantine };
+    let mailboxes = UserParserMailboxes { to_journal, to_quarantine };
     let counts = EventCounts::new(10);
-    let parser = UserParser::new(config, outlets, intake.clone(), actor.clone(), discard_log());
+    let parser = UserParser::new(config, mailboxes, intake.clone(), actor.clone(), discard_log());
     let addr = parser.counting(Some(counts.clone())).start();
-    Bench {
-        to_parser: Outlet::new(addr.clone(), 1_000),
-        to_parser_names: Outlet::new(addr, 1),
+    Harness {
+        to_parser: Mailbox::new(addr.clone(), 1_000),
+        to_parser_names: Mailbox::new(addr, 1),
         stored,
         kept,
         lost: intake.shed("actor_panic"),
@@ -72,7 +72,7 @@ fn bench_with(quarantine_bound: u32, names: Option<Arc<Pseudonyms>>) -> Bench {
     }
 }
 
-impl Bench {
+impl Harness {
     async fn send(&self, datagrams: &[&[u8]]) {
         let mut batch = DatagramsReceived::default();
         for (n, bytes) in datagrams.iter().enumerate() {
@@ -87,16 +87,16 @@ impl Bench {
             });
         }
         let before = self.actor.received.get();
-        let mut passage = Passage::default();
-        passage.answers_for(datagrams.len() as u64, self.lost.clone());
-        self.to_parser.offer_with(batch, datagrams.len() as u32, passage).unwrap();
+        let mut in_flight = InFlight::default();
+        in_flight.answers_for(datagrams.len() as u64, self.lost.clone());
+        self.to_parser.offer_with(batch, datagrams.len() as u32, in_flight).unwrap();
         until(|| self.actor.received.get() > before).await;
     }
 
     /// The records of all batches, decoded.
     fn stored(&self) -> Vec<UserEvent<'static>> {
         let stored = self.stored.lock().unwrap();
-        stored.iter().flat_map(|parcel| decoded(&parcel.body.records)).collect()
+        stored.iter().flat_map(|envelope| decoded(&envelope.body.records)).collect()
     }
 }
 
@@ -107,7 +107,7 @@ fn decoded(records: &RecordBatch) -> Vec<UserEvent<'static>> {
 
 #[actix_rt::test]
 async fn a_batch_of_datagrams_becomes_one_batch_of_records() {
-    let bench = bench(10);
+    let harness = harness(10);
     let open = format!("/qseow-proxy-connection/;h;Open connection;LAB;goran;AppAccess;/app/{APP};m");
     let datagrams: [&[u8]; 7] = [
         b"/qseow-proxy-session/;h;Start session;LAB;goran;AppAccess;/hub;m",
@@ -118,14 +118,14 @@ async fn a_batch_of_datagrams_becomes_one_batch_of_records() {
         b"/qseow-proxy-session/;;Start session;LAB;goran",
         open.as_bytes(),
     ];
-    bench.send(&datagrams).await;
-    until(|| bench.stored.lock().unwrap().len() == 1).await;
-    let stored = bench.stored();
+    harness.send(&datagrams).await;
+    until(|| harness.stored.lock().unwrap().len() == 1).await;
+    let stored = harness.stored();
     let times: Vec<u64> = stored.iter().map(|event| event.received_ns - 7_000_000).collect();
     assert_eq!(times, [0, 3, 4, 6]);
     assert_eq!(stored[3].app_name.as_deref(), Some(UNKNOWN_APP_NAME));
 
-    let intake = &bench.intake;
+    let intake = &harness.intake;
     let rejected =
         ["excluded_user", "unknown-type", "empty-host"].map(|reason| intake.rejected(reason).get());
     assert_eq!(rejected, [1, 1, 1]);
@@ -133,19 +133,19 @@ async fn a_batch_of_datagrams_becomes_one_batch_of_records() {
         ["fallback_encoding", "user_not_found", "unknown_app_name"].map(|remark| intake.remark(remark).get());
     assert_eq!(remarks, [1, 1, 1]);
 
-    // The passage went on with the events that are left; dropped unsettled, they are counted.
-    assert_eq!((bench.to_parser.depth(), bench.lost.get()), (7, 0));
-    bench.stored.lock().unwrap().clear();
-    assert_eq!((bench.to_parser.depth(), bench.lost.get()), (0, 4));
+    // The in-flight guard went on with the events that are left; dropped unsettled, they are counted.
+    assert_eq!((harness.to_parser.depth(), harness.lost.get()), (7, 0));
+    harness.stored.lock().unwrap().clear();
+    assert_eq!((harness.to_parser.depth(), harness.lost.get()), (0, 4));
 }
 
 #[actix_rt::test]
 async fn rejected_datagrams_are_kept_with_their_first_bytes() {
-    let bench = bench(10);
+    let harness = harness(10);
     let long = [b"bad \xff\"\n".as_slice(), &[b'x'; 1_000]].concat();
-    bench.send(&[&long]).await;
-    until(|| !bench.kept.lock().unwrap().is_empty()).await;
-    let line: serde_json::Value = serde_json::from_slice(&bench.kept.lock().unwrap()[0].lines[0]).unwrap();
+    harness.send(&[&long]).await;
+    until(|| !harness.kept.lock().unwrap().is_empty()).await;
+    let line: serde_json::Value = serde_json::from_slice(&harness.kept.lock().unwrap()[0].lines[0]).unwrap();
     assert_eq!(line["reason"], "unknown-type");
     assert_eq!((&line["time"], &line["bytes"]), (&7.into(), &long.len().into()));
     assert_eq!(line["source"], "10.0.0.1:4000");
@@ -153,47 +153,47 @@ async fn rejected_datagrams_are_kept_with_their_first_bytes() {
     assert_eq!(line["hex"].as_str().unwrap().len(), 2 * 512);
     assert!(line["hex"].as_str().unwrap().starts_with("62616420ff220a78"));
     // Nothing was left for the journal, and the way is free again.
-    assert_eq!(bench.to_parser.depth(), 0);
-    assert!(bench.stored.lock().unwrap().is_empty());
-    assert_eq!(bench.lost.get(), 0);
+    assert_eq!(harness.to_parser.depth(), 0);
+    assert!(harness.stored.lock().unwrap().is_empty());
+    assert_eq!(harness.lost.get(), 0);
 }
 
 #[actix_rt::test]
 async fn a_full_quarantine_holds_nothing_up() {
-    let bench = bench(2);
-    bench.send(&[b"1", b"2", b"3", b"4"]).await;
-    until(|| !bench.kept.lock().unwrap().is_empty()).await;
-    assert_eq!(bench.kept.lock().unwrap()[0].lines.len(), 2);
-    assert_eq!(bench.intake.rejected("unknown-type").get(), 4);
-    assert_eq!(bench.to_parser.depth(), 0);
+    let harness = harness(2);
+    harness.send(&[b"1", b"2", b"3", b"4"]).await;
+    until(|| !harness.kept.lock().unwrap().is_empty()).await;
+    assert_eq!(harness.kept.lock().unwrap()[0].lines.len(), 2);
+    assert_eq!(harness.intake.rejected("unknown-type").get(), 4);
+    assert_eq!(harness.to_parser.depth(), 0);
 }
 
 #[actix_rt::test]
 async fn poison_costs_itself_alone() {
-    let bench = bench(10);
+    let harness = harness(10);
     let good = b"/qseow-proxy-session/;h;Start session;LAB;goran;AppAccess;/hub;m".as_slice();
-    bench.send(&[good, b"poison", good]).await;
-    until(|| bench.stored.lock().unwrap().len() == 1).await;
-    assert_eq!(bench.stored().len(), 2);
-    assert_eq!(bench.intake.rejected(PANICKED).get(), 1);
-    assert_eq!(bench.kept.lock().unwrap().len(), 1);
+    harness.send(&[good, b"poison", good]).await;
+    until(|| harness.stored.lock().unwrap().len() == 1).await;
+    assert_eq!(harness.stored().len(), 2);
+    assert_eq!(harness.intake.rejected(PANICKED).get(), 1);
+    assert_eq!(harness.kept.lock().unwrap().len(), 1);
 }
 
 #[actix_rt::test]
 async fn names_of_users_end_here() {
-    let names = Pseudonyms::new(b"0123456789abcdef");
-    let bench = bench_with(10, Some(Arc::new(names.clone())));
+    let pseudonymizer = Pseudonymizer::new(b"0123456789abcdef");
+    let harness = bench_with(10, Some(Arc::new(pseudonymizer.clone())));
     let event = b"/qseow-proxy-session/;h;Start session;LAB;goran;x;/hub;of LAB\\goran".as_slice();
     let excluded = b"/qseow-proxy-session/;h;Start session;LAB;excluded;x;/hub;m".as_slice();
-    bench.send(&[event, excluded, b"no event of goran", b"poison of goran"]).await;
-    until(|| bench.stored.lock().unwrap().len() == 1).await;
-    let user = names.of("LAB", "goran");
-    let stored = bench.stored();
+    harness.send(&[event, excluded, b"no event of goran", b"poison of goran"]).await;
+    until(|| harness.stored.lock().unwrap().len() == 1).await;
+    let user = pseudonymizer.of("LAB", "goran");
+    let stored = harness.stored();
     assert_eq!(stored.len(), 1, "the excluded user is known by the real name");
     assert_eq!(stored[0].user_full().map(|of| of.to_string()), Some(user.to_string()));
     assert_eq!(stored[0].message, Some(format!("of {user}").into()));
-    until(|| !bench.kept.lock().unwrap().is_empty()).await;
-    for line in &bench.kept.lock().unwrap()[0].lines {
+    until(|| !harness.kept.lock().unwrap().is_empty()).await;
+    for line in &harness.kept.lock().unwrap()[0].lines {
         let line: serde_json::Value = serde_json::from_slice(line).unwrap();
         assert_eq!((&line["text"], &line["hex"]), (&"".into(), &"".into()));
         assert!(line["bytes"].as_u64().unwrap() > 10);
@@ -202,19 +202,19 @@ async fn names_of_users_end_here() {
 
 #[actix_rt::test]
 async fn names_of_apps_are_looked_up_when_they_are_learned() {
-    let bench = bench(10);
-    let names = AppNames::new([(APP, "Sales")]);
-    bench.to_parser_names.deliver(AppNamesLearned(Arc::new(names)), 1).await.unwrap();
+    let harness = harness(10);
+    let pseudonymizer = AppNames::new([(APP, "Sales")]);
+    harness.to_parser_names.deliver(AppNamesLearned(Arc::new(pseudonymizer)), 1).await.unwrap();
     let open = format!("/qseow-proxy-connection/;h;Open connection;LAB;goran;AppAccess;/app/{APP};m");
-    bench.send(&[open.as_bytes()]).await;
-    until(|| bench.stored.lock().unwrap().len() == 1).await;
-    assert_eq!(bench.stored()[0].app_name.as_deref(), Some("Sales"));
-    assert_eq!(bench.intake.remark("unknown_app_name").get(), 0);
+    harness.send(&[open.as_bytes()]).await;
+    until(|| harness.stored.lock().unwrap().len() == 1).await;
+    assert_eq!(harness.stored()[0].app_name.as_deref(), Some("Sales"));
+    assert_eq!(harness.intake.remark("unknown_app_name").get(), 0);
 }
 
 #[actix_rt::test]
 async fn where_events_come_from_is_counted_a_batch_at_a_time() {
-    let bench = bench(10);
+    let harness = harness(10);
     let session: &[u8] = b"/QSEoW-Proxy-Session/;h;Start session;LAB;goran;AppAccess;/hub;m";
     let datagrams: [&[u8]; 6] = [
         session,
@@ -224,34 +224,34 @@ async fn where_events_come_from_is_counted_a_batch_at_a_time() {
         b"nonsense",
         b"poison",
     ];
-    bench.send(&datagrams).await;
-    let counted = bench.counts.take();
+    harness.send(&datagrams).await;
+    let counted = harness.counts.take();
     let received: Vec<_> = counted.received.iter().map(|(parts, n)| (parts.join(" "), *n)).collect();
     let expect =
         [("Unknown Unknown Unknown", 2), ("proxy-user-event h ", 1), ("qseow-proxy-session h AppAccess", 3)];
     assert_eq!(received, expect.map(|(parts, n)| (parts.to_owned(), n)));
     let expect = [("Unknown", 2), ("qseow-proxy-session", 1)];
     assert_eq!(counted.rejected, expect.map(|(source, n)| (source.to_owned(), n)));
-    assert_eq!(bench.intake.times.running(), 0);
-    assert!(bench.intake.times.take().max_ms > 0.0);
+    assert_eq!(harness.intake.times.running(), 0);
+    assert!(harness.intake.times.take().max_ms > 0.0);
 }
 
 #[actix_rt::test]
 async fn datagrams_that_are_not_utf8_are_marked_and_counted() {
-    let bench = bench(10);
+    let harness = harness(10);
     let datagrams: [&[u8]; 3] = [
         "/qseow-proxy-session/;h;Start session;LAB;gören".as_bytes(),
         b"/qseow-proxy-session/;h;Start session;LAB;g\xf6ren",
         b"/qseow-proxy-session/;h;Start session;LAB;g\xf6r\xc3\xb6n",
     ];
-    bench.send(&datagrams).await;
-    until(|| bench.stored.lock().unwrap().len() == 1).await;
-    let stored = bench.stored();
+    harness.send(&datagrams).await;
+    until(|| harness.stored.lock().unwrap().len() == 1).await;
+    let stored = harness.stored();
     let users: Vec<_> =
         stored.iter().map(|event| (event.user_id.as_deref().unwrap_or_default(), event.decoded)).collect();
     let expect =
         [("gören", Decoded::Utf8), ("gören", Decoded::Fallback), ("g\u{fffd}rön", Decoded::Replaced)];
     assert_eq!(users, expect);
-    let remarks = ["fallback_encoding", "invalid_utf8"].map(|remark| bench.intake.remark(remark).get());
+    let remarks = ["fallback_encoding", "invalid_utf8"].map(|remark| harness.intake.remark(remark).get());
     assert_eq!(remarks, [1, 1]);
 }

@@ -68,7 +68,7 @@ impl Journal {
         (state.wanted, state.pauses) = (false, false);
         let waiting = std::mem::take(&mut state.waiting);
         match job {
-            Ok(None) => tell(waiting, &Ok(())),
+            Ok(None) => answer_all(waiting, &Ok(())),
             Err(error) => self.sync_failed(lane, waiting, error, ctx),
             Ok(Some(job)) => {
                 state.running = true;
@@ -111,7 +111,7 @@ impl Journal {
         match result {
             Err(error) => self.sync_failed(lane, waited, error, ctx),
             done => {
-                tell(waited, &done);
+                answer_all(waited, &done);
                 if std::mem::take(&mut state.wanted) {
                     self.want_sync(lane, None, ctx);
                 }
@@ -127,14 +127,14 @@ impl Journal {
         let state = self.lanes.entry(lane).or_default();
         match lane {
             Lane::Stream(_) => state.waiting.splice(..0, waited).for_each(drop),
-            Lane::Commits => tell(waited, &Err(error)),
+            Lane::Commits => answer_all(waited, &Err(error)),
         }
         (state.wanted, state.pauses) = (true, true);
         ctx.run_later(SYNC_PAUSE, move |journal, ctx| journal.sync(lane, ctx));
     }
 }
 
-pub(super) fn tell(waiting: Vec<Waiter>, result: &Result<(), String>) {
+pub(super) fn answer_all(waiting: Vec<Waiter>, result: &Result<(), String>) {
     for waiter in waiting {
         // Whoever does not wait any more needs no answer.
         let _ = waiter.answer.send(result.clone());

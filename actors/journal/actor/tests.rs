@@ -8,8 +8,8 @@ use super::*;
 use crate::journal::batch::RecordBatch;
 use crate::journal::disk;
 use crate::journal::store::{OnFull, StreamConfig};
-use crate::kit::mailbox::Outlet;
-use crate::kit::message::Appetite;
+use crate::kit::mailbox::Mailbox;
+use crate::kit::message::FetchLimits;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::discard_log;
 
@@ -21,14 +21,14 @@ const STUCK: Consumer = Consumer { stream: Stream::UserEvents, name: "influx_sin
 /// Keeps some of its records for later.
 const PATIENT: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };
 
-struct Bench {
+struct Harness {
     _directory: TempDir,
-    to_append: Outlet<Append>,
-    to_next: Outlet<NextBatch>,
-    to_commit: Outlet<Commit>,
-    to_position: Outlet<PositionOf>,
-    to_catch_up: Outlet<CatchUp>,
-    to_state: Outlet<JournalStateNow>,
+    to_append: Mailbox<Append>,
+    to_next: Mailbox<NextBatch>,
+    to_commit: Mailbox<Commit>,
+    to_position: Mailbox<PositionOf>,
+    to_catch_up: Mailbox<CatchUp>,
+    to_state: Mailbox<JournalStateNow>,
     metrics: Metrics,
 }
 
@@ -57,20 +57,20 @@ fn config(directory: &Path, metrics: &Metrics, bytes_max: u64) -> JournalConfig 
     }
 }
 
-fn bench(bytes_max: u64) -> Bench {
+fn harness(bytes_max: u64) -> Harness {
     let directory = TempDir::new().unwrap();
     let metrics = Metrics::new();
     let config = config(directory.path(), &metrics, bytes_max);
     let store = config.open().unwrap();
     let addr: Addr<Journal> = Journal::new(config, store).start();
-    Bench {
+    Harness {
         _directory: directory,
-        to_append: Outlet::new(addr.clone(), 1_000),
-        to_next: Outlet::new(addr.clone(), 10),
-        to_commit: Outlet::new(addr.clone(), 10),
-        to_position: Outlet::new(addr.clone(), 10),
-        to_catch_up: Outlet::new(addr.clone(), 10),
-        to_state: Outlet::new(addr, 10),
+        to_append: Mailbox::new(addr.clone(), 1_000),
+        to_next: Mailbox::new(addr.clone(), 10),
+        to_commit: Mailbox::new(addr.clone(), 10),
+        to_position: Mailbox::new(addr.clone(), 10),
+        to_catch_up: Mailbox::new(addr.clone(), 10),
+        to_state: Mailbox::new(addr, 10),
         metrics,
     }
 }
@@ -84,7 +84,7 @@ fn append(stream: Stream, texts: &[&str]) -> Append {
 }
 
 fn next(from: u64, records_max: usize, linger: Duration) -> NextBatch {
-    NextBatch { consumer: SINK, from, appetite: Appetite { records_max, bytes_max: 1 << 20, linger } }
+    NextBatch { consumer: SINK, from, fetch_limits: FetchLimits { records_max, bytes_max: 1 << 20, linger } }
 }
 
 fn texts(batch: &Batch) -> Vec<String> {
@@ -93,20 +93,20 @@ fn texts(batch: &Batch) -> Vec<String> {
 
 #[actix_rt::test]
 async fn what_is_answered_is_on_disk_and_readable() {
-    let bench = bench(1 << 24);
-    let offsets = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
+    let harness = harness(1 << 24);
+    let offsets = harness.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
     assert_eq!(offsets, 0..2);
-    let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+    let batch = harness.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
     assert_eq!(texts(&batch), ["a", "b"]);
     assert_eq!(batch.next_offset(), 2);
 }
 
 #[actix_rt::test]
 async fn a_reader_waits_for_records() {
-    let bench = bench(1 << 24);
+    let harness = harness(1 << 24);
     let (batch, appended) = tokio::join!(
-        bench.to_next.ask(next(0, 10, Duration::ZERO)),
-        bench.to_append.ask(append(Stream::AuditEvents, &["late"])),
+        harness.to_next.ask(next(0, 10, Duration::ZERO)),
+        harness.to_append.ask(append(Stream::AuditEvents, &["late"])),
     );
     appended.unwrap().unwrap();
     assert_eq!(texts(&batch.unwrap().unwrap()), ["late"]);
@@ -114,23 +114,23 @@ async fn a_reader_waits_for_records() {
 
 #[actix_rt::test]
 async fn a_lingering_batch_fills_up_or_is_cut_short_by_the_drain() {
-    let bench = bench(1 << 24);
+    let harness = harness(1 << 24);
     let hour = Duration::from_secs(3600);
-    let (full, ..) = tokio::join!(bench.to_next.ask(next(0, 2, hour)), async {
-        bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
-        bench.to_append.ask(append(Stream::AuditEvents, &["b", "c"])).await.unwrap().unwrap();
+    let (full, ..) = tokio::join!(harness.to_next.ask(next(0, 2, hour)), async {
+        harness.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
+        harness.to_append.ask(append(Stream::AuditEvents, &["b", "c"])).await.unwrap().unwrap();
     });
     assert_eq!(texts(&full.unwrap().unwrap()), ["a", "b"]);
 
     let commit = |offset| Commit { consumer: SINK, offset, note: None };
-    bench.to_commit.ask(commit(2)).await.unwrap().unwrap();
+    harness.to_commit.ask(commit(2)).await.unwrap().unwrap();
     let (rest, drained) = tokio::join!(
         async {
-            let rest = bench.to_next.ask(next(2, 2, hour)).await.unwrap().unwrap();
-            bench.to_commit.ask(commit(rest.next_offset())).await.unwrap().unwrap();
+            let rest = harness.to_next.ask(next(2, 2, hour)).await.unwrap().unwrap();
+            harness.to_commit.ask(commit(rest.next_offset())).await.unwrap().unwrap();
             rest
         },
-        bench.to_catch_up.ask(CatchUp),
+        harness.to_catch_up.ask(CatchUp),
     );
     drained.unwrap();
     assert_eq!(texts(&rest), ["c"]);
@@ -138,14 +138,14 @@ async fn a_lingering_batch_fills_up_or_is_cut_short_by_the_drain() {
 
 #[actix_rt::test]
 async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
-    let bench = bench(1 << 24);
-    bench.to_append.ask(append(Stream::Screenshots, &["later"])).await.unwrap().unwrap();
-    bench.to_catch_up.ask(CatchUp).await.unwrap();
+    let harness = harness(1 << 24);
+    harness.to_append.ask(append(Stream::Screenshots, &["later"])).await.unwrap().unwrap();
+    harness.to_catch_up.ask(CatchUp).await.unwrap();
 
-    bench.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
-    let drained = bench.to_catch_up.ask(CatchUp);
+    harness.to_append.ask(append(Stream::AuditEvents, &["a"])).await.unwrap().unwrap();
+    let drained = harness.to_catch_up.ask(CatchUp);
     tokio::pin!(drained);
-    let begun = bench.to_position.ask(PositionOf(SINK));
+    let begun = harness.to_position.ask(PositionOf(SINK));
     // The question is in the journal's hands before the next one is answered.
     tokio::select! {
         biased;
@@ -153,20 +153,20 @@ async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
         position = begun => assert_eq!(position.unwrap().unwrap().offset, 0),
     }
     let commit = Commit { consumer: SINK, offset: 1, note: None };
-    bench.to_commit.ask(commit).await.unwrap().unwrap();
+    harness.to_commit.ask(commit).await.unwrap().unwrap();
     drained.await.unwrap();
 }
 
 #[actix_rt::test]
 async fn offset_and_note_are_committed_together() {
-    let bench = bench(1 << 24);
-    bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
+    let harness = harness(1 << 24);
+    harness.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
     let commit = Commit { consumer: SINK, offset: 1, note: Some(b"file 7".to_vec()) };
-    bench.to_commit.ask(commit).await.unwrap().unwrap();
-    let position = bench.to_position.ask(PositionOf(SINK)).await.unwrap().unwrap();
+    harness.to_commit.ask(commit).await.unwrap().unwrap();
+    let position = harness.to_position.ask(PositionOf(SINK)).await.unwrap().unwrap();
     assert_eq!(position, Position { offset: 1, note: b"file 7".to_vec() });
     let stranger = Consumer { stream: Stream::UserEvents, name: "stranger" };
-    assert!(bench.to_position.ask(PositionOf(stranger)).await.unwrap().is_err());
+    assert!(harness.to_position.ask(PositionOf(stranger)).await.unwrap().is_err());
 }
 
 /// Makes the journal panic at its next turn.
@@ -174,10 +174,10 @@ async fn offset_and_note_are_committed_together() {
 #[rtype(result = "()")]
 struct Break;
 
-impl Handler<Parcel<Break>> for Journal {
+impl Handler<Envelope<Break>> for Journal {
     type Result = ();
 
-    fn handle(&mut self, _: Parcel<Break>, _: &mut Self::Context) {
+    fn handle(&mut self, _: Envelope<Break>, _: &mut Self::Context) {
         panic!("a test wants it");
     }
 }
@@ -206,18 +206,18 @@ async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
     config.commit_interval = Duration::from_secs(3600);
     let store = config.open().unwrap();
     let journal = supervised(Journal::new(config, store), &metrics);
-    let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
-    let to_break: Outlet<Break> = Outlet::new(journal.clone(), 10);
+    let to_append: Mailbox<Append> = Mailbox::new(journal.clone(), 10);
+    let to_break: Mailbox<Break> = Mailbox::new(journal.clone(), 10);
     let (appended, broken) =
         tokio::join!(to_append.ask(append(Stream::UserEvents, &["a", "b"])), to_break.ask(Break),);
     assert!(broken.is_err());
     assert_eq!(appended.unwrap().unwrap(), 0..2);
-    let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
+    let to_next: Mailbox<NextBatch> = Mailbox::new(journal, 10);
     let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
     assert_eq!(texts(&to_next.ask(question).await.unwrap().unwrap()), ["a", "b"]);
 }
 
-/// Told that its events are not stored, a client sends them again: this must not be said of events that are.
+/// Reported that its events are not stored, a client sends them again: this must not be said of events that are.
 #[actix_rt::test]
 async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
     for moment in [PanicMoment::BeforeWriting, PanicMoment::AfterWriting] {
@@ -228,19 +228,19 @@ async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
         let mut journal = Journal::new(config, store);
         journal.panics_in_append = Some(moment);
         let journal = supervised(journal, &metrics);
-        let to_append: Outlet<Append> = Outlet::new(journal.clone(), 10);
+        let to_append: Mailbox<Append> = Mailbox::new(journal.clone(), 10);
         let intake = metrics.intake("user_events");
         let send = || {
-            let mut passage = Passage::default();
-            passage.answers_for(2, intake.shed("actor_panic"));
-            to_append.ask_with(append(Stream::UserEvents, &["a", "b"]), passage)
+            let mut in_flight = InFlight::default();
+            in_flight.answers_for(2, intake.shed("actor_panic"));
+            to_append.ask_with(append(Stream::UserEvents, &["a", "b"]), in_flight)
         };
         // The second comes before the restart, and is handled after it.
         let (first, second) = tokio::join!(send(), send());
         let stored = u64::from(first.unwrap().is_ok()) * 2;
         assert_eq!(stored, if moment == PanicMoment::AfterWriting { 2 } else { 0 }, "{moment:?}");
         assert_eq!(second.unwrap().unwrap(), stored..stored + 2);
-        let to_next: Outlet<NextBatch> = Outlet::new(journal, 10);
+        let to_next: Mailbox<NextBatch> = Mailbox::new(journal, 10);
         let question = NextBatch { consumer: STUCK, ..next(0, 10, Duration::ZERO) };
         let batch = to_next.ask(question).await.unwrap().unwrap();
         assert_eq!(batch.len() as u64, stored + 2, "{moment:?}");
@@ -249,7 +249,7 @@ async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
 }
 
 /// Waits for what the state says of trouble with appends.
-async fn until_trouble_is(to_state: &Outlet<JournalStateNow>, expect: bool) -> Option<String> {
+async fn until_trouble_is(to_state: &Mailbox<JournalStateNow>, expect: bool) -> Option<String> {
     let looks = async {
         loop {
             let state = to_state.ask(JournalStateNow).await.unwrap();
@@ -264,29 +264,29 @@ async fn until_trouble_is(to_state: &Outlet<JournalStateNow>, expect: bool) -> O
 
 #[actix_rt::test]
 async fn room_on_the_disk_is_noticed_without_an_append() {
-    let bench = bench(1 << 24);
-    bench.to_append.ask(append(Stream::AuditEvents, &["before"])).await.unwrap().unwrap();
+    let harness = harness(1 << 24);
+    harness.to_append.ask(append(Stream::AuditEvents, &["before"])).await.unwrap().unwrap();
     disk::faults::break_disk(&[disk::faults::Call::Write(10)], 28);
-    assert!(bench.to_append.ask(append(Stream::AuditEvents, &["refused"])).await.unwrap().is_err());
-    let trouble = until_trouble_is(&bench.to_state, true).await.unwrap();
+    assert!(harness.to_append.ask(append(Stream::AuditEvents, &["refused"])).await.unwrap().is_err());
+    let trouble = until_trouble_is(&harness.to_state, true).await.unwrap();
     assert!(trouble.contains("no space"), "{trouble}");
     disk::faults::heal();
-    until_trouble_is(&bench.to_state, false).await;
+    until_trouble_is(&harness.to_state, false).await;
     // Nothing of the trial is left.
-    bench.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
-    let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+    harness.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
+    let batch = harness.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
     assert_eq!(texts(&batch), ["before", "after"]);
 }
 
 #[actix_rt::test]
 async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
-    let bench = bench(1 << 24);
+    let harness = harness(1 << 24);
     disk::faults::break_disk(&[disk::faults::Call::Sync], 5);
-    let appended = bench.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
+    let appended = harness.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
     tokio::pin!(appended);
     let failed = async {
         crate::kit::testing::until(|| {
-            bench.metrics.expose().contains("butler_sos_journal_append_errors_total 2")
+            harness.metrics.expose().contains("butler_sos_journal_append_errors_total 2")
         })
         .await;
     };
@@ -297,30 +297,30 @@ async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
     }
     disk::faults::heal();
     assert_eq!(appended.await.unwrap().unwrap(), 0..2);
-    let batch = bench.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
+    let batch = harness.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
     assert_eq!(texts(&batch), ["a", "b"]);
 }
 
 #[actix_rt::test]
 async fn trouble_of_one_stream_is_not_over_when_another_takes_events() {
-    let bench = bench(1 << 16);
+    let harness = harness(1 << 16);
     let text = "x".repeat(10_000);
-    while bench.to_append.ask(append(Stream::UserEvents, &[&text])).await.unwrap().is_ok() {}
-    bench.to_append.ask(append(Stream::AuditEvents, &["taken"])).await.unwrap().unwrap();
-    assert!(bench.to_state.ask(JournalStateNow).await.unwrap().append_trouble.is_some());
+    while harness.to_append.ask(append(Stream::UserEvents, &[&text])).await.unwrap().is_ok() {}
+    harness.to_append.ask(append(Stream::AuditEvents, &["taken"])).await.unwrap().unwrap();
+    assert!(harness.to_state.ask(JournalStateNow).await.unwrap().append_trouble.is_some());
 }
 
 #[actix_rt::test]
 async fn a_full_stream_refuses_and_every_event_is_accounted_for() {
-    let bench = bench(1 << 16);
-    let intake = bench.metrics.intake("user_events");
+    let harness = harness(1 << 16);
+    let intake = harness.metrics.intake("user_events");
     let text = "x".repeat(10_000);
     let mut refused = 0;
     for _ in 0..10 {
-        let mut passage = Passage::default();
-        passage.answers_for(1, intake.shed("actor_panic"));
+        let mut in_flight = InFlight::default();
+        in_flight.answers_for(1, intake.shed("actor_panic"));
         let append = append(Stream::UserEvents, &[&text]);
-        refused += u64::from(bench.to_append.ask_with(append, passage).await.unwrap().is_err());
+        refused += u64::from(harness.to_append.ask_with(append, in_flight).await.unwrap().is_err());
     }
     assert!(refused > 0);
     assert_eq!(intake.shed("journal_full").get(), refused);
@@ -349,7 +349,7 @@ async fn a_clock_that_jumps_is_told_and_makes_nothing_wait_longer() {
     let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
     let clocks = Arc::new(Mutex::new((1_000_000, 50)));
     let mut journal = clocked(directory.path(), &metrics, &clocks);
-    journal.append(append(Stream::AuditEvents, &["a"]), &mut Passage::default()).unwrap();
+    journal.append(append(Stream::AuditEvents, &["a"]), &mut InFlight::default()).unwrap();
     // A year forward, ten seconds later.
     *clocks.lock().unwrap() = (1_000_010 + 31_536_000, 60);
     let state = journal.state();
@@ -368,7 +368,7 @@ async fn a_clock_that_was_set_back_before_the_start_is_told() {
     let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
     let clocks = Arc::new(Mutex::new((1_000_000, 50)));
     let mut journal = clocked(directory.path(), &metrics, &clocks);
-    journal.append(append(Stream::AuditEvents, &["a"]), &mut Passage::default()).unwrap();
+    journal.append(append(Stream::AuditEvents, &["a"]), &mut InFlight::default()).unwrap();
     drop(journal);
     *clocks.lock().unwrap() = (999_000, 10);
     let mut journal = clocked(directory.path(), &metrics, &clocks);

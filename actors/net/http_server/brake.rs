@@ -11,7 +11,7 @@ use butler_sos_domain::client_network::network_of;
 use butler_sos_domain::guesses::Guesses;
 use tokio::sync::Semaphore;
 
-use super::seats::Seat;
+use super::connection_limiter::ConnectionSlot;
 
 /// Clients whose wrong tokens are remembered.
 const CLIENTS_MAX: usize = 4_096;
@@ -42,7 +42,7 @@ impl Brake {
 
     /// Waits as long as the answer to this wrong token is to wait. False: too many wait already, and the connection is
     /// to end.
-    pub async fn hold(&self, client: IpAddr, seat: Option<&Seat>) -> bool {
+    pub async fn hold(&self, client: IpAddr, slot: Option<&ConnectionSlot>) -> bool {
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let client = network_of(client, self.ipv6_prefix);
         let delay_ms = self.guesses.lock().unwrap_or_else(PoisonError::into_inner).count(client, now_ms);
@@ -50,9 +50,9 @@ impl Brake {
             return true;
         }
         let Ok(_place) = self.places.try_acquire() else { return false };
-        seat.into_iter().for_each(Seat::await_body);
+        slot.into_iter().for_each(ConnectionSlot::await_body);
         tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-        seat.into_iter().for_each(Seat::begin);
+        slot.into_iter().for_each(ConnectionSlot::begin);
         true
     }
 }

@@ -1,14 +1,14 @@
 //! An HTTP/1.1 server that cannot be held up: who may be connected, for how long, and who makes room for whom.
 //!
 //! actix-web's own server bounds connections by not accepting more: then whoever holds them keeps everybody else out,
-//! and its time-out for headers is for the first request alone. Here every connection has a seat ([`seats`]) before
-//! its first byte is read, TLS or not, and its stream ([`guarded`]) knows when its time is up.
+//! and its time-out for headers is for the first request alone. Here every connection has a slot ([`limiter`]) before
+//! its first byte is read, TLS or not, and its stream ([`deadline_stream`]) knows when its time is up.
 //!
 //! HTTP/2 is not offered: clients here need none, and a connection would carry any number of requests past the limits.
 
 pub mod brake;
-pub mod guarded;
-pub mod seats;
+pub mod connection_limiter;
+pub mod deadline_stream;
 
 use std::fmt;
 use std::net::TcpListener;
@@ -29,8 +29,8 @@ use actix_web::dev::AppConfig;
 use nix::sys::socket::{Backlog, listen};
 use openssl::ssl::SslAcceptorBuilder;
 
-use self::guarded::{Guarded, Limits};
-use self::seats::{Seat, Seats};
+use self::connection_limiter::{ConnectionLimiter, ConnectionSlot};
+use self::deadline_stream::{DeadlineStream, Limits};
 
 /// How a server is bounded.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub struct ServerConfig {
 /// Connections that the kernel holds until they are accepted; it may hold fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4_096;
 
-/// Connections beyond the seats that a thread may hold for the moment: those being refused or closed.
+/// Connections beyond the slots that a thread may hold for the moment: those being refused or closed.
 const LEAVING_MAX: usize = 64;
 
 /// Requests of a thread that may block at once, on a file; more wait their turn.
@@ -68,7 +68,7 @@ pub fn serve<F, I, S, B>(
     listener: TcpListener,
     tls: Option<SslAcceptorBuilder>,
     config: &ServerConfig,
-    seats: &Arc<Seats>,
+    limiter: &Arc<ConnectionLimiter>,
     factory: F,
 ) -> std::io::Result<Server>
 where
@@ -88,11 +88,11 @@ where
     let server = Server::build()
         .workers(threads)
         .worker_max_blocking_threads(BLOCKING_MAX)
-        .max_concurrent_connections(seats.connections_max().div_ceil(threads) + LEAVING_MAX)
+        .max_concurrent_connections(limiter.connections_max().div_ceil(threads) + LEAVING_MAX)
         .shutdown_timeout(config.stop_patience.as_secs())
         .disable_signals();
     let signal = server.graceful_shutdown_signal();
-    let (limits, seats) = (Limits::of(config, tls.is_some()), Arc::clone(seats));
+    let (limits, limiter) = (Limits::of(config, tls.is_some()), Arc::clone(limiter));
     let keep_alive = match config.keep_alive {
         Duration::ZERO => KeepAlive::Disabled,
         keep_alive => KeepAlive::Timeout(keep_alive),
@@ -100,13 +100,13 @@ where
     let header_timeout = config.header_timeout;
     let acceptor = tls.map(SslAcceptorBuilder::build);
     if acceptor.is_some() {
-        // Handshakes are bounded by seats; actix's own bound would let a few slow ones keep everybody else out.
-        max_concurrent_tls_connect(seats.connections_max().saturating_add(LEAVING_MAX));
+        // Handshakes are bounded by slots; actix's own bound would let a few slow ones keep everybody else out.
+        max_concurrent_tls_connect(limiter.connections_max().saturating_add(LEAVING_MAX));
     }
 
     // What all connections of a thread share, for either kind of stream.
     macro_rules! http {
-        ($seat_of:expr) => {{
+        ($slot_of:expr) => {{
             let app = factory().into_factory().map_err(|error| error.into().error_response());
             let app = map_config(app, |()| AppConfig::default());
             let app = apply_fn_factory(app, attend::<_, B>);
@@ -120,7 +120,7 @@ where
                 .client_request_timeout(header_timeout)
                 .client_disconnect_timeout(LINGER)
                 .on_connect_ext(move |io: &_, data| {
-                    data.insert::<Arc<Seat>>($seat_of(io));
+                    data.insert::<Arc<ConnectionSlot>>($slot_of(io));
                 })
                 .h1(app)
         }};
@@ -128,9 +128,9 @@ where
     let name = "http";
     let server = match acceptor {
         None => server.listen(name, listener, move || {
-            let (seats, limits) = (Arc::clone(&seats), limits);
-            let http = http!(|io: &Guarded| Arc::clone(io.seat()));
-            seated(seats, limits)
+            let (limiter, limits) = (Arc::clone(&limiter), limits);
+            let http = http!(|io: &DeadlineStream| Arc::clone(io.slot()));
+            admitted(limiter, limits)
                 .map(|io| {
                     let peer = io.peer();
                     (io, peer)
@@ -138,14 +138,14 @@ where
                 .and_then(http.map_err(drop))
         }),
         Some(acceptor) => server.listen(name, listener, move || {
-            let (seats, limits) = (Arc::clone(&seats), limits);
-            let http = http!(|io: &TlsStream<Guarded>| Arc::clone(io.get_ref().seat()));
+            let (limiter, limits) = (Arc::clone(&limiter), limits);
+            let http = http!(|io: &TlsStream<DeadlineStream>| Arc::clone(io.get_ref().slot()));
             let mut handshake = Acceptor::new(acceptor.clone());
             handshake.set_handshake_timeout(header_timeout);
             let handshake = handshake.map_err(TlsError::into_service_error::<()>).map_err(drop);
-            seated(seats, limits)
+            admitted(limiter, limits)
                 .and_then(handshake)
-                .map(|io: TlsStream<Guarded>| {
+                .map(|io: TlsStream<DeadlineStream>| {
                     let peer = io.get_ref().peer();
                     (io, peer)
                 })
@@ -155,19 +155,19 @@ where
     Ok(server?.run())
 }
 
-/// Gives a connection its seat, or ends it.
-fn seated(
-    seats: Arc<Seats>,
+/// Gives a connection its slot, or ends it.
+fn admitted(
+    limiter: Arc<ConnectionLimiter>,
     limits: Limits,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = Guarded, Error = (), InitError = ()> {
+) -> impl ServiceFactory<TcpStream, Config = (), Response = DeadlineStream, Error = (), InitError = ()> {
     fn_service(move |io: TcpStream| {
-        let seat = io.peer_addr().ok().and_then(|peer| Some((peer, seats.admit(peer.ip())?)));
-        let guarded = seat.map(|(peer, seat)| Guarded::new(io, peer, seat, limits));
-        std::future::ready(guarded.ok_or(()))
+        let slot = io.peer_addr().ok().and_then(|peer| Some((peer, limiter.admit(peer.ip())?)));
+        let deadline_stream = slot.map(|(peer, slot)| DeadlineStream::new(io, peer, slot, limits));
+        std::future::ready(deadline_stream.ok_or(()))
     })
 }
 
-/// Marks the seat of a request while it is answered.
+/// Marks the slot of a request while it is answered.
 fn attend<S, B>(
     request: Request,
     service: &S,
@@ -178,16 +178,16 @@ where
     S::Future: 'static,
     B: MessageBody,
 {
-    let seat = request.conn_data::<Arc<Seat>>().cloned();
-    if let Some(seat) = &seat {
-        seat.begin();
+    let slot = request.conn_data::<Arc<ConnectionSlot>>().cloned();
+    if let Some(slot) = &slot {
+        slot.begin();
     }
     let answer = service.call(request);
     async move {
         let answer: Result<Response<B>, _> = answer.await.map(Into::into);
-        if let Some(seat) = &seat {
+        if let Some(slot) = &slot {
             let is_good = answer.as_ref().is_ok_and(|answer| matches!(answer.status().as_u16(), 200 | 202));
-            seat.end(is_good);
+            slot.end(is_good);
         }
         answer
     }

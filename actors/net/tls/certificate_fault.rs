@@ -54,12 +54,12 @@ mod code {
 fn fault(context: &X509StoreContextRef) -> String {
     let error = context.error();
     match context.current_cert() {
-        Some(certificate) => words(error, context.error_depth(), certificate),
+        Some(certificate) => detail(error, context.error_depth(), certificate),
         None => format!("the server's certificate is not accepted: {error}"),
     }
 }
 
-fn words(error: X509VerifyResult, depth: u32, certificate: &X509Ref) -> String {
+fn detail(error: X509VerifyResult, depth: u32, certificate: &X509Ref) -> String {
     let name = common_name(certificate.subject_name());
     // The chain's upper end is an authority's.
     let whose = match depth {
@@ -177,8 +177,8 @@ mod tests {
             )
         );
         let expired = Pki::with_days(-2..-1);
-        let words = found(&expired, &expired.tls(), "localhost").unwrap();
-        assert!(words.starts_with("the server's certificate (\"localhost\") has expired on "), "{words}");
+        let detail = found(&expired, &expired.tls(), "localhost").unwrap();
+        assert!(detail.starts_with("the server's certificate (\"localhost\") has expired on "), "{detail}");
         assert_eq!(found(&pki, &ClientTls { verify: false, ..pki.tls() }, "elsewhere.test"), None);
     }
 

@@ -41,7 +41,7 @@ use crate::kit::message::{Position, Stream};
 use crate::kit::platform::Modes;
 use crate::sinks::files::file_target::{Disk, blocking, is_plain_name, temporary_name, trouble};
 use crate::sinks::files::part_numbers::PartNumbers;
-use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused};
 
 #[derive(Debug, Clone)]
 pub struct ColumnarConfig {
@@ -136,14 +136,14 @@ impl<E: Encoder> Columnar<E> {
     /// Runs work on this directory off the arbiter.
     async fn at_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Disk, &ColumnarConfig) -> Result<T, Trouble> + Send + 'static,
-    ) -> Result<T, Trouble> {
+        work: impl FnOnce(&Disk, &ColumnarConfig) -> Result<T, DeliveryError> + Send + 'static,
+    ) -> Result<T, DeliveryError> {
         let (disk, config) = (self.disk.clone(), Arc::clone(&self.config));
         blocking(move || work(&disk, &config)).await
     }
 
     /// Finishes what an earlier attempt noted; `None` when there is nothing of it.
-    async fn finish(&mut self) -> Result<Option<Delivered>, Trouble> {
+    async fn finish(&mut self) -> Result<Option<Delivered>, DeliveryError> {
         let Some(pending) = self.pending.clone() else { return Ok(None) };
         let found = pending.clone();
         let finished = self.at_disk(move |disk, config| finish::<E>(disk, config, &found)).await?;
@@ -157,7 +157,7 @@ impl<E: Encoder> Destination for Columnar<E> {
     const REPLAY_REFUSED: Option<&'static str> =
         Some("its files would hold the events twice: they are written once and only appended to");
 
-    async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+    async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, DeliveryError> {
         let note = Note::from_bytes(&position.note);
         self.parts = note.parts;
         self.pending = note.pending.filter(|pending| {
@@ -172,7 +172,7 @@ impl<E: Encoder> Destination for Columnar<E> {
         Ok(taken)
     }
 
-    async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, DeliveryError> {
         if let Some(delivered) = self.finish().await? {
             return Ok(delivered);
         }
@@ -190,7 +190,7 @@ impl<E: Encoder> Destination for Columnar<E> {
                 match self.finish().await? {
                     Some(delivered) => Ok(delivered),
                     // Somebody took the name meanwhile: the next attempt takes another one.
-                    None => Err(Trouble::new("disk", "the name of the next file is taken")),
+                    None => Err(DeliveryError::new("disk", "the name of the next file is taken")),
                 }
             }
             Prepared::Refused(refused) => {
@@ -209,7 +209,7 @@ fn prepare<E: Encoder>(
     batch: &Batch,
     now_ms: i64,
     given: PartNumbers,
-) -> Result<Prepared, Trouble> {
+) -> Result<Prepared, DeliveryError> {
     let (mut events, mut to) = (Vec::with_capacity(batch.len()), batch.next_offset());
     let mut refused = Vec::new();
     for record in batch.iter() {
@@ -273,7 +273,11 @@ fn prepare<E: Encoder>(
 }
 
 /// Step 3, or what is left of it; false when the file is under neither name.
-fn finish<E: Encoder>(disk: &Disk, config: &ColumnarConfig, pending: &Pending) -> Result<bool, Trouble> {
+fn finish<E: Encoder>(
+    disk: &Disk,
+    config: &ColumnarConfig,
+    pending: &Pending,
+) -> Result<bool, DeliveryError> {
     let covered = covered(pending.from, pending.to);
     let directory = &config.directory;
     let path = directory.join(&pending.file);
@@ -305,7 +309,7 @@ fn holds<E: Encoder>(disk: &Disk, path: &Path, covered: &Covered) -> io::Result<
 
 /// Removes what a death in step 1 left behind.
 fn remove_leftovers<E: Encoder>(disk: &Disk, directory: &Path) -> io::Result<()> {
-    for name in disk.names(directory)?.iter().filter(|name| is_leftover(name, E::EXTENSION)) {
+    for name in disk.file_names(directory)?.iter().filter(|name| is_leftover(name, E::EXTENSION)) {
         disk.remove(&directory.join(name))?;
     }
     Ok(())

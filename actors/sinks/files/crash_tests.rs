@@ -25,7 +25,7 @@ use crate::sinks::files::file_target::Disk;
 use crate::sinks::files::json_sink::{JsonConfig, JsonFiles};
 use crate::sinks::files::parquet_sink::Parquet;
 use crate::sinks::files::qvd_sink::Qvd;
-use crate::sinks::sink::{Delivered, Destination, Progress, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress};
 
 const CONSUMER: Consumer = Consumer { stream: Stream::AuditEvents, name: "files" };
 
@@ -56,7 +56,7 @@ impl Journal {
         destination: &mut impl Destination,
         disk: &Disk,
         batch_max: usize,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DeliveryError> {
         if let Some(taken) = destination.resume(&self.position()).await? {
             self.settle(taken, disk)?;
         }
@@ -65,7 +65,7 @@ impl Journal {
             let to = self.records.len().min(from + batch_max);
             let batch = batch_of(from as u64, &self.records[from..to]);
             let (position, alive) = (Arc::clone(&self.position), disk.clone());
-            let (commit, _) = Probe::<Commit>::outlet(1, move |commit| {
+            let (commit, _) = Probe::<Commit>::mailbox(1, move |commit| {
                 alive.step().map_err(|error| JournalError::Disk(error.to_string()))?;
                 apply(&mut position.lock().unwrap(), commit.offset, commit.note.clone());
                 Ok(())
@@ -78,8 +78,8 @@ impl Journal {
         Ok(())
     }
 
-    fn settle(&mut self, delivered: Delivered, disk: &Disk) -> Result<(), Trouble> {
-        disk.step().map_err(|error| Trouble::new("dead", error.to_string()))?;
+    fn settle(&mut self, delivered: Delivered, disk: &Disk) -> Result<(), DeliveryError> {
+        disk.step().map_err(|error| DeliveryError::new("dead", error.to_string()))?;
         self.refused.extend(delivered.refused.iter().map(|refused| refused.offset));
         apply(&mut self.position.lock().unwrap(), delivered.next_offset, delivered.note);
         Ok(())
@@ -198,8 +198,8 @@ fn a_new_day_begins_a_new_file() {
     survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, noon), &[], 10);
     journal.records.extend(user_records(5));
     survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, next_noon), &[], 10);
-    let names: Vec<_> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["user-events_20261121_part1.csv", "user-events_20261122_part1.csv"]);
+    let file_names: Vec<_> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(file_names, ["user-events_20261121_part1.csv", "user-events_20261122_part1.csv"]);
     assert_eq!(csv_rows(directory.path()).len(), 5, "the first file is the excluded name");
 }
 
@@ -438,9 +438,9 @@ fn a_new_day_begins_at_one_and_a_day_that_comes_again_goes_on() {
         survive(&mut journal, |disk| Columnar::<Lines>::new(config.clone()).on(disk, clock), &[], 10);
         take_away(directory.path(), &mut archive);
     }
-    let names: Vec<&str> = archive.keys().map(String::as_str).collect();
+    let file_names: Vec<&str> = archive.keys().map(String::as_str).collect();
     let expect = ["20261121_part1", "20261121_part2", "20261121_part3", "20261122_part1", "20261122_part2"];
-    assert_eq!(names, expect.map(|name| format!("{name}.lines")));
+    assert_eq!(file_names, expect.map(|name| format!("{name}.lines")));
 }
 
 // === links that somebody planted

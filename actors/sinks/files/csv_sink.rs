@@ -35,7 +35,7 @@ use crate::kit::message::{Position, Stream};
 use crate::kit::platform::{self, Modes};
 use crate::sinks::files::file_target::{Disk, blocking, is_plain_name, trouble};
 use crate::sinks::files::part_numbers::PartNumbers;
-use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
 
 pub type CsvSink = Sink<CsvFile>;
 
@@ -127,7 +127,7 @@ impl CsvFile {
     }
 
     /// The file to append to: the open one, the marked one, or a new one.
-    async fn open(&mut self, progress: &Progress) -> Result<Open, Trouble> {
+    async fn open(&mut self, progress: &Progress) -> Result<Open, DeliveryError> {
         let today = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         match std::mem::replace(&mut self.state, State::NoFile) {
             State::Open(open) => {
@@ -162,7 +162,7 @@ impl CsvFile {
     }
 
     /// Begins a new file: its name is noted before it exists.
-    async fn begin(&mut self, progress: &Progress) -> Result<Open, Trouble> {
+    async fn begin(&mut self, progress: &Progress) -> Result<Open, DeliveryError> {
         let day = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         let stem = format!("{}_{day}_part", self.rows.stream());
         let (disk, directory) = (self.disk.clone(), self.config.directory.clone());
@@ -194,7 +194,7 @@ impl Destination for CsvFile {
     const REPLAY_REFUSED: Option<&'static str> =
         Some("its files would hold the events twice: they are written once and only appended to");
 
-    async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+    async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, DeliveryError> {
         let mark = Mark::from_note(&position.note);
         if let Some(mark) = &mark {
             self.parts = mark.parts.clone();
@@ -213,7 +213,7 @@ impl Destination for CsvFile {
         Ok(None)
     }
 
-    async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, progress: &Progress) -> Result<Delivered, DeliveryError> {
         loop {
             let open = self.open(progress).await?;
             let mark = Mark { file: open.name.clone(), length: open.length, parts: self.parts.clone() };
@@ -248,7 +248,7 @@ fn append(
     mut open: Open,
     batch: &Batch,
     parts: PartNumbers,
-) -> Result<Appended, Trouble> {
+) -> Result<Appended, DeliveryError> {
     let header = rows.header();
     let mut out = Vec::with_capacity(batch.bytes() + batch.bytes() / 4 + header.len());
     if open.length == 0 {

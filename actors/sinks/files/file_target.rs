@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::kit::guard::guard;
 use crate::kit::platform::{self, Modes};
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// The file system, as the file destinations use it.
 #[derive(Debug, Clone, Default)]
@@ -89,21 +89,21 @@ impl Disk {
     }
 
     /// The names in a directory that are text; none when there is no directory.
-    pub fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+    pub fn file_names(&self, directory: &Path) -> io::Result<Vec<String>> {
         self.step()?;
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.collect())
+        let file_names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(file_names.collect())
     }
 
     /// The highest number N of `{stem}{N}{extension}` that is there; 0 when there is none.
     pub fn highest_part(&self, directory: &Path, stem: &str, extension: &str) -> io::Result<u64> {
-        let names = self.names(directory)?;
-        let parts = names.iter().filter_map(|name| part_number(name, stem, extension));
+        let file_names = self.file_names(directory)?;
+        let parts = file_names.iter().filter_map(|name| part_number(name, stem, extension));
         Ok(parts.max().unwrap_or(0))
     }
 
@@ -131,17 +131,17 @@ pub(crate) fn temporary_name(name: &str) -> String {
 
 /// Runs work that blocks off the arbiter. A panic in it is trouble, not the end of the actor's state.
 pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
-) -> Result<T, Trouble> {
+    work: impl FnOnce() -> Result<T, DeliveryError> + Send + 'static,
+) -> Result<T, DeliveryError> {
     match tokio::task::spawn_blocking(move || guard(work)).await {
         Ok(Ok(done)) => done,
-        Ok(Err(panic)) => Err(Trouble::new("panic", panic)),
-        Err(ended) => Err(Trouble::new("stopping", ended.to_string())),
+        Ok(Err(panic)) => Err(DeliveryError::new("panic", panic)),
+        Err(ended) => Err(DeliveryError::new("stopping", ended.to_string())),
     }
 }
 
 /// A file system error as trouble: what was tried, with which file, and the system's words.
-pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Trouble {
+pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DeliveryError {
     move |error| {
         let class = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk-full",
@@ -149,7 +149,7 @@ pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error
             io::ErrorKind::PermissionDenied => "disk-permission",
             _ => "disk",
         };
-        Trouble::new(class, format!("{doing} {}: {error}", path.display()))
+        DeliveryError::new(class, format!("{doing} {}: {error}", path.display()))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::kit::guard::guard;
 use crate::kit::message::Position;
 use crate::kit::platform::Modes;
 use crate::sinks::files::file_target::{Disk, blocking, temporary_name, trouble};
-use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
 
 pub type JsonSink = Sink<JsonFiles>;
 
@@ -58,7 +58,7 @@ impl JsonFiles {
 }
 
 impl Destination for JsonFiles {
-    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, DeliveryError> {
         let (disk, config) = (self.disk.clone(), Arc::clone(&self.config));
         blocking(move || {
             remove_leftovers(&disk, &config.directory).map_err(trouble("clearing", &config.directory))
@@ -67,7 +67,7 @@ impl Destination for JsonFiles {
         Ok(None)
     }
 
-    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         let (disk, config, batch) = (self.disk.clone(), Arc::clone(&self.config), batch.clone());
         blocking(move || write(&disk, &config, &batch)).await
     }
@@ -77,7 +77,7 @@ impl Destination for JsonFiles {
 const FILES_OPEN_MAX: usize = 64;
 
 /// Writes the files of a batch.
-fn write(disk: &Disk, config: &JsonConfig, batch: &Batch) -> Result<Delivered, Trouble> {
+fn write(disk: &Disk, config: &JsonConfig, batch: &Batch) -> Result<Delivered, DeliveryError> {
     let directory = &config.directory;
     let mut delivered = Delivered { next_offset: batch.next_offset(), ..Delivered::default() };
     let mut waiting: Vec<Written> = Vec::new();
@@ -122,7 +122,7 @@ fn write(disk: &Disk, config: &JsonConfig, batch: &Batch) -> Result<Delivered, T
 }
 
 /// Gives the files their names, or leaves nothing of those that have none yet.
-fn name_or_remove(disk: &Disk, directory: &Path, waiting: &mut Vec<Written>) -> Result<(), Trouble> {
+fn name_or_remove(disk: &Disk, directory: &Path, waiting: &mut Vec<Written>) -> Result<(), DeliveryError> {
     let named = name_all(disk, directory, waiting);
     if named.is_err() {
         remove(disk, waiting);
@@ -181,7 +181,7 @@ fn refusal(record: Record<'_>, reason: String) -> Refused {
 
 /// Removes what a death in the middle left behind.
 fn remove_leftovers(disk: &Disk, directory: &Path) -> io::Result<()> {
-    for name in disk.names(directory)?.iter().filter(|name| is_leftover(name)) {
+    for name in disk.file_names(directory)?.iter().filter(|name| is_leftover(name)) {
         disk.remove(&directory.join(name))?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::net::http_client::CONNECT_TIMEOUT;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
 use crate::sinks::influx::question::{first_column, quoted};
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// How the database was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Prepared {
 ///
 /// # Errors
 /// When the server does not answer, is busy, or refuses for another reason than rights.
-pub async fn prepare(client: &InfluxClient) -> Result<Prepared, Trouble> {
+pub async fn prepare(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     match client.target() {
         InfluxTarget::V1 { database, policy, .. } => prepare_v1(client, database, policy).await,
         InfluxTarget::V2 { org, bucket, description, retention, .. } => {
@@ -44,7 +44,7 @@ pub async fn prepare(client: &InfluxClient) -> Result<Prepared, Trouble> {
 ///
 /// # Errors
 /// As [`prepare`], and `http-404` when the database is not there.
-pub async fn look(client: &InfluxClient) -> Result<Prepared, Trouble> {
+pub async fn look(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     match client.target() {
         InfluxTarget::V1 { .. } | InfluxTarget::V2 { .. } => Ok(Prepared::Present),
         InfluxTarget::V3 { database, .. } => look_v3(client, database).await,
@@ -54,20 +54,20 @@ pub async fn look(client: &InfluxClient) -> Result<Prepared, Trouble> {
 /// A request for which the rights may be missing.
 enum Refusal {
     NotAllowed(String),
-    Trouble(Trouble),
+    DeliveryError(DeliveryError),
 }
 
-impl From<Trouble> for Refusal {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<DeliveryError> for Refusal {
+    fn from(trouble: DeliveryError) -> Self {
+        Self::DeliveryError(trouble)
     }
 }
 
-fn not_fatal(outcome: Result<Prepared, Refusal>) -> Result<Prepared, Trouble> {
+fn not_fatal(outcome: Result<Prepared, Refusal>) -> Result<Prepared, DeliveryError> {
     match outcome {
         Ok(prepared) => Ok(prepared),
-        Err(Refusal::NotAllowed(words)) => Ok(Prepared::NotAllowed(words)),
-        Err(Refusal::Trouble(trouble)) => Err(trouble),
+        Err(Refusal::NotAllowed(detail)) => Ok(Prepared::NotAllowed(detail)),
+        Err(Refusal::DeliveryError(trouble)) => Err(trouble),
     }
 }
 
@@ -80,12 +80,12 @@ fn granted(reply: &Reply, has: &str) -> Result<Value, Refusal> {
             let answer = answer.filter(|answer| has.is_empty() || answer.get(has).is_some());
             Ok(answer.ok_or_else(|| not_json(reply, has))?)
         }
-        401 | 403 => Err(Refusal::NotAllowed(reply.trouble().words)),
-        _ => Err(Refusal::Trouble(reply.trouble())),
+        401 | 403 => Err(Refusal::NotAllowed(reply.trouble().detail)),
+        _ => Err(Refusal::DeliveryError(reply.trouble())),
     }
 }
 
-fn not_json(reply: &Reply, has: &str) -> Trouble {
+fn not_json(reply: &Reply, has: &str) -> DeliveryError {
     let has = if has.is_empty() { String::new() } else { format!(" with {has:?}") };
     reply.not_influxdb(&format!("JSON{has}"))
 }
@@ -96,7 +96,7 @@ async fn prepare_v1(
     client: &InfluxClient,
     database: &str,
     policy: &RetentionPolicy,
-) -> Result<Prepared, Trouble> {
+) -> Result<Prepared, DeliveryError> {
     let ensure = async {
         if first_column(&query_v1(client, "SHOW DATABASES").await?).any(|name| name == database) {
             return Ok(Prepared::Present);
@@ -118,7 +118,7 @@ async fn query_v1(client: &InfluxClient, query: &str) -> Result<Value, Refusal> 
         granted(&Reply { status: 200, retry_after: None, body: answer }, "results")?
     };
     match answer.pointer("/results/0/error").or_else(|| answer.get("error")).and_then(Value::as_str) {
-        Some(words) => Err(Refusal::Trouble(Trouble::new("administration", words))),
+        Some(detail) => Err(Refusal::DeliveryError(DeliveryError::new("administration", detail))),
         None => Ok(answer),
     }
 }
@@ -134,28 +134,32 @@ fn plain_http(client: &InfluxClient) -> Result<reqwest::Client, Refusal> {
     if let Some(value) = client.authorization() {
         let value = reqwest::header::HeaderValue::from_bytes(value.as_bytes());
         let mut value =
-            value.map_err(|_| Trouble::new("administration", "credentials that HTTP cannot carry"))?;
+            value.map_err(|_| DeliveryError::new("administration", "credentials that HTTP cannot carry"))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION.as_str(), value);
     }
     let built = builder.default_headers(headers).build();
-    Ok(built.map_err(|error| Trouble::new("administration", error.to_string()))?)
+    Ok(built.map_err(|error| DeliveryError::new("administration", error.to_string()))?)
 }
 
 fn refusal_v1(error: influxdb::Error) -> Refusal {
     let reply = |status| Reply { status, retry_after: None, body: String::new() };
     match error {
-        influxdb::Error::ApiError(status @ (401 | 403)) => Refusal::NotAllowed(reply(status).trouble().words),
-        influxdb::Error::ApiError(status) => Refusal::Trouble(reply(status).trouble()),
+        influxdb::Error::ApiError(status @ (401 | 403)) => {
+            Refusal::NotAllowed(reply(status).trouble().detail)
+        }
+        influxdb::Error::ApiError(status) => Refusal::DeliveryError(reply(status).trouble()),
         influxdb::Error::DatabaseError { error } if error.contains("not authorized") => {
             Refusal::NotAllowed(error)
         }
-        influxdb::Error::ConnectionError { error } => Refusal::Trouble(Trouble::new("connect", error)),
-        other => Refusal::Trouble(Trouble::new("administration", other.to_string())),
+        influxdb::Error::ConnectionError { error } => {
+            Refusal::DeliveryError(DeliveryError::new("connect", error))
+        }
+        other => Refusal::DeliveryError(DeliveryError::new("administration", other.to_string())),
     }
 }
 
-fn create_database(database: &str, policy: &RetentionPolicy) -> Result<String, Trouble> {
+fn create_database(database: &str, policy: &RetentionPolicy) -> Result<String, DeliveryError> {
     let duration = match seconds(&policy.duration) {
         Some(0) => "INF",
         Some(_) => policy.duration.trim(),
@@ -173,7 +177,7 @@ struct Bucket<'a> {
     retention: &'a str,
 }
 
-async fn prepare_v2(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Prepared, Trouble> {
+async fn prepare_v2(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Prepared, DeliveryError> {
     not_fatal(ensure_bucket(client, wanted).await)
 }
 
@@ -191,8 +195,8 @@ async fn ensure_bucket(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Pre
     let found = client.get(&with_query("/api/v2/orgs", &[("org", wanted.org)])).await?;
     let answer = if found.status == 404 { Value::Null } else { granted(&found, "orgs")? };
     let Some(org_id) = answer.pointer("/orgs/0/id").and_then(Value::as_str) else {
-        let words = format!("the token sees no organisation {:?}", wanted.org);
-        return Err(Refusal::NotAllowed(words));
+        let detail = format!("the token sees no organisation {:?}", wanted.org);
+        return Err(Refusal::NotAllowed(detail));
     };
     let mut body =
         json!({ "orgID": org_id, "name": wanted.name, "retentionRules": retention_rules(wanted.retention)? });
@@ -207,7 +211,7 @@ async fn ensure_bucket(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Pre
     Ok(Prepared::Made)
 }
 
-fn retention_rules(duration: &str) -> Result<Value, Trouble> {
+fn retention_rules(duration: &str) -> Result<Value, DeliveryError> {
     match seconds(duration) {
         Some(0) => Ok(json!([])),
         Some(seconds) => Ok(json!([{ "type": "expire", "everySeconds": seconds }])),
@@ -217,7 +221,11 @@ fn retention_rules(duration: &str) -> Result<Value, Trouble> {
 
 // === version 3 ===
 
-async fn prepare_v3(client: &InfluxClient, database: &str, retention: &str) -> Result<Prepared, Trouble> {
+async fn prepare_v3(
+    client: &InfluxClient,
+    database: &str,
+    retention: &str,
+) -> Result<Prepared, DeliveryError> {
     let mut body = json!({ "db": database });
     match seconds(retention) {
         Some(0) => {}
@@ -229,23 +237,23 @@ async fn prepare_v3(client: &InfluxClient, database: &str, retention: &str) -> R
     match made.status {
         _ if exists => Ok(Prepared::Present),
         // Hosted editions make databases elsewhere.
-        404 | 405 => Ok(Prepared::NotAllowed(made.trouble().words)),
+        404 | 405 => Ok(Prepared::NotAllowed(made.trouble().detail)),
         200..=299 if made.body.trim().is_empty() => Ok(Prepared::Made),
         _ => not_fatal(granted(&made, "").map(|_| Prepared::Made)),
     }
 }
 
 /// Whoever may not list databases, or has no such list to ask for, finds out by writing.
-async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Trouble> {
+async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, DeliveryError> {
     let listed = client.get(&with_query("/api/v3/configure/database", &[("format", "json")])).await?;
     if matches!(listed.status, 404 | 405) {
-        return Ok(Prepared::NotAllowed(listed.trouble().words));
+        return Ok(Prepared::NotAllowed(listed.trouble().detail));
     }
     let listed = granted(&listed, "").map(|answer| match names_v3(&answer) {
         Some(names) if names.contains(&database) => Ok(Prepared::Present),
         Some(_) => {
-            let words = format!("InfluxDB has no database {database:?}, and none is to be made");
-            Err(Refusal::Trouble(Trouble::new("http-404", words)))
+            let detail = format!("InfluxDB has no database {database:?}, and none is to be made");
+            Err(Refusal::DeliveryError(DeliveryError::new("http-404", detail)))
         }
         None => Ok(Prepared::NotAllowed("the list of databases cannot be understood".to_owned())),
     });
@@ -260,12 +268,12 @@ pub(crate) fn names_v3(answer: &Value) -> Option<Vec<&str>> {
 
 // === helpers ===
 
-async fn post_json(client: &InfluxClient, path: &str, body: &Value) -> Result<Reply, Trouble> {
+async fn post_json(client: &InfluxClient, path: &str, body: &Value) -> Result<Reply, DeliveryError> {
     client.send(Method::POST, path, "application/json", body.to_string().into(), None).await
 }
 
-fn bad_duration(duration: &str) -> Trouble {
-    Trouble::new("config", format!("{duration:?} is not a duration such as 10d, 12h or 1w"))
+fn bad_duration(duration: &str) -> DeliveryError {
+    DeliveryError::new("config", format!("{duration:?} is not a duration such as 10d, 12h or 1w"))
 }
 
 /// InfluxDB's durations in whole seconds, rounded up; 0 is for ever. `None` when it is not one.

@@ -39,8 +39,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::net::http_client::{Answer, shortened, status_class};
-use crate::sinks::delivery_job::{Finding, halves};
-use crate::sinks::sink::Trouble;
+use crate::sinks::delivery_job::{RejectedItems, bisect};
+use crate::sinks::sink::DeliveryError;
 
 /// A server that lists this many lines may have left out others.
 const LISTED_BELIEVED_MAX: usize = 99;
@@ -70,7 +70,7 @@ pub enum Verdict {
     /// The lines are at fault, or some of them.
     Refused(Complaint),
     TooLarge(String),
-    Trouble(Trouble),
+    DeliveryError(DeliveryError),
 }
 
 /// The server's words about lines that it did not take.
@@ -97,8 +97,8 @@ impl Reply {
     pub fn verdict(&self) -> Verdict {
         match self.status {
             204 => return Verdict::Taken,
-            413 => return Verdict::TooLarge(self.words()),
-            ..400 => return Verdict::Trouble(self.trouble()),
+            413 => return Verdict::TooLarge(self.detail()),
+            ..400 => return Verdict::DeliveryError(self.trouble()),
             _ => {}
         }
         let complaint = Complaint::read(&self.body);
@@ -106,32 +106,32 @@ impl Reply {
         let lines = complaint.lines.iter().map(|line| line.error_message.as_str());
         match influx_refusal::fault(self.status, message, &self.body, lines) {
             Fault::Lines | Fault::Limit => Verdict::Refused(complaint),
-            Fault::Server => Verdict::Trouble(self.trouble()),
-            Fault::Foreign => Verdict::Trouble(self.not_influxdb("a refusal")),
+            Fault::Server => Verdict::DeliveryError(self.trouble()),
+            Fault::Foreign => Verdict::DeliveryError(self.not_influxdb("a refusal")),
         }
     }
 
     /// This answer as one that InfluxDB does not give, where it gives `expected`.
     #[must_use]
-    pub fn not_influxdb(&self, expected: &str) -> Trouble {
-        let said: String = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
-        let said: String = said.chars().take(FOREIGN_CHARS_MAX).collect();
-        let words = format!(
+    pub fn not_influxdb(&self, expected: &str) -> DeliveryError {
+        let excerpt: String = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
+        let excerpt: String = excerpt.chars().take(FOREIGN_CHARS_MAX).collect();
+        let detail = format!(
             "what answers with status {} is not InfluxDB, or something stands before it (expected: {expected}; check \
              scheme, host, port and proxies): {}",
             self.status,
-            if said.is_empty() { "no words" } else { &said }
+            if excerpt.is_empty() { "no words" } else { &excerpt }
         );
-        Trouble { class: NOT_INFLUXDB, words, retry_after: self.retry_after }
+        DeliveryError { class: NOT_INFLUXDB, detail, retry_after: self.retry_after }
     }
 
     /// This answer as a reason to try again later.
     #[must_use]
-    pub fn trouble(&self) -> Trouble {
+    pub fn trouble(&self) -> DeliveryError {
         if (200..300).contains(&self.status) {
             return self.not_influxdb("status 204");
         }
-        let class = match self.words().as_str() {
+        let class = match self.detail().as_str() {
             // The server's own patience with its shards.
             "timeout" => "timeout",
             _ => status_class(self.status),
@@ -143,15 +143,15 @@ impl Reply {
             300..=399 => " (redirects are not followed; check scheme, host and port)",
             _ => "",
         };
-        let words = format!("InfluxDB answered {}{hint}: {}", self.status, self.words());
-        Trouble { class, words, retry_after: self.retry_after }
+        let detail = format!("InfluxDB answered {}{hint}: {}", self.status, self.detail());
+        DeliveryError { class, detail, retry_after: self.retry_after }
     }
 
     /// What the body says, for people.
     #[must_use]
-    pub fn words(&self) -> String {
-        let words = Complaint::read(&self.body).message;
-        if words.is_empty() { format!("status {} without words", self.status) } else { shortened(&words) }
+    pub fn detail(&self) -> String {
+        let detail = Complaint::read(&self.body).message;
+        if detail.is_empty() { format!("status {} without words", self.status) } else { shortened(&detail) }
     }
 }
 
@@ -186,31 +186,31 @@ impl Complaint {
 
     /// Finds out which of `lines` (each without the newline at its end) are meant.
     #[must_use]
-    pub fn about(&self, lines: &[&[u8]]) -> Finding {
+    pub fn about(&self, lines: &[&[u8]]) -> RejectedItems {
         if lines.len() <= 1 {
-            return Finding { bad: self.all_bad(lines.len()), again: Vec::new() };
+            return RejectedItems { bad: self.all_bad(lines.len()), again: Vec::new() };
         }
         self.by_number(lines)
             .or_else(|| self.by_quotation(lines))
             .or_else(|| self.by_field_type(lines))
             .or_else(|| self.by_count(lines))
-            .unwrap_or_else(|| halves(lines.len()))
+            .unwrap_or_else(|| bisect(lines.len()))
     }
 
     fn all_bad(&self, lines: usize) -> BTreeMap<usize, String> {
         let own = self.lines.first().map_or("", |line| &line.error_message);
-        let words = if own.is_empty() { &self.message } else { own };
-        let words = if words.is_empty() { "refused without words".to_owned() } else { shortened(words) };
-        (0..lines).map(|line| (line, words.clone())).collect()
+        let detail = if own.is_empty() { &self.message } else { own };
+        let detail = if detail.is_empty() { "refused without words".to_owned() } else { shortened(detail) };
+        (0..lines).map(|line| (line, detail.clone())).collect()
     }
 
     /// Version 3 counts the lines.
-    fn by_number(&self, lines: &[&[u8]]) -> Option<Finding> {
+    fn by_number(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let mut bad = BTreeMap::new();
         for named in &self.lines {
             let index = named.line_number.checked_sub(1).filter(|index| *index < lines.len())?;
-            let words = if named.error_message.is_empty() { &self.message } else { &named.error_message };
-            bad.insert(index, shortened(words));
+            let detail = if named.error_message.is_empty() { &self.message } else { &named.error_message };
+            bad.insert(index, shortened(detail));
         }
         if bad.is_empty() {
             return None;
@@ -224,7 +224,7 @@ impl Complaint {
     }
 
     /// Versions 1 and 2 quote lines that they cannot parse, all of them.
-    fn by_quotation(&self, lines: &[&[u8]]) -> Option<Finding> {
+    fn by_quotation(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         const QUOTE: &str = "unable to parse '";
         let (before, mut rest) = self.message.split_once(QUOTE)?;
         if before.contains('\'') {
@@ -241,9 +241,9 @@ impl Complaint {
             let next = after.find(&format!("\n{QUOTE}"));
             let reason = after.get(..next.unwrap_or(after.len()))?;
             let reason = reason.split(" dropped=").next().unwrap_or(reason).trim();
-            let words = shortened(&format!("{QUOTE}{}': {reason}", String::from_utf8_lossy(longest)));
+            let detail = shortened(&format!("{QUOTE}{}': {reason}", String::from_utf8_lossy(longest)));
             for (index, _) in lines.iter().enumerate().filter(|(_, line)| *line == longest) {
-                bad.insert(index, words.clone());
+                bad.insert(index, detail.clone());
             }
             match next {
                 Some(next) => rest = after.get(next + 1 + QUOTE.len()..)?,
@@ -255,7 +255,7 @@ impl Complaint {
     }
 
     /// Versions 1 and 2 name a field that has the wrong type.
-    fn by_field_type(&self, lines: &[&[u8]]) -> Option<Finding> {
+    fn by_field_type(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let (_, rest) = self.message.split_once("input field \"")?;
         let (field, rest) = rest.split_once("\" on measurement \"")?;
         let (_, rest) = rest.split_once("\" is type ")?;
@@ -269,17 +269,17 @@ impl Complaint {
             return None;
         }
         if self.is_partial() && self.dropped() == Some(holders.len()) && are_of_one_hour(&read) {
-            let words = shortened(&self.message);
-            let bad = holders.into_iter().map(|index| (index, words.clone())).collect();
-            return Some(Finding { bad, again: Vec::new() });
+            let detail = shortened(&self.message);
+            let bad = holders.into_iter().map(|index| (index, detail.clone())).collect();
+            return Some(RejectedItems { bad, again: Vec::new() });
         }
         Some(suspects(lines.len(), &holders)).filter(|_| holders.len() < lines.len())
     }
 
     /// All of them.
-    fn by_count(&self, lines: &[&[u8]]) -> Option<Finding> {
+    fn by_count(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let all = self.is_partial() && self.dropped() == Some(lines.len());
-        all.then(|| Finding { bad: self.all_bad(lines.len()), again: Vec::new() })
+        all.then(|| RejectedItems { bad: self.all_bad(lines.len()), again: Vec::new() })
     }
 
     fn is_partial(&self) -> bool {
@@ -295,19 +295,19 @@ impl Complaint {
 // === findings ===
 
 /// These are refused; the others were taken, or go again.
-fn found(lines: usize, bad: BTreeMap<usize, String>, others_taken: bool) -> Finding {
+fn found(lines: usize, bad: BTreeMap<usize, String>, others_taken: bool) -> RejectedItems {
     let others: Vec<usize> = (0..lines).filter(|index| !bad.contains_key(index)).collect();
     let again = if others_taken || others.is_empty() { Vec::new() } else { vec![others] };
-    Finding { bad, again }
+    RejectedItems { bad, again }
 }
 
 /// These are likely the bad ones: they go again apart from the others.
-fn suspects(lines: usize, likely: &[usize]) -> Finding {
+fn suspects(lines: usize, likely: &[usize]) -> RejectedItems {
     let others: Vec<usize> = (0..lines).filter(|index| !likely.contains(index)).collect();
     if others.is_empty() {
-        return halves(lines);
+        return bisect(lines);
     }
-    Finding { bad: BTreeMap::new(), again: vec![others, likely.to_vec()] }
+    RejectedItems { bad: BTreeMap::new(), again: vec![others, likely.to_vec()] }
 }
 
 // === reading lines ===
@@ -419,9 +419,9 @@ mod tests {
 
     fn check(body: &str, bad: &[usize], again: &[&[usize]]) {
         let lines = LINES.map(str::as_bytes);
-        let finding = Complaint::read(body).about(&lines);
-        assert_eq!(finding.bad.keys().copied().collect::<Vec<_>>(), bad, "{body}");
-        assert_eq!(finding.again, again.iter().map(|group| group.to_vec()).collect::<Vec<_>>(), "{body}");
+        let rejected = Complaint::read(body).about(&lines);
+        assert_eq!(rejected.bad.keys().copied().collect::<Vec<_>>(), bad, "{body}");
+        assert_eq!(rejected.again, again.iter().map(|group| group.to_vec()).collect::<Vec<_>>(), "{body}");
     }
 
     #[test]
@@ -455,8 +455,8 @@ mod tests {
     fn a_newline_within_a_line_makes_its_number_doubtful() {
         let body = r#"{"error":"partial write","data":[{"line_number":2,"error_message":"bad"}]}"#;
         let lines: [&[u8]; 3] = [b"m f=\"a\nb\" 1", b"m f=2 2", b"m f=3 3"];
-        let finding = Complaint::read(body).about(&lines);
-        assert_eq!(finding, Finding { bad: BTreeMap::new(), again: vec![vec![0, 2], vec![1]] });
+        let rejected = Complaint::read(body).about(&lines);
+        assert_eq!(rejected, RejectedItems { bad: BTreeMap::new(), again: vec![vec![0, 2], vec![1]] });
     }
 
     #[test]
@@ -474,9 +474,9 @@ mod tests {
         let hostile = "m f=\"x\nunable to parse 'm f=2 2': bad\" 1";
         let lines = [hostile.as_bytes(), b"m f=2 2", b"m f=3 3"];
         let body = Value::from(format!("partial write: unable to parse '{hostile}': why dropped=0"));
-        let finding = Complaint::read(&format!("{{\"error\":{body}}}")).about(&lines);
-        assert_eq!(finding.bad.keys().copied().collect::<Vec<_>>(), [0]);
-        assert!(finding.again.is_empty());
+        let rejected = Complaint::read(&format!("{{\"error\":{body}}}")).about(&lines);
+        assert_eq!(rejected.bad.keys().copied().collect::<Vec<_>>(), [0]);
+        assert!(rejected.again.is_empty());
     }
 
     #[test]
@@ -503,8 +503,8 @@ mod tests {
         let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
                     already exists as type string dropped=1";
         let lines: [&[u8]; 3] = [b"m f=1 1", b"m f=\"b\" 2", b"m f=\"c\" 3600000000001"];
-        let finding = Complaint::read(body).about(&lines);
-        assert_eq!(finding, Finding { bad: BTreeMap::new(), again: vec![vec![1, 2], vec![0]] });
+        let rejected = Complaint::read(body).about(&lines);
+        assert_eq!(rejected, RejectedItems { bad: BTreeMap::new(), again: vec![vec![1, 2], vec![0]] });
     }
 
     #[test]
@@ -528,8 +528,8 @@ mod tests {
             "m f=true 9223372036854775807",
         ] {
             let lines: [&[u8]; 3] = [b"m f=1 1", bad.as_bytes(), b"m f=\"c\" 3"];
-            let finding = Complaint::read(body).about(&lines);
-            assert_eq!(finding.again, [vec![1, 2], vec![0]], "{bad}");
+            let rejected = Complaint::read(body).about(&lines);
+            assert_eq!(rejected.again, [vec![1, 2], vec![0]], "{bad}");
         }
         let good = "m\\ 1,t\\,x=\\=\\ \\a f=\"\\\"\\\\\",g=-1.5e+21,h=2u,i=-3i 2";
         let lines: [&[u8]; 3] = [b"m f=1 1", good.as_bytes(), b"m f=\"c\" 3"];
@@ -562,7 +562,7 @@ mod tests {
         for status in [400, 422] {
             assert!(matches!(reply(status).verdict(), Verdict::Refused(_)));
         }
-        assert!(matches!(reply(413).verdict(), Verdict::TooLarge(words) if words == "words"));
+        assert!(matches!(reply(413).verdict(), Verdict::TooLarge(detail) if detail == "words"));
         for (status, class) in [
             (200, NOT_INFLUXDB),
             (401, "http-401"),
@@ -572,9 +572,11 @@ mod tests {
             (302, "http-3xx"),
             (418, "http-4xx"),
         ] {
-            let Verdict::Trouble(trouble) = reply(status).verdict() else { panic!("{status} is trouble") };
+            let Verdict::DeliveryError(trouble) = reply(status).verdict() else {
+                panic!("{status} is trouble")
+            };
             assert_eq!(trouble.class, class);
-            assert!(trouble.words.contains("words"), "{trouble}");
+            assert!(trouble.detail.contains("words"), "{trouble}");
         }
     }
 
@@ -583,15 +585,15 @@ mod tests {
         let page = "<!doctype html><html><body>Sign in</body></html>";
         for status in (200..300).filter(|status| *status != 204) {
             for body in [page, "", r#"{"results":[]}"#, "OK"] {
-                let Verdict::Trouble(trouble) = reply(status, body).verdict() else {
+                let Verdict::DeliveryError(trouble) = reply(status, body).verdict() else {
                     panic!("{status} {body}")
                 };
                 assert_eq!(trouble.class, NOT_INFLUXDB, "{status} {body}");
-                assert!(trouble.words.contains(&status.to_string()), "{trouble}");
+                assert!(trouble.detail.contains(&status.to_string()), "{trouble}");
             }
         }
         let long = "<p>x</p> ".repeat(10_000);
-        assert!(reply(200, &long).trouble().words.chars().count() < 500);
+        assert!(reply(200, &long).trouble().detail.chars().count() < 500);
     }
 
     #[test]
@@ -606,7 +608,9 @@ mod tests {
             (500, r#"{"error":"timeout"}"#, "timeout"),
             (500, r#"{"code":"internal error","message":"internal error"}"#, "http-500"),
         ] {
-            let Verdict::Trouble(trouble) = reply(status, body).verdict() else { panic!("{status} {body}") };
+            let Verdict::DeliveryError(trouble) = reply(status, body).verdict() else {
+                panic!("{status} {body}")
+            };
             assert_eq!(trouble.class, class, "{body}");
         }
     }
@@ -618,13 +622,13 @@ mod tests {
         fn findings_are_sound(body in "\\PC{0,80}|(partial write: |\\{\"error\":\")?(unable to parse '|input field \"f\" on measurement \"m\" is type (float|string), ).{0,30}( dropped=[0-9])?", count in 1_usize..9) {
             let lines: Vec<Vec<u8>> = (0..count).map(|n| format!("m f={n} {n}").into_bytes()).collect();
             let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
-            let finding = Complaint::read(&body).about(&lines);
-            let mut seen: Vec<usize> = finding.bad.keys().copied().chain(finding.again.iter().flatten().copied()).collect();
+            let rejected = Complaint::read(&body).about(&lines);
+            let mut seen: Vec<usize> = rejected.bad.keys().copied().chain(rejected.again.iter().flatten().copied()).collect();
             let total = seen.len();
             seen.sort_unstable();
             seen.dedup();
             prop_assert_eq!(seen.len(), total);
-            prop_assert!(finding.again.iter().all(|group| !group.is_empty() && group.len() < count));
+            prop_assert!(rejected.again.iter().all(|group| !group.is_empty() && group.len() < count));
             prop_assert!(total == count || body.contains("partial write"));
         }
     }

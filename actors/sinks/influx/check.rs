@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, with_query};
 use crate::sinks::influx::question::{cell, first_column, quoted};
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// What was found out, for people.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub async fn examine(
     client: &InfluxClient,
     is_created: bool,
     growing: &[Growing],
-) -> Result<Examined, Trouble> {
+) -> Result<Examined, DeliveryError> {
     is_influxdb(client).await?;
     match client.target() {
         InfluxTarget::V1 { database, .. } => examine_v1(client, database, is_created, growing).await,
@@ -50,7 +50,7 @@ pub async fn examine(
     }
 }
 
-async fn is_influxdb(client: &InfluxClient) -> Result<(), Trouble> {
+async fn is_influxdb(client: &InfluxClient) -> Result<(), DeliveryError> {
     let health = if matches!(client.target(), InfluxTarget::V1 { .. }) { "/ping" } else { "/health" };
     let mut reply = client.get(health).await?;
     if matches!(reply.status, 404 | 405) {
@@ -79,7 +79,7 @@ async fn examine_v1(
     database: &str,
     is_created: bool,
     growing: &[Growing],
-) -> Result<Examined, Trouble> {
+) -> Result<Examined, DeliveryError> {
     let listed = client.ask("SHOW DATABASES").await?;
     if listed.status == 401 {
         return Err(listed.trouble());
@@ -101,7 +101,7 @@ async fn examine_v1(
         404 => {
             let who = " It cannot be made either: that takes an administrator's rights.";
             let mut trouble = tried.trouble();
-            trouble.words.push_str(if is_administrator { "" } else { who });
+            trouble.detail.push_str(if is_administrator { "" } else { who });
             return Err(trouble);
         }
         // Rights were looked at before.
@@ -119,16 +119,21 @@ async fn examine_v1(
     Ok(examined)
 }
 
-fn missing(mut examined: Examined, kind: &str, name: &str, is_created: bool) -> Result<Examined, Trouble> {
+fn missing(
+    mut examined: Examined,
+    kind: &str,
+    name: &str,
+    is_created: bool,
+) -> Result<Examined, DeliveryError> {
     if !is_created {
-        let words = format!("InfluxDB has no {kind} {name:?}, and Pipeline.influxdb.createDatabase is off");
-        return Err(Trouble::new("http-404", words));
+        let detail = format!("InfluxDB has no {kind} {name:?}, and Pipeline.influxdb.createDatabase is off");
+        return Err(DeliveryError::new("http-404", detail));
     }
     examined.fine.push(format!("{kind} {name:?} is not there yet and will be made"));
     Ok(examined)
 }
 
-fn results(reply: &Reply) -> Result<Value, Trouble> {
+fn results(reply: &Reply) -> Result<Value, DeliveryError> {
     let answer: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     match answer.get("results") {
         Some(_) => Ok(answer),
@@ -143,7 +148,7 @@ async fn limits(
     diagnostics: &Value,
     growing: &[Growing],
     examined: &mut Examined,
-) -> Result<(), Trouble> {
+) -> Result<(), DeliveryError> {
     let limit = |name: &str| {
         cell(diagnostics, "config-data", name).and_then(Value::as_u64).filter(|limit| *limit > 0)
     };
@@ -182,7 +187,7 @@ fn near(number: u64, limit: u64, name: &str, what: &str) -> Option<String> {
 }
 
 /// The only number of an answer; none when the server does not know the question.
-async fn count(client: &InfluxClient, statement: &str) -> Result<Option<u64>, Trouble> {
+async fn count(client: &InfluxClient, statement: &str) -> Result<Option<u64>, DeliveryError> {
     let reply = client.ask(statement).await?;
     let answer: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     Ok(answer.pointer("/results/0/series/0/values/0/0").and_then(Value::as_u64))
@@ -195,7 +200,7 @@ async fn examine_v2(
     org: &str,
     bucket: &str,
     is_created: bool,
-) -> Result<Examined, Trouble> {
+) -> Result<Examined, DeliveryError> {
     let mut examined = Examined::default();
     let found = client.get(&with_query("/api/v2/buckets", &[("org", org), ("name", bucket)])).await?;
     let is_listed = match found.status {
@@ -219,7 +224,7 @@ async fn examine_v2(
     let tried = client.write_nothing().await?;
     match tried.status {
         204 => {}
-        400 if tried.words().contains("requires points") => {}
+        400 if tried.detail().contains("requires points") => {}
         _ => return Err(tried.trouble()),
     }
     examined.fine.push(format!("bucket {bucket:?} takes writes"));
@@ -228,7 +233,11 @@ async fn examine_v2(
 
 // === version 3 ===
 
-async fn examine_v3(client: &InfluxClient, database: &str, is_created: bool) -> Result<Examined, Trouble> {
+async fn examine_v3(
+    client: &InfluxClient,
+    database: &str,
+    is_created: bool,
+) -> Result<Examined, DeliveryError> {
     let listed = client.get(&with_query("/api/v3/configure/database", &[("format", "json")])).await?;
     let mut examined = Examined::default();
     match listed.status {
@@ -273,8 +282,11 @@ mod tests {
     #[test]
     fn limits_are_told_when_they_are_near() {
         assert_eq!(near(79, 100, "max-series-per-database", "79 series"), None);
-        let words = near(80, 100, "max-series-per-database", "80 series").unwrap();
-        assert!(words.contains("80 series") && words.contains("max-series-per-database is 100"), "{words}");
+        let detail = near(80, 100, "max-series-per-database", "80 series").unwrap();
+        assert!(
+            detail.contains("80 series") && detail.contains("max-series-per-database is 100"),
+            "{detail}"
+        );
         assert!(near(u64::MAX, u64::MAX, "x", "many").is_some());
     }
 }

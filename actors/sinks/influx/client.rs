@@ -13,10 +13,10 @@ use openssl::base64;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
-use crate::net::http_client::{self, FarSide, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
+use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::sinks::influx::answer::Reply;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// From sending a request to its answer, when nothing else is configured.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,7 +87,7 @@ pub struct InfluxClient {
     http: awc::Client,
     /// Of the next writes.
     write_timeout: Duration,
-    far_side: FarSide,
+    endpoint: Endpoint,
     base: String,
     authorization: Option<HeaderValue>,
     /// Version 3 without `/api/v3/write_lp`: what speaks the older API only.
@@ -159,13 +159,13 @@ impl InfluxClient {
             None => None,
         };
         let watch = CertificateWatch::default();
-        let far_side = FarSide { name: format!("InfluxDB at {base}"), host, watch };
-        let http = http_client(&config, &far_side.watch)?;
+        let endpoint = Endpoint { name: format!("InfluxDB at {base}"), host, watch };
+        let http = http_client(&config, &endpoint.watch)?;
         Ok(Self {
             write_timeout: config.write_timeout,
             config,
             http,
-            far_side,
+            endpoint,
             base,
             authorization,
             is_v3_without_v3_api: false,
@@ -200,18 +200,18 @@ impl InfluxClient {
     }
 
     /// Asks for what is at a path.
-    pub(crate) async fn get(&self, path: &str) -> Result<Reply, Trouble> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Reply, DeliveryError> {
         self.send(Method::GET, path, "", Bytes::new(), None).await
     }
 
     /// A statement of InfluxQL, for version 1.
-    pub(crate) async fn ask(&self, statement: &str) -> Result<Reply, Trouble> {
+    pub(crate) async fn ask(&self, statement: &str) -> Result<Reply, DeliveryError> {
         self.get(&with_query("/query", &[("q", statement)])).await
     }
 
     /// A write without lines: the server looks at address, rights and database, and stores nothing. Not for version
     /// 3, which may make the database.
-    pub(crate) async fn write_nothing(&self) -> Result<Reply, Trouble> {
+    pub(crate) async fn write_nothing(&self) -> Result<Reply, DeliveryError> {
         self.write_to(&self.write_path(), Bytes::new(), None).await
     }
 
@@ -219,7 +219,7 @@ impl InfluxClient {
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn write(&mut self, lines: Bytes) -> Result<Reply, Trouble> {
+    pub async fn write(&mut self, lines: Bytes) -> Result<Reply, DeliveryError> {
         let (body, encoding) = if lines.len() < self.config.gzip_bytes_min {
             (lines, None)
         } else {
@@ -270,7 +270,7 @@ impl InfluxClient {
         path: &str,
         body: Bytes,
         encoding: Option<&'static str>,
-    ) -> Result<Reply, Trouble> {
+    ) -> Result<Reply, DeliveryError> {
         let kind = "text/plain; charset=utf-8";
         let answered = self.send_within(self.write_timeout, Method::POST, path, kind, body, encoding).await;
         let is_v1 = matches!(self.config.target, InfluxTarget::V1 { .. });
@@ -288,7 +288,7 @@ impl InfluxClient {
         content_type: &'static str,
         body: Bytes,
         encoding: Option<&'static str>,
-    ) -> Result<Reply, Trouble> {
+    ) -> Result<Reply, DeliveryError> {
         self.send_within(self.config.write_timeout, method, path, content_type, body, encoding).await
     }
 
@@ -300,7 +300,7 @@ impl InfluxClient {
         content_type: &'static str,
         body: Bytes,
         encoding: Option<&'static str>,
-    ) -> Result<Reply, Trouble> {
+    ) -> Result<Reply, DeliveryError> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(timeout);
         if let Some(authorization) = &self.authorization {
             request = request.insert_header((AUTHORIZATION, authorization.clone()));
@@ -311,7 +311,7 @@ impl InfluxClient {
         if let Some(encoding) = encoding {
             request = request.insert_header((CONTENT_ENCODING, encoding));
         }
-        http_client::exchange(request, body, timeout, &self.far_side, self.config.target.secret())
+        http_client::exchange(request, body, timeout, &self.endpoint, self.config.target.secret())
             .await
             .map(Reply::from)
     }
@@ -328,8 +328,8 @@ impl fmt::Debug for InfluxClient {
 /// Version 1 repeats the lines that it cannot parse in a header of its answer, as they are: with control characters
 /// in them nobody can read that answer. Nothing but refusals has this header, so it is one that names no line.
 fn unreadable_refusal() -> Reply {
-    let words = "refused in words that cannot be read, as they repeat control characters of the lines";
-    Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{words}\"}}") }
+    let detail = "refused in words that cannot be read, as they repeat control characters of the lines";
+    Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{detail}\"}}") }
 }
 
 fn http_client(config: &InfluxConfig, watch: &CertificateWatch) -> Result<awc::Client, ClientError> {

@@ -9,7 +9,7 @@ use crate::net::tls::reread;
 use crate::sinks::influx::admin::{Prepared, look, prepare};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::{InfluxClient, InfluxConfig};
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// One InfluxDB.
 pub(crate) struct InfluxConnection {
@@ -28,21 +28,21 @@ impl InfluxConnection {
     }
 
     /// A client, with the database in place.
-    pub async fn ready(&mut self) -> Result<&mut InfluxClient, Trouble> {
+    pub async fn ready(&mut self) -> Result<&mut InfluxClient, DeliveryError> {
         let asked = reread::asked();
         if self.client.is_none() || self.made_at != asked {
             self.made_at = asked;
             let client = InfluxClient::new(self.config.clone());
             match (client, &self.client) {
                 (Ok(client), _) => self.client = Some(client),
-                (Err(error), None) => return Err(Trouble::new("config", error.to_string())),
+                (Err(error), None) => return Err(DeliveryError::new("config", error.to_string())),
                 (Err(error), Some(_)) => {
                     warn!(self.log, "the files of a connection cannot be used, what was read before stays";
                     "to" => "InfluxDB", "error" => %error)
                 }
             }
         }
-        let client = self.client.as_mut().ok_or_else(|| Trouble::new("config", "no client"))?;
+        let client = self.client.as_mut().ok_or_else(|| DeliveryError::new("config", "no client"))?;
         if !self.is_prepared {
             let prepared = match self.config.create_database {
                 true => prepare(client).await?,
@@ -51,9 +51,9 @@ impl InfluxConnection {
             match prepared {
                 Prepared::Present => {}
                 Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
-                Prepared::NotAllowed(words) => {
+                Prepared::NotAllowed(detail) => {
                     warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
-                        "at" => ?client, "error" => words);
+                        "at" => ?client, "error" => detail);
                 }
             }
             self.is_prepared = true;
@@ -75,8 +75,8 @@ impl InfluxConnection {
             }
             Err(trouble) => Err(trouble),
         };
-        let verdict = answer.map_or_else(Verdict::Trouble, |reply| reply.verdict());
-        if let Verdict::Trouble(trouble) = &verdict {
+        let verdict = answer.map_or_else(Verdict::DeliveryError, |reply| reply.verdict());
+        if let Verdict::DeliveryError(trouble) = &verdict {
             self.is_prepared &= trouble.class != "http-404";
         }
         verdict

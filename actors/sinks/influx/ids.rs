@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget};
 use crate::sinks::influx::question::{first_column, quoted};
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// `Pipeline.influxdb.auditIdsAsFields`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) async fn are_fields(
     client: &InfluxClient,
     wanted: IdsAsFields,
     measurement: &str,
-) -> Result<bool, Trouble> {
+) -> Result<bool, DeliveryError> {
     let database = match (wanted, client.target()) {
         (IdsAsFields::Always, _) => return Ok(true),
         (IdsAsFields::Auto, InfluxTarget::V1 { database, .. }) => quoted(database),
@@ -57,7 +57,7 @@ fn follow(fields: &[String], tags: &[String]) -> bool {
 }
 
 /// The keys in an answer; `None` when the question is not allowed or not known.
-fn keys(reply: &Reply) -> Result<Option<Vec<String>>, Trouble> {
+fn keys(reply: &Reply) -> Result<Option<Vec<String>>, DeliveryError> {
     match reply.status {
         200..=299 => {}
         401 | 500.. => return Err(reply.trouble()),
@@ -68,7 +68,7 @@ fn keys(reply: &Reply) -> Result<Option<Vec<String>>, Trouble> {
         return Err(reply.not_influxdb("JSON with \"results\""));
     }
     match answer.pointer("/results/0/error").and_then(Value::as_str) {
-        Some(words) if words.contains("database not found") => Err(Trouble::new("http-404", words)),
+        Some(detail) if detail.contains("database not found") => Err(DeliveryError::new("http-404", detail)),
         Some(_) => Ok(None),
         None => Ok(Some(first_column(&answer).map(str::to_owned).collect())),
     }

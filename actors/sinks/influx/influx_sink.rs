@@ -24,12 +24,12 @@ use slog::{Logger, info};
 
 use crate::journal::batch::{Batch, Record};
 use crate::kit::message::Position;
-use crate::sinks::delivery_job::{Finding, Job, JobLimits, halves};
+use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::InfluxConfig;
 use crate::sinks::influx::connection::InfluxConnection;
 use crate::sinks::influx::ids::{IdsAsFields, are_fields};
-use crate::sinks::sink::{Delivered, Destination, Progress, Sink, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Sink};
 
 /// The actor.
 pub type InfluxSink = Sink<Influx>;
@@ -121,7 +121,7 @@ impl Influx {
     }
 
     /// Finds out what ids are, before the first point.
-    async fn decide_ids(&mut self) -> Result<(), Trouble> {
+    async fn decide_ids(&mut self) -> Result<(), DeliveryError> {
         let (Some(ids), Some(measurement)) = (self.ids, self.encoder.measurement_with_ids()) else {
             return Ok(());
         };
@@ -134,10 +134,10 @@ impl Influx {
     }
 
     /// Sends what the job still has to send.
-    async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
+    async fn work_off(&mut self, job: &mut Job) -> Result<(), DeliveryError> {
         while let Some(group) = job.next_group() {
             if group.len() > self.pace.lines_max() {
-                job.settle(&group, halves(group.len()));
+                job.settle(&group, bisect(group.len()));
                 continue;
             }
             let body = job.body_of(&group);
@@ -145,8 +145,8 @@ impl Influx {
             let started = Instant::now();
             let verdict = self.connection.write(body, self.pace.timeout()).await;
             match &verdict {
-                Verdict::Trouble(trouble) if trouble.is_slow() => self.pace.timed_out(group.len()),
-                Verdict::Trouble(_) => {}
+                Verdict::DeliveryError(trouble) if trouble.is_slow() => self.pace.timed_out(group.len()),
+                Verdict::DeliveryError(_) => {}
                 _ => self.pace.answered(group.len(), started.elapsed()),
             }
             match verdict {
@@ -154,17 +154,20 @@ impl Influx {
                 Verdict::Refused(complaint) => {
                     let lines: Vec<&[u8]> =
                         group.iter().map(|&line| without_newline(job.item(line))).collect();
-                    let finding = complaint.about(&lines);
-                    job.settle_or_park(&group, finding, is_limit);
+                    let rejected = complaint.about(&lines);
+                    job.settle_or_park(&group, rejected, is_limit);
                 }
-                Verdict::TooLarge(words) if group.len() == 1 => {
-                    job.settle(&group, Finding { bad: BTreeMap::from([(0, words)]), again: Vec::new() });
+                Verdict::TooLarge(detail) if group.len() == 1 => {
+                    job.settle(
+                        &group,
+                        RejectedItems { bad: BTreeMap::from([(0, detail)]), again: Vec::new() },
+                    );
                 }
                 Verdict::TooLarge(_) => {
                     self.body_bytes_max = (bytes / 2).max(BODY_BYTES_MIN).min(self.body_bytes_max);
-                    job.settle(&group, halves(group.len()));
+                    job.settle(&group, bisect(group.len()));
                 }
-                Verdict::Trouble(trouble) => {
+                Verdict::DeliveryError(trouble) => {
                     job.give_back(group);
                     return Err(trouble);
                 }
@@ -175,21 +178,21 @@ impl Influx {
 }
 
 impl Destination for Influx {
-    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, DeliveryError> {
         self.job = None;
         self.connection.ready().await?;
         self.decide_ids().await?;
         Ok(None)
     }
 
-    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         self.write(batch).await
     }
 }
 
 impl Influx {
     /// Writes the batch, or a first part of it. After trouble, goes on where it was.
-    async fn write(&mut self, batch: &Batch) -> Result<Delivered, Trouble> {
+    async fn write(&mut self, batch: &Batch) -> Result<Delivered, DeliveryError> {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
             let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: usize::MAX };

@@ -354,7 +354,7 @@ async fn after_trouble_only_what_was_not_taken_is_sent() {
     let mut influx = influx(&server, v1());
     let trouble = influx.write(&batch(&lines)).await.unwrap_err();
     assert_eq!((trouble.class, trouble.retry_after), ("http-503", Some(Duration::from_secs(7))));
-    assert!(trouble.words.contains("busy"));
+    assert!(trouble.detail.contains("busy"));
     let delivered = influx.write(&batch(&lines)).await.unwrap();
     assert_eq!(offsets(&delivered), [102]);
     assert_eq!(delivered.events, 3);
@@ -378,7 +378,7 @@ async fn faults_that_are_not_the_data_s_are_troubles() {
         });
         let trouble = influx(&server, v2()).write(&batch(&SOME)).await.unwrap_err();
         assert_eq!(trouble.class, class);
-        assert!(!trouble.words.contains("t0ken"), "{trouble}");
+        assert!(!trouble.detail.contains("t0ken"), "{trouble}");
         assert_eq!(server.writes().len(), 1);
     }
 }
@@ -772,14 +772,14 @@ async fn what_ids_are_is_known_before_the_first_point() {
         (v3(), IdsAsFields::Always, "", "", true),
     ] {
         let server = Server::start(keys(fields, tags));
-        let told = Arc::<Mutex<Vec<bool>>>::default();
-        let encoder = WithIds(Arc::clone(&told));
+        let reported = Arc::<Mutex<Vec<bool>>>::default();
+        let encoder = WithIds(Arc::clone(&reported));
         let mut influx = Influx::new(config(server.address, target), encoder, discard_log()).with_ids(wanted);
         for _ in 0..2 {
             influx.resume(&Position { offset: 0, note: Vec::new() }).await.unwrap();
         }
         assert_eq!(
-            *told.lock().unwrap(),
+            *reported.lock().unwrap(),
             [expect],
             "{wanted:?} {fields} {tags}: once, and as the server has it"
         );
@@ -791,13 +791,13 @@ async fn what_ids_are_is_known_before_the_first_point() {
             true => says(status, r#"{"error":"no"}"#),
             false => fine(seen),
         });
-        let told = Arc::<Mutex<Vec<bool>>>::default();
-        let encoder = WithIds(Arc::clone(&told));
+        let reported = Arc::<Mutex<Vec<bool>>>::default();
+        let encoder = WithIds(Arc::clone(&reported));
         let influx = Influx::new(config(server.address, v1()), encoder, discard_log());
         let outcome =
             influx.with_ids(IdsAsFields::Auto).resume(&Position { offset: 0, note: Vec::new() }).await;
         assert_eq!(outcome.map(|_| ()).map_err(|trouble| trouble.class), expect);
-        assert_eq!(told.lock().unwrap().len(), usize::from(expect.is_ok()));
+        assert_eq!(reported.lock().unwrap().len(), usize::from(expect.is_ok()));
     }
 }
 
@@ -849,7 +849,7 @@ async fn over_tls_the_server_is_verified() {
     assert_eq!(another.class, "tls", "{another}");
     let missing =
         over_tls("127.0.0.1", Some(&directory.path().join("none"))).write(&batch(&SOME)).await.unwrap_err();
-    assert!(missing.class == "config" && missing.words.contains("none"), "{missing}");
+    assert!(missing.class == "config" && missing.detail.contains("none"), "{missing}");
     assert_eq!(server.seen.lock().unwrap().len(), 2, "nobody else was told the password");
 }
 

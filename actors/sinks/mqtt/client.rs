@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 
 use crate::net::reachability::Server;
 use crate::net::tls::ClientTls;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// How a broker is reached. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub(crate) struct Client {
     is_tainted: Cell<bool>,
     /// Why the broker closed the connection, when it said so; 0 when not.
     closed_with: Arc<AtomicU32>,
-    /// Told when the connection has ended: what is in flight then is never answered.
+    /// Reported when the connection has ended: what is in flight then is never answered.
     lost: Arc<Notify>,
     /// How long the library may try to connect.
     connect_timeout: Duration,
@@ -131,13 +131,13 @@ pub(crate) enum NotTaken {
     /// The broker will never take it.
     Refused(String),
     /// Not now.
-    Trouble(Trouble),
+    DeliveryError(DeliveryError),
     /// The connection ended before the answer.
-    ConnectionLost(Trouble),
+    ConnectionLost(DeliveryError),
 }
 
 impl Client {
-    pub async fn connect(config: &MqttConfig, client_id: &str) -> Result<Self, Trouble> {
+    pub async fn connect(config: &MqttConfig, client_id: &str) -> Result<Self, DeliveryError> {
         if config.version == MqttVersion::V3 && config.qos == 2 {
             // The broker may remember the first half of deliveries under numbers that come again.
             Self::open(config, client_id, true).await?.goodbye().await;
@@ -145,14 +145,14 @@ impl Client {
         Self::open(config, client_id, false).await
     }
 
-    async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+    async fn open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, DeliveryError> {
         match Self::try_open(config, client_id, forget_session).await {
             Err(trouble) if UNTOLD.contains(&trouble.class) => Err(match why_not(config).await {
                 Some(why) => why,
                 // The way is free, so it was the broker itself.
                 None if trouble.class == "connect" => {
-                    let words = "the broker takes the connection and ends it without an answer";
-                    Trouble::new("disconnected", words)
+                    let detail = "the broker takes the connection and ends it without an answer";
+                    DeliveryError::new("disconnected", detail)
                 }
                 None => trouble,
             }),
@@ -160,7 +160,11 @@ impl Client {
         }
     }
 
-    async fn try_open(config: &MqttConfig, client_id: &str, forget_session: bool) -> Result<Self, Trouble> {
+    async fn try_open(
+        config: &MqttConfig,
+        client_id: &str,
+        forget_session: bool,
+    ) -> Result<Self, DeliveryError> {
         let options = connect_options(config, forget_session)?;
         let in_flight_max = i32::try_from(config.in_flight_max).unwrap_or(i32::from(u16::MAX));
         let create = CreateOptionsBuilder::new()
@@ -190,7 +194,7 @@ impl Client {
             lost,
             connect_timeout: connect_timeout(config),
         };
-        let Some(inner) = &client.inner else { return Err(Trouble::new("connect", "no client")) };
+        let Some(inner) = &client.inner else { return Err(DeliveryError::new("connect", "no client")) };
         let held_until_answered = move |_: &AsyncClient, _, _| {
             let _held: &Sender<()> = &held;
         };
@@ -198,7 +202,7 @@ impl Client {
         let response = match tokio::time::timeout(config.timeout, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(trouble(&error)),
-            Err(_) => return Err(Trouble::new("timeout", "the broker does not answer the connection")),
+            Err(_) => return Err(DeliveryError::new("timeout", "the broker does not answer the connection")),
         };
         client.packet_bytes_max = int_property(&response, PropertyCode::MaximumPacketSize);
         // What is beyond the broker's window would wait inside the library.
@@ -206,8 +210,8 @@ impl Client {
         client.window = client.window.min(receive_max.max(1));
         let qos_max = int_property(&response, PropertyCode::MaximumQos).unwrap_or(2);
         if usize::from(config.qos) > qos_max {
-            let words = format!("the broker takes QoS {qos_max} at most, {} is configured", config.qos);
-            return Err(Trouble::new("qos", words));
+            let detail = format!("the broker takes QoS {qos_max} at most, {} is configured", config.qos);
+            return Err(DeliveryError::new("qos", detail));
         }
         Ok(client)
     }
@@ -232,11 +236,11 @@ impl Client {
         let packet_bytes = PACKET_OVERHEAD_BYTES_MAX + topic.len() + payload.len();
         let bytes_max = self.packet_bytes_max.unwrap_or(PACKET_BYTES_MAX).min(PACKET_BYTES_MAX);
         if packet_bytes > bytes_max {
-            let words = format!("a packet of {packet_bytes} bytes, the broker takes {bytes_max}");
-            return Err(NotTaken::Refused(words));
+            let detail = format!("a packet of {packet_bytes} bytes, the broker takes {bytes_max}");
+            return Err(NotTaken::Refused(detail));
         }
         let Some(inner) = &self.inner else {
-            return Err(NotTaken::ConnectionLost(Trouble::new("disconnected", "no connection")));
+            return Err(NotTaken::ConnectionLost(DeliveryError::new("disconnected", "no connection")));
         };
         match inner.try_publish(Message::new(topic, payload, self.qos)) {
             Ok(token) => {
@@ -269,7 +273,7 @@ impl Client {
             Err(_) => {
                 self.let_go(token);
                 if self.is_connected() {
-                    return Err(NotTaken::Trouble(Trouble::new(
+                    return Err(NotTaken::DeliveryError(DeliveryError::new(
                         "timeout",
                         "the broker does not acknowledge",
                     )));
@@ -285,13 +289,15 @@ impl Client {
     }
 
     /// A question to the broker and back: what was sent before it has been read, and the broker lives.
-    pub async fn round_trip(&self, timeout: Duration) -> Result<(), Trouble> {
-        let Some(inner) = &self.inner else { return Err(Trouble::new("disconnected", "no connection")) };
+    pub async fn round_trip(&self, timeout: Duration) -> Result<(), DeliveryError> {
+        let Some(inner) = &self.inner else {
+            return Err(DeliveryError::new("disconnected", "no connection"));
+        };
         // Nothing is subscribed to, so this changes nothing.
         match tokio::time::timeout(timeout, inner.unsubscribe("butler-sos/round-trip")).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(trouble(&error)),
-            Err(_) => Err(Trouble::new("timeout", "the broker does not answer")),
+            Err(_) => Err(DeliveryError::new("timeout", "the broker does not answer")),
         }
     }
 
@@ -303,17 +309,17 @@ impl Client {
     fn not_taken(&self, error: &PahoError) -> NotTaken {
         match error {
             PahoError::ReasonCode(code, _) => match refusal(*code) {
-                Some(words) => NotTaken::Refused(words.to_owned()),
-                None => NotTaken::Trouble(trouble(error)),
+                Some(detail) => NotTaken::Refused(detail.to_owned()),
+                None => NotTaken::DeliveryError(trouble(error)),
             },
             PahoError::BadUtf8String | PahoError::BadQos | PahoError::MaxBufferedMessages => {
-                NotTaken::Trouble(trouble(error))
+                NotTaken::DeliveryError(trouble(error))
             }
             _ => {
                 let mut trouble = trouble(error);
                 let code = self.closed_with.load(Ordering::Relaxed);
                 if code != 0 {
-                    trouble.words = format!("the broker closed the connection: {}", ReasonCode::from(code));
+                    trouble.detail = format!("the broker closed the connection: {}", ReasonCode::from(code));
                 }
                 NotTaken::ConnectionLost(trouble)
             }
@@ -392,34 +398,34 @@ fn refusal(code: ReasonCode) -> Option<&'static str> {
 }
 
 /// An error of the library, with a class for the metric. The library's words hold no secret.
-fn trouble(error: &PahoError) -> Trouble {
+fn trouble(error: &PahoError) -> DeliveryError {
     match error {
         PahoError::ReasonCode(code, _) => match code {
             ReasonCode::NotAuthorized
             | ReasonCode::BadUserNameOrPassword
             | ReasonCode::Banned
             | ReasonCode::ClientIdentifierNotValid => {
-                Trouble::new("auth", format!("the broker says: {code}"))
+                DeliveryError::new("auth", format!("the broker says: {code}"))
             }
-            _ => Trouble::new("broker", format!("the broker says: {code}")),
+            _ => DeliveryError::new("broker", format!("the broker says: {code}")),
         },
         PahoError::ConnectReturn(code) => match code {
             ConnectReturnCode::BadUserNameOrPassword
             | ConnectReturnCode::NotAuthorized
             | ConnectReturnCode::IdentifierRejected => {
-                Trouble::new("auth", format!("the broker says: {code}"))
+                DeliveryError::new("auth", format!("the broker says: {code}"))
             }
-            _ => Trouble::new("broker", format!("the broker says: {code}")),
+            _ => DeliveryError::new("broker", format!("the broker says: {code}")),
         },
-        PahoError::TcpConnectTimeout | PahoError::Timeout => Trouble::new("timeout", error.to_string()),
+        PahoError::TcpConnectTimeout | PahoError::Timeout => DeliveryError::new("timeout", error.to_string()),
         PahoError::TcpTlsConnectFailure | PahoError::TcpConnectCompletionFailure => {
-            Trouble::new("connect", "no TCP or TLS connection to the broker")
+            DeliveryError::new("connect", "no TCP or TLS connection to the broker")
         }
         PahoError::Disconnected | PahoError::OperationIncomplete | PahoError::SocketError(_) => {
-            Trouble::new("disconnected", "the connection to the broker ended")
+            DeliveryError::new("disconnected", "the connection to the broker ended")
         }
         PahoError::Publish(code, _) => trouble(&PahoError::from_return_code(*code)),
-        other => Trouble::new("mqtt", other.to_string()),
+        other => DeliveryError::new("mqtt", other.to_string()),
     }
 }
 
@@ -429,7 +435,7 @@ const UNTOLD: [&str; 4] = ["connect", "disconnected", "mqtt", "timeout"];
 const WHY_NOT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Goes the same way step by step; `None` when nothing is wrong with it.
-async fn why_not(config: &MqttConfig) -> Option<Trouble> {
+async fn why_not(config: &MqttConfig) -> Option<DeliveryError> {
     let patience = config.timeout.min(WHY_NOT_TIMEOUT);
     let server = Server { host: config.host.clone(), port: config.port, address: None, patience };
     let tls = config.tls.as_ref().map(MqttTls::client_tls);
@@ -459,7 +465,7 @@ fn server_uri(config: &MqttConfig) -> String {
     format!("{scheme}://{open}{}{close}:{}", config.host.replace('\0', ""), config.port)
 }
 
-fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectOptions, Trouble> {
+fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectOptions, DeliveryError> {
     let mut options = match config.version {
         MqttVersion::V3 => {
             let mut options = ConnectOptionsBuilder::with_mqtt_version(paho_mqtt::MQTT_VERSION_3_1_1);
@@ -497,9 +503,9 @@ fn connect_timeout(config: &MqttConfig) -> Duration {
     config.timeout.max(Duration::from_secs(1))
 }
 
-fn ssl_options(tls: &MqttTls) -> Result<SslOptions, Trouble> {
+fn ssl_options(tls: &MqttTls) -> Result<SslOptions, DeliveryError> {
     let unusable = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
-        Trouble::new("tls", format!("{what} {} cannot be used: {error}", path.display()))
+        DeliveryError::new("tls", format!("{what} {} cannot be used: {error}", path.display()))
     };
     // The library does not say which file it was that it could not read.
     for (what, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
@@ -526,9 +532,9 @@ fn ssl_options(tls: &MqttTls) -> Result<SslOptions, Trouble> {
 }
 
 /// The library ends such text at its NUL, or panics.
-fn without_nul<'a>(text: &'a str, what: &str) -> Result<&'a str, Trouble> {
+fn without_nul<'a>(text: &'a str, what: &str) -> Result<&'a str, DeliveryError> {
     if text.contains('\0') {
-        return Err(Trouble::new("config", format!("{what} holds a NUL")));
+        return Err(DeliveryError::new("config", format!("{what} holds a NUL")));
     }
     Ok(text)
 }
@@ -632,6 +638,6 @@ mod tests {
         let tls = MqttTls { ca: Some("/nowhere/ca.pem".into()), ..MqttTls::default() };
         let trouble = ssl_options(&tls).map(|_| ()).unwrap_err();
         assert_eq!(trouble.class, "tls");
-        assert!(trouble.words.contains("/nowhere/ca.pem"), "{trouble}");
+        assert!(trouble.detail.contains("/nowhere/ca.pem"), "{trouble}");
     }
 }

@@ -23,7 +23,7 @@ use crate::journal::batch::{Batch, Record};
 use crate::kit::guard::guard;
 use crate::sinks::mqtt::client::{Client, NotTaken};
 pub use crate::sinks::mqtt::client::{MqttConfig, MqttTls, MqttVersion};
-use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
 
 pub type MqttSink = Sink<Mqtt>;
 
@@ -95,7 +95,7 @@ impl Mqtt {
     }
 
     /// The open connection, or a new one.
-    async fn connected(&mut self) -> Result<Client, Trouble> {
+    async fn connected(&mut self) -> Result<Client, DeliveryError> {
         match self.client.take() {
             Some(client) if client.is_connected() => Ok(client),
             _ => Client::connect(&self.config, &self.client_id).await,
@@ -178,7 +178,7 @@ impl Mqtt {
 }
 
 impl Destination for Mqtt {
-    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         let client = self.connected().await?;
         // A large event that may be poison is sent alone, after the broker has shown that it is well.
         let first = batch.iter().next();
@@ -199,8 +199,8 @@ impl Destination for Mqtt {
                 self.client = Some(client);
                 Ok(done.delivered)
             }
-            Some(NotTaken::Refused(reason)) => Err(Trouble::new("mqtt", reason)),
-            Some(NotTaken::Trouble(trouble)) => done.or(trouble),
+            Some(NotTaken::Refused(reason)) => Err(DeliveryError::new("mqtt", reason)),
+            Some(NotTaken::DeliveryError(trouble)) => done.or(trouble),
             Some(NotTaken::ConnectionLost(trouble)) => {
                 let next = done.delivered.next_offset;
                 let record = batch.iter().find(|record| record.offset >= next);
@@ -275,7 +275,7 @@ impl Pipelined {
     }
 
     /// What was acknowledged before the trouble, or the trouble when nothing was.
-    fn or(self, trouble: Trouble) -> Result<Delivered, Trouble> {
+    fn or(self, trouble: DeliveryError) -> Result<Delivered, DeliveryError> {
         if self.delivered.next_offset > self.from { Ok(self.delivered) } else { Err(trouble) }
     }
 }
@@ -324,7 +324,7 @@ pub fn topic_mistake(topic: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// When the broker does not answer or refuses us.
-pub async fn reachable(config: &MqttConfig) -> Result<(), Trouble> {
+pub async fn reachable(config: &MqttConfig) -> Result<(), DeliveryError> {
     let client_id = client_id(config.client_id.as_deref(), "check");
     Client::connect(config, &client_id).await.map(drop)
 }

@@ -24,10 +24,10 @@ use serde_json::Value;
 use url::Url;
 
 use crate::net::http_client::{
-    self, Answer, FarSide, compressed, sensitive, shortened, status_class, tls_connector,
+    self, Answer, Endpoint, compressed, sensitive, shortened, status_class, tls_connector,
 };
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::Trouble;
+use crate::sinks::sink::DeliveryError;
 
 /// Events in one request: New Relic's limit.
 pub const EVENTS_MAX: usize = 2_000;
@@ -77,7 +77,7 @@ pub enum NewRelicError {
 pub struct NewRelicClient {
     config: NewRelicConfig,
     http: awc::Client,
-    far_side: FarSide,
+    endpoint: Endpoint,
     url: String,
     api_key: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -91,7 +91,7 @@ pub(crate) enum Verdict {
     /// Something in there is refused, in these words.
     Refused(String),
     TooLarge(String),
-    Trouble(Trouble),
+    DeliveryError(DeliveryError),
 }
 
 const API_KEY: &str = "api-key";
@@ -142,8 +142,8 @@ impl NewRelicClient {
         let tls = if url.starts_with("https:") { Some(tls_connector(None, &watch)?) } else { None };
         let http = http_client::client(tls, config.timeout);
         let (host, origin) = host_and_origin(&url);
-        let far_side = FarSide { name: format!("New Relic at {origin}"), host, watch };
-        Ok(Self { config, http, far_side, url, api_key, headers, headers_left_out })
+        let endpoint = Endpoint { name: format!("New Relic at {origin}"), host, watch };
+        Ok(Self { config, http, endpoint, url, api_key, headers, headers_left_out })
     }
 
     /// Names of configured headers that are not sent, because ours have their place.
@@ -156,22 +156,22 @@ impl NewRelicClient {
     ///
     /// # Errors
     /// Why events would not be taken.
-    pub async fn examine(&self) -> Result<String, Trouble> {
+    pub async fn examine(&self) -> Result<String, DeliveryError> {
         let account = &self.config.account.id;
         match self.post(b"", self.config.timeout).await? {
-            Verdict::Taken => Ok(format!("{} takes events for account {account}", self.far_side.name)),
+            Verdict::Taken => Ok(format!("{} takes events for account {account}", self.endpoint.name)),
             // It looks at address and key before the events, of which there are none.
-            Verdict::Refused(words) | Verdict::TooLarge(words) => Ok(format!(
+            Verdict::Refused(detail) | Verdict::TooLarge(detail) => Ok(format!(
                 "{} answers, and finds no fault with account {account} and its key (to a request without events it says: \
-                 {words})",
-                self.far_side.name
+                 {detail})",
+                self.endpoint.name
             )),
-            Verdict::Trouble(trouble) => Err(trouble),
+            Verdict::DeliveryError(trouble) => Err(trouble),
         }
     }
 
     /// Sends events: JSON objects, each with a comma behind it.
-    pub(crate) async fn post(&self, events: &[u8], timeout: Duration) -> Result<Verdict, Trouble> {
+    pub(crate) async fn post(&self, events: &[u8], timeout: Duration) -> Result<Verdict, DeliveryError> {
         let body = compressed(array(events)).await?;
         let mut request = self.http.post(&self.url).timeout(timeout);
         for (name, value) in &self.headers {
@@ -182,7 +182,7 @@ impl NewRelicClient {
             .insert_header((CONTENT_ENCODING, "gzip"))
             .insert_header((HeaderName::from_static(API_KEY), self.api_key.clone()));
         let key = Some(self.config.account.api_key.expose_secret());
-        let answer = http_client::exchange(request, body, timeout, &self.far_side, key).await?;
+        let answer = http_client::exchange(request, body, timeout, &self.endpoint, key).await?;
         Ok(verdict(&answer))
     }
 }
@@ -229,21 +229,25 @@ fn array(events: &[u8]) -> Bytes {
 
 fn verdict(answer: &Answer) -> Verdict {
     let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let words = words(&json, &answer.body, answer.status);
+    let detail = detail(&json, &answer.body, answer.status);
     match answer.status {
         200 | 202 if json.get("success") == Some(&Value::Bool(true)) => Verdict::Taken,
         202 if json.get("requestId").is_some_and(Value::is_string) => Verdict::Taken,
-        400 | 422 if json.is_object() => Verdict::Refused(words),
+        400 | 422 if json.is_object() => Verdict::Refused(detail),
         status @ (200..=299 | 400 | 422) => {
-            let said: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
-            let said: String = said.chars().take(FOREIGN_CHARS_MAX).collect();
-            let words = format!(
+            let excerpt: String = detail.split_whitespace().collect::<Vec<_>>().join(" ");
+            let excerpt: String = excerpt.chars().take(FOREIGN_CHARS_MAX).collect();
+            let detail = format!(
                 "what answers with status {status} is not New Relic, or something stands before it (expected: status 200 \
-                 and \"success\":true; check newRelic.event.url and proxies): {said}"
+                 and \"success\":true; check newRelic.event.url and proxies): {excerpt}"
             );
-            Verdict::Trouble(Trouble { class: NOT_NEW_RELIC, words, retry_after: answer.retry_after })
+            Verdict::DeliveryError(DeliveryError {
+                class: NOT_NEW_RELIC,
+                detail,
+                retry_after: answer.retry_after,
+            })
         }
-        413 => Verdict::TooLarge(words),
+        413 => Verdict::TooLarge(detail),
         status => {
             let hint = match status {
                 401 | 403 => " (check insertApiKey and accountId)",
@@ -251,18 +255,22 @@ fn verdict(answer: &Answer) -> Verdict {
                 300..=399 => " (redirects are not followed; check newRelic.event.url)",
                 _ => "",
             };
-            let words = format!("New Relic answered {status}{hint}: {words}");
-            Verdict::Trouble(Trouble { class: status_class(status), words, retry_after: answer.retry_after })
+            let detail = format!("New Relic answered {status}{hint}: {detail}");
+            Verdict::DeliveryError(DeliveryError {
+                class: status_class(status),
+                detail,
+                retry_after: answer.retry_after,
+            })
         }
     }
 }
 
 /// What an answer says, for people: a message in JSON, or plain text.
-fn words(json: &Value, body: &str, status: u16) -> String {
+fn detail(json: &Value, body: &str, status: u16) -> String {
     let message = ["error", "message", "errorMessage"].iter().find_map(|key| json.get(key)?.as_str());
     match message.unwrap_or(body).trim() {
         "" => format!("status {status} without words"),
-        words => shortened(words),
+        detail => shortened(detail),
     }
 }
 
@@ -355,16 +363,16 @@ mod tests {
             (400, "<html><body>Bad Request</body></html>"),
             (422, ""),
         ] {
-            let Verdict::Trouble(trouble) = answer(status, body) else { panic!("{status} {body}") };
+            let Verdict::DeliveryError(trouble) = answer(status, body) else { panic!("{status} {body}") };
             assert_eq!(trouble.class, NOT_NEW_RELIC, "{status} {body}");
-            assert!(trouble.words.contains(&status.to_string()), "{}", trouble.words);
+            assert!(trouble.detail.contains(&status.to_string()), "{}", trouble.detail);
         }
         for status in [400, 422] {
             assert!(
-                matches!(answer(status, r#"{"error":"why"}"#), Verdict::Refused(words) if words == "why")
+                matches!(answer(status, r#"{"error":"why"}"#), Verdict::Refused(detail) if detail == "why")
             );
         }
-        assert!(matches!(answer(413, ""), Verdict::TooLarge(words) if words == "status 413 without words"));
+        assert!(matches!(answer(413, ""), Verdict::TooLarge(detail) if detail == "status 413 without words"));
         for (status, class) in [
             (302, "http-3xx"),
             (403, "http-403"),
@@ -374,9 +382,9 @@ mod tests {
             (429, "http-429"),
             (503, "http-503"),
         ] {
-            let Verdict::Trouble(trouble) = answer(status, " plain words ") else { panic!("{status}") };
+            let Verdict::DeliveryError(trouble) = answer(status, " plain words ") else { panic!("{status}") };
             assert_eq!(trouble.class, class);
-            assert!(trouble.words.ends_with(": plain words"), "{}", trouble.words);
+            assert!(trouble.detail.ends_with(": plain words"), "{}", trouble.detail);
         }
     }
 }

@@ -20,11 +20,11 @@ use slog::{Logger, warn};
 use crate::journal::batch::{Batch, Record};
 use crate::kit::message::{Consumer, Position, Stream};
 use crate::net::tls::reread;
-use crate::sinks::delivery_job::{Finding, Job, JobLimits, halves};
+use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::new_relic::client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
 };
-use crate::sinks::sink::{Delivered, Destination, Progress, Sink, Trouble};
+use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Sink};
 
 /// The actor.
 pub type NewRelicSink = Sink<NewRelic>;
@@ -32,7 +32,7 @@ pub type NewRelicSink = Sink<NewRelic>;
 /// The consumer of the first account; those of further ones have their account's id behind it.
 const NAME: &str = "new_relic_sink";
 
-/// A far side that takes less than this per request is not made for batches; requests do not shrink further.
+/// A endpoint that takes less than this per request is not made for batches; requests do not shrink further.
 const BODY_BYTES_MIN: usize = 64 * 1024;
 
 /// The consumer of each account; an account that is listed twice counts once.
@@ -82,26 +82,26 @@ impl NewRelic {
         Self { config, attributes, log, client: None, made_at: 0, body_bytes_max, pace, job: None }
     }
 
-    fn client(&mut self) -> Result<&NewRelicClient, Trouble> {
+    fn client(&mut self) -> Result<&NewRelicClient, DeliveryError> {
         let asked = reread::asked();
         if self.client.is_none() || self.made_at != asked {
             self.made_at = asked;
             let client = NewRelicClient::new(self.config.clone());
-            let client = client.map_err(|error| Trouble::new("config", error.to_string()))?;
+            let client = client.map_err(|error| DeliveryError::new("config", error.to_string()))?;
             if !client.headers_left_out().is_empty() {
                 warn!(self.log, "configured headers are not sent to New Relic, ours have their place";
                     "headers" => client.headers_left_out().join(", "));
             }
             self.client = Some(client);
         }
-        self.client.as_ref().ok_or_else(|| Trouble::new("config", "no client"))
+        self.client.as_ref().ok_or_else(|| DeliveryError::new("config", "no client"))
     }
 
     /// Sends what the job still has to send.
-    async fn work_off(&mut self, job: &mut Job) -> Result<(), Trouble> {
+    async fn work_off(&mut self, job: &mut Job) -> Result<(), DeliveryError> {
         while let Some(group) = job.next_group() {
             if group.len() > self.pace.lines_max() {
-                job.settle(&group, halves(group.len()));
+                job.settle(&group, bisect(group.len()));
                 continue;
             }
             let body = job.body_of(&group);
@@ -111,47 +111,47 @@ impl NewRelic {
                 Err(trouble) => Err(trouble),
             };
             match &answer {
-                Ok(Verdict::Trouble(trouble)) | Err(trouble) if trouble.is_slow() => {
+                Ok(Verdict::DeliveryError(trouble)) | Err(trouble) if trouble.is_slow() => {
                     self.pace.timed_out(group.len());
                 }
-                Ok(Verdict::Trouble(_)) | Err(_) => {}
+                Ok(Verdict::DeliveryError(_)) | Err(_) => {}
                 Ok(_) => self.pace.answered(group.len(), started.elapsed()),
             }
-            let finding = match answer {
-                Ok(Verdict::Taken) => Finding::default(),
-                Ok(Verdict::Refused(words)) => alone_or_halved(&group, words),
-                Ok(Verdict::TooLarge(words)) => {
+            let rejected = match answer {
+                Ok(Verdict::Taken) => RejectedItems::default(),
+                Ok(Verdict::Refused(detail)) => alone_or_halved(&group, detail),
+                Ok(Verdict::TooLarge(detail)) => {
                     self.body_bytes_max = (body.len() / 2).max(BODY_BYTES_MIN).min(self.body_bytes_max);
-                    alone_or_halved(&group, words)
+                    alone_or_halved(&group, detail)
                 }
-                Ok(Verdict::Trouble(trouble)) | Err(trouble) => {
+                Ok(Verdict::DeliveryError(trouble)) | Err(trouble) => {
                     job.give_back(group);
                     return Err(trouble);
                 }
             };
-            job.settle(&group, finding);
+            job.settle(&group, rejected);
         }
         Ok(())
     }
 }
 
 /// A single event is the refused one; of more, nobody says which.
-fn alone_or_halved(group: &[usize], words: String) -> Finding {
+fn alone_or_halved(group: &[usize], detail: String) -> RejectedItems {
     match group.len() {
-        0 | 1 => Finding { bad: [(0, words)].into(), again: Vec::new() },
-        events => halves(events),
+        0 | 1 => RejectedItems { bad: [(0, detail)].into(), again: Vec::new() },
+        events => bisect(events),
     }
 }
 
 impl Destination for NewRelic {
-    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, Trouble> {
+    async fn resume(&mut self, _: &Position) -> Result<Option<Delivered>, DeliveryError> {
         self.job = None;
         self.client()?;
         Ok(None)
     }
 
     /// Sends the batch, or as much of it as one request holds. After trouble, goes on where it was.
-    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+    async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
             let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: EVENTS_MAX };

@@ -1,9 +1,9 @@
-//! Events that a limit of the far side keeps out: right, but to wait until somebody raises the limit.
+//! Events that a limit of the endpoint keeps out: right, but to wait until somebody raises the limit.
 //!
 //! They lie on disk as dead letters do, a directory for each destination ([`crate::line_log::store`]), bounded; nothing
 //! ever goes to make room. The first thing a sink does, and then at fixed intervals, is a pass over them, in pieces
 //! between its batches: what is taken now leaves its segment, what is still kept out stays. A crash repeats at most
-//! one segment, to a far side for which the same event twice is one. When there is no room left the sink waits.
+//! one segment, to a endpoint for which the same event twice is one. When there is no room left the sink waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use slog::{error, info, warn};
 
-use super::{DeadLetter, Delivered, Destination, Progress, Refused, Run, Trouble};
+use super::{DeadLetter, Delivered, DeliveryError, Destination, Progress, Refused, Run};
 use crate::journal::batch::Batch;
 use crate::kit::clock::unix_ms;
 use crate::line_log::store::{SegmentStore, entries, read_segment};
@@ -83,7 +83,7 @@ impl ParkingSpace {
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut SegmentStore) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, DeliveryError> {
         let (store, config) = (Arc::clone(&self.store), self.config.clone());
         let working = actix_rt::task::spawn_blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +97,7 @@ impl ParkingSpace {
         });
         let refused = |error: &dyn std::fmt::Display| {
             let at = self.config.directory.display();
-            Trouble::new(PARKING_REFUSED, format!("events cannot be parked in {at}: {error}"))
+            DeliveryError::new(PARKING_REFUSED, format!("events cannot be parked in {at}: {error}"))
         };
         match working.await {
             Ok(Ok(done)) => Ok(done),
@@ -121,7 +121,7 @@ impl Parking {
     }
 
     /// The next piece of the pass, which begins when there is none. `None` when it is over.
-    async fn next_piece(&mut self, count: impl FnOnce(u64)) -> Result<Option<Piece>, Trouble> {
+    async fn next_piece(&mut self, count: impl FnOnce(u64)) -> Result<Option<Piece>, DeliveryError> {
         if self.pass.is_none() {
             if !self.space.config.directory.is_dir() {
                 self.end_pass();
@@ -166,7 +166,7 @@ impl Parking {
 
     /// Takes what is left of the segment to disk, when anything has changed; answers what left it and what of that
     /// was delivered.
-    async fn close_segment(&mut self) -> Result<(u64, u64), Trouble> {
+    async fn close_segment(&mut self) -> Result<(u64, u64), DeliveryError> {
         let Some(open) = self.pass.as_mut().and_then(|pass| pass.open.take()) else { return Ok((0, 0)) };
         if open.gone == 0 && !(open.still.is_empty() && open.waiting.is_empty()) {
             return Ok((0, 0));
@@ -254,8 +254,8 @@ pub(super) async fn until(due: Option<Instant>) {
 // === the sink ===
 
 impl<D: Destination> Run<D> {
-    /// Puts aside what a limit of the far side keeps out; without a place for it, it is refused.
-    pub(super) async fn park(&mut self, delivered: &mut Delivered) -> Result<(), Trouble> {
+    /// Puts aside what a limit of the endpoint keeps out; without a place for it, it is refused.
+    pub(super) async fn park(&mut self, delivered: &mut Delivered) -> Result<(), DeliveryError> {
         if delivered.parked.is_empty() {
             return Ok(());
         }
@@ -270,11 +270,11 @@ impl<D: Destination> Run<D> {
             letters.map(|parked| DeadLetter::new(time, meter.name(), stream, parked).to_line()).collect();
         let reason = delivered.parked.first().map_or("", |parked| parked.reason.as_str());
         if !parking.space.with(move |store| store.append_if_room(&lines)).await? {
-            let words = format!(
+            let detail = format!(
                 "a limit of the destination keeps events out ({reason}), and there is no room to park more of them \
                  (Pipeline.deadLetters.parkedBytesMax)"
             );
-            return Err(Trouble::new(PARKING_FULL, words));
+            return Err(DeliveryError::new(PARKING_FULL, detail));
         }
         meter.parked.inc_by(i64::try_from(delivered.parked.len()).unwrap_or(i64::MAX));
         warn!(self.config.log, "a limit of the destination keeps events out, they are parked";
@@ -290,7 +290,7 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Tries the next piece of what is parked; answers the offset to go on from, which is `from` unless the far side
+    /// Tries the next piece of what is parked; answers the offset to go on from, which is `from` unless the endpoint
     /// turned out to be ahead.
     pub(super) async fn retry_parked(&mut self, from: u64) -> u64 {
         let Some(parking) = &mut self.parking else { return from };
@@ -307,14 +307,14 @@ impl<D: Destination> Run<D> {
                     return from;
                 }
             };
-        let commit = self.config.outlets.to_commit.clone();
+        let commit = self.config.mailboxes.to_commit.clone();
         let progress = Progress { consumer: self.config.consumer, commit, offset: from };
         match self.destination.deliver(&piece.batch, &progress).await {
             Ok(delivered) => {
                 let bytes = delivered.bytes;
                 let open = self.parking.as_mut().and_then(|of| of.pass.as_mut()?.open.as_mut());
                 let refused = open.map(|open| open.settle(piece, delivered)).unwrap_or_default();
-                self.bury(&refused).await;
+                self.dead_letter(&refused).await;
                 self.config.meter.bytes.inc_by(bytes);
                 self.config.meter.set_up();
                 if self.parking.as_ref().is_some_and(Parking::is_segment_done) {
@@ -323,7 +323,7 @@ impl<D: Destination> Run<D> {
                 from
             }
             Err(trouble) => {
-                self.config.meter.failed(trouble.class, &trouble.words, unix_ms());
+                self.config.meter.failed(trouble.class, &trouble.detail, unix_ms());
                 // What was in the piece is still on disk, since the segment is only closed below.
                 if let Some(open) = self.parking.as_mut().and_then(|of| of.pass.as_mut()?.open.as_mut()) {
                     open.waiting.extend(piece.lines);
@@ -350,12 +350,12 @@ impl<D: Destination> Run<D> {
     }
 
     /// The next pass begins after the longest pause.
-    fn give_up_pass(&mut self, trouble: &Trouble) {
+    fn give_up_pass(&mut self, trouble: &DeliveryError) {
         let Some(parking) = &mut self.parking else { return };
         parking.pass = None;
         parking.due = Instant::now() + self.config.pauses.max.min(parking.space.config.retry_every);
         error!(self.config.log, "parked events cannot be tried again, will do later";
-            "destination" => self.config.meter.name(), "error" => &trouble.words);
+            "destination" => self.config.meter.name(), "error" => &trouble.detail);
     }
 }
 
@@ -368,11 +368,11 @@ mod tests {
     use super::*;
     use crate::journal::testing::batch_of;
     use crate::kit::message::{
-        Appetite, Commit, Consumer, JournalError, Keep, NextBatch, Position, PositionOf, Stream,
+        AppendLines, Commit, Consumer, FetchLimits, JournalError, NextBatch, Position, PositionOf, Stream,
     };
     use crate::kit::metric::{DestinationMeter, Metrics};
     use crate::kit::testing::{Probe, discard_log, until};
-    use crate::sinks::sink::{Pauses, Sink, SinkConfig, SinkOutlets};
+    use crate::sinks::sink::{Pauses, Sink, SinkConfig, SinkMailboxes};
 
     /// Takes "a…", keeps "x…" out while its limit is low, refuses "bad".
     #[derive(Clone, Default)]
@@ -383,9 +383,9 @@ mod tests {
     }
 
     impl Destination for Limited {
-        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
             if self.is_down.load(Ordering::SeqCst) {
-                return Err(Trouble::new("connect", "down"));
+                return Err(DeliveryError::new("connect", "down"));
             }
             let mut delivered = Delivered { next_offset: batch.next_offset(), ..Delivered::default() };
             for record in batch.iter() {
@@ -413,7 +413,7 @@ mod tests {
         limited: Limited,
         retry_every: Duration,
         commits: Arc<Mutex<Vec<Commit>>>,
-        letters: Arc<Mutex<Vec<Keep>>>,
+        letters: Arc<Mutex<Vec<AppendLines>>>,
         meter: DestinationMeter,
     }
 
@@ -434,19 +434,19 @@ mod tests {
             let metrics = Metrics::new();
             self.meter = metrics.destination("limited");
             let (to_position, _) =
-                Probe::<PositionOf>::outlet(4, |_| Ok(Position { offset: 5, note: Vec::new() }));
-            let (to_next, _) = Probe::<NextBatch>::outlet(4, move |next| match next.from {
+                Probe::<PositionOf>::mailbox(4, |_| Ok(Position { offset: 5, note: Vec::new() }));
+            let (to_next, _) = Probe::<NextBatch>::mailbox(4, move |next| match next.from {
                 5 if !records.is_empty() => Ok(batch_of(5, records)),
                 _ => Err(JournalError::Disk("nothing".to_owned())),
             });
-            let (to_commit, commits) = Probe::<Commit>::outlet(4, |_| Ok(()));
-            let (to_dead_letters, letters) = Probe::<Keep>::outlet(4, |_| Ok(()));
+            let (to_commit, commits) = Probe::<Commit>::mailbox(4, |_| Ok(()));
+            let (to_dead_letters, letters) = Probe::<AppendLines>::mailbox(4, |_| Ok(()));
             (self.commits, self.letters) = (commits, letters);
             let config = SinkConfig {
                 consumer: Consumer { stream: Stream::UserEvents, name: "limited" },
-                appetite: Appetite { records_max: 10, bytes_max: 100, linger: Duration::ZERO },
+                fetch_limits: FetchLimits { records_max: 10, bytes_max: 100, linger: Duration::ZERO },
                 pauses: Pauses { min: Duration::from_millis(1), max: Duration::from_millis(2) },
-                outlets: SinkOutlets { to_position, to_next, to_commit, to_dead_letters },
+                mailboxes: SinkMailboxes { to_position, to_next, to_commit, to_dead_letters },
                 actor: metrics.actor("limited"),
                 meter: self.meter.clone(),
                 log: discard_log(),
@@ -481,7 +481,7 @@ mod tests {
         until(|| harness.meter.parked.get() == 2).await;
         assert_eq!(harness.parked(), 2);
 
-        // Another process, another counter; the far side is away at first.
+        // Another process, another counter; the endpoint is away at first.
         harness.limited = Limited::default();
         harness.retry_every = Duration::from_millis(20);
         harness.limited.is_down.store(true, Ordering::SeqCst);

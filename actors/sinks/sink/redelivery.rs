@@ -1,7 +1,7 @@
 //! Records that are delivered once more, out of turn: retried dead letters, replays.
 //!
-//! A sink takes them between two batches, so that it still talks to its far side alone. Nothing of it is committed:
-//! the position stays, only a note that the far side needs (a file's new length) is. When it fails, the far side is
+//! A sink takes them between two batches, so that it still talks to its endpoint alone. Nothing of it is committed:
+//! the position stays, only a note that the endpoint needs (a file's new length) is. When it fails, the endpoint is
 //! put in line anew, as after a restart, so that nothing of it reaches the next batch.
 
 use actix::{Handler, ResponseFuture};
@@ -11,18 +11,18 @@ use super::parking::{Parking, until};
 use super::{Destination, Progress, Run, Sink};
 use crate::journal::batch::Batch;
 use crate::kit::clock::unix_ms;
-use crate::kit::mailbox::{Parcel, Passage};
+use crate::kit::mailbox::{Envelope, InFlight};
 use crate::kit::message::{Commit, NextBatch, NotRedelivered, Redeliver, Redelivered};
 
 /// What somebody waits for.
 pub(super) struct Order {
     redeliver: Redeliver,
     answer: oneshot::Sender<Result<Redelivered, NotRedelivered>>,
-    /// Its room in the outlet, which bounds how many wait.
-    _passage: Passage,
+    /// Its room in the mailbox, which bounds how many wait.
+    _in_flight: InFlight,
 }
 
-/// The loop's end of the queue; its bound is the outlet's.
+/// The loop's end of the queue; its bound is the mailbox's.
 pub(super) type Orders = mpsc::UnboundedReceiver<Order>;
 
 /// The actor's end.
@@ -38,19 +38,19 @@ impl OrderBook {
     }
 }
 
-impl<D: Destination> Handler<Parcel<Redeliver>> for Sink<D> {
+impl<D: Destination> Handler<Envelope<Redeliver>> for Sink<D> {
     type Result = ResponseFuture<Result<Redelivered, NotRedelivered>>;
 
-    fn handle(&mut self, parcel: Parcel<Redeliver>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, envelope: Envelope<Redeliver>, _: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
-        let order = Order { redeliver: parcel.body, answer, _passage: parcel.passage };
+        let order = Order { redeliver: envelope.body, answer, _in_flight: envelope.in_flight };
         if let Some(book) = &self.orders.0 {
             // Fails only when the loop has ended; the answer's sender is gone then, too.
             let _ = book.send(order);
         }
         Box::pin(async move {
             answered.await.unwrap_or_else(|_| {
-                Err(NotRedelivered { class: "restarted", words: "the destination restarted".to_owned() })
+                Err(NotRedelivered { class: "restarted", detail: "the destination restarted".to_owned() })
             })
         })
     }
@@ -61,8 +61,9 @@ impl<D: Destination> Run<D> {
     pub(super) async fn next_batch(&mut self, from: &mut u64) -> Batch {
         loop {
             let config = self.config.clone();
-            let question = NextBatch { consumer: config.consumer, from: *from, appetite: config.appetite };
-            let mut next = Box::pin(async move { config.ask(&config.outlets.to_next, question).await });
+            let question =
+                NextBatch { consumer: config.consumer, from: *from, fetch_limits: config.fetch_limits };
+            let mut next = Box::pin(async move { config.ask(&config.mailboxes.to_next, question).await });
             // The question stays asked while orders are done: a dropped one would keep its room until a record comes.
             let moved = loop {
                 tokio::select! {
@@ -85,21 +86,21 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Does one order; answers the offset to go on from, which is `from` unless the far side turned out to be ahead.
+    /// Does one order; answers the offset to go on from, which is `from` unless the endpoint turned out to be ahead.
     async fn out_of_turn(&mut self, order: Order, from: u64) -> u64 {
-        let Order { redeliver, answer, _passage } = order;
+        let Order { redeliver, answer, _in_flight } = order;
         if answer.is_closed() {
             return from;
         }
         let batch = redeliver.batch;
-        let commit = self.config.outlets.to_commit.clone();
+        let commit = self.config.mailboxes.to_commit.clone();
         let progress = Progress { consumer: self.config.consumer, commit, offset: from };
         match self.destination.deliver(&batch, &progress).await {
             Ok(delivered) => {
                 if delivered.note.is_some() {
                     let commit =
                         Commit { consumer: self.config.consumer, offset: from, note: delivered.note };
-                    self.config.ask(&self.config.outlets.to_commit, commit).await;
+                    self.config.ask(&self.config.mailboxes.to_commit, commit).await;
                 }
                 self.config.meter.redelivered.inc_by(delivered.events);
                 self.config.meter.bytes.inc_by(delivered.bytes);
@@ -116,8 +117,8 @@ impl<D: Destination> Run<D> {
                 from
             }
             Err(trouble) => {
-                self.config.meter.failed(trouble.class, &trouble.words, unix_ms());
-                let _ = answer.send(Err(NotRedelivered { class: trouble.class, words: trouble.words }));
+                self.config.meter.failed(trouble.class, &trouble.detail, unix_ms());
+                let _ = answer.send(Err(NotRedelivered { class: trouble.class, detail: trouble.detail }));
                 self.resume().await
             }
         }
@@ -133,28 +134,30 @@ mod tests {
 
     use super::*;
     use crate::journal::testing::batch_of;
-    use crate::kit::mailbox::Outlet;
-    use crate::kit::message::{Appetite, Consumer, JournalError, Keep, Position, PositionOf, Stream};
+    use crate::kit::mailbox::Mailbox;
+    use crate::kit::message::{
+        AppendLines, Consumer, FetchLimits, JournalError, Position, PositionOf, Stream,
+    };
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log, until};
-    use crate::sinks::sink::{Delivered, Pauses, Refused, SinkConfig, SinkOutlets, Trouble};
+    use crate::sinks::sink::{Delivered, DeliveryError, Pauses, Refused, SinkConfig, SinkMailboxes};
 
     /// Takes what is not "no", fails at "down", and writes down what it is asked.
     struct Picky(Arc<Mutex<Vec<String>>>);
 
     impl Destination for Picky {
-        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, Trouble> {
+        async fn resume(&mut self, position: &Position) -> Result<Option<Delivered>, DeliveryError> {
             self.0.lock().unwrap().push(format!("resume {}", position.offset));
             Ok(None)
         }
 
-        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, Trouble> {
+        async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
             let mut delivered = Delivered { next_offset: batch.next_offset(), ..Delivered::default() };
             for record in batch.iter() {
                 let text = String::from_utf8_lossy(record.data).into_owned();
                 self.0.lock().unwrap().push(format!("{}={text}", record.offset));
                 match text.as_str() {
-                    "down" => return Err(Trouble::new("connect", "refused")),
+                    "down" => return Err(DeliveryError::new("connect", "refused")),
                     "no" => delivered.refused.push(Refused {
                         offset: record.offset,
                         reason: "not this".to_owned(),
@@ -173,24 +176,24 @@ mod tests {
         let metrics = Metrics::new();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (to_position, _) =
-            Probe::<PositionOf>::outlet(4, |_| Ok(Position { offset: 8, note: Vec::new() }));
-        let (to_next, _) = Probe::<NextBatch>::outlet(4, |next| match next.from {
+            Probe::<PositionOf>::mailbox(4, |_| Ok(Position { offset: 8, note: Vec::new() }));
+        let (to_next, _) = Probe::<NextBatch>::mailbox(4, |next| match next.from {
             8 => Ok(batch_of(8, &[b"turn"])),
             _ => Err(JournalError::Disk("nothing".to_owned())),
         });
-        let (to_commit, commits) = Probe::<Commit>::outlet(4, |_| Ok(()));
-        let (to_dead_letters, letters) = Probe::<Keep>::outlet(4, |_| Ok(()));
+        let (to_commit, commits) = Probe::<Commit>::mailbox(4, |_| Ok(()));
+        let (to_dead_letters, letters) = Probe::<AppendLines>::mailbox(4, |_| Ok(()));
         let config = SinkConfig {
             consumer: Consumer { stream: Stream::UserEvents, name: "picky" },
-            appetite: Appetite { records_max: 10, bytes_max: 100, linger: Duration::ZERO },
+            fetch_limits: FetchLimits { records_max: 10, bytes_max: 100, linger: Duration::ZERO },
             pauses: Pauses { min: Duration::from_millis(1), max: Duration::from_millis(2) },
-            outlets: SinkOutlets { to_position, to_next, to_commit, to_dead_letters },
+            mailboxes: SinkMailboxes { to_position, to_next, to_commit, to_dead_letters },
             actor: metrics.actor("picky"),
             meter: metrics.destination("picky"),
             log: discard_log(),
         };
         let made = Arc::clone(&seen);
-        let to_sink = Outlet::new(Sink::new(config, move || Picky(Arc::clone(&made))).start(), 4);
+        let to_sink = Mailbox::new(Sink::new(config, move || Picky(Arc::clone(&made))).start(), 4);
         until(|| commits.lock().unwrap().len() == 1).await;
         let ask = |offset, text: &str| {
             to_sink.ask(Redeliver { batch: Batch::of_one(offset, text.as_bytes()).unwrap() })
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(ask(3, "again").await.unwrap(), Ok(taken));
         let refused = Redelivered { next_offset: 5, events: 0, refused: vec![(4, "not this".to_owned())] };
         assert_eq!(ask(4, "no").await.unwrap(), Ok(refused));
-        let failed = NotRedelivered { class: "connect", words: "refused".to_owned() };
+        let failed = NotRedelivered { class: "connect", detail: "refused".to_owned() };
         assert_eq!(ask(5, "down").await.unwrap(), Err(failed));
         // The probe's journal forgets commits, so that what follows the new beginning is seen.
         until(|| seen.lock().unwrap().len() == 7).await;

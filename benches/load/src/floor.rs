@@ -1,6 +1,6 @@
 //! The barest receiver of user events: what the machine can do.
 //!
-//! Takes datagrams with `recvmmsg` (naps after each that brought some, else waits: the way that was found to cost
+//! Takes datagrams with `recvmmsg` (pauses after each that brought some, else waits: the way that was found to cost
 //! least), finds the separators, writes a line with every field, and posts a thousand lines at a time, or what came in
 //! 20 ms. It looks at nothing: no UTF-8, no escapes, no users, apps or browsers, no limits; it keeps nothing on disk,
 //! counts nothing and tries nothing again.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use butler_sos_integration_tests::chance::{Chance, any_seed};
+use butler_sos_integration_tests::seeded_rng::{SeededRng, any_seed};
 use butler_sos_integration_tests::torture::image::{self, Damage};
 use butler_sos_integration_tests::torture::machine::{self, Plan};
 use clap::Parser;
@@ -38,11 +38,11 @@ fn main() -> ExitCode {
         println!("\n{outcome}");
         is_clean &= outcome.verdict.is_clean();
     }
-    let mut chance = Chance::of_seed(seed);
+    let mut seeded_rng = SeededRng::of_seed(seed);
     let mut lost = 0;
     for (number, damage) in (1..=images).zip(Damage::ALL.into_iter().cycle()) {
         for damage in [None, Some(damage)] {
-            let outcome = image::run(&mut chance, damage);
+            let outcome = image::run(&mut seeded_rng, damage);
             println!("image {number:2} of {images}: {outcome}");
             if !outcome.is_clean() {
                 println!("{}", outcome.verdict);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::held::{Held, at_least_once, once};
+use super::contents::{Contents, at_least_once, once};
 use super::load::{Book, event_number, is_screenshot};
 use super::verdict::Verdict;
 use crate::audit_config::{AuditConfig, DATABASE, TOPIC};
@@ -25,7 +25,7 @@ const USER_DATABASE: &str = "senseops";
 const USER_TOPIC: &str = "sos/users";
 const ACCOUNT: (&str, &str) = ("1", "key");
 
-/// The server and its surroundings.
+/// The server and its environment.
 pub struct Everything {
     pub sandbox: Sandbox,
     pub world: World,
@@ -132,7 +132,7 @@ impl Everything {
 
     /// Waits until nothing is under way, and reads every destination. Whoever listens at the broker is waited for until
     /// it has `due`, and what InfluxDB has as well unless `is_copy`: a server that is no more may have delivered there alone.
-    pub fn held(&self, due: &Book, is_copy: bool) -> Held {
+    pub fn held(&self, due: &Book, is_copy: bool) -> Contents {
         self.sandbox.settle();
         let World { influxd, subscriber, new_relic, .. } = &self.world;
         let at = |directory: &str| self.sandbox.path().join(directory);
@@ -181,11 +181,11 @@ impl Everything {
             (at_least_once("MQTT"), published()),
         ];
         let (without_picture, stray_files) = self.pictures(&rows);
-        Held { users, audits, without_picture, stray_files }
+        Contents { users, audits, without_picture, stray_files }
     }
 
     fn pictures(&self, rows: &[Row]) -> (BTreeSet<u64>, Vec<PathBuf>) {
-        let (mut without, mut told) = (BTreeSet::new(), BTreeSet::new());
+        let (mut without, mut logged) = (BTreeSet::new(), BTreeSet::new());
         for row in rows {
             let number = expect_event(text(&row["eventId"]));
             let saved: Vec<PathBuf> =
@@ -194,12 +194,12 @@ impl Everything {
             if is_screenshot(number) && !(has_ended && saved.iter().all(|path| self.has(path))) {
                 without.insert(number);
             }
-            told.extend(saved.iter().filter_map(|path| Some(path.file_name()?.to_owned())));
+            logged.extend(saved.iter().filter_map(|path| Some(path.file_name()?.to_owned())));
         }
         let all = |directory: &str| std::fs::read_dir(self.sandbox.path().join(directory));
         let pictures = all("images").into_iter().flatten().map(|entry| entry.expect("an entry"));
         let mut strays: Vec<PathBuf> =
-            pictures.filter(|entry| !told.contains(&entry.file_name())).map(|entry| entry.path()).collect();
+            pictures.filter(|entry| !logged.contains(&entry.file_name())).map(|entry| entry.path()).collect();
         for (directory, extension) in
             [("data/csv", "csv"), ("data/json", "json"), ("data/parquet", "parquet"), ("data/qvd", "qvd")]
         {

@@ -25,8 +25,8 @@ use super::everything::{Everything, JOURNAL, WRITTEN};
 use super::load::{Book, Posters, UserStream};
 use super::pause::pause;
 use super::verdict::Verdict;
-use crate::chance::Chance;
 use crate::sandbox::{Sandbox, wait_for};
+use crate::seeded_rng::SeededRng;
 
 const USERS: u64 = 2_500;
 const AUDITS: u64 = 200;
@@ -60,7 +60,7 @@ pub struct Outcome {
     /// As the server counted them for InfluxDB.
     pub missed: u64,
     /// As the server told it in its log, the message alone.
-    pub told: Vec<String>,
+    pub logged: Vec<String>,
     acknowledged: (usize, usize),
 }
 
@@ -78,14 +78,14 @@ impl Outcome {
                     .all(|name| self.verdict.line("audit", name).lost().is_empty());
                 // What was cut from the end is told in bytes, for nobody knows how many events they were.
                 let is_counted = self.missed == self.lost.len() as u64 || self.is_told("TailCut");
-                let is_told = self.lost.is_empty() || !self.told.is_empty();
+                let is_told = self.lost.is_empty() || !self.logged.is_empty();
                 is_piece && others_are_there && is_counted && is_told
             }
         }
     }
 
     fn is_told(&self, what: &str) -> bool {
-        self.told.iter().any(|line| line.contains(what))
+        self.logged.iter().any(|line| line.contains(what))
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Outcome {
             f,
             "{damage:12} {users:4} user and {audits:3} audit events acknowledged before; {lost} lost to the damage, \
              {missed} counted, {} times told: {verdict}",
-            self.told.len()
+            self.logged.len()
         )
     }
 }
@@ -108,7 +108,7 @@ impl fmt::Display for Outcome {
 ///
 /// # Panics
 /// When a server does not start, or something that must happen does not within a minute.
-pub fn run(chance: &mut Chance, damage: Option<Damage>) -> Outcome {
+pub fn run(seeded_rng: &mut SeededRng, damage: Option<Damage>) -> Outcome {
     let mut everything = Everything::start();
     if damage.is_some() {
         everything.world.influxd.stop();
@@ -120,8 +120,8 @@ pub fn run(chance: &mut Chance, damage: Option<Damage>) -> Outcome {
     posters.allow(AUDITS);
     let stream = UserStream::new(&everything.sandbox, 0, USERS);
     // The end of a damaged file must be of events that were acknowledged, so then all of them come first.
-    let users = if damage.is_some() { USERS } else { chance.within(USERS / 4..USERS * 3 / 4) };
-    let audits = chance.within(10..AUDITS * 3 / 4);
+    let users = if damage.is_some() { USERS } else { seeded_rng.within(USERS / 4..USERS * 3 / 4) };
+    let audits = seeded_rng.within(10..AUDITS * 3 / 4);
     let before = thread::scope(|scope| {
         for _ in 0..Posters::CLIENTS {
             scope.spawn(|| posters.post());
@@ -131,7 +131,7 @@ pub fn run(chance: &mut Chance, damage: Option<Damage>) -> Outcome {
             (stream.stored() >= users && posters.count() >= audits).then_some(())
         });
         let before = (stream.stored(), posters.acknowledged());
-        copy_all(everything.sandbox.path(), copy.path(), chance).expect("a copy");
+        copy_all(everything.sandbox.path(), copy.path(), seeded_rng).expect("a copy");
         everything.sandbox.kill();
         posters.abandon();
         stream.stop();
@@ -141,7 +141,7 @@ pub fn run(chance: &mut Chance, damage: Option<Damage>) -> Outcome {
     book.users = (0..before.0).collect();
     book.audits = before.1;
     if let Some(damage) = damage {
-        spoil(&copy.path().join(JOURNAL), damage, chance).expect("a file to damage");
+        spoil(&copy.path().join(JOURNAL), damage, seeded_rng).expect("a file to damage");
     }
 
     // Elsewhere.
@@ -158,13 +158,13 @@ pub fn run(chance: &mut Chance, damage: Option<Damage>) -> Outcome {
     let lost = (0..before.0).filter(|n| !influxdb.contains(n)).collect();
     let metrics = everything.sandbox.metrics();
     let missed = metrics.sum("butler_sos_events_missed_total", &[("destination", "influx_sink")]) as u64;
-    let told = everything.sandbox.log_lines().into_iter().filter(|line| {
+    let logged = everything.sandbox.log_lines().into_iter().filter(|line| {
         ["the journal was not whole", "records are gone from the journal"]
             .iter()
-            .any(|words| line.contains(words))
+            .any(|detail| line.contains(detail))
     });
     let acknowledged = (before.0 as usize, book.audits.len());
-    let outcome = Outcome { damage, verdict, lost, missed, told: told.collect(), acknowledged };
+    let outcome = Outcome { damage, verdict, lost, missed, logged: logged.collect(), acknowledged };
     assert!(in_journal > 0, "the copy holds nothing");
     assert!(everything.sandbox.stop().success(), "a server on a copy stops as any other");
     if !outcome.is_clean() {
@@ -206,28 +206,28 @@ fn records_of_users(sandbox: &Sandbox) -> u64 {
 
 // === the copy
 
-fn copy_all(from: &Path, to: &Path, chance: &mut Chance) -> io::Result<()> {
+fn copy_all(from: &Path, to: &Path, seeded_rng: &mut SeededRng) -> io::Result<()> {
     let (from_journal, to_journal) = (from.join(JOURNAL), to.join(JOURNAL));
     fs::create_dir_all(&to_journal)?;
     copy_file(&from_journal.join("consumers"), &to_journal.join("consumers"))?;
-    copy_tree(&from_journal, &to_journal, &["consumers"], chance)?;
+    copy_tree(&from_journal, &to_journal, &["consumers"], seeded_rng)?;
     let mut directories = WRITTEN;
-    chance.shuffle(&mut directories);
+    seeded_rng.shuffle(&mut directories);
     for directory in directories {
-        copy_tree(&from.join(directory), &to.join(directory), &[], chance)?;
+        copy_tree(&from.join(directory), &to.join(directory), &[], seeded_rng)?;
     }
     Ok(())
 }
 
 /// Every file that is there when this begins and still when its turn comes.
-fn copy_tree(from: &Path, to: &Path, but: &[&str], chance: &mut Chance) -> io::Result<()> {
+fn copy_tree(from: &Path, to: &Path, but: &[&str], seeded_rng: &mut SeededRng) -> io::Result<()> {
     let mut files = Vec::new();
     list(from, &mut files)?;
-    chance.shuffle(&mut files);
+    seeded_rng.shuffle(&mut files);
     for file in files {
         let name = file.strip_prefix(from).unwrap_or(&file);
         if !but.iter().any(|but| name == Path::new(but)) {
-            pause(chance.up_to(Duration::from_millis(3)));
+            pause(seeded_rng.up_to(Duration::from_millis(3)));
             copy_file(&file, &to.join(name))?;
         }
     }
@@ -273,7 +273,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 /// The end of a file in which damage to its end is done.
 const TAIL_BYTES: u64 = 2_000;
 
-fn spoil(journal: &Path, damage: Damage, chance: &mut Chance) -> io::Result<()> {
+fn spoil(journal: &Path, damage: Damage, seeded_rng: &mut SeededRng) -> io::Result<()> {
     let mut segments = Vec::new();
     list(&journal.join("user-events"), &mut segments)?;
     // An empty one has just been begun.
@@ -283,32 +283,32 @@ fn spoil(journal: &Path, damage: Damage, chance: &mut Chance) -> io::Result<()> 
     match damage {
         Damage::CutTail => {
             let bytes = newest.metadata()?.len();
-            let cut = chance.within(1..TAIL_BYTES.min(bytes));
+            let cut = seeded_rng.within(1..TAIL_BYTES.min(bytes));
             OpenOptions::new().write(true).open(&newest)?.set_len(bytes - cut)
         }
         Damage::FlipTail => {
             let bytes = newest.metadata()?.len();
-            flip(&newest, bytes.saturating_sub(TAIL_BYTES)..bytes, chance)
+            flip(&newest, bytes.saturating_sub(TAIL_BYTES)..bytes, seeded_rng)
         }
         Damage::FlipAnywhere => {
-            let path = segments[chance.below(segments.len() as u64) as usize].clone();
+            let path = segments[seeded_rng.below(segments.len() as u64) as usize].clone();
             let bytes = path.metadata()?.len();
-            flip(&path, 0..bytes, chance)
+            flip(&path, 0..bytes, seeded_rng)
         }
         Damage::FlipOffsets => {
             let path = journal.join("consumers");
             let bytes = path.metadata()?.len();
-            flip(&path, 0..bytes, chance)
+            flip(&path, 0..bytes, seeded_rng)
         }
     }
 }
 
 /// One bit in `range`.
-fn flip(path: &Path, range: Range<u64>, chance: &mut Chance) -> io::Result<()> {
+fn flip(path: &Path, range: Range<u64>, seeded_rng: &mut SeededRng) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let at = chance.within(range);
+    let at = seeded_rng.within(range);
     let mut byte = [0];
     file.read_exact_at(&mut byte, at)?;
-    byte[0] ^= 1 << chance.below(8);
+    byte[0] ^= 1 << seeded_rng.below(8);
     file.write_all_at(&byte, at)
 }

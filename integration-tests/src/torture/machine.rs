@@ -8,8 +8,8 @@ use super::everything::Everything;
 use super::load::{Book, Posters, UserStream};
 use super::pause::pause;
 use super::verdict::Verdict;
-use crate::chance::Chance;
 use crate::sandbox::wait_for;
+use crate::seeded_rng::SeededRng;
 
 /// What is run.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +42,13 @@ enum Death {
     Stopping(Duration),
 }
 
-/// Runs the plan; `tell` gets a line for each round.
+/// Runs the plan; `report` gets a line for each round.
 ///
 /// # Panics
 /// When a server does not start, or something that must happen does not within a minute.
-pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
+pub fn run(plan: Plan, mut report: impl FnMut(&str)) -> Outcome {
     let begun = Instant::now();
-    let mut chance = Chance::of_seed(plan.seed);
+    let mut seeded_rng = SeededRng::of_seed(plan.seed);
     let mut everything = Everything::start();
     let image_base = everything.world.image_base();
     let posters = Posters::new(everything.sandbox.address("audit-events"), image_base, 0);
@@ -58,10 +58,10 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
             scope.spawn(|| posters.post());
         }
         for round in 1..=plan.rounds {
-            let life = live(plan, &mut everything, &posters, &mut book, &mut chance);
-            let (more_kills, ready_after) = start_again(&mut everything, &mut chance);
+            let life = live(plan, &mut everything, &posters, &mut book, &mut seeded_rng);
+            let (more_kills, ready_after) = start_again(&mut everything, &mut seeded_rng);
             kills += 1 + more_kills;
-            tell(&format!(
+            report(&format!(
                 "round {round:3} of {}: {life}; {more_kills} more while starting; ready after {:4} ms; acknowledged so \
                  far: {} user, {} audit",
                 plan.rounds,
@@ -105,18 +105,18 @@ fn live(
     everything: &mut Everything,
     posters: &Posters,
     book: &mut Book,
-    chance: &mut Chance,
+    seeded_rng: &mut SeededRng,
 ) -> String {
     let begun = Instant::now();
     let audits_before = posters.count();
     posters.allow_from_here(plan.audits_per_life);
     // One kind of event or the other decides, so that either is met in full flow.
-    let users = chance.within(1..plan.users_per_life * 3 / 4);
-    let audits = audits_before + chance.within(1..plan.audits_per_life * 3 / 4);
-    let decided_by_users = chance.once_in(2);
-    let jitter = chance.up_to(Duration::from_millis(20));
-    let death = match chance.once_in(6) {
-        true => Death::Stopping(chance.up_to(Duration::from_millis(300))),
+    let users = seeded_rng.within(1..plan.users_per_life * 3 / 4);
+    let audits = audits_before + seeded_rng.within(1..plan.audits_per_life * 3 / 4);
+    let decided_by_users = seeded_rng.once_in(2);
+    let jitter = seeded_rng.up_to(Duration::from_millis(20));
+    let death = match seeded_rng.once_in(6) {
+        true => Death::Stopping(seeded_rng.up_to(Duration::from_millis(300))),
         false => Death::UnderLoad,
     };
     let stream = UserStream::new(&everything.sandbox, book.users_sent, plan.users_per_life);
@@ -149,11 +149,11 @@ fn live(
 }
 
 /// Starts the server, at times only to kill it while it does: how often, and how long the last start took.
-fn start_again(everything: &mut Everything, chance: &mut Chance) -> (u64, Duration) {
+fn start_again(everything: &mut Everything, seeded_rng: &mut SeededRng) -> (u64, Duration) {
     let mut kills = 0;
-    while chance.once_in(4) {
+    while seeded_rng.once_in(4) {
         everything.sandbox.spawn();
-        pause(chance.up_to(Duration::from_millis(500)));
+        pause(seeded_rng.up_to(Duration::from_millis(500)));
         everything.sandbox.kill();
         kills += 1;
     }

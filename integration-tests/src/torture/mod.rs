@@ -11,8 +11,8 @@
 //!
 //! `make torture` and `make soak` run them for long, the tests for a short while.
 
+pub mod contents;
 pub mod everything;
-pub mod held;
 pub mod image;
 pub mod load;
 pub mod machine;

@@ -62,7 +62,7 @@ enum Kept {
 impl Kept {
     const ALL: [Self; 4] = [Self::Resident, Self::Descriptors, Self::Threads, Self::Journal];
 
-    fn words(self) -> &'static str {
+    fn detail(self) -> &'static str {
         match self {
             Self::Resident => "resident memory, MB",
             Self::Descriptors => "file descriptors",
@@ -128,11 +128,11 @@ impl Service for TakesAll {
     }
 }
 
-/// Runs the plan; `tell` gets a line for every sixth sample.
+/// Runs the plan; `report` gets a line for every sixth sample.
 ///
 /// # Panics
 /// When something does not start, or does not catch up within ten minutes.
-pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
+pub fn run(plan: Plan, mut report: impl FnMut(&str)) -> Outcome {
     let certificates = TempDir::with_prefix("qlik-").expect("a temporary directory");
     let limits = Limits { sessions_per_user_max: 1_000, ..Limits::default() };
     let qlik = FakeQlik::start_with(certificates.path(), Ports::default(), limits).expect("the fake starts");
@@ -162,7 +162,7 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&str)) -> Outcome {
             qlik.take_requests();
             let sample = look(&sandbox, begun.elapsed());
             if number % 6 == 1 {
-                tell(&line(&sample));
+                report(&line(&sample));
             }
             samples.push(sample);
             if begun.elapsed() >= plan.time {
@@ -298,9 +298,9 @@ impl Outcome {
             let trend = self.trend(kept);
             let gain_max = kept.gain_max(trend.mean);
             if trend.gain > gain_max {
-                let words = kept.words();
+                let detail = kept.detail();
                 self.wrong
-                    .push(format!("{words}: grows by {:.1}, at most {gain_max:.1} is flat", trend.gain));
+                    .push(format!("{detail}: grows by {:.1}, at most {gain_max:.1} is flat", trend.gain));
             }
         }
     }
@@ -357,8 +357,8 @@ impl fmt::Display for Outcome {
         for kept in Kept::ALL {
             let trend = self.trend(kept);
             let (Trend { least, mean, most, gain }, gain_max) = (trend, kept.gain_max(trend.mean));
-            let words = kept.words();
-            writeln!(f, "| {words} | {least:.1} | {mean:.1} | {most:.1} | {gain:+.2} | {gain_max:.1} |")?;
+            let detail = kept.detail();
+            writeln!(f, "| {detail} | {least:.1} | {mean:.1} | {most:.1} | {gain:+.2} | {gain_max:.1} |")?;
         }
         let (users, audits, drops) = (self.users_sent, self.audits_sent, self.kernel_drops);
         let last = self.samples.last().cloned().unwrap_or_default();

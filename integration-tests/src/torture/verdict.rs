@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::held::{Held, Place};
+use super::contents::{Contents, Place};
 use super::load::Book;
 use crate::numbered::Census;
 
@@ -34,7 +34,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// Everything that is held anywhere must be held everywhere, and of what was acknowledged, all.
-    pub fn of(book: &Book, held: &Held) -> Self {
+    pub fn of(book: &Book, held: &Contents) -> Self {
         let mut all = book.clone();
         all.users.extend(held.users.iter().flat_map(|(_, census)| census.numbers()));
         all.audits.extend(held.audits.iter().flat_map(|(_, census)| census.numbers()));
@@ -42,7 +42,7 @@ impl Verdict {
     }
 
     /// The same for a server on a copy: what came after the copy may be in some destinations and not in others.
-    pub fn of_copy(book: &Book, held: &Held) -> Self {
+    pub fn of_copy(book: &Book, held: &Contents) -> Self {
         let users = lines("user", &book.users, book.users_sent, &held.users);
         let audits = lines("audit", &book.audits, book.audits_sent, &held.audits);
         Self {
@@ -126,10 +126,10 @@ impl fmt::Display for Verdict {
                 "{kind:6} {:10} {due:>9} {held:>9} {lost_count:>6} {repeated_count:>15}  {promise}",
                 place.name
             )?;
-            for (words, numbers) in [("lost", lost), ("more than once", repeated), ("never sent", strangers)]
+            for (detail, numbers) in [("lost", lost), ("more than once", repeated), ("never sent", strangers)]
             {
-                if !numbers.is_empty() && (place.once || words != "more than once") {
-                    write!(f, "; {words}: {:?}", &numbers[..numbers.len().min(10)])?;
+                if !numbers.is_empty() && (place.once || detail != "more than once") {
+                    write!(f, "; {detail}: {:?}", &numbers[..numbers.len().min(10)])?;
                 }
             }
             writeln!(f)?;
@@ -149,7 +149,7 @@ mod tests {
 
     fn check(held: &[(bool, &[u64])], expect: (usize, usize), is_clean: bool) {
         let book = Book { users: (0..3).collect(), users_sent: 5, ..Book::default() };
-        let held = Held {
+        let held = Contents {
             users: held
                 .iter()
                 .map(|(once, numbers)| (Place { name: "x", once: *once }, numbers.iter().copied().collect()))

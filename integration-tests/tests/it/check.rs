@@ -112,7 +112,7 @@ Pipeline:
     for arguments in [&[][..], &["--offline"]] {
         let ran = check(config, arguments);
         assert_eq!(ran.code, CONFIG, "{}", ran.text);
-        for (place, path, words) in [
+        for (place, path, detail) in [
             ("a.yaml:2:13", "Butler-SOS.logLevel", "one of error, warn, info, verbose, debug, silly"),
             ("a.yaml:6:31", "Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents", "65535"),
             ("a.yaml:7:7", "Butler-SOS.userEvents.udpServerConfig.maxMesageSize", "`maxMessageSize`"),
@@ -139,7 +139,7 @@ Pipeline:
             ("a.yaml:30:17", "Pipeline.drainSeconds", "found a list"),
         ] {
             let line = ran.line(&format!(" {path}: "));
-            assert!(line.contains(place) && line.contains(words), "{place} {words}: {line}");
+            assert!(line.contains(place) && line.contains(detail), "{place} {detail}: {line}");
         }
         assert!(ran.text.contains("16 mistakes"), "{}", ran.text);
         assert!(!ran.text.contains("sesame"), "{}", ran.text);
@@ -205,13 +205,13 @@ fn what_this_machine_does_not_give_is_unavailable() {
     let flags: Vec<&str> = set.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
     let ran = check(LOCAL, &flags);
     assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
-    for (path, words) in [
+    for (path, detail) in [
         ("Pipeline.operations.port", "is taken"),
         ("Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents", "is taken"),
         ("Pipeline.csv.userEvents.exportDirectory", "cannot be written"),
     ] {
         let line = ran.line(&format!(" {path}: "));
-        assert!(line.starts_with("error ") && line.contains(words), "{line}");
+        assert!(line.starts_with("error ") && line.contains(detail), "{line}");
         assert!(line.contains("flag --set"), "{line}");
     }
     // Offline, nobody looks.
@@ -302,10 +302,10 @@ fn a_broker_is_asked_over_tls() {
     let ran = check(&config(&format!("{ca}, cert: {cert}, key: {key}")), &[]);
     assert_eq!(ran.code, OK, "{}", ran.text);
     assert!(ran.line(path).contains("lets us in"), "{}", ran.text);
-    for (tls, words) in [("", "which is not trusted"), (ca.as_str(), "because of our certificate")] {
+    for (tls, detail) in [("", "which is not trusted"), (ca.as_str(), "because of our certificate")] {
         let ran = check(&config(tls), &[]);
         assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
-        assert!(ran.line(path).contains(words), "{}", ran.text);
+        assert!(ran.line(path).contains(detail), "{}", ran.text);
     }
 }
 

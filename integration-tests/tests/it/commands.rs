@@ -108,17 +108,17 @@ fn a_server_that_is_not_there_or_wants_a_token() {
     // From the configuration, where the port is any; then named.
     assert_eq!(run(&sandbox, &["status"]).code, OK);
     let mut without_server = Command::new(binary("butler-sos"));
-    let said = ran(without_server.arg("-c").arg(sandbox.config_path()).arg("status"));
-    assert_eq!((said.code, said.err.contains("--server")), (USAGE, true), "{}", said.err);
+    let reported = ran(without_server.arg("-c").arg(sandbox.config_path()).arg("status"));
+    assert_eq!((reported.code, reported.err.contains("--server")), (USAGE, true), "{}", reported.err);
     let port = format!("Pipeline.operations.port={}", sandbox.address("operations").port());
     let mut by_config = Command::new(binary("butler-sos"));
-    let said = ran(by_config.arg("-c").arg(sandbox.config_path()).args(["--set", &port, "status"]));
-    assert_eq!(said.code, OK, "{}", said.err);
+    let reported = ran(by_config.arg("-c").arg(sandbox.config_path()).args(["--set", &port, "status"]));
+    assert_eq!(reported.code, OK, "{}", reported.err);
 
-    let words = refused(&sandbox, UNAVAILABLE, &["status", "--token", "wrong-token"]);
+    let detail = refused(&sandbox, UNAVAILABLE, &["status", "--token", "wrong-token"]);
     assert!(
-        words.contains("token") && !words.contains("hunter2") && !words.contains("wrong-token"),
-        "{words}"
+        detail.contains("token") && !detail.contains("hunter2") && !detail.contains("wrong-token"),
+        "{detail}"
     );
     let file = sandbox.path().join("token");
     std::fs::write(&file, "hunter2-token\n").expect("a file");
@@ -129,9 +129,9 @@ fn a_server_that_is_not_there_or_wants_a_token() {
 
     let mut gone = command(&sandbox, &["status"]);
     assert_eq!(sandbox.stop().code(), Some(OK));
-    let said = ran(&mut gone);
-    assert_eq!((said.code, said.out.as_str()), (UNAVAILABLE, ""), "{}", said.err);
-    assert!(said.err.contains("no answer from http://127.0.0.1:"), "{}", said.err);
+    let reported = ran(&mut gone);
+    assert_eq!((reported.code, reported.out.as_str()), (UNAVAILABLE, ""), "{}", reported.err);
+    assert!(reported.err.contains("no answer from http://127.0.0.1:"), "{}", reported.err);
 }
 
 /// Answers 401 to one request; what it was asked.
@@ -167,22 +167,30 @@ fn the_configured_token_goes_to_the_configured_server_alone() {
         &["status", "--server", &elsewhere][..],
         &["send-sample", "--audit", "--count", "1", "--to", &address],
     ] {
-        let (said, request) = std::thread::scope(|scope| {
+        let (reported, request) = std::thread::scope(|scope| {
             let request = scope.spawn(|| asked_once(&other));
             (run(arguments), request.join().expect("a request"))
         });
         assert!(!request.to_lowercase().contains("authorization"), "{request}");
-        assert_eq!(said.code, UNAVAILABLE, "{}", said.err);
-        assert!(said.err.contains("--token-file") && !said.err.contains("hunter2"), "{}", said.err);
+        assert_eq!(reported.code, UNAVAILABLE, "{}", reported.err);
+        assert!(
+            reported.err.contains("--token-file") && !reported.err.contains("hunter2"),
+            "{}",
+            reported.err
+        );
     }
     // An address that nobody has: it is not even tried.
     for arguments in [
         &["status", "--server", "http://192.0.2.1:9842", "--token", "hunter2"][..],
         &["status", "--set", "Pipeline.operations.host=192.0.2.1"],
     ] {
-        let said = run(arguments);
-        assert_eq!(said.code, USAGE, "{}", said.err);
-        assert!(said.err.contains("--insecure-http") && !said.err.contains("hunter2"), "{}", said.err);
+        let reported = run(arguments);
+        assert_eq!(reported.code, USAGE, "{}", reported.err);
+        assert!(
+            reported.err.contains("--insecure-http") && !reported.err.contains("hunter2"),
+            "{}",
+            reported.err
+        );
     }
 }
 
@@ -293,8 +301,8 @@ fn dead_letters_are_listed_shown_retried_and_dropped() {
     refused(&sandbox, UNAVAILABLE, &["dlq", "show", "9-9"]);
     refused(&sandbox, USAGE, &["dlq", "show", "../../etc/passwd"]);
 
-    let words = refused(&sandbox, UNAVAILABLE, &["dlq", "retry", ids[0]]);
-    assert!(words.contains("refused again") && words.contains("conflict"), "{words}");
+    let detail = refused(&sandbox, UNAVAILABLE, &["dlq", "retry", ids[0]]);
+    assert!(detail.contains("refused again") && detail.contains("conflict"), "{detail}");
     influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
     let ids = || -> Vec<String> {
         let letters = json_lines(&out(&sandbox, &["dlq", "list", "--json"]));
@@ -338,8 +346,8 @@ fn a_replay_is_shown_until_it_is_done() {
     assert_eq!(influxd.count("sos", "user_events", "userId"), 700);
 
     let check = |code: i32, destination, from, part: &str| {
-        let words = refused(&sandbox, code, &replay(destination, from));
-        assert!(words.contains(part), "{words}");
+        let detail = refused(&sandbox, code, &replay(destination, from));
+        assert!(detail.contains(part), "{detail}");
     };
     check(UNAVAILABLE, "csv_sink", "2020-01-01T00:00:00Z", "twice");
     check(UNAVAILABLE, "nobody", "2020-01-01T00:00:00Z", "there are: ");

@@ -76,9 +76,9 @@ fn templates_of_butler_sos_are_accepted_as_they_are_and_start() {
         let directory = TempDir::new().expect("a directory");
         fs::write(directory.path().join("a.yaml"), &text).expect("a file");
         let checked = check(directory.path());
-        let said = String::from_utf8_lossy(&checked.stdout);
-        assert_eq!(checked.status.code(), Some(0), "{name}: {said}");
-        assert!(said.contains("0 errors"), "{name}: {said}");
+        let reported = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(0), "{name}: {reported}");
+        assert!(reported.contains("0 errors"), "{name}: {reported}");
 
         let version = if text.contains("version: 3") { FakeVersion::V3 } else { FakeVersion::V1 };
         let influxdb = FakeInflux::start(version);
@@ -98,12 +98,12 @@ fn a_file_with_secrets_that_everybody_can_read_is_told_by_check_and_at_the_start
         fs::write(&file, text).expect("a file");
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("its mode");
         let checked = check(directory.path());
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-        assert_eq!(checked.status.code(), Some(0), "{said}");
-        let is_told = |said: &str| {
-            said.contains("(mode 0644), and it holds secrets in clear, such as Pipeline.operations.token")
+        let reported = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(0), "{reported}");
+        let is_told = |reported: &str| {
+            reported.contains("(mode 0644), and it holds secrets in clear, such as Pipeline.operations.token")
         };
-        assert_eq!(is_told(&said), expect, "{said}");
+        assert_eq!(is_told(&reported), expect, "{reported}");
 
         let mut server = Sandbox::new(text);
         fs::set_permissions(server.config_path(), fs::Permissions::from_mode(mode)).expect("its mode");
@@ -115,6 +115,6 @@ fn a_file_with_secrets_that_everybody_can_read_is_told_by_check_and_at_the_start
         assert!(server.stop().success());
         let log = server.log_text();
         assert_eq!(is_told(&log), expect, "{log}");
-        assert!(!(said + &log).contains("sesame-4711"));
+        assert!(!(reported + &log).contains("sesame-4711"));
     }
 }

@@ -213,7 +213,7 @@ fn what_has_no_room_is_counted_by_the_kernel_and_the_queue() {
     let stored = count(&metrics, STORED);
     assert_eq!(received, stored + queue_full);
     assert_eq!(rows(&sandbox).len() as u64, stored);
-    for words in ["the kernel dropped datagrams", "datagrams dropped"] {
-        wait_for(words, || sandbox.log_text().contains(words).then_some(()));
+    for detail in ["the kernel dropped datagrams", "datagrams dropped"] {
+        wait_for(detail, || sandbox.log_text().contains(detail).then_some(()));
     }
 }

@@ -186,7 +186,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     assert_eq!(page.eval(&says("#settings", "open sesame")), json!(false));
     // The browser tells of each 401 by itself; there is nothing else to tell.
     let complaints = page.complaints();
-    assert!(complaints.iter().all(|words| words.contains("401")), "{complaints:?}");
+    assert!(complaints.iter().all(|detail| detail.contains("401")), "{complaints:?}");
 }
 
 /// Where pictures go: into the documentation with `BLESS=1`, else away.

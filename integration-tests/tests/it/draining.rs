@@ -29,9 +29,9 @@ impl Stream {
     fn to(sandbox: &Sandbox) -> Self {
         let socket = sandbox.udp();
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let reported = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
+            while !reported.load(Ordering::Relaxed) {
                 // Nobody may listen any more.
                 let _ = socket.send(GOOD.as_bytes());
                 std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! A server with everything switched on, every far side behind a proxy of its own, under load.
+//! A server with everything switched on, every endpoint behind a proxy of its own, under load.
 //!
 //! User events go to InfluxDB, MQTT, New Relic and CSV; audit events, with screenshots, to InfluxDB, MQTT, JSON,
 //! Parquet, QVD and CSV; names of apps are learned from QRS, and heartbeats are sent.

@@ -176,8 +176,9 @@ fn the_same_ids_with_another_body_stand_beside_the_first() {
     let marks = shown["events"].as_array().expect("events").iter().filter(|event| event["conflictOf"] == of);
     assert_eq!(marks.count(), 2, "{shown}");
     let state = get(&world.sandbox, "/api/state");
-    let told = state["problems"].as_array().expect("problems").iter().any(|of| of["symptom"] == "conflict");
-    assert!(told, "{state}");
+    let reported =
+        state["problems"].as_array().expect("problems").iter().any(|of| of["symptom"] == "conflict");
+    assert!(reported, "{state}");
     assert!(world.sandbox.log_text().contains("has the ids of an earlier one and another body"));
 }
 

@@ -188,21 +188,21 @@ struct Names {
     fields: BTreeSet<(String, String)>,
 }
 
-fn names(version: Version) -> Names {
-    let mut names = Names::default();
+fn schema(version: Version) -> Names {
+    let mut schema = Names::default();
     let text = lines(version, false);
     for line in parse_lines(&text) {
         let line = line.expect("a line");
         let measurement = line.series.measurement.to_string();
         for (tag, _) in line.series.tag_set.iter().flatten() {
-            names.tags.insert((measurement.clone(), tag.to_string()));
+            schema.tags.insert((measurement.clone(), tag.to_string()));
         }
         for (field, _) in &line.field_set {
-            names.fields.insert((measurement.clone(), field.to_string()));
+            schema.fields.insert((measurement.clone(), field.to_string()));
         }
-        names.measurements.insert(measurement);
+        schema.measurements.insert(measurement);
     }
-    names
+    schema
 }
 
 /// Every `"name"` of a statement, with what stands before and behind it.
@@ -215,15 +215,15 @@ fn identifiers(statement: &str) -> Vec<(&str, &str, &str)> {
 }
 
 /// Asserts that the points have all that the statement names.
-fn assert_known(place: &str, statement: &str, names: &Names) {
+fn assert_known(place: &str, statement: &str, schema: &Names) {
     let all = identifiers(statement);
     let is_measurement = |before: &str| before.ends_with("FROM ");
     let of: BTreeSet<&str> =
         all.iter().filter(|(before, ..)| is_measurement(before)).map(|(_, name, _)| *name).collect();
     assert_eq!(of.len(), 1, "{place}: one measurement in {statement}");
     let of = *of.first().expect("one");
-    assert!(names.measurements.contains(of), "{place}: no measurement {of:?}");
-    let is_tag = |name: &str| names.tags.contains(&(of.to_owned(), name.to_owned()));
+    assert!(schema.measurements.contains(of), "{place}: no measurement {of:?}");
+    let is_tag = |name: &str| schema.tags.contains(&(of.to_owned(), name.to_owned()));
     let mut given: BTreeSet<&str> = all
         .iter()
         .filter(|(before, _, after)| before.ends_with(" AS ") || after.starts_with("::"))
@@ -238,7 +238,7 @@ fn assert_known(place: &str, statement: &str, names: &Names) {
             assert!(is_tag(name), "{place}: no tag {name:?} in {of}");
         } else if after.starts_with("::field") {
             assert!(
-                names.fields.contains(&(of.to_owned(), name.to_owned())),
+                schema.fields.contains(&(of.to_owned(), name.to_owned())),
                 "{place}: no field {name:?} in {of}"
             );
         } else {
@@ -298,11 +298,11 @@ fn provisioning_names_what_the_dashboards_use() {
 #[test]
 fn influxql_names_what_the_encoders_write() {
     for version in [Version::V1, Version::V2, Version::V3] {
-        let names = names(version);
+        let schema = schema(version);
         let mut count = 0;
         for dashboard in dashboards() {
             for (place, query) in dashboard.queries("influxdb") {
-                assert_known(&place, &dashboard.filled(&query, version), &names);
+                assert_known(&place, &dashboard.filled(&query, version), &schema);
                 count += 1;
             }
         }
@@ -345,8 +345,8 @@ fn influxdb_answers_every_query() {
 fn check_answers(lines: &str) {
     let influxd = Influxd::start_new();
     influxd.query("", "CREATE DATABASE \"senseops\"");
-    let (status, words) = influxd.write("senseops", lines);
-    assert_eq!(status, 204, "{words}");
+    let (status, detail) = influxd.write("senseops", lines);
+    assert_eq!(status, 204, "{detail}");
     for dashboard in dashboards() {
         for (place, query) in dashboard.queries("influxdb") {
             let query = dashboard.filled(&query, Version::V1);

@@ -129,9 +129,9 @@ fn where_ids_are_tags_they_stay_tags_and_what_a_limit_keeps_out_is_parked() {
     let mut influxd = Influxd::start_new_with_limits(20, 1_000);
     influxd.query("", &format!("CREATE DATABASE {DATABASE}"));
     // What Butler SOS wrote.
-    let (status, words) =
+    let (status, detail) =
         influxd.write(DATABASE, "audit_event,eventId=old objectId=\"o\" 1795169472345000000");
-    assert_eq!(status, 204, "{words}");
+    assert_eq!(status, 204, "{detail}");
     let mut sandbox = Sandbox::start_new(&audit_config(&influxd, "auto").text());
     post(&sandbox, 0..60);
     sandbox.settle();

@@ -47,13 +47,13 @@ fn missing_rights_and_a_missing_database_are_told_by_a_real_influxdb() {
         ("writer", "other", off, Err("database not found")),
     ] {
         let ran = v1(port, user, database, more);
-        let (code, word, words) = match expect {
-            Ok(words) => (OK, "ok ", words),
-            Err(words) => (UNAVAILABLE, "error ", words),
+        let (code, word, detail) = match expect {
+            Ok(detail) => (OK, "ok ", detail),
+            Err(detail) => (UNAVAILABLE, "error ", detail),
         };
         assert_eq!(ran.code, code, "{user} {database}: {}", ran.text);
-        let line = ran.text.lines().find(|line| line.contains(INFLUX) && line.contains(words));
-        let line = line.unwrap_or_else(|| panic!("{user} {database}: {words} in {}", ran.text));
+        let line = ran.text.lines().find(|line| line.contains(INFLUX) && line.contains(detail));
+        let line = line.unwrap_or_else(|| panic!("{user} {database}: {detail} in {}", ran.text));
         assert!(line.starts_with(word), "{line}");
     }
     assert!(influxd.query("d", "SHOW MEASUREMENTS").get("series").is_none(), "a check stores nothing");
@@ -125,10 +125,10 @@ Pipeline:\n",
         line.contains("403") && line.contains("insertApiKey") && !line.contains("another-4711"),
         "{line}"
     );
-    for (fault, words) in [(Fault::Page(200), "not New Relic"), (Fault::Status(429), "429")] {
+    for (fault, detail) in [(Fault::Page(200), "not New Relic"), (Fault::Status(429), "429")] {
         fake.next_posts("17", [fault]);
         let line = check(&config(PASSWORD), &[]).line(NEW_RELIC).to_owned();
-        assert!(line.starts_with("error ") && line.contains(words), "{line}");
+        assert!(line.starts_with("error ") && line.contains(detail), "{line}");
     }
     assert!(fake.events("17").is_empty());
 }

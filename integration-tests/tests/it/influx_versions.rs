@@ -5,8 +5,8 @@ use butler_sos_actors::sinks::influx::client::InfluxTarget;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
 use serde_json::json;
 
-use crate::influx_bench::{Plain, config, start, v1, v2, v3};
-use crate::sink_bench::Bench;
+use crate::influx_harness::{Plain, config, start, v1, v2, v3};
+use crate::sink_harness::Harness;
 
 fn versions() -> [(FakeVersion, &'static str, InfluxTarget); 4] {
     [
@@ -17,7 +17,7 @@ fn versions() -> [(FakeVersion, &'static str, InfluxTarget); 4] {
     ]
 }
 
-fn bench(fake: &FakeInflux, target: InfluxTarget) -> Bench {
+fn harness(fake: &FakeInflux, target: InfluxTarget) -> Harness {
     start(config(fake.port(), target), Stream::UserEvents, || Plain)
 }
 
@@ -29,14 +29,14 @@ fn lines(count: usize) -> Vec<String> {
 async fn every_version_gets_every_line_once() {
     for (version, token, target) in versions() {
         let fake = FakeInflux::start_with_token(version, token);
-        let bench = bench(&fake, target);
-        bench.append(lines(2_500)).await;
-        bench.settle().await;
+        let harness = harness(&fake, target);
+        harness.append(lines(2_500)).await;
+        harness.settle().await;
         assert_eq!(fake.points().len(), 2_500, "{version:?}");
         let taken: Vec<_> = fake.writes().into_iter().filter(|write| write.status == Some(204)).collect();
         assert_eq!(taken.iter().map(|write| write.lines.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
         assert!(taken.iter().all(|write| write.is_gzip), "{version:?}");
-        assert!(bench.dead_letters().is_empty());
+        assert!(harness.dead_letters().is_empty());
         assert_eq!(fake.databases().len(), 1, "{version:?} made its database");
     }
 }
@@ -45,24 +45,24 @@ async fn every_version_gets_every_line_once() {
 async fn poison_costs_itself_alone_and_taken_lines_are_not_repeated() {
     for (version, token, target) in versions() {
         let fake = FakeInflux::start_with_token(version, token);
-        let bench = bench(&fake, target);
-        bench.append(["m n=0i 1"]).await;
-        bench.settle().await;
+        let harness = harness(&fake, target);
+        harness.append(["m n=0i 1"]).await;
+        harness.settle().await;
         let mut poisoned = lines(400);
         poisoned[123] = "m,t=a n=\"a text\" 5".to_owned();
         poisoned[299] = "m,t=a n=\"another\" 6".to_owned();
-        bench.append(&poisoned).await;
-        bench.settle().await;
-        let letters = bench.dead_letters();
+        harness.append(&poisoned).await;
+        harness.settle().await;
+        let letters = harness.dead_letters();
         assert_eq!(letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [124, 300], "{version:?}");
         assert!(letters[0].reason.contains("type"), "{version:?}: {}", letters[0].reason);
         assert_eq!(fake.points().len(), 1 + 398, "{version:?}");
         let writes = fake.writes().into_iter().filter(|write| write.status != Some(404)).count();
         assert_eq!(writes, 2, "{version:?}: the answer tells which, so nothing is sent again");
 
-        bench.append(["m n=1i 7", "not a line", "m n=2i 8", "m,t n=3i 9", "m n=4i 10"]).await;
-        bench.settle().await;
-        let letters = bench.dead_letters();
+        harness.append(["m n=1i 7", "not a line", "m n=2i 8", "m,t n=3i 9", "m n=4i 10"]).await;
+        harness.settle().await;
+        let letters = harness.dead_letters();
         assert_eq!(letters[2..].iter().map(|letter| letter.offset).collect::<Vec<_>>(), [402, 404]);
         assert_eq!(fake.points().len(), 399 + 3, "{version:?}");
     }
@@ -82,57 +82,57 @@ async fn outages_of_every_kind_lose_nothing() {
     ];
     for (version, token, target) in versions() {
         let fake = FakeInflux::start_with_token(version, token);
-        let bench = bench(&fake, target);
+        let harness = harness(&fake, target);
         fake.next_writes(faults);
-        bench.append(lines(10)).await;
-        bench.settle().await;
+        harness.append(lines(10)).await;
+        harness.settle().await;
         assert_eq!(fake.points().len(), 10, "{version:?}");
-        assert!(bench.dead_letters().is_empty());
-        assert!(bench.state().up, "{version:?}");
+        assert!(harness.dead_letters().is_empty());
+        assert!(harness.state().up, "{version:?}");
     }
 }
 
 #[actix_rt::test]
 async fn a_wrong_token_is_told_and_nothing_is_lost() {
     let fake = FakeInflux::start_with_token(FakeVersion::V2, "another");
-    let bench = bench(&fake, v2());
-    bench.append(lines(3)).await;
-    bench.wait_for_error("401").await;
-    let state = bench.state();
+    let harness = harness(&fake, v2());
+    harness.append(lines(3)).await;
+    harness.wait_for_error("401").await;
+    let state = harness.state();
     assert!(!state.up && !state.last_error.unwrap().contains("t0ken"));
-    assert!(bench.dead_letters().is_empty());
+    assert!(harness.dead_letters().is_empty());
 }
 
 #[actix_rt::test]
 async fn what_is_made_is_made_as_configured() {
     let made = |version, target| {
         let fake = FakeInflux::start(version);
-        (bench(&fake, target), fake)
+        (harness(&fake, target), fake)
     };
-    let (bench, fake) = made(FakeVersion::V1, v1(None));
-    bench.append(lines(1)).await;
-    bench.settle().await;
+    let (harness, fake) = made(FakeVersion::V1, v1(None));
+    harness.append(lines(1)).await;
+    harness.settle().await;
     assert_eq!(fake.databases()["senseops"], "WITH DURATION 10d NAME \"ten days\"");
-    let (bench, fake) = made(FakeVersion::V2, v2());
-    bench.append(lines(1)).await;
-    bench.settle().await;
+    let (harness, fake) = made(FakeVersion::V2, v2());
+    harness.append(lines(1)).await;
+    harness.settle().await;
     let bucket = &fake.databases()["events"];
     assert_eq!(bucket["retentionRules"], json!([{ "type": "expire", "everySeconds": 864_000 }]));
-    let (bench, fake) = made(FakeVersion::V3, v3());
-    bench.append(lines(1)).await;
-    bench.settle().await;
+    let (harness, fake) = made(FakeVersion::V3, v3());
+    harness.append(lines(1)).await;
+    harness.settle().await;
     assert_eq!(fake.databases()["events"], json!({ "db": "events", "retention_period": "10d" }));
 }
 
 #[actix_rt::test]
 async fn a_database_that_is_dropped_is_made_again() {
     let fake = FakeInflux::start(FakeVersion::V1);
-    let bench = bench(&fake, v1(None));
-    bench.append(lines(1)).await;
-    bench.settle().await;
+    let harness = harness(&fake, v1(None));
+    harness.append(lines(1)).await;
+    harness.settle().await;
     fake.drop_databases();
-    bench.append(["m f=1 99"]).await;
-    bench.settle().await;
+    harness.append(["m f=1 99"]).await;
+    harness.settle().await;
     assert_eq!(fake.points(), ["m f=1 99"]);
 }
 
@@ -140,8 +140,8 @@ async fn a_database_that_is_dropped_is_made_again() {
 async fn who_may_only_write_writes() {
     let fake = FakeInflux::start_with_token(FakeVersion::V3, "t0ken");
     fake.let_administer(false);
-    let bench = bench(&fake, v3());
-    bench.append(lines(5)).await;
-    bench.settle().await;
+    let harness = harness(&fake, v3());
+    harness.append(lines(5)).await;
+    harness.settle().await;
     assert_eq!(fake.points().len(), 5);
 }

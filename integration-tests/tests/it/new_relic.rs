@@ -12,7 +12,7 @@ use butler_sos_integration_tests::fake_influx::Fault;
 use butler_sos_integration_tests::fake_new_relic::{FakeNewRelic, POST_BYTES_MAX};
 use serde_json::Value;
 
-use crate::sink_bench::Bench;
+use crate::sink_harness::Harness;
 
 const ACCOUNT: (&str, &str) = ("4711", "sekrit-key-1");
 const OTHER: (&str, &str) = ("4712", "sekrit-key-2");
@@ -37,10 +37,10 @@ fn settings() -> Settings {
 }
 
 /// A journal and a running sink for each account. Call it inside of a system.
-fn start(fake: &FakeNewRelic, settings: Settings) -> Bench {
+fn start(fake: &FakeNewRelic, settings: Settings) -> Harness {
     let account = |(id, key): &(&str, &str)| NewRelicAccount { id: (*id).to_owned(), api_key: (*key).into() };
     let sinks = consumers(settings.accounts.iter().map(account).collect());
-    let bench = Bench::new(sinks.iter().map(|(consumer, _)| *consumer).collect());
+    let harness = Harness::new(sinks.iter().map(|(consumer, _)| *consumer).collect());
     for (consumer, account) in sinks {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).into());
         let config = NewRelicConfig {
@@ -49,12 +49,12 @@ fn start(fake: &FakeNewRelic, settings: Settings) -> Bench {
             headers: settings.headers.iter().map(owned).collect(),
             timeout: TIMEOUT,
         };
-        let (attributes, log) = (settings.attributes.clone(), bench.log.clone());
-        let sink = bench.sink(consumer, 10_000, Duration::from_millis(5));
+        let (attributes, log) = (settings.attributes.clone(), harness.log.clone());
+        let sink = harness.sink(consumer, 10_000, Duration::from_millis(5));
         NewRelicSink::new(sink, move || NewRelic::new(config.clone(), attributes.clone(), log.clone()))
             .start();
     }
-    bench
+    harness
 }
 
 fn event(n: usize) -> UserEvent<'static> {
@@ -95,9 +95,9 @@ fn expected(range: std::ops::Range<usize>) -> Vec<String> {
 #[actix_rt::test]
 async fn events_come_in_order_in_requests_that_new_relic_takes() {
     let fake = FakeNewRelic::start(&[ACCOUNT]);
-    let bench = start(&fake, settings());
-    bench.append(records(&events(0..4_500))).await;
-    bench.settle().await;
+    let harness = start(&fake, settings());
+    harness.append(records(&events(0..4_500))).await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0), expected(0..4_500));
     assert_eq!(fake.integration_errors(ACCOUNT.0), [""; 0]);
     let posts = fake.posts();
@@ -114,7 +114,7 @@ async fn events_come_in_order_in_requests_that_new_relic_takes() {
 #[actix_rt::test]
 async fn requests_stay_below_the_limit_when_nothing_compresses() {
     let fake = FakeNewRelic::start(&[ACCOUNT]);
-    let bench = start(&fake, settings());
+    let harness = start(&fake, settings());
     // Text without a pattern, from a small generator.
     let mut seed = 4_711_u64;
     let mut noise = || {
@@ -128,8 +128,8 @@ async fn requests_stay_below_the_limit_when_nothing_compresses() {
     };
     let noisy: Vec<UserEvent<'_>> =
         (0..1_000).map(|n| UserEvent { origin: Some(noise().into()), ..event(n) }).collect();
-    bench.append(records(&noisy)).await;
-    bench.settle().await;
+    harness.append(records(&noisy)).await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0), expected(0..1_000));
     let posts = fake.posts();
     assert!(posts.iter().all(|post| post.bytes <= POST_BYTES_MAX && post.status == Some(200)));
@@ -140,16 +140,16 @@ async fn requests_stay_below_the_limit_when_nothing_compresses() {
 async fn one_accounts_outage_neither_holds_back_nor_repeats_anything_for_another() {
     let fake = FakeNewRelic::start(&[ACCOUNT, OTHER]);
     let settings = Settings { accounts: vec![ACCOUNT, OTHER, ACCOUNT], ..settings() };
-    let bench = start(&fake, settings);
+    let harness = start(&fake, settings);
     fake.outage(ACCOUNT.0, Some(Fault::Status(503)));
     for part in 0..5 {
-        bench.append(records(&events(part * 100..(part + 1) * 100))).await;
+        harness.append(records(&events(part * 100..(part + 1) * 100))).await;
         fake.wait_for_events(OTHER.0, (part + 1) * 100);
     }
-    bench.wait_for_error("503").await;
+    harness.wait_for_error("503").await;
     assert!(fake.events(ACCOUNT.0).is_empty());
     fake.outage(ACCOUNT.0, None);
-    bench.settle().await;
+    harness.settle().await;
     for account in [ACCOUNT, OTHER] {
         assert_eq!(users(&fake, account.0), expected(0..500), "{}", account.0);
     }
@@ -157,7 +157,7 @@ async fn one_accounts_outage_neither_holds_back_nor_repeats_anything_for_another
         let key = if post.path.contains(ACCOUNT.0) { ACCOUNT.1 } else { OTHER.1 };
         assert_eq!(post.headers["api-key"], key, "no account sees another's key");
     }
-    let shown = bench.metrics.expose();
+    let shown = harness.metrics.expose();
     for name in ["new_relic_sink", "new_relic_sink_4712"] {
         assert!(shown.contains(&format!("destination=\"{name}\"")), "{name}");
     }
@@ -167,17 +167,17 @@ async fn one_accounts_outage_neither_holds_back_nor_repeats_anything_for_another
 async fn a_refused_event_costs_itself_alone() {
     let fake = FakeNewRelic::start(&[ACCOUNT]);
     fake.refuse("poison");
-    let bench = start(&fake, settings());
+    let harness = start(&fake, settings());
     let mut some = events(0..300);
     for n in [17, 18, 250] {
         some[n].origin = Some("poison".into());
     }
-    bench.append(records(&some)).await;
-    bench.settle().await;
+    harness.append(records(&some)).await;
+    harness.settle().await;
     let expect: Vec<String> =
         (0..300).filter(|n| ![17, 18, 250].contains(n)).map(|n| format!("user{n}")).collect();
     assert_eq!(users(&fake, ACCOUNT.0), expect);
-    let letters = bench.dead_letters();
+    let letters = harness.dead_letters();
     assert_eq!(letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [17, 18, 250]);
     assert!(letters.iter().all(|letter| letter.reason == "refused: poison"), "{letters:?}");
     assert!(letters.iter().all(|letter| letter.destination == "new_relic_sink"));
@@ -186,7 +186,7 @@ async fn a_refused_event_costs_itself_alone() {
 #[actix_rt::test]
 async fn what_is_no_fault_of_the_events_is_tried_again() {
     let fake = FakeNewRelic::start(&[ACCOUNT]);
-    let bench = start(&fake, settings());
+    let harness = start(&fake, settings());
     let faults = [
         Fault::Status(503),
         Fault::Status(500),
@@ -200,8 +200,8 @@ async fn what_is_no_fault_of_the_events_is_tried_again() {
         Fault::Cut,
     ];
     fake.next_posts(ACCOUNT.0, faults);
-    bench.append(records(&events(0..10))).await;
-    bench.settle().await;
+    harness.append(records(&events(0..10))).await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0), expected(0..10));
     // A request that timed out does not come again as large, so the last may come in parts.
     let posts = fake.posts();
@@ -210,38 +210,38 @@ async fn what_is_no_fault_of_the_events_is_tried_again() {
     assert_eq!(taken.sum::<usize>(), 10, "each once");
     // Taken, and then no answer: nobody knows, so it comes again.
     fake.next_posts(ACCOUNT.0, [Fault::CutAfterStoring]);
-    bench.append(records(&events(10..11))).await;
-    bench.settle().await;
+    harness.append(records(&events(10..11))).await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0)[10..], ["user10", "user10"]);
 
     fake.next_posts(ACCOUNT.0, [Fault::Busy(429, 1)]);
     let begun = Instant::now();
-    bench.append(records(&events(11..12))).await;
-    bench.settle().await;
+    harness.append(records(&events(11..12))).await;
+    harness.settle().await;
     assert!(begun.elapsed() >= Duration::from_secs(1), "Retry-After is obeyed");
 
     // A key that is not the account's: loud, and over when somebody mends it.
     fake.set_key(ACCOUNT.0, "another");
-    bench.append(records(&events(12..13))).await;
-    bench.wait_for_error("check insertApiKey").await;
+    harness.append(records(&events(12..13))).await;
+    harness.wait_for_error("check insertApiKey").await;
     fake.set_key(ACCOUNT.0, ACCOUNT.1);
-    bench.settle().await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0).last().unwrap(), "user12");
-    assert!(bench.dead_letters().is_empty());
-    assert!(!format!("{:?}", bench.metrics.destination_states()).contains("sekrit"));
+    assert!(harness.dead_letters().is_empty());
+    assert!(!format!("{:?}", harness.metrics.destination_states()).contains("sekrit"));
 }
 
 #[actix_rt::test]
 async fn requests_that_are_too_large_on_the_way_are_halved() {
     let fake = FakeNewRelic::start(&[ACCOUNT]);
-    let bench = start(&fake, settings());
+    let harness = start(&fake, settings());
     fake.next_posts(ACCOUNT.0, [Fault::Status(413), Fault::Status(413)]);
-    bench.append(records(&events(0..2_000))).await;
-    bench.settle().await;
+    harness.append(records(&events(0..2_000))).await;
+    harness.settle().await;
     assert_eq!(users(&fake, ACCOUNT.0), expected(0..2_000));
     let sizes: Vec<usize> = fake.posts().iter().map(|post| post.events).collect();
     assert_eq!(sizes, [2_000, 1_000, 500, 500, 1_000]);
-    assert!(bench.dead_letters().is_empty());
+    assert!(harness.dead_letters().is_empty());
 }
 
 #[actix_rt::test]
@@ -255,9 +255,9 @@ async fn headers_and_attributes_are_as_configured() {
         attributes: UserAttributes::new(true, &tags, &attributes),
         ..settings()
     };
-    let bench = start(&fake, settings);
-    bench.append(records(&events(0..1))).await;
-    bench.settle().await;
+    let harness = start(&fake, settings);
+    harness.append(records(&events(0..1))).await;
+    harness.settle().await;
     let sent = &fake.posts()[0].headers;
     assert_eq!(sent["x-proxy-token"], "let-me-pass");
     assert_eq!((sent["api-key"].as_str(), sent["content-encoding"].as_str()), (ACCOUNT.1, "gzip"));

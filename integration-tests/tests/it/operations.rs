@@ -133,8 +133,8 @@ fn check_exposition(text: &str) {
         .expect("promtool is installed (Debian: `apt-get install prometheus`)");
     promtool.stdin.take().expect("it reads").write_all(text.as_bytes()).expect("it reads to the end");
     let output = promtool.wait_with_output().expect("it ends");
-    let said = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8_lossy(&said), "");
+    let reported = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&reported), "");
     assert!(output.status.success());
 }
 
@@ -318,10 +318,10 @@ fn a_destination_that_is_away_is_told() {
     assert_eq!(status, 200);
     let influx = &body["destinations"]["influx_sink"];
     assert_eq!(influx["up"], false);
-    assert!(influx["lastError"].as_str().is_some_and(|words| words.contains("401")), "{influx}");
+    assert!(influx["lastError"].as_str().is_some_and(|detail| detail.contains("401")), "{influx}");
     assert_eq!(body["destinations"]["csv_sink"]["up"], true);
-    let words = body.to_string() + &sandbox.get("/metrics").1 + &sandbox.log_text();
-    assert!(!words.contains("t0ken"), "{words}");
+    let detail = body.to_string() + &sandbox.get("/metrics").1 + &sandbox.log_text();
+    assert!(!detail.contains("t0ken"), "{detail}");
     let metrics = sandbox.metrics();
     assert_eq!(metrics.sum("butler_sos_destination_up", &[("destination", "influx_sink")]), 0.0);
     assert_eq!(metrics.sum("butler_sos_destination_lag_events", &[("destination", "influx_sink")]), 5.0);

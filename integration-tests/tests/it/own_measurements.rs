@@ -178,7 +178,7 @@ fn every_version_gets_the_points_of_butler_sos() {
                 && counter("rejected_event_count,source=qseow-proxy-connection")? == 1.0;
             all.then_some(())
         });
-        let told = |measurement, processed: f64, failed: f64| {
+        let reported = |measurement, processed: f64, failed: f64| {
             let sums = sums(&of(&fake.points(), measurement));
             let figures = sums.values().next()?;
             let all = figures["messages_received"] == processed + failed
@@ -188,8 +188,8 @@ fn every_version_gets_the_points_of_butler_sos() {
                 && figures["processing_time_max_ms"] > 0.0;
             all.then_some(())
         };
-        wait_for("the queue of user events to be told", || told("user_events_queue", 3.0, 1.0));
-        wait_for("the queue of audit events to be told", || told("audit_events_queue", 1.0, 1.0));
+        wait_for("the queue of user events to be told", || reported("user_events_queue", 3.0, 1.0));
+        wait_for("the queue of audit events to be told", || reported("audit_events_queue", 1.0, 1.0));
         let memory =
             wait_for("memory to be told", || of(&fake.points(), "butlersos_memory_usage").into_iter().next());
         let names = ["heap_used", "heap_total", "external", "process_memory"];
@@ -219,8 +219,8 @@ fn every_version_gets_the_points_of_butler_sos() {
         wait_for("the log to tell it once each", || {
             let log = sandbox.log_text();
             let count = |what: &str| log.matches(what).count();
-            let told = ["own measurements cannot be written", "own measurements are written again"];
-            (told.map(count) == [1, 1] && count("\"message\":\"uptime\"") > 0).then_some(())
+            let reported = ["own measurements cannot be written", "own measurements are written again"];
+            (reported.map(count) == [1, 1] && count("\"message\":\"uptime\"") > 0).then_some(())
         });
     }
 }

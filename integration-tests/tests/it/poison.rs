@@ -66,7 +66,7 @@ fn dead_letters(directory: &Path) -> Vec<Value> {
     lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-fn check_letters(sandbox: &Sandbox, metrics: &Metrics, words: &[&str]) {
+fn check_letters(sandbox: &Sandbox, metrics: &Metrics, detail: &[&str]) {
     let letters = dead_letters(&sandbox.path().join("dead-letters"));
     assert_eq!(letters.len(), POISONED.len(), "{letters:?}");
     for (letter, n) in letters.iter().zip(POISONED) {
@@ -76,7 +76,7 @@ fn check_letters(sandbox: &Sandbox, metrics: &Metrics, words: &[&str]) {
             serde_json::from_slice(AuditRecord::decode(&record).expect("a record").body).expect("JSON");
         assert_eq!(kept["eventId"], *event_id(n));
         let reason = letter["reason"].as_str().expect("a reason");
-        assert!(words.iter().all(|word| reason.contains(word)), "InfluxDB's own words: {reason}");
+        assert!(detail.iter().all(|word| reason.contains(word)), "InfluxDB's own words: {reason}");
     }
     let counted = |labels: &[_]| metrics.sum("butler_sos_events_dead_lettered_total", labels);
     assert_eq!(counted(&[("destination", "audit_influx_sink")]), POISONED.len() as f64);
@@ -116,7 +116,7 @@ fn a_field_of_another_type_in_a_real_influxdb() {
 
 #[test]
 fn a_field_of_another_type_in_newer_versions() {
-    for (number, version, words) in [
+    for (number, version, detail) in [
         (2, FakeVersion::V2, ["field type conflict", "sheetName"]),
         (3, FakeVersion::V3, ["invalid column type", "sheetName"]),
     ] {
@@ -127,7 +127,7 @@ fn a_field_of_another_type_in_newer_versions() {
         post(&sandbox);
         let metrics = sandbox.settle();
         assert_eq!(fake.points().len(), EVENTS - POISONED.len(), "version {number}");
-        check_letters(&sandbox, &metrics, &words);
+        check_letters(&sandbox, &metrics, &detail);
     }
 }
 
@@ -146,31 +146,31 @@ const READERS: [(Stream, &[&str]); 3] = [
 fn a_record_that_is_no_event_at_every_destination() {
     const SOME: u64 = 40;
     const DAMAGED: &[u8] = b"\x63no event";
-    let mut bench = Everything::start(json!({}));
+    let mut harness = Everything::start(json!({}));
     let mut posted = BTreeSet::new();
     // Whoever is away has neighbours on both sides in one batch.
-    bench.proxies.values().for_each(|proxy| proxy.set(Mode::Refuse));
-    NumberedSender::new(&bench.sandbox, 0).send(SOME);
-    let mut poster = bench.poster(1);
+    harness.proxies.values().for_each(|proxy| proxy.set(Mode::Refuse));
+    NumberedSender::new(&harness.sandbox, 0).send(SOME);
+    let mut poster = harness.poster(1);
     posted.extend((0..SOME).map(|_| poster.post()));
     wait_for("user events to be stored", || {
         let stored =
-            bench.sandbox.metrics().sum("butler_sos_events_stored_total", &[("intake", "user_events")]);
+            harness.sandbox.metrics().sum("butler_sos_events_stored_total", &[("intake", "user_events")]);
         (stored == SOME as f64).then_some(())
     });
-    bench.sandbox.kill();
+    harness.sandbox.kill();
     for (stream, _) in READERS {
-        append(&bench.sandbox.path().join("journal"), stream, DAMAGED);
+        append(&harness.sandbox.path().join("journal"), stream, DAMAGED);
     }
-    bench.sandbox.start();
-    NumberedSender::new(&bench.sandbox, SOME).send(SOME);
-    let mut poster = bench.poster(1_000);
+    harness.sandbox.start();
+    NumberedSender::new(&harness.sandbox, SOME).send(SOME);
+    let mut poster = harness.poster(1_000);
     posted.extend((0..SOME).map(|_| poster.post()));
-    bench.proxies.values().for_each(|proxy| proxy.resume());
-    let metrics = bench.settle_within(Duration::from_secs(60), SOME);
+    harness.proxies.values().for_each(|proxy| proxy.resume());
+    let metrics = harness.settle_within(Duration::from_secs(60), SOME);
 
     let mut found = BTreeMap::<String, u64>::new();
-    for letter in dead_letters(&bench.sandbox.path().join("dead-letters")) {
+    for letter in dead_letters(&harness.sandbox.path().join("dead-letters")) {
         assert_eq!(unhex(letter["record"].as_str().expect("a record")), DAMAGED, "{letter}");
         assert!(!letter["reason"].as_str().expect("a reason").is_empty(), "{letter}");
         *found.entry(letter["destination"].as_str().expect("a name").to_owned()).or_default() += 1;
@@ -183,6 +183,6 @@ fn a_record_that_is_no_event_at_every_destination() {
         assert_eq!(metrics.sum("butler_sos_events_dead_lettered_total", &labels), 1.0, "{name}");
     }
     // Its neighbours are everywhere.
-    bench.assert_user_events(2 * SOME, 0);
-    bench.assert_audit_events(&posted);
+    harness.assert_user_events(2 * SOME, 0);
+    harness.assert_audit_events(&posted);
 }

@@ -15,14 +15,14 @@ use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::{golden_user_events, recorded};
 use serde_json::Value;
 
-use crate::influx_bench::{Plain, config, start, v1};
+use crate::influx_harness::{Plain, config, start, v1};
 
 #[actix_rt::test]
 async fn the_database_is_made_with_its_retention() {
     let influxd = Influxd::start_new();
-    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=1 {}", unix_ns())]).await;
-    bench.settle().await;
+    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    harness.append([format!("m f=1 {}", unix_ns())]).await;
+    harness.settle().await;
     let policies = influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"");
     assert_eq!(policies.len(), 1);
     assert_eq!((policies[0][0].as_str(), policies[0][1].as_str()), (Some("ten days"), Some("240h0m0s")));
@@ -35,19 +35,19 @@ async fn the_database_is_made_with_its_retention() {
 async fn a_database_that_is_there_is_used() {
     let influxd = Influxd::start_new();
     influxd.query("", "CREATE DATABASE \"senseops\"");
-    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=1 {}", unix_ns())]).await;
-    bench.settle().await;
+    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    harness.append([format!("m f=1 {}", unix_ns())]).await;
+    harness.settle().await;
     assert_eq!(influxd.rows("senseops", "SHOW RETENTION POLICIES ON \"senseops\"").len(), 1);
     assert_eq!(influxd.count("senseops", "m", "f"), 1);
-    assert!(bench.dead_letters().is_empty());
+    assert!(harness.dead_letters().is_empty());
 }
 
 #[actix_rt::test]
 async fn every_user_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || UserEventLines(UserPoint::new(Version::V1, "qs_", &[("a tag".into(), "x,y=z\\".into())]));
-    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
+    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
     let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
     let names = AppNames::default();
     let begin = unix_ns();
@@ -63,9 +63,9 @@ async fn every_user_event_is_a_point() {
         users.extend(enriched.event.user_id.map(|user| user.into_owned()).filter(|user| !user.is_empty()));
     }
     assert!(records.len() > 30, "{}", records.len());
-    bench.append(&records).await;
-    bench.settle().await;
-    assert_eq!(bench.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
+    harness.append(&records).await;
+    harness.settle().await;
+    assert_eq!(harness.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
     assert_eq!(influxd.count("senseops", "user_events", "userId"), records.len() as u64);
     let stored =
         |tag| influxd.tag_values("senseops", "user_events", tag).into_iter().collect::<BTreeSet<_>>();
@@ -82,7 +82,7 @@ async fn every_user_event_is_a_point() {
 async fn every_audit_event_is_a_point() {
     let influxd = Influxd::start_new();
     let lines = || AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
-    let bench = start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
+    let harness = start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
     let now = unix_ns();
     let mut records = Vec::new();
     let mut ids = BTreeSet::new();
@@ -101,9 +101,9 @@ async fn every_audit_event_is_a_point() {
         records.push(bytes);
     }
     assert!(records.len() > 5, "{}", records.len());
-    bench.append(&records).await;
-    bench.settle().await;
-    assert_eq!(bench.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
+    harness.append(&records).await;
+    harness.settle().await;
+    assert_eq!(harness.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
     let stored: BTreeSet<String> =
         influxd.tag_values("senseops", "audit_event", "eventId").into_iter().collect();
     assert_eq!(stored, ids);
@@ -112,16 +112,16 @@ async fn every_audit_event_is_a_point() {
 #[actix_rt::test]
 async fn poison_costs_itself_alone() {
     let influxd = Influxd::start_new();
-    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
     let begin = unix_ns();
-    bench.append([format!("m f=1 {begin}")]).await;
-    bench.settle().await;
+    harness.append([format!("m f=1 {begin}")]).await;
+    harness.settle().await;
     let mut lines: Vec<String> = (1..1_000).map(|n| format!("m,t=x f={n} {}", begin + n)).collect();
     lines[500] = format!("m,t=x f=\"a text\" {}", begin + 501);
     lines[700] = format!("m,t=x {}", begin + 701);
-    bench.append(&lines).await;
-    bench.settle().await;
-    let mut letters = bench.dead_letters();
+    harness.append(&lines).await;
+    harness.settle().await;
+    let mut letters = harness.dead_letters();
     letters.sort_by_key(|letter| letter.offset);
     assert_eq!(letters.iter().map(|letter| letter.offset).collect::<Vec<_>>(), [501, 701]);
     assert!(letters[0].reason.contains("field type conflict: input field \"f\""), "{}", letters[0].reason);
@@ -129,11 +129,11 @@ async fn poison_costs_itself_alone() {
     assert_eq!(influxd.count("senseops", "m", "f"), 1_000 - 2);
 
     // Beyond the retention: known by its number.
-    bench
+    harness
         .append([format!("m f=1 {}", begin - 20 * 86_400_000_000_000), format!("m f=2 {}", begin + 5_000)])
         .await;
-    bench.settle().await;
-    let letters = bench.dead_letters();
+    harness.settle().await;
+    let letters = harness.dead_letters();
     assert_eq!(letters.len(), 3);
     assert!(letters[2].reason.contains("retention policy"), "{}", letters[2].reason);
     assert_eq!(influxd.count("senseops", "m", "f"), 999);
@@ -142,17 +142,17 @@ async fn poison_costs_itself_alone() {
 #[actix_rt::test]
 async fn it_goes_on_after_the_server_was_away() {
     let mut influxd = Influxd::start_new();
-    let bench = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
+    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
     let begin = unix_ns();
-    bench.append([format!("m f=1 {begin}")]).await;
-    bench.settle().await;
+    harness.append([format!("m f=1 {begin}")]).await;
+    harness.settle().await;
     influxd.kill();
-    bench.append((1..500).map(|n| format!("m f={n} {}", begin + n))).await;
-    bench.wait_for_error("no answer").await;
+    harness.append((1..500).map(|n| format!("m f={n} {}", begin + n))).await;
+    harness.wait_for_error("no answer").await;
     influxd.start();
-    bench.settle().await;
+    harness.settle().await;
     assert_eq!(influxd.count("senseops", "m", "f"), 500);
-    assert!(bench.dead_letters().is_empty());
+    assert!(harness.dead_letters().is_empty());
 }
 
 #[actix_rt::test]
@@ -160,22 +160,22 @@ async fn users_with_and_without_rights() {
     let influxd = Influxd::start_new_with_admin("root", "correct horse");
     // The administrator makes the database …
     let admin = v1(Some(("root", "correct horse")));
-    let bench = start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
+    let harness = start(config(influxd.port(), admin), Stream::UserEvents, || Plain);
     let begin = unix_ns();
-    bench.append([format!("m f=1 {begin}")]).await;
-    bench.settle().await;
+    harness.append([format!("m f=1 {begin}")]).await;
+    harness.settle().await;
     // … and somebody who may only write to it writes.
     influxd.query("", "CREATE USER \"writer\" WITH PASSWORD 'pass:word'");
     influxd.query("", "GRANT WRITE ON \"senseops\" TO \"writer\"");
     let writer = v1(Some(("writer", "pass:word")));
-    let bench = start(config(influxd.port(), writer), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=2 {}", begin + 1)]).await;
-    bench.settle().await;
+    let harness = start(config(influxd.port(), writer), Stream::UserEvents, || Plain);
+    harness.append([format!("m f=2 {}", begin + 1)]).await;
+    harness.settle().await;
     assert_eq!(influxd.count("senseops", "m", "f"), 2);
     // A wrong password is told without repeating it.
     let wrong = v1(Some(("writer", "swordfish")));
-    let bench = start(config(influxd.port(), wrong), Stream::UserEvents, || Plain);
-    bench.append([format!("m f=3 {}", begin + 2)]).await;
-    bench.wait_for_error("401").await;
-    assert!(!bench.state().last_error.unwrap().contains("swordfish"));
+    let harness = start(config(influxd.port(), wrong), Stream::UserEvents, || Plain);
+    harness.append([format!("m f=3 {}", begin + 2)]).await;
+    harness.wait_for_error("401").await;
+    assert!(!harness.state().last_error.unwrap().contains("swordfish"));
 }

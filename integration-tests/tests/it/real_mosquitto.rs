@@ -13,24 +13,24 @@ use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use paho_mqtt as mqtt;
 use serde_json::Value;
 
-use crate::sink_bench::{Bench, LIMIT, until};
+use crate::sink_harness::{Harness, LIMIT, until};
 
 const CONSUMER: Consumer = Consumer { stream: Stream::UserEvents, name: "mqtt_sink" };
 
-fn bench() -> Bench {
-    Bench::new(vec![CONSUMER])
+fn harness() -> Harness {
+    Harness::new(vec![CONSUMER])
 }
 
-fn start_sink(bench: &Bench, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
-    start_hasty_sink(bench, Duration::from_millis(20), make);
+fn start_sink(harness: &Harness, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
+    start_hasty_sink(harness, Duration::from_millis(20), make);
 }
 
-fn start_hasty_sink(bench: &Bench, pause: Duration, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
-    MqttSink::new(bench.sink(CONSUMER, 500, pause), make).start();
+fn start_hasty_sink(harness: &Harness, pause: Duration, make: impl Fn() -> Mqtt + Send + Sync + 'static) {
+    MqttSink::new(harness.sink(CONSUMER, 500, pause), make).start();
 }
 
-fn has_errors(bench: &Bench, class: &str) -> bool {
-    bench.metrics.expose().contains(&format!("reason=\"{class}\""))
+fn has_errors(harness: &Harness, class: &str) -> bool {
+    harness.metrics.expose().contains(&format!("reason=\"{class}\""))
 }
 
 // === events
@@ -171,16 +171,16 @@ async fn every_event_reaches_each_of_its_topics() {
     ] {
         let broker = Mosquitto::start(&Options::default());
         let subscriber = Subscriber::plain(&broker).await;
-        let bench = bench();
+        let harness = harness();
         let config = MqttConfig { version, qos, in_flight_max: window, ..config(&broker) };
-        start_sink(&bench, move || Mqtt::user_events(config.clone(), topics(), &tags()));
-        bench.append(&events(0..1_000)).await;
-        bench.settle().await;
+        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        harness.append(&events(0..1_000)).await;
+        harness.settle().await;
         assert_eq!(subscriber.expect(0..1_000).await, 2_000, "{version:?} QoS {qos}");
-        assert_eq!(bench.committed().await, 1_000);
+        assert_eq!(harness.committed().await, 1_000);
         // Counted as soon as the journal knows, not before.
         let counted = "events_delivered_total{destination=\"mqtt_sink\"} 1000\n";
-        until(counted, || bench.metrics.expose().contains(counted), || bench.metrics.expose()).await;
+        until(counted, || harness.metrics.expose().contains(counted), || harness.metrics.expose()).await;
     }
 }
 
@@ -205,10 +205,10 @@ async fn tls_with_password_and_client_certificate() {
             password: Some(login.1.to_owned().into()),
             ..config(&broker)
         };
-        let bench = bench();
-        start_sink(&bench, move || Mqtt::user_events(config.clone(), topics(), &tags()));
-        bench.append(&events(0..100)).await;
-        bench.settle().await;
+        let harness = harness();
+        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        harness.append(&events(0..100)).await;
+        harness.settle().await;
         subscriber.expect(0..100).await;
     }
 }
@@ -234,14 +234,14 @@ async fn what_is_wrong_is_named_without_the_password() {
         // Nobody listens there.
         (wrong("s3cret-word", Some(tls), MqttVersion::V5, "127.0.0.2"), "connect"),
     ] {
-        let bench = bench();
-        start_sink(&bench, move || Mqtt::user_events(config.clone(), topics(), &tags()));
-        bench.append(&events(0..1)).await;
-        let states = || format!("{:?}", bench.metrics.destination_states());
-        until(class, || has_errors(&bench, class), states).await;
-        assert_eq!(bench.committed().await, 0);
-        let words = states();
-        assert!(!words.contains("w0rd") && !words.contains("s3cret"), "{words}");
+        let harness = harness();
+        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        harness.append(&events(0..1)).await;
+        let states = || format!("{:?}", harness.metrics.destination_states());
+        until(class, || has_errors(&harness, class), states).await;
+        assert_eq!(harness.committed().await, 0);
+        let detail = states();
+        assert!(!detail.contains("w0rd") && !detail.contains("s3cret"), "{detail}");
     }
 }
 
@@ -250,26 +250,26 @@ async fn nothing_is_lost_while_the_broker_is_away() {
     for version in [MqttVersion::V5, MqttVersion::V3] {
         let mut broker = Mosquitto::start(&Options::default());
         let subscriber = Subscriber::plain(&broker).await;
-        let bench = bench();
+        let harness = harness();
         let config = MqttConfig { version, in_flight_max: 50, ..config(&broker) };
-        start_sink(&bench, move || Mqtt::user_events(config.clone(), topics(), &tags()));
-        bench.append(&events(0..300)).await;
+        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        harness.append(&events(0..300)).await;
         subscriber.expect(0..300).await;
 
         // Away while events come.
         broker.stop();
-        bench.append(&events(300..3_000)).await;
-        assert!(bench.committed().await < 3_000);
+        harness.append(&events(300..3_000)).await;
+        assert!(harness.committed().await < 3_000);
         broker.start_again();
         subscriber.expect(300..3_000).await;
 
         // Away in the middle of a delivery.
-        bench.append(&events(3_000..12_000)).await;
+        harness.append(&events(3_000..12_000)).await;
         broker.stop();
         broker.start_again();
         subscriber.expect(3_000..12_000).await;
-        bench.settle().await;
-        assert_eq!(bench.committed().await, 12_000);
+        harness.settle().await;
+        assert_eq!(harness.committed().await, 12_000);
     }
 }
 
@@ -281,9 +281,9 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
             ..Options::default()
         });
         let subscriber = Subscriber::plain(&broker).await;
-        let bench = bench();
+        let harness = harness();
         let config = MqttConfig { version, ..config(&broker) };
-        start_sink(&bench, move || Mqtt::audit_events(config.clone(), "sos/audit".to_owned()));
+        start_sink(&harness, move || Mqtt::audit_events(config.clone(), "sos/audit".to_owned()));
         let event = |n: usize| {
             let body = match n {
                 3 => format!("{{\"n\":{n},\"long\":\"{}\"}}", "x".repeat(40_000)),
@@ -296,8 +296,8 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
         };
         let mut records: Vec<_> = (0..8).map(event).collect();
         records[6] = b"\x07damaged".to_vec();
-        bench.append(&records).await;
-        bench.settle().await;
+        harness.append(&records).await;
+        harness.settle().await;
         let mut got = BTreeSet::new();
         while got.len() < 6 {
             let (topic, payload) = subscriber.next().await;
@@ -309,7 +309,7 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
         }
         assert_eq!(got, BTreeSet::from([0, 1, 2, 4, 5, 7]), "{version:?}");
         let dead = "events_dead_lettered_total{destination=\"mqtt_sink\"} 2";
-        assert!(bench.metrics.expose().contains(dead), "{version:?}");
+        assert!(harness.metrics.expose().contains(dead), "{version:?}");
     }
 }
 
@@ -317,9 +317,9 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
 async fn many_connections_leave_nothing_behind() {
     let mut broker = Mosquitto::start(&Options::default());
     broker.stop();
-    let bench = bench();
+    let harness = harness();
     let config = config(&broker);
-    start_hasty_sink(&bench, Duration::from_millis(1), move || {
+    start_hasty_sink(&harness, Duration::from_millis(1), move || {
         Mqtt::user_events(config.clone(), topics(), &tags())
     });
     let files_and_threads = || {
@@ -328,12 +328,12 @@ async fn many_connections_leave_nothing_behind() {
     };
     let mut before = (0, 0);
     for round in 0..20 {
-        bench.append(&events(round * 100..round * 100 + 100)).await;
+        harness.append(&events(round * 100..round * 100 + 100)).await;
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         broker.start_again();
-        bench.settle().await;
+        harness.settle().await;
         broker.stop();
         if round == 4 {
             before = files_and_threads();

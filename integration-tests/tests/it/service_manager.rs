@@ -33,9 +33,9 @@ fn analyze(arguments: &[&str]) -> String {
 #[test]
 fn the_unit_is_valid() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let said = analyze(&["verify", "--man=no", &unit(directory.path())]);
+    let reported = analyze(&["verify", "--man=no", &unit(directory.path())]);
     // Of other units of the machine it may say what it likes.
-    let about_ours: Vec<&str> = said.lines().filter(|line| line.contains("butler-sos")).collect();
+    let about_ours: Vec<&str> = reported.lines().filter(|line| line.contains("butler-sos")).collect();
     assert_eq!(about_ours, [""; 0]);
 }
 
@@ -52,15 +52,18 @@ fn memory_of_the_service_is_bounded() {
 #[test]
 fn the_unit_leaves_little_exposed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let said = analyze(&["security", "--offline=true", "--no-pager", &unit(directory.path())]);
-    let exposure = said
+    let reported = analyze(&["security", "--offline=true", "--no-pager", &unit(directory.path())]);
+    let exposure = reported
         .lines()
         .find_map(|line| line.split_once("Overall exposure level")?.1.split_once(": ")?.1.split(' ').next())
         .and_then(|figure| figure.parse::<f64>().ok());
     // What the documentation says of it.
     let page = std::fs::read_to_string(repository("docs/security.md")).expect("the page");
-    let told = page.split("**").find_map(|words| words.parse::<f64>().ok()).expect("a figure");
-    assert!(exposure.is_some_and(|exposure| exposure <= told), "{exposure:?}, not {told}: {said}");
+    let reported = page.split("**").find_map(|detail| detail.parse::<f64>().ok()).expect("a figure");
+    assert!(
+        exposure.is_some_and(|exposure| exposure <= reported),
+        "{exposure:?}, not {reported}: {reported}"
+    );
 }
 
 #[test]
@@ -85,14 +88,14 @@ fn ready_alive_and_stopping_are_told() {
         .stdout(std::fs::File::create(&log).expect("a temporary directory is writable"))
         .spawn()
         .expect("the server starts");
-    let told = || {
+    let reported = || {
         let mut buffer = [0; 4096];
         let length = socket.recv(&mut buffer).expect("the service manager is told");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    let alive = |told: &str| told.starts_with("WATCHDOG=1\nSTATUS=receiving events");
+    let alive = |reported: &str| reported.starts_with("WATCHDOG=1\nSTATUS=receiving events");
 
-    let first = told();
+    let first = reported();
     assert!(first.starts_with("READY=1\n"), "{first}");
     // Ready means that everything listens already; the log is written a moment later.
     wait_for("the server to say where it listens", || {
@@ -100,15 +103,15 @@ fn ready_alive_and_stopping_are_told() {
         log.lines().any(|line| line.contains("listening") && line.contains("user-events")).then_some(())
     });
     for _ in 0..3 {
-        let sign = told();
+        let sign = reported();
         assert!(alive(&sign), "{sign}");
     }
 
     let pid = server.id().to_string();
     Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill is there");
-    let mut last = told();
+    let mut last = reported();
     while alive(&last) {
-        last = told();
+        last = reported();
     }
     assert!(last.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="), "{last}");
     let status = wait_for("the server to end", || server.try_wait().expect("it is a child"));
@@ -117,7 +120,7 @@ fn ready_alive_and_stopping_are_told() {
     socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a limit");
     let mut buffer = [0; 4096];
     while let Ok(length) = socket.recv(&mut buffer) {
-        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        assert!(!said.contains("READY=1"), "{said}");
+        let reported = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(!reported.contains("READY=1"), "{reported}");
     }
 }

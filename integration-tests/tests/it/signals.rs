@@ -16,10 +16,10 @@ Pipeline:
   csv: {userEvents: {enable: true, exportDirectory: '{dir}/csv'}}
 ";
 
-fn wait_for_line(sandbox: &Sandbox, words: &[&str]) {
-    wait_for(&words.join(" "), || {
+fn wait_for_line(sandbox: &Sandbox, detail: &[&str]) {
+    wait_for(&detail.join(" "), || {
         let lines = sandbox.log_lines();
-        lines.iter().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+        lines.iter().any(|line| detail.iter().all(|word| line.contains(word))).then_some(())
     });
 }
 

@@ -135,9 +135,9 @@ fn without_a_terminal_it_says_so() {
     let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
     let command = top(&sandbox, "", "");
     let output = Command::new("bash").args(["-c", &format!("{command} </dev/null")]).output().expect("bash");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(64), "{words}");
-    assert!(words.contains("top needs a terminal") && words.contains("status --json"), "{words}");
+    let detail = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{detail}");
+    assert!(detail.contains("top needs a terminal") && detail.contains("status --json"), "{detail}");
     assert_eq!(output.stdout, b"");
 
     // Tiny terminals, and a dumb one.

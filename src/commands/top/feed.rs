@@ -36,7 +36,7 @@ pub enum News {
         filter: String,
         events: Vec<EventJson>,
     },
-    EventsTrouble(String),
+    EventsError(String),
 }
 
 /// Which events are wanted: when it changes, they are asked for.
@@ -75,9 +75,9 @@ pub async fn states(server: &Server, news: &mpsc::Sender<News>) -> Result<(), Cl
     loop {
         match listen(server, news, &mut has_heard).await {
             Ended::NobodyLooks => return Ok(()),
-            Ended::Lost(words) => {
+            Ended::Lost(detail) => {
                 pause = PAUSE_MIN;
-                if news.send(News::Away(words)).await.is_err() {
+                if news.send(News::Away(detail)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -150,13 +150,13 @@ async fn listen(server: &Server, news: &mpsc::Sender<News>, has_heard: &mut bool
 pub async fn events(server: &Server, mut wanted: watch::Receiver<Wanted>, news: &mpsc::Sender<News>) {
     while wanted.changed().await.is_ok() {
         let now = wanted.borrow_and_update().clone();
-        let told = match newest(server, &now).await {
+        let reported = match newest(server, &now).await {
             Ok(events) => News::Events { filter: now.filter, events },
             // That the server is away is told by its states.
             Err(ClientError::Unreachable { .. }) => continue,
-            Err(error) => News::EventsTrouble(error.to_string()),
+            Err(error) => News::EventsError(error.to_string()),
         };
-        if news.send(told).await.is_err() {
+        if news.send(reported).await.is_err() {
             return;
         }
         sleep(ASK_EVERY).await;

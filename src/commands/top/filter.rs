@@ -9,7 +9,7 @@ pub struct Filter {
     pub app: String,
     pub event_type: String,
     /// In lower case.
-    pub words: Vec<String>,
+    pub terms: Vec<String>,
 }
 
 impl Filter {
@@ -21,7 +21,7 @@ impl Filter {
                 Some(("user", value)) => value.clone_into(&mut filter.user),
                 Some(("app", value)) => value.clone_into(&mut filter.app),
                 Some(("type", value)) => value.clone_into(&mut filter.event_type),
-                _ => filter.words.push(word.to_lowercase()),
+                _ => filter.terms.push(word.to_lowercase()),
             }
         }
         filter
@@ -31,7 +31,7 @@ impl Filter {
     #[must_use]
     pub fn takes(&self, line: &str) -> bool {
         let line = line.to_lowercase();
-        self.words.iter().all(|word| line.contains(word))
+        self.terms.iter().all(|word| line.contains(word))
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
             user: "LAB\\anna".into(),
             app: String::new(),
             event_type: "session".into(),
-            words: vec!["start".into(), "sales:x".into()],
+            terms: vec!["start".into(), "sales:x".into()],
         };
         assert_eq!(filter, expect);
         assert!(filter.takes("START session Sales:X"));

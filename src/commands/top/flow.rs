@@ -1,9 +1,9 @@
 //! The way of events as rows: intakes, parser, journal, destinations, and other parts that failed of late.
 
 use super::rates::{Count, Rates};
-use crate::commands::words::{bytes, count, duration, one_line};
+use crate::commands::text::{bytes, count, duration, one_line};
 use crate::operations::advice::Severity;
-use crate::operations::state::{ActorState, Mailbox, State};
+use crate::operations::state::{ActorState, MailboxState, State};
 
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn has(state: &State, place: &str, symptom: &str) -> bool {
 }
 
 fn fill(actor: Option<&ActorState>) -> Option<f64> {
-    let Mailbox { depth, bound } = actor?.mailbox?;
+    let MailboxState { depth, bound } = actor?.mailbox?;
     Some(share(depth.into(), bound.into()))
 }
 
@@ -101,7 +101,7 @@ fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
         .map(|(name, actor, of)| {
             let key = Count::Received(name.to_owned());
             let level = level(state, name);
-            let (words, level) = match level {
+            let (detail, level) = match level {
                 _ if state.draining => ("closed", Level::Look),
                 Level::Bad => ("loses", level),
                 Level::Look => ("look", level),
@@ -110,7 +110,7 @@ fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
             let lost = of.shed.values().sum::<u64>() + of.dropped_by_kernel;
             Row {
                 name: name.to_owned(),
-                state: words,
+                state: detail,
                 level,
                 per_second: rates.now(&key),
                 total: of.received,
@@ -164,7 +164,7 @@ fn journal(state: &State, rates: &Rates) -> Vec<Row> {
         }
         let key = Count::Appended(name.clone());
         let own = level(state, name);
-        let (words, level) = match (whole, own) {
+        let (detail, level) = match (whole, own) {
             (Level::Bad, _) if !journal.answers => ("silent", Level::Bad),
             (Level::Bad, _) => ("refuses", Level::Bad),
             (_, Level::Look | Level::Bad) => ("fills up", own),
@@ -181,7 +181,7 @@ fn journal(state: &State, rates: &Rates) -> Vec<Row> {
         }
         rows.push(Row {
             name: one_line(name, NAME_CHARACTERS),
-            state: words,
+            state: detail,
             level,
             per_second: rates.now(&key),
             total: of.next_offset.saturating_sub(of.first_offset),
@@ -218,7 +218,7 @@ fn destinations(state: &State, rates: &Rates) -> Vec<Row> {
     let mut rows: Vec<(&str, Row)> = Vec::new();
     for (name, of) in &state.destinations {
         let key = Count::Delivered(name.clone());
-        let (words, level) = match level(state, name) {
+        let (detail, level) = match level(state, name) {
             _ if !of.figures.up => ("DOWN", Level::Bad),
             level if has(state, name, "lag-growing") => ("behind", level),
             Level::Well => ("up", Level::Well),
@@ -250,7 +250,7 @@ fn destinations(state: &State, rates: &Rates) -> Vec<Row> {
         }
         let row = Row {
             name: one_line(name, NAME_CHARACTERS),
-            state: words,
+            state: detail,
             level,
             per_second: rates.now(&key),
             total: of.figures.delivered_events,

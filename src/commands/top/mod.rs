@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::CommandError;
 use super::client::Server;
-use super::words::one_line;
+use super::text::one_line;
 use crate::cli::Top;
 
 pub mod feed;
@@ -92,7 +92,7 @@ async fn show(
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        model.silence = heard_at.elapsed();
+        model.no_response = heard_at.elapsed();
         let most = screen.draw(&model)?;
         model.limit(most);
         tokio::select! {
@@ -112,11 +112,11 @@ async fn show(
                     heard_at = Instant::now();
                     model.hear(*state);
                 }
-                Some(News::Away(words)) => model.away = Some(words),
+                Some(News::Away(detail)) => model.away = Some(detail),
                 // Found with a filter that has been changed since: the answer to that one is on its way.
                 Some(News::Events { filter, .. }) if filter != model.filter => {}
                 Some(News::Events { events, .. }) => model.see(&events),
-                Some(News::EventsTrouble(words)) => model.events_trouble = Some(words),
+                Some(News::EventsError(detail)) => model.events_trouble = Some(detail),
                 None => return Ok(()),
             },
             _ = seconds.tick() => {}

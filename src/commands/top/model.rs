@@ -51,7 +51,7 @@ impl EventLine {
         let time = event.received_at.get(11..19).unwrap_or_default();
         Self {
             unix_ms: event.received_unix_ms,
-            text: format!("{}  {}", super::one_line(time, 8), tail::words(event)),
+            text: format!("{}  {}", super::one_line(time, 8), tail::detail(event)),
         }
     }
 }
@@ -67,7 +67,7 @@ pub struct Model {
     /// Why nothing is heard at the moment.
     pub away: Option<String>,
     /// Since the last state.
-    pub silence: Duration,
+    pub no_response: Duration,
     /// Newest first.
     pub events: Vec<EventLine>,
     /// Why there are none to show.
@@ -88,7 +88,7 @@ impl Model {
         self.rates.add(&state);
         self.state = Some(state);
         self.away = None;
-        self.silence = Duration::ZERO;
+        self.no_response = Duration::ZERO;
     }
 
     /// Takes over the newest events, of those that the filter lets through. While somebody looks at older ones they

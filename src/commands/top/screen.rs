@@ -23,7 +23,7 @@ use super::flow::{self, Level, Part, Row};
 use super::model::{Focus, Model, Scrolled};
 use super::rates::Count;
 use crate::commands::job;
-use crate::commands::words::{bytes, count, duration, one_line};
+use crate::commands::text::{bytes, count, duration, one_line};
 use crate::operations::advice::Severity;
 use crate::operations::jobs::Phase;
 use crate::operations::state::State;
@@ -51,8 +51,8 @@ pub fn draw(model: &Model, area: Rect, buffer: &mut Buffer) -> Scrolled {
     let beyond = shown.len().saturating_sub(skipped + for_problems);
     if beyond > 0 && for_problems > 1 {
         // In the place of the last line that fits.
-        let words = format!("  … {} more lines: Tab, then ↓", beyond + 1);
-        shown[skipped + for_problems - 1] = Line::styled(words, look.quiet());
+        let detail = format!("  … {} more lines: Tab, then ↓", beyond + 1);
+        shown[skipped + for_problems - 1] = Line::styled(detail, look.quiet());
     }
     put(&shown, skipped, at.take(for_problems), buffer);
     let flow_most = flow.len().saturating_sub(for_flow);
@@ -155,7 +155,7 @@ impl Look {
 fn title_line(model: &Model, look: &Look, width: usize) -> [Line<'static>; 1] {
     let (right, level) = match (&model.away, &model.state) {
         (Some(_), _) => ("no connection", Level::Bad),
-        (None, Some(_)) if model.silence.as_secs() >= SILENCE_SECONDS => ("silent", Level::Look),
+        (None, Some(_)) if model.no_response.as_secs() >= SILENCE_SECONDS => ("silent", Level::Look),
         (None, Some(_)) => ("live", Level::Well),
         (None, None) => ("connecting", Level::Look),
     };
@@ -190,16 +190,16 @@ fn title_line(model: &Model, look: &Look, width: usize) -> [Line<'static>; 1] {
 
 fn problems(model: &Model, look: &Look, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
-    if let Some(words) = &model.away {
+    if let Some(detail) = &model.away {
         let since = if model.state.is_some() {
             format!(
                 " What is below is the last that was heard, {} ago.",
-                duration(model.silence.as_secs_f64())
+                duration(model.no_response.as_secs_f64())
             )
         } else {
             String::new()
         };
-        let text = format!("The server does not answer: {}.{since}", one_line(words, WORDS_CHARACTERS));
+        let text = format!("The server does not answer: {}.{since}", one_line(detail, WORDS_CHARACTERS));
         push_wrapped(&mut lines, "", &text, width, look.of(Level::Bad));
         let advice = "Is the process running? (systemctl status butler-sos) It is asked again all the time.";
         push_wrapped(&mut lines, "-> ", advice, width, Style::new());
@@ -227,8 +227,8 @@ fn problems(model: &Model, look: &Look, width: usize) -> Vec<Line<'static>> {
         }
     }
     if lines.is_empty() {
-        let words = "All is well: every event is stored, and delivered as it comes.";
-        push_wrapped(&mut lines, "", words, width, look.of(Level::Well));
+        let detail = "All is well: every event is stored, and delivered as it comes.";
+        push_wrapped(&mut lines, "", detail, width, look.of(Level::Well));
     }
     for job in state.jobs.iter().filter(|job| job.phase == Phase::Running) {
         push_wrapped(&mut lines, "", &job::progress(job), width, Style::new());
@@ -471,23 +471,23 @@ fn line_over_time(minute: &[f64]) -> String {
 fn events_head(model: &Model, look: &Look) -> Line<'static> {
     let mut spans = vec![Span::styled(" LATEST EVENTS", look.head(model.focus == Focus::Events))];
     if !model.filter.is_empty() {
-        let words = format!("  filter: {}", one_line(&model.filter, WORDS_CHARACTERS));
-        spans.push(Span::styled(words, look.of(Level::Look)));
+        let detail = format!("  filter: {}", one_line(&model.filter, WORDS_CHARACTERS));
+        spans.push(Span::styled(detail, look.of(Level::Look)));
     }
     if model.scrolled.events > 0 {
-        let words = format!("  held, {} newer above: Home follows again", model.scrolled.events);
-        spans.push(Span::styled(words, look.quiet()));
+        let detail = format!("  held, {} newer above: Home follows again", model.scrolled.events);
+        spans.push(Span::styled(detail, look.quiet()));
     }
     Line::from(spans)
 }
 
 fn events(model: &Model, look: &Look) -> Vec<Line<'static>> {
-    if let Some(words) = &model.events_trouble {
-        return vec![Line::styled(format!(" {}", one_line(words, WORDS_CHARACTERS)), look.of(Level::Look))];
+    if let Some(detail) = &model.events_trouble {
+        return vec![Line::styled(format!(" {}", one_line(detail, WORDS_CHARACTERS)), look.of(Level::Look))];
     }
     if model.events.is_empty() && model.state.is_some() {
-        let words = if model.filter.is_empty() { " none yet" } else { " no event fits the filter" };
-        return vec![Line::styled(words, look.quiet())];
+        let detail = if model.filter.is_empty() { " none yet" } else { " no event fits the filter" };
+        return vec![Line::styled(detail, look.quiet())];
     }
     model.events.iter().map(|line| Line::raw(format!(" {}", line.text))).collect()
 }

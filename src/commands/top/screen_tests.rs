@@ -185,15 +185,18 @@ fn a_server_that_is_away_is_told_in_words() {
     let mut model = Model { server: "http://127.0.0.1:9842".into(), ..Model::default() };
     assert!(text(&model, 80, 24).contains("Asking the server."));
     model.away = Some("no answer from http://127.0.0.1:9842: refused\u{1b}[2J".into());
-    let said = text(&model, 80, 24);
-    assert!(said.contains("no connection") && said.contains("does not answer"), "{said}");
-    assert!(said.contains("refused\\u{1b}[2J"), "{said}");
-    assert!(said.contains("-> Is the process running? (systemctl status butler-sos)"), "{said}");
+    let reported = text(&model, 80, 24);
+    assert!(reported.contains("no connection") && reported.contains("does not answer"), "{reported}");
+    assert!(reported.contains("refused\\u{1b}[2J"), "{reported}");
+    assert!(reported.contains("-> Is the process running? (systemctl status butler-sos)"), "{reported}");
     let mut model = self::model(true);
     model.away = Some("the connection was lost".into());
-    model.silence = std::time::Duration::from_secs(75);
-    let said = text(&model, 120, 30);
-    assert!(said.contains("the last that was heard, 1 min 15 s ago.") && said.contains("csv_sink"), "{said}");
+    model.no_response = std::time::Duration::from_secs(75);
+    let reported = text(&model, 120, 30);
+    assert!(
+        reported.contains("the last that was heard, 1 min 15 s ago.") && reported.contains("csv_sink"),
+        "{reported}"
+    );
 }
 
 #[test]

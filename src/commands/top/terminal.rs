@@ -23,12 +23,12 @@ impl Screen {
     /// There is no terminal, or it cannot be drawn on.
     pub fn open() -> Result<Self, CommandError> {
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-            let words = "top needs a terminal to draw on; for scripts there is `butler-sos status --json`";
-            return Err(CommandError::Usage(words.to_owned()));
+            let detail = "top needs a terminal to draw on; for scripts there is `butler-sos status --json`";
+            return Err(CommandError::Usage(detail.to_owned()));
         }
         if std::env::var("TERM").is_ok_and(|kind| kind == "dumb") {
-            let words = "top cannot draw on a terminal of type dumb (TERM); `butler-sos status` can";
-            return Err(CommandError::Usage(words.to_owned()));
+            let detail = "top cannot draw on a terminal of type dumb (TERM); `butler-sos status` can";
+            return Err(CommandError::Usage(detail.to_owned()));
         }
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self { terminal }),

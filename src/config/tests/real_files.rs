@@ -390,8 +390,8 @@ fn no_secret_is_repeated_in_a_mistake_a_warning_or_a_page() {
         "logLevel: info\n'https://u:SECRET@h': 1",
         "userEvents: {'password:SECRET': 1, 'password:SECRET': 2}",
     ] {
-        let said = all_that_is_said(&format!("Butler-SOS:\n  {lines}\n"));
-        assert!(!said.contains("SECRET"), "{lines}\n{said}");
+        let reported = all_that_is_said(&format!("Butler-SOS:\n  {lines}\n"));
+        assert!(!reported.contains("SECRET"), "{lines}\n{reported}");
     }
 }
 
@@ -417,13 +417,13 @@ fn a_file_that_everybody_can_read_should_hold_no_secret_in_clear() {
         let mut world = of_file(text).with_variable("TOKEN", "t");
         world.mode = Some(mode);
         let loaded = world.load(&named(&["a.yaml"])).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let told = loaded.warnings.iter().any(|line| {
+        let reported = loaded.warnings.iter().any(|line| {
             line.starts_with(&format!(
                 "a.yaml: everybody on this machine can read the file (mode {mode:04o})"
             )) && line.contains("Pipeline.operations.token")
                 && !line.contains("hunter2")
         });
-        assert_eq!(told, expect, "{text} {mode:o}: {:?}", loaded.warnings);
+        assert_eq!(reported, expect, "{text} {mode:o}: {:?}", loaded.warnings);
     };
     let clear = "Pipeline: {operations: {token: hunter2}}\n";
     check(clear, 0o644, true);

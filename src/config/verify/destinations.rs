@@ -5,7 +5,7 @@ use butler_sos_domain::{allowed_hosts::AllowedHosts, encode::audit_line, ticket_
 
 use super::{
     Check,
-    words::{AddressMistake, http_url, is_influx_duration},
+    text::{AddressMistake, http_url, is_influx_duration},
 };
 use crate::config::{
     butler::{
@@ -33,12 +33,12 @@ impl Check<'_> {
                         .iter()
                         .min_by_key(|known| strsim::damerau_levenshtein(known, &name.to_lowercase()))
                         .unwrap_or(&"influxdb");
-                    let words = format!(
+                    let detail = format!(
                         "{} is no destination; known are {}, the nearest is `{nearest}`",
                         quoted(name),
                         DestinationKind::NAMES.join(", ")
                     );
-                    self.refuse(&format!("{DESTINATION}.type"), words);
+                    self.refuse(&format!("{DESTINATION}.type"), detail);
                 }
             }
         }
@@ -62,11 +62,11 @@ impl Check<'_> {
             self.measurement(&format!("{path}.measurementName"), &metadata.measurement_name);
             for (index, tag) in metadata.static_tags.iter().enumerate() {
                 if audit_line::is_taken(&tag.name) {
-                    let words = match tag.name.as_str() {
+                    let detail = match tag.name.as_str() {
                         "" => "a tag needs a name".to_owned(),
                         name => format!("{} is the name of a tag or field of every event", quoted(name)),
                     };
-                    self.refuse(&format!("{path}.staticTags[{index}].name"), words);
+                    self.refuse(&format!("{path}.staticTags[{index}].name"), detail);
                 }
             }
             self.influxdb_server(
@@ -127,8 +127,8 @@ impl Check<'_> {
         }
         for (list, entries) in [("allow", &limits.ticket_users.allow), ("deny", &limits.ticket_users.deny)] {
             for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| !is_entry(entry)) {
-                let words = format!("{} is neither a directory nor a user (DIRECTORY\\ID)", quoted(entry));
-                self.refuse(&format!("Pipeline.screenshots.ticketUsers.{list}[{index}]"), words);
+                let detail = format!("{} is neither a directory nor a user (DIRECTORY\\ID)", quoted(entry));
+                self.refuse(&format!("Pipeline.screenshots.ticketUsers.{list}[{index}]"), detail);
             }
         }
         if shots.auth.mode == AuthMode::None {
@@ -244,8 +244,8 @@ impl Check<'_> {
             }
         };
         if !is_influx_duration(keeps) {
-            let words = format!("{} is no time such as 10d or 12h", quoted(keeps));
-            self.refuse(&format!("{path}.{keeps_path}"), words);
+            let detail = format!("{} is no time such as 10d or 12h", quoted(keeps));
+            self.refuse(&format!("{path}.{keeps_path}"), detail);
         }
     }
 
@@ -317,10 +317,10 @@ impl Check<'_> {
             let chosen = &butler.user_events.send_to_new_relic.destination_account;
             for (index, name) in chosen.iter().enumerate() {
                 if !accounts.iter().any(|account| account.account_name == *name) {
-                    let words =
+                    let detail =
                         format!("{} is no account of thirdPartyToolsCredentials.newRelic", quoted(name));
                     let path = format!("Butler-SOS.userEvents.sendToNewRelic.destinationAccount[{index}]");
-                    self.refuse(&path, words);
+                    self.refuse(&path, detail);
                 }
             }
             if chosen.is_empty() {

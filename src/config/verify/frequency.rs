@@ -34,18 +34,18 @@ pub fn interval_seconds(text: &str, default: &str) -> u64 {
 /// Reads a text; none: it is no frequency.
 pub fn frequency(text: &str) -> Option<Frequency> {
     let text = text.to_lowercase().replace(',', " and ");
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match words[..] {
+    let detail: Vec<&str> = text.split_whitespace().collect();
+    match detail[..] {
         ["every", unit] => every("1", unit, &[]),
         ["every", count, unit, ref rest @ ..] if number(count).is_some() => every(count, unit, rest),
-        _ => calendar(&words),
+        _ => calendar(&detail),
     }
 }
 
 fn every(count: &str, unit: &str, rest: &[&str]) -> Option<Frequency> {
     let Some(unit_seconds) = unit_seconds(unit) else {
-        let words = [&["every", count, unit], rest].concat();
-        return calendar(&words);
+        let detail = [&["every", count, unit], rest].concat();
+        return calendar(&detail);
     };
     let seconds = number(count)?.checked_mul(unit_seconds).filter(|seconds| *seconds > 0)?;
     match *rest {
@@ -58,9 +58,9 @@ fn every(count: &str, unit: &str, rest: &[&str]) -> Option<Frequency> {
 }
 
 /// Words of later.js alone, and among them one that names a time or a span.
-fn calendar(words: &[&str]) -> Option<Frequency> {
+fn calendar(detail: &[&str]) -> Option<Frequency> {
     let names_time = |word: &&str| is_number_or_time(word) || TIMES.contains(word);
-    (words.iter().all(|word| is_known(word)) && words.iter().any(names_time)).then_some(Frequency::Calendar)
+    (detail.iter().all(|word| is_known(word)) && detail.iter().any(names_time)).then_some(Frequency::Calendar)
 }
 
 fn unit_seconds(unit: &str) -> Option<u64> {

@@ -5,7 +5,7 @@ use butler_sos_domain::fallback_encoding::FallbackEncoding;
 
 use super::{
     Check,
-    words::{is_source, network},
+    text::{is_source, network},
 };
 use crate::config::masked::quoted;
 
@@ -52,12 +52,12 @@ impl Check<'_> {
         }
         let fallback = &self.config.pipeline.udp.fallback_encoding;
         if FallbackEncoding::of_label(fallback).is_none() {
-            let words = format!(
+            let detail = format!(
                 "{} is no encoding that datagrams can have, such as windows-1252, windows-1250, windows-1251, \
                  windows-932 or none",
                 quoted(fallback)
             );
-            self.refuse("Pipeline.udp.fallbackEncoding", words);
+            self.refuse("Pipeline.udp.fallbackEncoding", detail);
         }
         let udp = &events.udp_server;
         self.host("Butler-SOS.userEvents.udpServerConfig.serverHost", &udp.server_host);
@@ -72,8 +72,8 @@ impl Check<'_> {
             }
             for (index, source) in udp.allowed_sources.iter().enumerate() {
                 if !is_source(source) {
-                    let words = format!("{} is no host name, address or network", quoted(source));
-                    self.refuse(&format!("{path}[{index}]"), words);
+                    let detail = format!("{} is no host name, address or network", quoted(source));
+                    self.refuse(&format!("{path}[{index}]"), detail);
                 }
             }
         } else if !udp.allowed_sources.is_empty() {

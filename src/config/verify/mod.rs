@@ -6,7 +6,7 @@ mod destinations;
 mod frequency;
 mod intake;
 mod pipeline;
-mod words;
+mod text;
 
 use std::{fs::File, path::Path};
 
@@ -20,11 +20,11 @@ use super::{
 };
 pub use frequency::interval_seconds;
 pub use pipeline::same_address;
-use words::has_control_character;
-pub use words::{is_host, network};
+use text::has_control_character;
+pub use text::{is_host, network};
 
 /// What was found.
-pub struct Findings {
+pub struct Verified {
     pub mistakes: Vec<Mistake>,
     /// Legal, and probably not meant.
     pub warnings: Vec<String>,
@@ -34,12 +34,12 @@ pub struct Findings {
 struct Check<'a> {
     config: &'a Config,
     origin: &'a dyn Fn(&str) -> String,
-    found: Findings,
+    found: Verified,
 }
 
 /// Verifies all that is switched on. `origin` tells where the setting at a path was said.
-pub fn settings(config: &Config, origin: &dyn Fn(&str) -> String) -> Findings {
-    let found = Findings { mistakes: Vec::new(), warnings: Vec::new() };
+pub fn settings(config: &Config, origin: &dyn Fn(&str) -> String) -> Verified {
+    let found = Verified { mistakes: Vec::new(), warnings: Vec::new() };
     let mut check = Check { config, origin, found };
     check.user_events();
     check.audit_api();
@@ -56,24 +56,24 @@ pub fn settings(config: &Config, origin: &dyn Fn(&str) -> String) -> Findings {
 }
 
 impl Check<'_> {
-    fn refuse(&mut self, path: &str, words: impl Into<String>) {
+    fn refuse(&mut self, path: &str, detail: impl Into<String>) {
         let origin = (self.origin)(path);
-        self.found.mistakes.push(Mistake::new(path, origin, MistakeKind::Sense, words));
+        self.found.mistakes.push(Mistake::new(path, origin, MistakeKind::Sense, detail));
     }
 
-    fn warn(&mut self, path: &str, words: impl AsRef<str>) {
+    fn warn(&mut self, path: &str, detail: impl AsRef<str>) {
         let origin = (self.origin)(path);
-        self.found.warnings.push(format!("{origin}: {path}: {}", words.as_ref()));
+        self.found.warnings.push(format!("{origin}: {path}: {}", detail.as_ref()));
     }
 
     /// A host name or address that must be there.
     fn host(&mut self, path: &str, host: &str) {
         if !is_host(host) {
-            let words = match host.trim() {
+            let detail = match host.trim() {
                 "" => "a host name or address is needed".to_owned(),
                 _ => format!("{} is no host name or address", quoted(host)),
             };
-            self.refuse(path, words);
+            self.refuse(path, detail);
         }
     }
 

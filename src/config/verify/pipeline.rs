@@ -8,7 +8,7 @@ use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
 use super::{
     Check,
     frequency::{Frequency, frequency},
-    words::{http_url, is_host},
+    text::{http_url, is_host},
 };
 use crate::config::{
     butler::services::{Heartbeat, UptimeMonitor},
@@ -48,15 +48,15 @@ impl Check<'_> {
         match frequency(text) {
             Some(Frequency::Every(_)) => {}
             Some(Frequency::EveryFrom(seconds)) => {
-                let words =
+                let detail =
                     format!("{shown} is taken as every {seconds} seconds, begun when the server starts");
-                self.warn(path, words);
+                self.warn(path, detail);
             }
             Some(Frequency::Calendar) => {
-                let words = format!(
+                let detail = format!(
                     "{shown} names times of the calendar, which are not kept here: `{default}` holds"
                 );
-                self.warn(path, words);
+                self.warn(path, detail);
             }
             None => self.refuse(path, format!("{shown} is no frequency such as `every 15 minutes`")),
         }
@@ -68,8 +68,8 @@ impl Check<'_> {
         for (index, one) in listeners.iter().enumerate() {
             for other in &listeners[..index] {
                 if one.port != 0 && one.port == other.port && same_address(&one.host, &other.host) {
-                    let words = format!("port {} is taken by {}", one.port, other.path);
-                    self.refuse(one.path, words);
+                    let detail = format!("port {} is taken by {}", one.port, other.path);
+                    self.refuse(one.path, detail);
                 }
             }
         }
@@ -79,11 +79,11 @@ impl Check<'_> {
         let pipeline = &self.config.pipeline;
         self.host("Pipeline.operations.host", &pipeline.operations.host);
         if Modes::of_files(&pipeline.files.mode).is_none() {
-            let words = format!(
+            let detail = format!(
                 "{} is no mode for files such as 0640: octal digits from 0600 to 0664, in which nobody may execute",
                 quoted(&pipeline.files.mode)
             );
-            self.refuse("Pipeline.files.mode", words);
+            self.refuse("Pipeline.files.mode", detail);
         }
         let csv = &pipeline.csv;
         let mut directories = vec![
@@ -112,10 +112,10 @@ impl Check<'_> {
         }
         let pseudonymise = &pipeline.privacy.pseudonymise;
         if pseudonymise.enable && pseudonymise.key.expose().len() < KEY_BYTES_MIN {
-            let words = format!(
+            let detail = format!(
                 "a key of at least {KEY_BYTES_MIN} characters is needed, such as from `openssl rand -hex 32`"
             );
-            self.refuse("Pipeline.privacy.pseudonymise.key", words);
+            self.refuse("Pipeline.privacy.pseudonymise.key", detail);
         }
         let prefix = &pipeline.influxdb.user_agent_tag_prefix;
         if prefix.chars().any(|c| c.is_control() || c.is_whitespace() || ",=\\\"".contains(c)) {
@@ -130,9 +130,10 @@ impl Check<'_> {
                 self.refuse(&path, format!("{} is no IP address", quoted(address)));
             }
         }
-        let (said, meant) = (pipeline.screenshots.concurrency, pipeline.actors.redirect_walker.concurrency);
+        let (reported, meant) =
+            (pipeline.screenshots.concurrency, pipeline.actors.redirect_walker.concurrency);
         let path = "Pipeline.screenshots.concurrency";
-        if (self.origin)(path) != "default" && meant.is_some_and(|meant| meant != said) {
+        if (self.origin)(path) != "default" && meant.is_some_and(|meant| meant != reported) {
             self.refuse(path, "contradicts Pipeline.actors.redirectWalker.concurrency; name one of them");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Ids are `eventId`, `correlationId` and `timestamp`; files are named after them, and points in InfluxDB are told apart
 //! by them. Whoever sends the same ids with another body would replace what the first event left. So the intake, which
-//! remembers the ids of recent events ([`names`]), marks the later one in its record with the hash of the first body. Of
+//! remembers the ids of recent events ([`file_names`]), marks the later one in its record with the hash of the first body. Of
 //! a marked event every destination makes something that stands beside the first:
 //!
 //! | | |
@@ -38,7 +38,7 @@ pub struct Remembered {
     pub hash: BodyHash,
     /// The first body with its ids.
     pub first: BodyHash,
-    pub names: Vec<String>,
+    pub file_names: Vec<String>,
 }
 
 /// A point of a conflict lies in the millisecond of the first one.
@@ -83,14 +83,19 @@ impl Remembered {
     /// `None` for a record that is no event.
     pub fn of(record: &AuditRecord<'_>) -> Option<Self> {
         let hash = BodyHash::of(record.body);
-        let names = names_of(&AuditEvent::from_record(record.clone()).ok()?);
-        Some(Self { hash, first: record.conflict_of.unwrap_or(hash), names })
+        let file_names = names_of(&AuditEvent::from_record(record.clone()).ok()?);
+        Some(Self { hash, first: record.conflict_of.unwrap_or(hash), file_names })
     }
 }
 
 /// What no other event may be called. Ids that lead to one file name are the same ids, also where only case differs:
 /// some file systems do not tell it apart. Of an event whose timestamp does not count, its ids are the rest.
-pub fn names(event_id: &str, correlation_id: Option<&str>, timestamp: &str, received_ns: u64) -> Vec<String> {
+pub fn file_names(
+    event_id: &str,
+    correlation_id: Option<&str>,
+    timestamp: &str,
+    received_ns: u64,
+) -> Vec<String> {
     let moment = Moment::of(timestamp, received_ns);
     let mut name = file_name::stem(moment.ms, event_id, correlation_id);
     name.make_ascii_lowercase();
@@ -101,7 +106,7 @@ pub fn names(event_id: &str, correlation_id: Option<&str>, timestamp: &str, rece
 /// The same of an event that is read.
 pub fn names_of(event: &AuditEvent<'_>) -> Vec<String> {
     let sent = event.client_timestamp.as_ref().unwrap_or(&event.timestamp);
-    names(&event.event_id, event.correlation_id.as_deref(), sent, event.received_ns)
+    file_names(&event.event_id, event.correlation_id.as_deref(), sent, event.received_ns)
 }
 
 #[cfg(test)]
@@ -127,7 +132,7 @@ mod tests {
     #[test]
     fn ids_that_lead_to_one_name_are_the_same() {
         let of = |event_id: &str, correlation_id: Option<&str>, timestamp: &str| {
-            names(event_id, correlation_id, timestamp, RECEIVED_NS)
+            file_names(event_id, correlation_id, timestamp, RECEIVED_NS)
         };
         let time = "2026-11-20T10:11:12.345Z";
         let first = of(ID, Some("a/b"), time);
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_that_does_not_count_tells_nothing_apart() {
-        let of = |timestamp: &str, received_ns| names(ID, Some("c"), timestamp, received_ns);
+        let of = |timestamp: &str, received_ns| file_names(ID, Some("c"), timestamp, received_ns);
         let one = of("2031-01-01T00:00:00Z", RECEIVED_NS);
         let other = of("2036-01-01T00:00:00Z", RECEIVED_NS + 1_000_000);
         assert_eq!((one.len(), other.len()), (2, 2));
@@ -163,8 +168,8 @@ mod tests {
         let body = format!("{{\"eventId\":\"{ID}\",\"timestamp\":\"2031-01-01T00:00:00Z\"}}");
         let record = AuditRecord::received(RECEIVED_NS, body.as_bytes());
         let hash = BodyHash::of(body.as_bytes());
-        let names = names(ID, None, "2031-01-01T00:00:00Z", RECEIVED_NS);
-        let expect = Remembered { hash, first: hash, names };
+        let file_names = file_names(ID, None, "2031-01-01T00:00:00Z", RECEIVED_NS);
+        let expect = Remembered { hash, first: hash, file_names };
         assert_eq!(Remembered::of(&record), Some(expect.clone()));
         let first = BodyHash([7; 16]);
         let marked = AuditRecord { conflict_of: Some(first), ..record };

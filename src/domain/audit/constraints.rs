@@ -114,7 +114,7 @@ mod tests {
             ],
         );
         let long = "x".repeat(1_000_000);
-        let told = format!("eventId is not a valid UUID (\"{}\")", "x".repeat(QUOTED_CHARACTERS_MAX));
-        check(&long, "", "audit.event", None, &[&told]);
+        let reported = format!("eventId is not a valid UUID (\"{}\")", "x".repeat(QUOTED_CHARACTERS_MAX));
+        check(&long, "", "audit.event", None, &[&reported]);
     }
 }

@@ -167,8 +167,8 @@ fn bodies_deeper_than_128_levels_are_refused() {
             assert_eq!(accepts(depth), Ok(()), "{event} {depth}");
         }
         for depth in [129, 130, 400_000] {
-            let told = format!("must NOT be nested deeper than 128 levels (depth={depth})");
-            assert_eq!(accepts(depth), Err(told), "{event}");
+            let reported = format!("must NOT be nested deeper than 128 levels (depth={depth})");
+            assert_eq!(accepts(depth), Err(reported), "{event}");
         }
     }
     let outside = |levels: usize| {

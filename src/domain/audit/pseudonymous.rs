@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::constraints::is_word_of_program;
 use super::json::{Json, Kind, NotJson, end_of_string, write_string};
 use crate::identity;
-use crate::pseudonym::{NONCE_BYTES, Pseudonyms, Replacement};
+use crate::pseudonym::{NONCE_BYTES, Pseudonymizer, Replacement};
 use crate::uuid::is_uuid;
 
 /// What is stored, and what a download of the event's screenshot needs besides.
@@ -49,21 +49,25 @@ impl Clear {
     ///
     /// # Errors
     /// OpenSSL refuses.
-    pub fn seal(&self, names: &Pseudonyms, nonce: &[u8; NONCE_BYTES]) -> Result<Vec<u8>, ErrorStack> {
+    pub fn seal(
+        &self,
+        pseudonymizer: &Pseudonymizer,
+        nonce: &[u8; NONCE_BYTES],
+    ) -> Result<Vec<u8>, ErrorStack> {
         if *self == Self::default() {
             return Ok(Vec::new());
         }
         // Two strings always serialise.
-        names.seal(nonce, &serde_json::to_vec(self).unwrap_or_default())
+        pseudonymizer.seal(nonce, &serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// `None` when it was sealed with another key, or is damaged.
     #[must_use]
-    pub fn open(names: &Pseudonyms, sealed: &[u8]) -> Option<Self> {
+    pub fn open(pseudonymizer: &Pseudonymizer, sealed: &[u8]) -> Option<Self> {
         if sealed.is_empty() {
             return Some(Self::default());
         }
-        serde_json::from_slice(&names.open(sealed)?).ok()
+        serde_json::from_slice(&pseudonymizer.open(sealed)?).ok()
     }
 }
 
@@ -95,7 +99,7 @@ enum Spot {
 ///
 /// # Errors
 /// It is not JSON; an accepted body is.
-pub fn pseudonymous<'a>(names: &Pseudonyms, body: &'a [u8]) -> Result<Pseudonymous<'a>, NotJson> {
+pub fn pseudonymous<'a>(pseudonymizer: &Pseudonymizer, body: &'a [u8]) -> Result<Pseudonymous<'a>, NotJson> {
     let json = Json::parse(body)?;
     let payloads = || named(json, |key| key == "payload");
     let contexts = || payloads().flat_map(|payload| named(payload, |key| key == "context"));
@@ -121,7 +125,7 @@ pub fn pseudonymous<'a>(names: &Pseudonyms, body: &'a [u8]) -> Result<Pseudonymo
     for (key, value) in contexts().flat_map(Json::members) {
         let Some(user) = value.string().filter(|user| names_person(&key) && is_name(user)) else { continue };
         if user.chars().count() <= NAME_CHARACTERS_MAX {
-            let replacement = names.of_text(&user);
+            let replacement = pseudonymizer.of_text(&user);
             if !found.contains(&replacement) {
                 if found.len() == NAMES_MAX {
                     found.remove(0);
@@ -133,7 +137,7 @@ pub fn pseudonymous<'a>(names: &Pseudonyms, body: &'a [u8]) -> Result<Pseudonymo
             clear.user = Some(user.into_owned());
         }
     }
-    let Some(out) = rewritten(names, json, &spots, &found) else {
+    let Some(out) = rewritten(pseudonymizer, json, &spots, &found) else {
         return Ok(Pseudonymous { body: Cow::Borrowed(body), clear });
     };
     let urls = || {
@@ -174,7 +178,7 @@ fn place(json: Json<'_>, part: Json<'_>) -> usize {
 
 /// The text of `json` with what is changed in it; `None` when nothing is. `spots` are in the order in which they stand.
 fn rewritten(
-    names: &Pseudonyms,
+    pseudonymizer: &Pseudonymizer,
     json: Json<'_>,
     spots: &[(usize, Json<'_>, Spot)],
     found: &[Replacement],
@@ -186,7 +190,7 @@ fn rewritten(
     while at < text.len() {
         while spots.next_if(|(place, _, _)| *place < at).is_some() {}
         let (stop, new) = if let Some((_, value, spot)) = spots.next_if(|(place, _, _)| *place == at) {
-            (at + value.text().len(), of_spot(names, *value, *spot, found))
+            (at + value.text().len(), of_spot(pseudonymizer, *value, *spot, found))
         } else if text.as_bytes()[at] == b'"' {
             let stop = end_of_string(text.as_bytes(), at).min(text.len());
             let is_key = text[stop..].trim_start().starts_with(':');
@@ -210,9 +214,14 @@ fn rewritten(
 }
 
 /// What stands for a value instead, if anything.
-fn of_spot(names: &Pseudonyms, value: Json<'_>, spot: Spot, found: &[Replacement]) -> Option<String> {
+fn of_spot(
+    pseudonymizer: &Pseudonymizer,
+    value: Json<'_>,
+    spot: Spot,
+    found: &[Replacement],
+) -> Option<String> {
     match spot {
-        Spot::User => of_whole(names, value),
+        Spot::User => of_whole(pseudonymizer, value),
         Spot::Stays => None,
         Spot::CorrelationId => {
             let text = match value.kind() {
@@ -234,7 +243,7 @@ fn of_spot(names: &Pseudonyms, value: Json<'_>, spot: Spot, found: &[Replacement
 }
 
 /// A value that names a user, as a pseudonym; `None` when it names nobody.
-fn of_whole(names: &Pseudonyms, value: Json<'_>) -> Option<String> {
+fn of_whole(pseudonymizer: &Pseudonymizer, value: Json<'_>) -> Option<String> {
     let text = match value.kind() {
         Kind::Null => return None,
         Kind::String => value.string().unwrap_or_default(),
@@ -244,7 +253,7 @@ fn of_whole(names: &Pseudonyms, value: Json<'_>) -> Option<String> {
     if !is_name(&text) {
         return None;
     }
-    let new = names.of_text(&text);
+    let new = pseudonymizer.of_text(&text);
     let has_keys = identity::parse(&text).is_some() && text.to_lowercase().contains("userid");
     Some(if has_keys {
         format!("UserDirectory={}; UserId={}", new.new_directory, new.new_id)
@@ -265,15 +274,15 @@ mod tests {
     use super::super::record::AuditRecord;
     use super::*;
 
-    fn names() -> Pseudonyms {
-        Pseudonyms::new(b"0123456789abcdef")
+    fn pseudonymizer() -> Pseudonymizer {
+        Pseudonymizer::new(b"0123456789abcdef")
     }
 
     /// `<d>` and `<u>` stand for the pseudonyms of LAB\anna.
     fn check(body: &str, expect: &str) -> Clear {
-        let anna = names().of("LAB", "anna");
+        let anna = pseudonymizer().of("LAB", "anna");
         let expect = expect.replace("<d>", &anna.new_directory).replace("<u>", &anna.new_id);
-        let Pseudonymous { body, clear } = pseudonymous(&names(), body.as_bytes()).expect("JSON");
+        let Pseudonymous { body, clear } = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON");
         assert_eq!(String::from_utf8_lossy(&body), expect);
         clear
     }
@@ -287,11 +296,11 @@ mod tests {
         assert_eq!(clear.user.as_deref(), Some("UserDirectory=LAB; UserId=anna"));
         assert_eq!(clear.screenshot_url, None);
         assert!(!format!("{clear:?}").contains("anna"));
-        let sealed = clear.seal(&names(), &[1; 12]).expect("it is sealed");
-        assert_eq!(Clear::open(&names(), &sealed), Some(clear));
-        assert_eq!(Clear::open(&Pseudonyms::new(b"another key, long"), &sealed), None);
-        assert_eq!(Clear::default().seal(&names(), &[1; 12]).ok(), Some(Vec::new()));
-        assert_eq!(Clear::open(&names(), b""), Some(Clear::default()));
+        let sealed = clear.seal(&pseudonymizer(), &[1; 12]).expect("it is sealed");
+        assert_eq!(Clear::open(&pseudonymizer(), &sealed), Some(clear));
+        assert_eq!(Clear::open(&Pseudonymizer::new(b"another key, long"), &sealed), None);
+        assert_eq!(Clear::default().seal(&pseudonymizer(), &[1; 12]).ok(), Some(Vec::new()));
+        assert_eq!(Clear::open(&pseudonymizer(), b""), Some(Clear::default()));
     }
 
     #[test]
@@ -316,7 +325,7 @@ mod tests {
         ] {
             check(same, same);
         }
-        let odd = names();
+        let odd = pseudonymizer();
         let (id, number) = (odd.of("", "Anna Berg"), odd.of("", "17"));
         check(
             r#"{"payload":{"context":{"user":"LAB\\anna","userName":"Anna Berg","USERID":17,"userAgent":"x"}}}"#,
@@ -335,7 +344,7 @@ mod tests {
         assert_eq!(clear.screenshot_url.as_deref(), Some("https://h/u/anna/x.png"));
         // What is a part of a UUID is nobody's name.
         let body = r#"{"payload":{"context":{"user":"LAB\\4bad"},"event":{"u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#;
-        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+        let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body;
         assert!(String::from_utf8_lossy(&got).contains("00000bad-0bad-4bad-8bad-00000000abad"));
     }
 
@@ -369,16 +378,16 @@ mod tests {
         }
         let user = |user: &str, rest: &str| {
             let body = format!(r#"{{{rest},"payload":{{"context":{{"user":"{user}"}}}}}}"#);
-            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+            let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body.into_owned();
             String::from_utf8(got).expect("UTF-8")
         };
-        let number = names().of("LAB", "4711").new_id;
+        let number = pseudonymizer().of("LAB", "4711").new_id;
         assert!(
             user("LAB\\\\4711", r#""correlationId":4711"#)
                 .contains(&format!(r#""correlationId":"{number}""#))
         );
         assert!(user("LAB\\\\4711", r#""correlationId":47110"#).contains(r#""correlationId":47110"#));
-        let short = names().of("LAB", "x").new_id;
+        let short = pseudonymizer().of("LAB", "x").new_id;
         assert!(
             user("LAB\\\\x", r#""correlationId":" X""#).contains(&format!(r#""correlationId":"{short}""#))
         );
@@ -392,7 +401,7 @@ mod tests {
     #[test]
     fn a_name_within_a_name_goes_with_it() {
         let body = r#"{"payload":{"context":{"user":"LAB\\anna","userName":"Anna Berg"},"event":["Anna Berg","anna"]}}"#;
-        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+        let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body.into_owned();
         assert!(!String::from_utf8_lossy(&got).contains("Berg"));
     }
 
@@ -413,10 +422,10 @@ mod tests {
         let body = |context: &str, event: &str| {
             format!(r#"{{"payload":{{"context":{{{context}"user":"D\\i"}},"event":[{event}0]}}}}"#)
         };
-        let words = many(&|_| r#""user dir D\\i","#.to_owned());
+        let detail = many(&|_| r#""user dir D\\i","#.to_owned());
         for body in [
-            body(&many(&|n| format!(r#""user":"D{n}\\user","#)), &words),
-            body(&many(&|n| format!(r#""user{n}":{n},"#)), &words),
+            body(&many(&|n| format!(r#""user":"D{n}\\user","#)), &detail),
+            body(&many(&|n| format!(r#""user{n}":{n},"#)), &detail),
             body(
                 &format!(r#""userId":"{}b","#, "a.".repeat(BYTES)),
                 &format!(r#""{}","#, "a.".repeat(BYTES)),
@@ -425,7 +434,7 @@ mod tests {
             body("", &many(&|_| r#""D\\i","#.to_owned())),
             body("", &format!(r#""{}","#, "D\\\\i ".repeat(BYTES / 5))),
         ] {
-            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+            let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body;
             assert!(got.len() <= PSEUDONYMS_GROW_MAX * body.len() + 1024, "{} of {}", got.len(), body.len());
         }
     }
@@ -436,14 +445,14 @@ mod tests {
     #[test]
     fn destinations_see_pseudonyms_in_every_column() {
         let body = r#"{"timestamp":"2026-11-20T10:11:12.345Z","type":"t","payload":{"context":{"user":"UserDirectory=LAB; UserId=anna"},"event":{}}}"#;
-        let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body;
+        let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body;
         let event = AuditEvent::from_record(AuditRecord::received(1_795_169_473_000_000_000, &got))
             .expect("an event");
-        let anna = names().of("LAB", "anna");
+        let anna = pseudonymizer().of("LAB", "anna");
         assert_eq!(event.user_directory.as_deref(), Some(anna.new_directory.as_str()));
         assert_eq!(event.user_id.as_deref(), Some(anna.new_id.as_str()));
         // A second time changes it again, so it must not be done twice: the record says that it is done.
-        assert_ne!(pseudonymous(&names(), &got).expect("JSON").body, got);
+        assert_ne!(pseudonymous(&pseudonymizer(), &got).expect("JSON").body, got);
     }
 
     proptest! {
@@ -453,7 +462,7 @@ mod tests {
             let body = serde_json::json!({ "payload": { "context": { "user": value(&user), &key: value(&text) },
                 "event": { &key: [value(&text), { "x": value(&user) }] } } });
             let body = body.to_string();
-            let got = pseudonymous(&names(), body.as_bytes()).expect("JSON").body.into_owned();
+            let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body.into_owned();
             let got: serde_json::Value = serde_json::from_slice(&got).expect("JSON");
             let is_user = is_name(&user) && user.trim().chars().count() >= 3;
             if is_user && user.trim().chars().all(char::is_alphanumeric) {
@@ -464,7 +473,7 @@ mod tests {
 
         #[test]
         fn any_bytes_do_no_harm(body in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = pseudonymous(&names(), &body);
+            let _ = pseudonymous(&pseudonymizer(), &body);
         }
     }
 }

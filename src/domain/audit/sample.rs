@@ -78,22 +78,22 @@ const APPS: [App; 3] = [
 /// `https://qlik.example.com/tempcontent`, the views come with screenshots below that URL; a query that it has
 /// goes to the end of theirs.
 pub fn session(seed: u64, start_ms: i64, screenshot_base: Option<&str>) -> Vec<SampleEvent> {
-    let mut dice = Dice(seed);
-    let app = &APPS[dice.below(APPS.len() as u64) as usize];
+    let mut rng = SeededRng(seed);
+    let app = &APPS[rng.below(APPS.len() as u64) as usize];
     // The app's id is the app's, whoever opens it.
-    let app_id = Dice(app.name.len() as u64).uuid();
-    let user = USERS[dice.below(USERS.len() as u64) as usize];
-    let user_agent = BROWSERS[dice.below(BROWSERS.len() as u64) as usize];
+    let app_id = SeededRng(app.name.len() as u64).uuid();
+    let user = USERS[rng.below(USERS.len() as u64) as usize];
+    let user_agent = BROWSERS[rng.below(BROWSERS.len() as u64) as usize];
     let mut session = Session {
         context: [("user", user), ("appId", &app_id), ("appName", app.name), ("userAgent", user_agent)]
             .map(|(name, value)| (name, value.to_owned())),
-        correlation_id: (start_ms.max(0) as u64 + dice.below(1000)).to_string(),
+        correlation_id: (start_ms.max(0) as u64 + rng.below(1000)).to_string(),
         start_ms,
         after_ms: 0,
         sheet: 0,
         sheet_name: app.sheets[0].0,
-        data_state_id: 1 + dice.below(5),
-        dice,
+        data_state_id: 1 + rng.below(5),
+        rng,
         events: Vec::new(),
     };
     session.push("audit.event", "{\"action\":\"session.started\"}".to_owned());
@@ -120,7 +120,7 @@ struct Session {
     sheet: usize,
     sheet_name: &'static str,
     data_state_id: u64,
-    dice: Dice,
+    rng: SeededRng,
     events: Vec<SampleEvent>,
 }
 
@@ -133,8 +133,8 @@ impl Session {
     /// A selection and the recalculated model; its transaction.
     fn select(&mut self, field: &str, values: &[&str]) -> String {
         self.wait(800, 4000);
-        let txn = self.dice.uuid();
-        let chosen = &values[..1 + self.dice.below(values.len() as u64) as usize];
+        let txn = self.rng.uuid();
+        let chosen = &values[..1 + self.rng.below(values.len() as u64) as usize];
         let event = Object::new()
             .text("selectionTxnId", &txn)
             .json(
@@ -177,7 +177,7 @@ impl Session {
         let object_data = self.object_data(object_type, title, values);
         if let Some(base) = screenshot_base {
             self.wait(100, 500);
-            let image = self.dice.uuid();
+            let image = self.rng.uuid();
             let (path, query) = base.split_at(base.find('?').unwrap_or(base.len()));
             let url = format!("{}/{image}/{object_id}.png{query}", path.trim_end_matches('/'));
             let event = Object::new()
@@ -193,7 +193,7 @@ impl Session {
         let event = Object::new()
             .text("objectId", object_id)
             // Browsers measure in fractions of a millisecond.
-            .json("duration", &format!("{}.{}", left_ms - entered_ms, 1 + self.dice.below(9)))
+            .json("duration", &format!("{}.{}", left_ms - entered_ms, 1 + self.rng.below(9)))
             .text("enteredAt", &rfc3339(entered_ms))
             .text("leftAt", &rfc3339(left_ms))
             .json("visible", "false")
@@ -215,7 +215,7 @@ impl Session {
                 numbers.push(',');
             }
             write_string(value, &mut names);
-            numbers.push_str(&format!("{}.{:02}", self.dice.below(100_000), self.dice.below(100)));
+            numbers.push_str(&format!("{}.{:02}", self.rng.below(100_000), self.rng.below(100)));
         }
         let dimension = Object::new().text("name", "Dimension").json("values", &format!("[{names}]")).done();
         let measure = Object::new().text("name", title).json("values", &format!("[{numbers}]")).done();
@@ -229,7 +229,7 @@ impl Session {
 
     fn unsupported(&mut self) {
         self.wait(200, 900);
-        let txn = self.dice.uuid();
+        let txn = self.rng.uuid();
         let event = Object::new()
             .text("objectId", "objx")
             .text("vizType", "boxplot")
@@ -243,7 +243,7 @@ impl Session {
 
     fn bookmark(&mut self) {
         self.wait(500, 3000);
-        let id = self.dice.uuid();
+        let id = self.rng.uuid();
         let event =
             Object::new().text("action", "created").text("bookmarkId", &id).text("title", "My view").done();
         self.push("event.bookmark", event);
@@ -251,11 +251,11 @@ impl Session {
 
     /// Lets time pass: at least `from` milliseconds, less than `to`.
     fn wait(&mut self, from: u64, to: u64) {
-        self.after_ms += from + self.dice.below(to - from);
+        self.after_ms += from + self.rng.below(to - from);
     }
 
     fn push(&mut self, event_type: &'static str, event: String) {
-        let event_id = self.dice.uuid();
+        let event_id = self.rng.uuid();
         let mut context = Object::new();
         for (name, value) in &self.context {
             context = context.text(name, value);
@@ -282,9 +282,9 @@ impl Session {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): short, and good enough for a sample.
-struct Dice(u64);
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

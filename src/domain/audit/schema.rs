@@ -62,10 +62,10 @@ impl Schema {
         if self.validator.is_valid(part) {
             return Vec::new();
         }
-        self.validator.iter_errors(part).map(|error| self.told(&error)).collect()
+        self.validator.iter_errors(part).map(|error| self.describe(&error)).collect()
     }
 
-    fn told(&self, error: &ValidationError<'_>) -> Broken {
+    fn describe(&self, error: &ValidationError<'_>) -> Broken {
         let path = error.schema_path().as_str();
         let keyword = error.kind().keyword().to_owned();
         let rule = self.source.pointer(path).cloned().unwrap_or(Value::Null);

@@ -20,13 +20,13 @@ use crate::kit::clock::Clock;
 pub struct UdpPort {
     pub(crate) bound: BoundSocket,
     pub(crate) bytes_max: usize,
-    pub(crate) nap: Duration,
+    pub(crate) pause: Duration,
     pub(crate) sources_refresh: Duration,
     /// `None` when everyone may send.
     source_list: Mutex<Option<SourceList>>,
     pub(super) allowed: Mutex<Arc<AllowedSources>>,
     /// Held by the one thread that receives.
-    pub(super) seat: Mutex<Seat>,
+    pub(super) receiver_state: Mutex<ReceiverState>,
     drops_seen: Mutex<u32>,
     pub(super) began: Instant,
     pub(crate) closing: AtomicBool,
@@ -36,7 +36,7 @@ pub struct UdpPort {
 }
 
 /// What decides about datagrams and changes with each.
-pub(crate) struct Seat {
+pub(crate) struct ReceiverState {
     pub admission: Admission,
     pub clock: Clock,
     pub backpressure: Backpressure,
@@ -45,19 +45,19 @@ pub(crate) struct Seat {
 impl UdpPort {
     pub(crate) fn new(
         bound: BoundSocket,
-        seat: Seat,
+        receiver_state: ReceiverState,
         sources: Option<SourceList>,
         allowed: AllowedSources,
-        (nap, sources_refresh): (Duration, Duration),
+        (pause, sources_refresh): (Duration, Duration),
     ) -> Self {
         Self {
             bound,
-            bytes_max: seat.admission.bytes_max,
-            nap,
+            bytes_max: receiver_state.admission.bytes_max,
+            pause,
             sources_refresh,
             source_list: Mutex::new(sources),
             allowed: Mutex::new(Arc::new(allowed)),
-            seat: Mutex::new(seat),
+            receiver_state: Mutex::new(receiver_state),
             drops_seen: Mutex::new(0),
             began: Instant::now(),
             closing: AtomicBool::new(false),

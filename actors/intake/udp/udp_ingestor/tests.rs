@@ -11,7 +11,7 @@ use crate::kit::testing::{Probe, discard_log, until};
 
 type Seen = Arc<Mutex<Vec<DatagramsReceived>>>;
 
-struct Bench {
+struct Harness {
     addr: Addr<UdpIngestor>,
     port: Arc<UdpPort>,
     intake: IntakeMeter,
@@ -30,11 +30,16 @@ fn supervision() -> Supervision {
     }
 }
 
-fn bench_with(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Seen) -> Bench {
-    bench_telling(config, to_parser, seen, discard_log())
+fn bench_with(config: &UdpConfig, to_parser: Mailbox<DatagramsReceived>, seen: Seen) -> Harness {
+    harness_with_log(config, to_parser, seen, discard_log())
 }
 
-fn bench_telling(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen: Seen, log: Logger) -> Bench {
+fn harness_with_log(
+    config: &UdpConfig,
+    to_parser: Mailbox<DatagramsReceived>,
+    seen: Seen,
+    log: Logger,
+) -> Harness {
     let port = open(config, Clock::default(), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
@@ -42,15 +47,15 @@ fn bench_telling(config: &UdpConfig, to_parser: Outlet<DatagramsReceived>, seen:
     let addr = supervision().start(&actix_rt::Arbiter::current(), actor.clone(), move || ingestor);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.connect(port.address()).unwrap();
-    Bench { addr, port, intake, actor, seen, sender }
+    Harness { addr, port, intake, actor, seen, sender }
 }
 
-fn bench(config: &UdpConfig) -> Bench {
-    let (to_parser, seen) = Probe::outlet(100_000, |_| ());
+fn harness(config: &UdpConfig) -> Harness {
+    let (to_parser, seen) = Probe::mailbox(100_000, |_| ());
     bench_with(config, to_parser, seen)
 }
 
-impl Bench {
+impl Harness {
     fn send(&self, datagrams: &[&[u8]]) {
         for datagram in datagrams {
             self.sender.send(datagram).unwrap();
@@ -68,7 +73,7 @@ impl Bench {
     }
 
     async fn close(&self) {
-        self.addr.send(Parcel { body: Close, passage: Default::default() }).await.unwrap();
+        self.addr.send(Envelope { body: Close, in_flight: Default::default() }).await.unwrap();
     }
 
     fn rejected(&self, reason: &'static str) -> u64 {
@@ -78,24 +83,24 @@ impl Bench {
 
 #[actix_rt::test]
 async fn datagrams_come_in_order_with_growing_times() {
-    let bench = bench(&UdpConfig::for_test());
+    let harness = harness(&UdpConfig::for_test());
     let sent: Vec<Vec<u8>> = (0..1_000).map(|n| format!("datagram {n}").into_bytes()).collect();
     for datagram in &sent {
-        bench.send(&[datagram]);
+        harness.send(&[datagram]);
     }
-    until(|| bench.seen().len() == 1_000).await;
-    assert_eq!(bench.seen(), sent);
-    assert!(bench.stamps().is_sorted_by(|a, b| a < b));
-    assert!(bench.stamps()[0] > 1_700_000_000_000_000_000, "Unix nanoseconds");
-    assert_eq!(bench.intake.received.get(), 1_000);
-    let source = bench.seen.lock().unwrap()[0].datagrams[0].source;
-    assert_eq!(source, bench.sender.local_addr().unwrap());
+    until(|| harness.seen().len() == 1_000).await;
+    assert_eq!(harness.seen(), sent);
+    assert!(harness.stamps().is_sorted_by(|a, b| a < b));
+    assert!(harness.stamps()[0] > 1_700_000_000_000_000_000, "Unix nanoseconds");
+    assert_eq!(harness.intake.received.get(), 1_000);
+    let source = harness.seen.lock().unwrap()[0].datagrams[0].source;
+    assert_eq!(source, harness.sender.local_addr().unwrap());
 }
 
 #[actix_rt::test]
 async fn times_follow_the_clock_again_after_a_newest_event_from_the_future() {
     let newest = (1 << 62) / 1_000 * 1_000 + 300;
-    let (to_parser, seen) = Probe::outlet(10, |_: &DatagramsReceived| ());
+    let (to_parser, seen) = Probe::mailbox(10, |_: &DatagramsReceived| ());
     let port = open(&UdpConfig::for_test(), Clock::after([newest]), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let _addr = UdpIngestor::new(
@@ -115,13 +120,16 @@ async fn times_follow_the_clock_again_after_a_newest_event_from_the_future() {
 
 #[actix_rt::test]
 async fn too_large_and_too_many_are_counted() {
-    let bench =
-        bench(&UdpConfig { datagram_bytes_max: 10, per_minute_max: Some(3), ..UdpConfig::for_test() });
-    bench.send(&[b"1234567890", b"12345678901", b"", &[b'x'; 5_000], b"a", b"b", b"c"]);
-    until(|| bench.intake.received.get() == 7).await;
-    bench.close().await;
-    assert_eq!(bench.seen(), [&b"1234567890"[..], b"", b"a"]);
-    assert_eq!((bench.rejected("size"), bench.rejected("rate_limit"), bench.rejected("source")), (2, 2, 0));
+    let harness =
+        harness(&UdpConfig { datagram_bytes_max: 10, per_minute_max: Some(3), ..UdpConfig::for_test() });
+    harness.send(&[b"1234567890", b"12345678901", b"", &[b'x'; 5_000], b"a", b"b", b"c"]);
+    until(|| harness.intake.received.get() == 7).await;
+    harness.close().await;
+    assert_eq!(harness.seen(), [&b"1234567890"[..], b"", b"a"]);
+    assert_eq!(
+        (harness.rejected("size"), harness.rejected("rate_limit"), harness.rejected("source")),
+        (2, 2, 0)
+    );
 }
 
 #[actix_rt::test]
@@ -136,12 +144,12 @@ async fn only_allowed_sources_are_heard() {
         (&["127.0.0.1", "no.such.name.invalid"], true),
         (&["localhost"], true),
     ] {
-        let bench = bench(&allow(texts));
-        bench.send(&[b"x"]);
-        until(|| bench.intake.received.get() == 1).await;
-        bench.close().await;
-        assert_eq!(bench.seen().len(), usize::from(heard), "{texts:?}");
-        assert_eq!(bench.rejected("source"), u64::from(!heard), "{texts:?}");
+        let harness = harness(&allow(texts));
+        harness.send(&[b"x"]);
+        until(|| harness.intake.received.get() == 1).await;
+        harness.close().await;
+        assert_eq!(harness.seen().len(), usize::from(heard), "{texts:?}");
+        assert_eq!(harness.rejected("source"), u64::from(!heard), "{texts:?}");
     }
     for texts in [&[][..], &["no.such.name.invalid"]] {
         assert!(
@@ -152,71 +160,74 @@ async fn only_allowed_sources_are_heard() {
 }
 
 /// Holds on to everything that it is sent.
-struct Hoarder(Arc<Mutex<Vec<Parcel<DatagramsReceived>>>>);
+struct Hoarder(Arc<Mutex<Vec<Envelope<DatagramsReceived>>>>);
 
 impl Actor for Hoarder {
     type Context = Context<Self>;
 }
 
-impl Handler<Parcel<DatagramsReceived>> for Hoarder {
+impl Handler<Envelope<DatagramsReceived>> for Hoarder {
     type Result = ();
 
-    fn handle(&mut self, parcel: Parcel<DatagramsReceived>, _: &mut Self::Context) {
-        self.0.lock().unwrap().push(parcel);
+    fn handle(&mut self, envelope: Envelope<DatagramsReceived>, _: &mut Self::Context) {
+        self.0.lock().unwrap().push(envelope);
     }
 }
 
 #[actix_rt::test]
 async fn a_full_queue_sheds_only_what_does_not_fit() {
-    let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
-    let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 100);
-    let bench = bench_with(&UdpConfig::for_test(), to_parser.clone(), Arc::default());
+    let hoard: Arc<Mutex<Vec<Envelope<DatagramsReceived>>>> = Arc::default();
+    let to_parser = Mailbox::new(Hoarder(Arc::clone(&hoard)).start(), 100);
+    let harness = bench_with(&UdpConfig::for_test(), to_parser.clone(), Arc::default());
     let sent = 5_000;
     for n in 0..sent {
-        bench.send(&[format!("{n}").as_bytes()]);
+        harness.send(&[format!("{n}").as_bytes()]);
     }
-    let kernel = || bench.port.count_kernel_drops(&bench.intake.kernel());
+    let kernel = || harness.port.count_kernel_drops(&harness.intake.kernel());
     until(|| {
         kernel().unwrap();
-        bench.intake.received.get() + bench.intake.kernel().get() == sent
+        harness.intake.received.get() + harness.intake.kernel().get() == sent
     })
     .await;
-    bench.close().await;
-    until(|| hoard.lock().unwrap().iter().map(|parcel| parcel.body.datagrams.len()).sum::<usize>() == 100)
-        .await;
+    harness.close().await;
+    until(|| {
+        hoard.lock().unwrap().iter().map(|envelope| envelope.body.datagrams.len()).sum::<usize>() == 100
+    })
+    .await;
     assert_eq!(to_parser.depth(), 100);
-    let shed = bench.intake.shed("queue_full").get();
-    assert_eq!(bench.intake.received.get(), 100 + shed);
+    let shed = harness.intake.shed("queue_full").get();
+    assert_eq!(harness.intake.received.get(), 100 + shed);
     // What was let in are the first hundred, whole.
     let texts = |batch: &DatagramsReceived| -> Vec<Vec<u8>> {
         batch.datagrams.iter().map(|datagram| batch.bytes_of(datagram).to_vec()).collect()
     };
-    let first: Vec<Vec<u8>> = hoard.lock().unwrap().iter().flat_map(|parcel| texts(&parcel.body)).collect();
+    let first: Vec<Vec<u8>> =
+        hoard.lock().unwrap().iter().flat_map(|envelope| texts(&envelope.body)).collect();
     assert_eq!(first, (0..100).map(|n| format!("{n}").into_bytes()).collect::<Vec<_>>());
     // Dropped on the way, they are accounted for too.
     hoard.lock().unwrap().clear();
-    assert_eq!(bench.intake.shed("actor_panic").get(), 100);
+    assert_eq!(harness.intake.shed("actor_panic").get(), 100);
     assert_eq!(to_parser.depth(), 0);
 }
 
 #[actix_rt::test]
 async fn a_queue_that_fills_is_remarked_when_it_begins() {
-    let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
-    let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 10);
-    let told = Arc::<Mutex<Vec<String>>>::default();
-    let log = Logger::root(Told(Arc::clone(&told)), slog::o!());
-    let bench = bench_telling(&UdpConfig::for_test(), to_parser.clone(), Arc::default(), log);
-    let remarks = || bench.intake.remark("backpressure").get();
+    let hoard: Arc<Mutex<Vec<Envelope<DatagramsReceived>>>> = Arc::default();
+    let to_parser = Mailbox::new(Hoarder(Arc::clone(&hoard)).start(), 10);
+    let logged = Arc::<Mutex<Vec<String>>>::default();
+    let log = Logger::root(Logged(Arc::clone(&logged)), slog::o!());
+    let harness = harness_with_log(&UdpConfig::for_test(), to_parser.clone(), Arc::default(), log);
+    let remarks = || harness.intake.remark("backpressure").get();
     let send = async |sum: u64| {
-        for received in bench.intake.received.get()..sum {
-            bench.send(&[b"x"]);
-            until(|| bench.intake.received.get() > received).await;
+        for received in harness.intake.received.get()..sum {
+            harness.send(&[b"x"]);
+            until(|| harness.intake.received.get() > received).await;
         }
     };
     let empty = async || {
         until(|| {
-            for mut parcel in hoard.lock().unwrap().drain(..) {
-                parcel.passage.settle_all();
+            for mut envelope in hoard.lock().unwrap().drain(..) {
+                envelope.in_flight.settle_all();
             }
             to_parser.depth() == 0
         })
@@ -228,22 +239,22 @@ async fn a_queue_that_fills_is_remarked_when_it_begins() {
     send(8).await;
     until(|| remarks() == 1).await;
     send(12).await;
-    until(|| bench.intake.shed("queue_full").get() == 2).await;
+    until(|| harness.intake.shed("queue_full").get() == 2).await;
     assert_eq!(remarks(), 1);
     empty().await;
     // Nothing more comes, and the thread sees all the same that it is over.
-    until(|| told.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events has room")))
+    until(|| logged.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events has room")))
         .await;
     send(20).await;
     until(|| remarks() == 2).await;
     let about_filling = |line: &&String| line.starts_with("user events come faster");
-    assert_eq!(told.lock().unwrap().iter().filter(about_filling).count(), 1, "not twice in a minute");
+    assert_eq!(logged.lock().unwrap().iter().filter(about_filling).count(), 1, "not twice in a minute");
 }
 
 /// Keeps the messages of a log.
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Logged(Arc<Mutex<Vec<String>>>);
 
-impl slog::Drain for Told {
+impl slog::Drain for Logged {
     type Ok = ();
     type Err = slog::Never;
 
@@ -255,45 +266,45 @@ impl slog::Drain for Told {
 
 #[actix_rt::test]
 async fn a_panic_of_the_thread_restarts_the_actor_at_the_same_port() {
-    let bench = bench(&UdpConfig::for_test());
-    bench.send(&[b"before"]);
-    until(|| bench.seen().len() == 1).await;
-    bench.port.panic_at_next_datagram.store(true, Ordering::SeqCst);
-    bench.send(&[b"poison"]);
-    until(|| bench.actor.restarts.get() == 1).await;
-    bench.send(&[b"after"]);
-    until(|| bench.seen().len() == 2).await;
-    assert_eq!(bench.seen(), [&b"before"[..], b"after"]);
-    assert!(bench.stamps().is_sorted_by(|a, b| a < b));
-    assert_eq!(bench.intake.received.get(), 3);
-    assert_eq!(bench.intake.shed("actor_panic").get(), 1);
+    let harness = harness(&UdpConfig::for_test());
+    harness.send(&[b"before"]);
+    until(|| harness.seen().len() == 1).await;
+    harness.port.panic_at_next_datagram.store(true, Ordering::SeqCst);
+    harness.send(&[b"poison"]);
+    until(|| harness.actor.restarts.get() == 1).await;
+    harness.send(&[b"after"]);
+    until(|| harness.seen().len() == 2).await;
+    assert_eq!(harness.seen(), [&b"before"[..], b"after"]);
+    assert!(harness.stamps().is_sorted_by(|a, b| a < b));
+    assert_eq!(harness.intake.received.get(), 3);
+    assert_eq!(harness.intake.shed("actor_panic").get(), 1);
 }
 
 #[actix_rt::test]
 async fn closing_waits_for_room() {
-    let hoard: Arc<Mutex<Vec<Parcel<DatagramsReceived>>>> = Arc::default();
-    let to_parser = Outlet::new(Hoarder(Arc::clone(&hoard)).start(), 10);
-    let bench = bench_with(&UdpConfig::for_test(), to_parser, Arc::default());
+    let hoard: Arc<Mutex<Vec<Envelope<DatagramsReceived>>>> = Arc::default();
+    let to_parser = Mailbox::new(Hoarder(Arc::clone(&hoard)).start(), 10);
+    let harness = bench_with(&UdpConfig::for_test(), to_parser, Arc::default());
     // The first ten fill the queue; the others wait in the kernel until the port is told to close.
     for n in 0..10 {
-        bench.send(&[format!("{n}").as_bytes()]);
+        harness.send(&[format!("{n}").as_bytes()]);
     }
-    until(|| bench.intake.received.get() == 10).await;
-    bench.port.closing.store(true, Ordering::SeqCst);
+    until(|| harness.intake.received.get() == 10).await;
+    harness.port.closing.store(true, Ordering::SeqCst);
     let freed = Arc::clone(&hoard);
     actix_rt::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            for mut parcel in freed.lock().unwrap().drain(..) {
-                parcel.passage.settle_all();
+            for mut envelope in freed.lock().unwrap().drain(..) {
+                envelope.in_flight.settle_all();
             }
         }
     });
     for n in 10..40 {
-        bench.send(&[format!("{n}").as_bytes()]);
+        harness.send(&[format!("{n}").as_bytes()]);
     }
-    bench.close().await;
-    assert_eq!(bench.intake.shed("queue_full").get(), 0);
+    harness.close().await;
+    assert_eq!(harness.intake.shed("queue_full").get(), 0);
 }
 
 #[derive(actix::Message)]
@@ -310,32 +321,32 @@ impl Handler<Panic> for UdpIngestor {
 
 #[actix_rt::test]
 async fn a_panic_of_the_actor_loses_nothing() {
-    let bench = bench(&UdpConfig::for_test());
+    let harness = harness(&UdpConfig::for_test());
     for round in 0..3 {
-        bench.send(&[b"one"]);
-        assert!(bench.addr.send(Panic).await.is_err());
-        bench.send(&[b"two"]);
-        until(|| bench.seen().len() == 2 * (round + 1)).await;
+        harness.send(&[b"one"]);
+        assert!(harness.addr.send(Panic).await.is_err());
+        harness.send(&[b"two"]);
+        until(|| harness.seen().len() == 2 * (round + 1)).await;
     }
-    assert_eq!(bench.actor.restarts.get(), 3);
-    assert_eq!(bench.intake.received.get(), 6);
+    assert_eq!(harness.actor.restarts.get(), 3);
+    assert_eq!(harness.intake.received.get(), 6);
 }
 
 #[actix_rt::test]
 async fn close_takes_what_the_kernel_holds_and_no_more() {
-    let bench = bench(&UdpConfig::for_test());
+    let harness = harness(&UdpConfig::for_test());
     for _ in 0..500 {
-        bench.send(&[b"x"]);
+        harness.send(&[b"x"]);
     }
-    bench.close().await;
-    until(|| bench.seen().len() == 500).await;
-    bench.send(&[b"too late"]);
+    harness.close().await;
+    until(|| harness.seen().len() == 500).await;
+    harness.send(&[b"too late"]);
     // Closing again answers at once, and a restart does not open again.
-    bench.close().await;
-    assert!(bench.addr.send(Panic).await.is_err());
-    bench.close().await;
-    until(|| Arc::strong_count(&bench.port) == 2 + 1).await;
-    assert_eq!(bench.intake.received.get(), 500);
+    harness.close().await;
+    assert!(harness.addr.send(Panic).await.is_err());
+    harness.close().await;
+    until(|| Arc::strong_count(&harness.port) == 2 + 1).await;
+    assert_eq!(harness.intake.received.get(), 500);
 }
 
 #[actix_rt::test]
@@ -344,7 +355,7 @@ async fn the_thread_ends_with_the_actor() {
     let port = open(&UdpConfig::for_test(), Clock::default(), &discard_log()).unwrap();
     let metrics = Metrics::new();
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("udp_ingestor"));
-    let (to_parser, _) = Probe::outlet(10, |_: &DatagramsReceived| ());
+    let (to_parser, _) = Probe::mailbox(10, |_: &DatagramsReceived| ());
     let ingestor = UdpIngestor::new(Arc::clone(&port), to_parser, &intake, actor.clone(), discard_log());
     let _addr = supervision().start(&arbiter.handle(), actor, move || ingestor);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -357,13 +368,13 @@ async fn the_thread_ends_with_the_actor() {
 
 #[actix_rt::test]
 async fn a_lone_datagram_goes_on_at_once() {
-    let bench = bench(&UdpConfig::for_test());
+    let harness = harness(&UdpConfig::for_test());
     let mut waits = Vec::new();
     for n in 0..20 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        bench.send(&[b"x"]);
+        harness.send(&[b"x"]);
         let sent = std::time::Instant::now();
-        while bench.seen.lock().unwrap().len() <= n {
+        while harness.seen.lock().unwrap().len() <= n {
             tokio::task::yield_now().await;
         }
         waits.push(sent.elapsed());

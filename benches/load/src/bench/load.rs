@@ -84,21 +84,21 @@ impl Site {
             self.tool(["udp-sender", "--to", &to, "--rate", &rate_text, "--count", &count_text])?;
         let watched = std::thread::scope(|scope| {
             let sent = scope.spawn(move || {
-                let said = sender.line()?;
+                let reported = sender.line()?;
                 sender.finish()?;
-                Ok::<Value, anyhow::Error>(serde_json::from_str(&said)?)
+                Ok::<Value, anyhow::Error>(serde_json::from_str(&reported)?)
             });
             let mut resident_bytes_max = 0;
             while !sent.is_finished() {
                 resident_bytes_max = resident_bytes_max.max(program.resident_bytes()?);
                 pause(Duration::from_millis(50));
             }
-            let said = sent.join().map_err(|_| anyhow::anyhow!("waiting for the sender panicked"))??;
-            Ok::<_, anyhow::Error>((said, resident_bytes_max))
+            let reported = sent.join().map_err(|_| anyhow::anyhow!("waiting for the sender panicked"))??;
+            Ok::<_, anyhow::Error>((reported, resident_bytes_max))
         });
-        let (said, resident_bytes_max) = watched?;
+        let (reported, resident_bytes_max) = watched?;
         let (figures, came_at) = sink.settle(count)?;
-        let number = |key: &str| said.get(key).and_then(Value::as_f64).unwrap_or_default();
+        let number = |key: &str| reported.get(key).and_then(Value::as_f64).unwrap_or_default();
         Ok(Stretch {
             sent: count,
             rate: number("per_second"),

@@ -26,7 +26,7 @@ impl Row {
     }
 
     /// A figure without a target.
-    pub fn told(what: impl Into<String>, measured: impl Into<String>) -> Self {
+    pub fn reported(what: impl Into<String>, measured: impl Into<String>) -> Self {
         Self { what: what.into(), target: String::new(), measured: measured.into(), is_met: None }
     }
 

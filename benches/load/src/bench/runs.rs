@@ -110,7 +110,7 @@ pub fn highest(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
             format!("{}/s; floor {}/s; {:.0} %", whole(rate), whole(floor_rate), 100.0 * rate / floor_rate),
             rate >= 0.6 * floor_rate,
         ),
-        Row::told("processor time per million events at the highest rate", format!("{cpu:.2} s")),
+        Row::reported("processor time per million events at the highest rate", format!("{cpu:.2} s")),
     ])
 }
 
@@ -124,13 +124,13 @@ pub fn cost_by_rate(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> 
     }
     let (low, high) =
         costs.iter().fold((f64::MAX, 0.0_f64), |(low, high), cost| (low.min(cost.1), high.max(cost.1)));
-    let told = costs
+    let reported = costs
         .iter()
         .map(|(rate, ours, floor)| format!("{}/s: {ours:.1} µs (floor {floor:.1})", whole(*rate)));
     Ok(vec![Row::new(
         "processor time per event, from 1 000/s up",
         "within a factor 2",
-        told.collect::<Vec<_>>().join("; "),
+        reported.collect::<Vec<_>>().join("; "),
         high <= 2.0 * low,
     )])
 }
@@ -144,7 +144,7 @@ pub fn all_destinations(site: &Site, options: &Options) -> anyhow::Result<Vec<Ro
     let mut runs = Vec::new();
     for _ in 0..options.repeat {
         let Some((_broker, port)) = broker(site)? else {
-            return Ok(vec![Row::told(what, "not measured: mosquitto is not installed")]);
+            return Ok(vec![Row::reported(what, "not measured: mosquitto is not installed")]);
         };
         let sink = site.sink()?;
         let plan = Plan { mqtt: Some(port), csv: true, ..with_influx(&sink) };
@@ -244,10 +244,10 @@ pub fn audit(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
     let post = |to: std::net::SocketAddr| -> anyhow::Result<Value> {
         let to = to.to_string();
         let mut poster = site.tool(["http-poster", "--to", &to, "--seconds", &seconds])?;
-        let said = poster.line()?;
+        let reported = poster.line()?;
         poster.finish()?;
-        eprintln!("  {said}");
-        Ok(serde_json::from_str(&said)?)
+        eprintln!("  {reported}");
+        Ok(serde_json::from_str(&reported)?)
     };
     let runs = repeat(options, || {
         let mut constant = Program::start(&site.server_cpus, &site.tools, ["constant"])?;
@@ -337,7 +337,7 @@ pub fn outage(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
             format!("{started_ms:.0} ms"),
             started_ms <= 500.0,
         ),
-        Row::told("catching up after the outage", format!("{}/s", whole(caught_up))),
+        Row::reported("catching up after the outage", format!("{}/s", whole(caught_up))),
         Row::new(
             format!("processor time per event at 100 000/s with {millions} million records in the journal"),
             "within a factor 2 of an empty one",

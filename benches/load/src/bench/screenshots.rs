@@ -22,7 +22,7 @@ struct Downloads {
 pub fn screenshots(site: &Site, options: &Options) -> anyhow::Result<Vec<Row>> {
     let what = "screenshots of 100 kB from the stand-in for Qlik Sense, sessions cached";
     if !site.fake_qlik.exists() {
-        return Ok(vec![Row::told(what, "not measured: fake-qlik is not built")]);
+        return Ok(vec![Row::reported(what, "not measured: fake-qlik is not built")]);
     }
     // About each fifth sample has one.
     let count = (1_500.0 * (options.seconds / 6.0).max(5.0)) as u64;

@@ -1,10 +1,10 @@
 //! `kill -9` while a backlog is delivered. What is killed under load is in `torture`.
 
-use butler_sos_integration_tests::chance::Chance;
 use butler_sos_integration_tests::sandbox::wait_for;
+use butler_sos_integration_tests::seeded_rng::SeededRng;
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
 
-use super::bench::{Bench, assert_sound, config};
+use super::harness::{Harness, assert_sound, config};
 
 const EVENTS: u64 = 10_000;
 const ROUNDS: u64 = 4;
@@ -14,7 +14,7 @@ const ROUNDS: u64 = 4;
 #[test]
 fn a_backlog_survives_kill_9_while_it_is_delivered() {
     let mut proxies = Vec::new();
-    let mut bench = Bench::start(|influxd, broker| {
+    let mut harness = Harness::start(|influxd, broker| {
         let targets = [influxd.address(), ([127, 0, 0, 1], broker.port()).into()];
         proxies = targets.map(TcpProxy::start).into();
         // Small batches: many moments between a write and its commit.
@@ -25,23 +25,23 @@ fn a_backlog_survives_kill_9_while_it_is_delivered() {
     for proxy in &proxies {
         proxy.set(Mode::Refuse);
     }
-    bench.sender(0).send(events);
-    bench.wait_until_delivered("csv_sink", events);
+    harness.sender(0).send(events);
+    harness.wait_until_delivered("csv_sink", events);
     for proxy in &proxies {
         proxy.resume();
     }
-    let lag = |bench: &Bench| bench.sandbox.metrics().sum("butler_sos_destination_lag_events", &[]);
-    let mut chance = Chance::printed("backlog");
+    let lag = |harness: &Harness| harness.sandbox.metrics().sum("butler_sos_destination_lag_events", &[]);
+    let mut seeded_rng = SeededRng::printed("backlog");
     for round in 0..ROUNDS {
-        let before = lag(&bench);
+        let before = lag(&harness);
         // Most of what is left stays for the rounds to come.
         let share = before / ((ROUNDS - round) * 2) as f64;
-        let target = before - chance.within(0..share as u64 + 1) as f64;
-        wait_for("deliveries to be under way", || (lag(&bench) <= target).then_some(()));
-        bench.sandbox.kill();
-        bench.sandbox.start();
+        let target = before - seeded_rng.within(0..share as u64 + 1) as f64;
+        wait_for("deliveries to be under way", || (lag(&harness) <= target).then_some(()));
+        harness.sandbox.kill();
+        harness.sandbox.start();
     }
-    let metrics = bench.sandbox.settle();
+    let metrics = harness.sandbox.settle();
     assert_sound(&metrics);
-    assert_eq!(bench.assert_delivered(0..events).len() as u64, events);
+    assert_eq!(harness.assert_delivered(0..events).len() as u64, events);
 }

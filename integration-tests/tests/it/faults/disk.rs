@@ -21,7 +21,7 @@ use butler_sos_integration_tests::written::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::bench::assert_sound;
+use super::harness::assert_sound;
 
 /// A file system in memory, of this size.
 struct SmallDisk {
@@ -243,12 +243,12 @@ fn assert_not_ready(sandbox: &Sandbox) {
     assert_not_ready_for(sandbox, "space");
 }
 
-fn assert_not_ready_for(sandbox: &Sandbox, words: &str) {
+fn assert_not_ready_for(sandbox: &Sandbox, detail: &str) {
     let (status, body) = sandbox.get("/ready");
     let ready: Value = serde_json::from_str(&body).expect("/ready is JSON");
     assert_eq!((status, &ready["status"]), (503, &Value::from("not ready")), "{ready}");
     let reason = ready["reasons"][0].as_str().unwrap_or_default();
-    assert!(reason.contains("journal takes no events") && reason.contains(words), "{ready}");
+    assert!(reason.contains("journal takes no events") && reason.contains(detail), "{ready}");
     assert!(sandbox.metrics().sum("butler_sos_journal_append_errors_total", &[]) > 0.0);
 }
 

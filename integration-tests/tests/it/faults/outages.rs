@@ -8,26 +8,26 @@ use butler_sos_integration_tests::sandbox::{Sandbox, wait_for, wait_within};
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
 use serde_json::Value;
 
-use super::bench::{Bench, DATABASE, assert_nothing_shed, assert_sound, config, without_broker};
+use super::harness::{DATABASE, Harness, assert_nothing_shed, assert_sound, config, without_broker};
 
 /// `destination` is named as what waits, everything else goes on, and the server is ready.
-fn assert_away(bench: &Bench, destination: &str, lag: u64) {
+fn assert_away(harness: &Harness, destination: &str, lag: u64) {
     wait_for(&format!("/ready to name {destination}"), || {
-        let (status, ready) = bench.ready();
+        let (status, ready) = harness.ready();
         assert_eq!(status, 200, "{ready}");
         assert_eq!(ready["reasons"], Value::Array(Vec::new()), "{ready}");
         let warnings = ready["warnings"].as_array().expect("warnings");
-        let named = warnings.iter().any(|words| words.as_str().is_some_and(|w| w.contains(destination)));
+        let named = warnings.iter().any(|detail| detail.as_str().is_some_and(|w| w.contains(destination)));
         let of = &ready["destinations"][destination];
         (named && of["up"] == false && of["lagEvents"].as_u64() == Some(lag)).then_some(())
     });
-    let (_, ready) = bench.ready();
+    let (_, ready) = harness.ready();
     assert_eq!(ready["status"], "degraded", "{ready}");
     let warnings = ready["warnings"].as_array().expect("warnings");
     assert_eq!(warnings.len(), 1, "only {destination} is away: {ready}");
     assert!(ready["destinations"][destination]["lagSeconds"].as_f64() > Some(0.0), "{ready}");
     assert!(ready["destinations"][destination]["lastError"].is_string(), "{ready}");
-    let metrics = bench.sandbox.metrics();
+    let metrics = harness.sandbox.metrics();
     let of = |name| metrics.sum(name, &[("destination", destination)]);
     assert_eq!(of("butler_sos_destination_lag_events"), lag as f64);
     assert_eq!(of("butler_sos_destination_up"), 0.0);
@@ -35,63 +35,63 @@ fn assert_away(bench: &Bench, destination: &str, lag: u64) {
 }
 
 /// Everything is delivered, nothing waits, nothing is wrong.
-fn assert_recovered(bench: &Bench, sent: u64) {
-    let metrics = bench.sandbox.settle_after(sent);
+fn assert_recovered(harness: &Harness, sent: u64) {
+    let metrics = harness.sandbox.settle_after(sent);
     assert_sound(&metrics);
     assert_nothing_shed(&metrics);
     wait_for("/ready to say that all is well", || {
-        let (status, ready) = bench.ready();
+        let (status, ready) = harness.ready();
         (status == 200 && ready["status"] == "ok").then_some(())
     });
-    assert_eq!(bench.assert_delivered(0..sent).len() as u64, sent);
+    assert_eq!(harness.assert_delivered(0..sent).len() as u64, sent);
 }
 
 #[test]
 fn the_real_servers_are_stopped_and_started_again() {
     const SOME: u64 = 3_000;
-    let mut bench = Bench::start(|influxd, broker| config(influxd.port(), broker.port()));
-    let mut sender = bench.sender(0);
+    let mut harness = Harness::start(|influxd, broker| config(influxd.port(), broker.port()));
+    let mut sender = harness.sender(0);
     sender.send(SOME);
-    assert_recovered(&bench, SOME);
+    assert_recovered(&harness, SOME);
 
-    bench.influxd.stop();
+    harness.influxd.stop();
     sender.send(SOME);
-    bench.wait_until_delivered("csv_sink", 2 * SOME);
-    bench.wait_until_delivered("mqtt_sink", 2 * SOME);
-    assert_away(&bench, "influx_sink", SOME);
-    bench.in_csv().assert_holds("CSV, without waiting for InfluxDB,", 0..2 * SOME);
+    harness.wait_until_delivered("csv_sink", 2 * SOME);
+    harness.wait_until_delivered("mqtt_sink", 2 * SOME);
+    assert_away(&harness, "influx_sink", SOME);
+    harness.in_csv().assert_holds("CSV, without waiting for InfluxDB,", 0..2 * SOME);
     wait_for("the subscriber, without waiting for InfluxDB,", || {
-        bench.in_mqtt().has_all(0..2 * SOME).then_some(())
+        harness.in_mqtt().has_all(0..2 * SOME).then_some(())
     });
-    bench.influxd.start();
-    assert_recovered(&bench, 2 * SOME);
+    harness.influxd.start();
+    assert_recovered(&harness, 2 * SOME);
 
-    bench.broker.stop();
+    harness.broker.stop();
     sender.send(SOME);
-    bench.wait_until_delivered("csv_sink", 3 * SOME);
-    bench.wait_until_delivered("influx_sink", 3 * SOME);
-    assert_away(&bench, "mqtt_sink", SOME);
-    bench.in_csv().assert_holds("CSV, without waiting for the broker,", 0..3 * SOME);
-    bench.in_influxdb().assert_holds("InfluxDB, without waiting for the broker,", 0..3 * SOME);
-    bench.broker.start_again();
-    assert_recovered(&bench, 3 * SOME);
+    harness.wait_until_delivered("csv_sink", 3 * SOME);
+    harness.wait_until_delivered("influx_sink", 3 * SOME);
+    assert_away(&harness, "mqtt_sink", SOME);
+    harness.in_csv().assert_holds("CSV, without waiting for the broker,", 0..3 * SOME);
+    harness.in_influxdb().assert_holds("InfluxDB, without waiting for the broker,", 0..3 * SOME);
+    harness.broker.start_again();
+    assert_recovered(&harness, 3 * SOME);
 
     // Both die in the middle of deliveries.
     sender.send(SOME);
-    bench.influxd.kill();
-    bench.broker.stop();
+    harness.influxd.kill();
+    harness.broker.stop();
     sender.send(SOME);
-    bench.wait_until_delivered("csv_sink", 5 * SOME);
-    bench.influxd.start();
-    bench.broker.start_again();
-    assert_recovered(&bench, 5 * SOME);
+    harness.wait_until_delivered("csv_sink", 5 * SOME);
+    harness.influxd.start();
+    harness.broker.start_again();
+    assert_recovered(&harness, 5 * SOME);
 }
 
 /// Each fault with a delivery under way, the others going on meanwhile.
 fn check_faults(destination: &str, others: [&str; 2], faults: &[Mode]) {
     const SOME: u64 = 500;
     let mut proxy = None;
-    let bench = Bench::start(|influxd, broker| {
+    let harness = Harness::start(|influxd, broker| {
         let broker_address = ([127, 0, 0, 1], broker.port()).into();
         let to_influxd = destination == "influx_sink";
         let target = if to_influxd { influxd.address() } else { broker_address };
@@ -99,24 +99,24 @@ fn check_faults(destination: &str, others: [&str; 2], faults: &[Mode]) {
         if to_influxd { config(port, broker.port()) } else { config(influxd.port(), port) }
     });
     let proxy = proxy.expect("it was started");
-    let mut sender = bench.sender(0);
+    let mut sender = harness.sender(0);
     let mut sent = 0;
     for fault in faults {
         // One batch arrives, so that there is an open connection.
         sender.send(SOME);
         sent += SOME;
-        bench.sandbox.settle_after(sent);
+        harness.sandbox.settle_after(sent);
         proxy.set(*fault);
         sender.send(SOME);
         sent += SOME;
         for other in others {
-            bench.wait_until_delivered(other, sent);
+            harness.wait_until_delivered(other, sent);
         }
         if matches!(fault, Mode::Refuse | Mode::Hang | Mode::CutAnswers { .. }) {
-            assert_away(&bench, destination, SOME);
+            assert_away(&harness, destination, SOME);
         }
         proxy.resume();
-        assert_recovered(&bench, sent);
+        assert_recovered(&harness, sent);
     }
 }
 
@@ -148,19 +148,19 @@ fn the_broker_behind_a_bad_network() {
 #[test]
 fn connections_are_cut_again_and_again() {
     let mut proxies = Vec::new();
-    let bench = Bench::start(|influxd, broker| {
+    let harness = Harness::start(|influxd, broker| {
         let targets = [influxd.address(), ([127, 0, 0, 1], broker.port()).into()];
         proxies = targets.map(TcpProxy::start).into();
         config(proxies[0].port(), proxies[1].port())
     });
-    let mut sender = bench.sender(0);
+    let mut sender = harness.sender(0);
     const ROUNDS: u64 = 40;
     const SOME: u64 = 150;
     for round in 0..ROUNDS {
         sender.send(SOME);
         proxies[(round % 2) as usize].cut_all();
     }
-    assert_recovered(&bench, ROUNDS * SOME);
+    assert_recovered(&harness, ROUNDS * SOME);
     assert!(proxies.iter().all(|proxy| proxy.accepted() > 2), "connections were cut");
 }
 

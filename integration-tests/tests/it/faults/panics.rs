@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::everything::{Audited, Poster, audit_events_are_there};
 
-use super::bench::{
-    Bench, DATABASE, assert_nothing_shed, assert_sound, config, without_broker, without_influxdb,
+use super::harness::{
+    DATABASE, Harness, assert_nothing_shed, assert_sound, config, without_broker, without_influxdb,
 };
 
 /// All that a server with everything switched on consists of.
@@ -106,7 +106,7 @@ fn post_all(mut poster: Poster, permits: &Receiver<()>) -> BTreeSet<String> {
 
 /// What happens around each panic.
 struct Rounds<'a> {
-    bench: &'a Bench,
+    harness: &'a Harness,
     permits: SyncSender<()>,
     sent: u64,
 }
@@ -114,16 +114,16 @@ struct Rounds<'a> {
 impl Rounds<'_> {
     /// Events before, while it is down, and after; then it must have been restarted `restarts` times.
     fn panic(&mut self, actor: &str, restarts: f64) {
-        let mut sender = self.bench.sender(self.sent);
+        let mut sender = self.harness.sender(self.sent);
         self.post(3);
         sender.send(150);
         self.post(2);
-        self.bench.sandbox.panic(actor);
+        self.harness.sandbox.panic(actor);
         self.post(2);
         sender.send(150);
         self.sent = sender.next();
         wait_for(&format!("{actor} to be restarted"), || {
-            let metrics = self.bench.sandbox.metrics();
+            let metrics = self.harness.sandbox.metrics();
             let seen = metrics.sum("butler_sos_actor_restarts_total", &[("actor", actor)]);
             (seen == restarts).then_some(())
         });
@@ -141,8 +141,8 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
     let certificates = TempDir::with_prefix("qlik-").expect("a temporary directory");
     let limits = Limits { sessions_per_user_max: 1_000, ..Limits::default() };
     let qlik = FakeQlik::start_with(certificates.path(), Ports::default(), limits).expect("the fake starts");
-    let bench = Bench::start(|influxd, broker| everything(influxd, broker, &qlik));
-    let sandbox = &bench.sandbox;
+    let harness = Harness::start(|influxd, broker| everything(influxd, broker, &qlik));
+    let sandbox = &harness.sandbox;
     let actors: BTreeSet<String> = sandbox.metrics().labels("butler_sos_actor_restarts_total", "actor");
     let known: BTreeSet<String> = ACTORS.iter().map(|actor| (*actor).to_owned()).collect();
     assert_eq!(actors, known, "an actor is missing here, or in the server");
@@ -151,7 +151,7 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
     let poster = Poster::new(sandbox.address("audit-events"), &image_base, 1);
     let (permits, permitted) = sync_channel(1_000);
     let posting = thread::spawn(move || post_all(poster, &permitted));
-    let mut rounds = Rounds { bench: &bench, permits, sent: 0 };
+    let mut rounds = Rounds { harness: &harness, permits, sent: 0 };
     for restarts in [1.0, 2.0] {
         for actor in &actors {
             rounds.panic(actor, restarts);
@@ -165,18 +165,18 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
     assert_sound(&metrics);
     let shed_of_users = metrics.sum("butler_sos_events_shed_total", &[("intake", "user_events")]);
     assert_eq!(shed_of_users, 0.0);
-    assert_eq!(bench.assert_delivered(0..sent).len() as u64, sent);
-    check_audit_events(&bench, &posted);
+    assert_eq!(harness.assert_delivered(0..sent).len() as u64, sent);
+    check_audit_events(&harness, &posted);
     assert_eq!(sandbox.get("/ready").0, 200);
     println!("{} panics under {sent} user events and {} audit events", 2 * actors.len(), posted.len());
 }
 
-fn check_audit_events(bench: &Bench, posted: &BTreeSet<String>) {
+fn check_audit_events(harness: &Harness, posted: &BTreeSet<String>) {
     let images = audit_events_are_there(&Audited {
-        directory: bench.sandbox.path().to_owned(),
-        influxd: &bench.influxd,
+        directory: harness.sandbox.path().to_owned(),
+        influxd: &harness.influxd,
         database: DATABASE,
-        subscriber: &bench.subscriber,
+        subscriber: &harness.subscriber,
         topic: "sos/audit",
         posted,
     });

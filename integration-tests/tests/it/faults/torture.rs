@@ -1,6 +1,6 @@
 //! The crash machine and its copies, for a short while; `make torture` runs them for long.
 
-use butler_sos_integration_tests::chance::{Chance, any_seed};
+use butler_sos_integration_tests::seeded_rng::{SeededRng, any_seed};
 use butler_sos_integration_tests::torture::image::{self, Damage};
 use butler_sos_integration_tests::torture::machine::{self, Plan};
 
@@ -19,11 +19,11 @@ fn what_was_acknowledged_survives_kill_9() {
 fn check_copies(damages: &[Option<Damage>]) {
     let seed = any_seed();
     println!("seed {seed}");
-    let mut chance = Chance::of_seed(seed);
+    let mut seeded_rng = SeededRng::of_seed(seed);
     for damage in damages {
-        let outcome = image::run(&mut chance, *damage);
+        let outcome = image::run(&mut seeded_rng, *damage);
         println!("{outcome}");
-        assert!(outcome.is_clean(), "seed {seed}: {outcome}\n{}\n{:#?}", outcome.verdict, outcome.told);
+        assert!(outcome.is_clean(), "seed {seed}: {outcome}\n{}\n{:#?}", outcome.verdict, outcome.logged);
     }
 }
 

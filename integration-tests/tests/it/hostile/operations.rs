@@ -152,7 +152,7 @@ fn a_server_without_standard_output_and_error_runs() {
         .current_dir(sandbox.path())
         .output()
         .expect("the binary runs");
-    let said = String::from_utf8_lossy(&status.stderr);
-    assert!(status.status.code().is_some() && !said.contains("panicked"), "{said}");
+    let reported = String::from_utf8_lossy(&status.stderr);
+    assert!(status.status.code().is_some() && !reported.contains("panicked"), "{reported}");
     assert_eq!(get(address, "/ready").map(|answer| answer.0), Some(200));
 }

@@ -4,10 +4,10 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use butler_sos_integration_tests::chance::Chance;
 use butler_sos_integration_tests::memory::peak_bytes;
 use butler_sos_integration_tests::numbered::{Census, datagram};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use butler_sos_integration_tests::seeded_rng::SeededRng;
 use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv};
 use serde_json::{Value, json};
@@ -158,13 +158,13 @@ fn nonsense_is_kept_within_bounds() {
     const DATAGRAMS: usize = 20_000;
     const QUARANTINE: u64 = 1 << 20;
     let sandbox = server(json!({ "Pipeline": { "quarantine": { "bytesMax": QUARANTINE } } }));
-    let mut chance = Chance::of_seed(1);
+    let mut seeded_rng = SeededRng::of_seed(1);
     let nonsense: Vec<Vec<u8>> = (0..DATAGRAMS)
         .map(|n| {
             // Every tenth begins as an event does.
             let head: &[u8] = if n % 10 == 0 { b"qseow-proxy-session;h;Start session;" } else { b"" };
-            let length = chance.below(400);
-            head.iter().copied().chain((0..length).map(|_| chance.below(256) as u8)).collect()
+            let length = seeded_rng.below(400);
+            head.iter().copied().chain((0..length).map(|_| seeded_rng.below(256) as u8)).collect()
         })
         .collect();
     let metrics = send(&sandbox, &nonsense);

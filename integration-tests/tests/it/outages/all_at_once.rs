@@ -1,4 +1,4 @@
-//! Everything away at once, each far side in ways that change, under load; then all of it back.
+//! Everything away at once, each endpoint in ways that change, under load; then all of it back.
 //!
 //! In CI for some seconds; `make outages MINUTES=10` for as long as one likes (`BUTLER_SOS_OUTAGE_SECONDS`).
 //! What it prints is what `docs/reliability.md` says.
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use butler_sos_integration_tests::chance::Chance;
 use butler_sos_integration_tests::numbered::NumberedSender;
 use butler_sos_integration_tests::sandbox::{Metrics, wait_for, wait_within};
+use butler_sos_integration_tests::seeded_rng::SeededRng;
 use butler_sos_integration_tests::tcp_proxy::Mode;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::everything::{Everything, StopAtEnd, audit_load, delivered, user_load}
 const SECONDS: u64 = 12;
 const USER_EVENTS_PER_SECOND: u64 = 200;
 const AUDIT_EVENTS_PER_SECOND: u64 = 20;
-/// A far side changes the way in which it is away after so many seconds.
+/// A endpoint changes the way in which it is away after so many seconds.
 const CHANGE_SECONDS: std::ops::Range<u64> = 1..5;
 /// Resident memory may grow by so much, in bytes; that of a build for tests.
 const GROWTH_MAX: f64 = 100e6;
@@ -68,40 +68,40 @@ impl Worst {
 fn everything_is_away_and_comes_back() {
     let seconds = number_from("BUTLER_SOS_OUTAGE_SECONDS", SECONDS);
     let user_rate = number_from("BUTLER_SOS_OUTAGE_RATE", USER_EVENTS_PER_SECOND);
-    let mut chance = Chance::printed("outages");
-    let bench = Everything::start(json!({}));
+    let mut seeded_rng = SeededRng::printed("outages");
+    let harness = Everything::start(json!({}));
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let sender = NumberedSender::new(&bench.sandbox, 0);
-    let poster = bench.poster(1);
+    let sender = NumberedSender::new(&harness.sandbox, 0);
+    let poster = harness.poster(1);
     thread::scope(|scope| {
         let at_end = StopAtEnd(&stop);
         let users = scope.spawn(|| user_load(sender, user_rate, &stop, &sent));
         let audits = scope.spawn(|| audit_load(poster, AUDIT_EVENTS_PER_SECOND, &stop));
         // What everyone needs once: connections, caches, sessions, first files.
         wait_for("everybody to be at work", || {
-            let metrics = bench.sandbox.metrics();
+            let metrics = harness.sandbox.metrics();
             let at_work = |name: &&str| delivered(&metrics, name) >= 60;
             (AWAY.iter().all(at_work) && at_work(&"csv_sink")).then_some(())
         });
-        let before = bench.sandbox.metrics().sum("butler_sos_process_resident_bytes", &[]);
+        let before = harness.sandbox.metrics().sum("butler_sos_process_resident_bytes", &[]);
 
         let mut worst = Worst::default();
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut changes: Vec<(&str, Instant)> =
-            bench.proxies.keys().map(|name| (*name, Instant::now())).collect();
+            harness.proxies.keys().map(|name| (*name, Instant::now())).collect();
         let mut next_look = Instant::now();
         while Instant::now() < end {
             for (name, due) in &mut changes {
                 if Instant::now() >= *due {
-                    bench.proxies[name].set(*chance.one_of(&WAYS));
-                    *due = Instant::now() + Duration::from_secs(chance.within(CHANGE_SECONDS));
+                    harness.proxies[name].set(*seeded_rng.one_of(&WAYS));
+                    *due = Instant::now() + Duration::from_secs(seeded_rng.within(CHANGE_SECONDS));
                 }
             }
             wait_for("the next look", || (Instant::now() >= next_look).then_some(()));
             next_look = Instant::now() + Duration::from_millis(250);
-            worst.look(&bench.sandbox.metrics());
+            worst.look(&harness.sandbox.metrics());
         }
-        let at_return = bench.sandbox.metrics();
+        let at_return = harness.sandbox.metrics();
         let waiting = at_return.sum("butler_sos_destination_lag_events", &[]);
         let errors = at_return.sum("butler_sos_delivery_errors_total", &[]);
         let classes = at_return.labels("butler_sos_delivery_errors_total", "reason");
@@ -109,11 +109,11 @@ fn everything_is_away_and_comes_back() {
             (delivered(&at_return, "csv_sink"), delivered(&at_return, "audit_csv_sink"));
 
         // Load goes on while they come back.
-        bench.proxies.values().for_each(|proxy| proxy.resume());
+        harness.proxies.values().for_each(|proxy| proxy.resume());
         let returned = Instant::now();
         let mut recovery = Vec::new();
         wait_within(Duration::from_secs(120 + seconds), "everybody to have what they missed", || {
-            let metrics = bench.sandbox.metrics();
+            let metrics = harness.sandbox.metrics();
             worst.look(&metrics);
             for name in AWAY {
                 let missed = if name.starts_with("audit") { audits_then } else { users_then };
@@ -126,7 +126,7 @@ fn everything_is_away_and_comes_back() {
         drop(at_end);
         let users = users.join().expect("the load does not panic");
         let posted = audits.join().expect("the poster got its answers");
-        let metrics = bench.settle_within(Duration::from_secs(120), users);
+        let metrics = harness.settle_within(Duration::from_secs(120), users);
         for name in [
             "butler_sos_events_shed_total",
             "butler_sos_events_rejected_total",
@@ -136,8 +136,8 @@ fn everything_is_away_and_comes_back() {
         ] {
             assert_eq!(metrics.sum(name, &[]), 0.0, "{name}");
         }
-        let [mqtt_twice, relic_twice] = bench.assert_user_events(users, 0);
-        let images = bench.assert_audit_events(&posted);
+        let [mqtt_twice, relic_twice] = harness.assert_user_events(users, 0);
+        let images = harness.assert_audit_events(&posted);
         let growth = worst.resident - before;
         let slowest = recovery.iter().map(|(_, time)| *time).max().unwrap_or_default();
         println!(

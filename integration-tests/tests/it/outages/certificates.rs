@@ -15,42 +15,42 @@ use tempfile::TempDir;
 
 use crate::everything::Poster;
 
-use super::yard::{BROKER, INFLUX, NEW_RELIC, Plan, Yard};
+use super::harness::{BROKER, Harness, INFLUX, NEW_RELIC, Plan};
 
 #[test]
 fn what_is_wrong_with_a_certificate_is_told() {
     let directory = TempDir::with_prefix("certificates-").expect("a temporary directory");
     let Certificates { ca, good, wrong, .. } = Certificates::new(directory.path());
     let plan = Plan { host: "localhost", tls: Some((&good, ca)), ..Plan::default() };
-    let mut yard = Yard::start(plan);
-    yard.send(100);
-    yard.assert_recovered();
+    let mut harness = Harness::start(plan);
+    harness.send(100);
+    harness.assert_recovered();
     let all = [INFLUX, BROKER, NEW_RELIC];
-    let show = |yard: &Yard, name: &str, pair: &Pair| {
-        yard.fronts[name].show(pair);
-        yard.proxies[name].cut_all();
+    let show = |harness: &Harness, name: &str, pair: &Pair| {
+        harness.fronts[name].show(pair);
+        harness.proxies[name].cut_all();
     };
     // Each alone.
     for name in all {
-        for (pair, words) in &wrong {
-            show(&yard, name, pair);
-            yard.send(50);
-            yard.assert_others_go_on(&[name]);
-            yard.assert_away(name, "tls", &[words]);
-            assert_status_says(&yard, words);
-            show(&yard, name, &good);
-            yard.assert_recovered();
+        for (pair, detail) in &wrong {
+            show(&harness, name, pair);
+            harness.send(50);
+            harness.assert_others_go_on(&[name]);
+            harness.assert_away(name, "tls", &[detail]);
+            assert_status_says(&harness, detail);
+            show(&harness, name, &good);
+            harness.assert_recovered();
         }
     }
     // All at once.
-    for (pair, words) in &wrong {
-        all.iter().for_each(|name| show(&yard, name, pair));
-        yard.send(50);
-        yard.assert_others_go_on(&all);
-        all.iter().for_each(|name| yard.assert_away(name, "tls", &[words]));
+    for (pair, detail) in &wrong {
+        all.iter().for_each(|name| show(&harness, name, pair));
+        harness.send(50);
+        harness.assert_others_go_on(&all);
+        all.iter().for_each(|name| harness.assert_away(name, "tls", &[detail]));
     }
-    all.iter().for_each(|name| show(&yard, name, &good));
-    yard.assert_recovered();
+    all.iter().for_each(|name| show(&harness, name, &good));
+    harness.assert_recovered();
 }
 
 /// A new authority in the file of the old one: what was read before counts until a hangup says to read it again.
@@ -61,18 +61,18 @@ fn a_hangup_has_authorities_read_again() {
     let newcomer = Pair::authority("Somebody New").expect("a certificate");
     let renewed = newcomer.issue("far-side.test", Role::Server(&["localhost"])).expect("a certificate");
     let plan = Plan { host: "localhost", tls: Some((&good, ca.clone())), ..Plan::default() };
-    let mut yard = Yard::start(plan);
-    yard.send(20);
-    yard.assert_recovered();
-    yard.fronts[INFLUX].show(&renewed);
-    yard.proxies[INFLUX].cut_all();
-    yard.send(20);
-    yard.assert_away(INFLUX, "tls", &["signed by the authority \"Somebody New\", which is not trusted"]);
+    let mut harness = Harness::start(plan);
+    harness.send(20);
+    harness.assert_recovered();
+    harness.fronts[INFLUX].show(&renewed);
+    harness.proxies[INFLUX].cut_all();
+    harness.send(20);
+    harness.assert_away(INFLUX, "tls", &["signed by the authority \"Somebody New\", which is not trusted"]);
     let new = newcomer.certificate.to_pem().expect("PEM");
     let both = [std::fs::read(&ca).expect("a file"), new].concat();
     std::fs::write(&ca, both).expect("a file");
-    yard.sandbox.signal("HUP");
-    yard.assert_recovered();
+    harness.sandbox.signal("HUP");
+    harness.assert_recovered();
 }
 
 /// Certificates of Qlik Sense's services that nobody should trust: no ticket comes from there, and what is wrong is in
@@ -117,15 +117,15 @@ fn what_is_wrong_with_a_certificate_of_qlik_sense_is_told() {
         sandbox.metrics().sum("butler_sos_messages_rejected_total", &labels)
     };
     let mut poster = Poster::new(sandbox.address("audit-events"), "https://localhost/tempcontent", 1);
-    for (pair, words) in &shown.wrong {
-        let (said, before) = (sandbox.log_lines().len(), ["ticket_actor", "app_directory"].map(met));
+    for (pair, detail) in &shown.wrong {
+        let (reported, before) = (sandbox.log_lines().len(), ["ticket_actor", "app_directory"].map(met));
         front.show(pair);
         (0..12).for_each(|_| drop(poster.post()));
-        wait_for(&format!("both to tell of a certificate that {words}"), || {
+        wait_for(&format!("both to tell of a certificate that {detail}"), || {
             let now = ["ticket_actor", "app_directory"].map(met);
-            let lines = sandbox.log_lines().split_off(said);
+            let lines = sandbox.log_lines().split_off(reported);
             let lines: Vec<_> = lines.iter().map(|line| line.replace("\\\"", "\"")).collect();
-            let is_told = |by: &str| lines.iter().any(|line| line.contains(by) && line.contains(words));
+            let is_told = |by: &str| lines.iter().any(|line| line.contains(by) && line.contains(detail));
             let are_both_told = is_told("no ticket from") && is_told("names of apps");
             (are_both_told && now.iter().zip(before).all(|(now, before)| *now > before)).then_some(())
         });
@@ -173,12 +173,12 @@ impl Certificates {
 }
 
 /// `butler-sos status`, as somebody types it.
-fn assert_status_says(yard: &Yard, words: &str) {
+fn assert_status_says(harness: &Harness, detail: &str) {
     let mut command = Command::new(binary("butler-sos"));
-    command.arg("-c").arg(yard.sandbox.config_path()).arg("status");
-    command.arg("--server").arg(format!("http://{}", yard.sandbox.address("operations")));
+    command.arg("-c").arg(harness.sandbox.config_path()).arg("status");
+    command.arg("--server").arg(format!("http://{}", harness.sandbox.address("operations")));
     let output = command.output().expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains(words), "{words}: {text}");
+    assert!(text.contains(detail), "{detail}: {text}");
     assert!(text.contains("what is wrong with the certificate"), "advice for TLS: {text}");
 }

@@ -9,7 +9,7 @@
 
 mod all_at_once;
 mod certificates;
+mod harness;
 mod names;
 mod network;
 mod qlik;
-mod yard;

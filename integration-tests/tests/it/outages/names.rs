@@ -7,7 +7,7 @@ use butler_sos_integration_tests::name_server::{Manner, NameServer};
 use butler_sos_integration_tests::sandbox::wait_for;
 use serde_json::json;
 
-use super::yard::{BROKER, INFLUX, NEW_RELIC, Plan, Yard};
+use super::harness::{BROKER, Harness, INFLUX, NEW_RELIC, Plan};
 
 const HOST: &str = "far-side.test";
 
@@ -20,28 +20,28 @@ fn names_are_gone_and_come_back() {
     let heartbeat = json!({
         "enable": true, "remoteURL": format!("http://{HOST}:1/alive"), "frequency": "every 1 second",
     });
-    let mut yard = Yard::start(Plan {
+    let mut harness = Harness::start(Plan {
         host: HOST,
         wrapper: names.wrapper(),
         more: json!({ "Butler-SOS": { "heartbeat": heartbeat } }),
         ..Plan::default()
     });
-    yard.send(100);
-    yard.assert_recovered();
+    harness.send(100);
+    harness.assert_recovered();
     let all = [INFLUX, BROKER, NEW_RELIC];
     for manner in [Manner::Forgetful, Manner::Fails, Manner::Silent] {
         names.set(manner);
-        yard.cut_all();
-        yard.send(100);
-        yard.assert_others_go_on(&all);
+        harness.cut_all();
+        harness.send(100);
+        harness.assert_others_go_on(&all);
         for name in all {
-            yard.assert_away(name, "dns", &["far-side.test", "resolved"]);
+            harness.assert_away(name, "dns", &["far-side.test", "resolved"]);
         }
         names.set(Manner::Answers);
-        yard.assert_recovered();
+        harness.assert_recovered();
     }
     let beats = |class| {
-        yard.metric("butler_sos_messages_rejected_total", &[("actor", "heartbeat"), ("reason", class)])
+        harness.metric("butler_sos_messages_rejected_total", &[("actor", "heartbeat"), ("reason", class)])
     };
     wait_for("the heartbeat to have met both", || {
         (beats("dns") > 0.0 && beats("connect") > 0.0).then_some(())

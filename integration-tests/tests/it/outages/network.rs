@@ -1,11 +1,11 @@
-//! Each far side behind a network that refuses, hangs, cuts and dribbles, and behind a gateway that answers for it.
+//! Each endpoint behind a network that refuses, hangs, cuts and dribbles, and behind a gateway that answers for it.
 
 use std::time::Duration;
 
 use butler_sos_integration_tests::sandbox::wait_for;
 use butler_sos_integration_tests::tcp_proxy::Mode;
 
-use super::yard::{BROKER, INFLUX, NEW_RELIC, Plan, Yard};
+use super::harness::{BROKER, Harness, INFLUX, NEW_RELIC, Plan};
 
 /// A fault, the class of the errors, and words that the last one must hold; `None` where events still get through.
 struct Fault(Mode, Option<(&'static str, &'static [&'static str])>);
@@ -38,33 +38,33 @@ const MQTT: [Fault; 5] = [
 
 fn check(plan: Plan<'_>, destination: &'static str, faults: &[Fault]) {
     const SOME: u64 = 100;
-    let mut yard = Yard::start(plan);
+    let mut harness = Harness::start(plan);
     for Fault(mode, expect) in faults {
         // A batch arrives before, so that there is an open connection.
-        yard.send(SOME);
-        yard.assert_others_go_on(&[]);
-        yard.proxies[destination].set(*mode);
-        yard.send(SOME);
-        yard.assert_others_go_on(&[destination]);
-        if let Some((class, words)) = expect {
-            yard.assert_away(destination, class, words);
+        harness.send(SOME);
+        harness.assert_others_go_on(&[]);
+        harness.proxies[destination].set(*mode);
+        harness.send(SOME);
+        harness.assert_others_go_on(&[destination]);
+        if let Some((class, detail)) = expect {
+            harness.assert_away(destination, class, detail);
         }
-        yard.proxies[destination].resume();
-        yard.assert_recovered();
+        harness.proxies[destination].resume();
+        harness.assert_recovered();
     }
     if destination != BROKER {
-        check_retry_after(&mut yard, destination);
+        check_retry_after(&mut harness, destination);
     }
 }
 
 /// Not asked again sooner than it wishes, whatever the configured pauses are.
-fn check_retry_after(yard: &mut Yard, destination: &str) {
+fn check_retry_after(harness: &mut Harness, destination: &str) {
     const PAUSE: Duration = Duration::from_secs(1);
     for status in [429, 503] {
-        let before = yard.proxies[destination].answered().len();
-        yard.proxies[destination].set(Mode::Answer { status, retry_after: Some(1) });
-        yard.send(10);
-        let proxy = &yard.proxies[destination];
+        let before = harness.proxies[destination].answered().len();
+        harness.proxies[destination].set(Mode::Answer { status, retry_after: Some(1) });
+        harness.send(10);
+        let proxy = &harness.proxies[destination];
         let answered = wait_for("three tries", || {
             let answered = proxy.answered().split_off(before);
             (answered.len() >= 3).then_some(answered)
@@ -73,7 +73,7 @@ fn check_retry_after(yard: &mut Yard, destination: &str) {
         for pair in answered.windows(2) {
             assert!(pair[1] - pair[0] >= PAUSE, "{destination} asked {:?} later", pair[1] - pair[0]);
         }
-        yard.assert_recovered();
+        harness.assert_recovered();
     }
 }
 
@@ -105,33 +105,33 @@ fn new_relic() {
 /// A broker that accepts connections and says nothing, for longer than anybody waits for one.
 #[test]
 fn the_broker_hangs_for_long() {
-    let mut yard = Yard::start(Plan::default());
-    yard.send(100);
-    yard.assert_recovered();
-    yard.proxies[BROKER].set(Mode::Hang);
-    yard.proxies[BROKER].cut_all();
-    yard.send(100);
-    yard.assert_others_go_on(&[BROKER]);
+    let mut harness = Harness::start(Plan::default());
+    harness.send(100);
+    harness.assert_recovered();
+    harness.proxies[BROKER].set(Mode::Hang);
+    harness.proxies[BROKER].cut_all();
+    harness.send(100);
+    harness.assert_others_go_on(&[BROKER]);
     // Two connections are given up; the first by everybody.
-    wait_for("two time-outs", || (yard.errors(BROKER, "timeout") >= 2.0).then_some(()));
-    yard.proxies[BROKER].resume();
-    yard.assert_recovered();
+    wait_for("two time-outs", || (harness.errors(BROKER, "timeout") >= 2.0).then_some(()));
+    harness.proxies[BROKER].resume();
+    harness.assert_recovered();
 }
 
 /// Nobody answers any more, each in another way; then all do.
 #[test]
 fn all_of_them() {
-    let mut yard = Yard::start(Plan::default());
-    yard.send(200);
-    yard.assert_recovered();
+    let mut harness = Harness::start(Plan::default());
+    harness.send(200);
+    harness.assert_recovered();
     let modes = [Mode::Refuse, Mode::Hang, Mode::CutAnswers { after_bytes: 3 }, answer(503)];
     for turn in 0..modes.len() {
-        for (at, proxy) in yard.proxies.values().enumerate() {
+        for (at, proxy) in harness.proxies.values().enumerate() {
             proxy.set(modes[(turn + at) % modes.len()]);
         }
-        yard.send(200);
-        yard.assert_others_go_on(&[INFLUX, BROKER, NEW_RELIC]);
+        harness.send(200);
+        harness.assert_others_go_on(&[INFLUX, BROKER, NEW_RELIC]);
     }
-    yard.set_all(Mode::Forward);
-    yard.assert_recovered();
+    harness.set_all(Mode::Forward);
+    harness.assert_recovered();
 }

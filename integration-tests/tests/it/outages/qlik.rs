@@ -30,17 +30,17 @@ const FAULTS: [Fault; 4] = [
 #[test]
 fn nobody_waits_for_qlik_sense_or_the_monitoring_tool() {
     // Each download logs in anew.
-    let bench = Everything::start(json!({
+    let harness = Everything::start(json!({
         "Butler-SOS": { "auditEvents": { "destination": { "screenshots":
             { "auth": { "sessionCache": { "enable": false } } } } } },
     }));
-    let mut sender = NumberedSender::new(&bench.sandbox, 0);
-    let mut poster = bench.poster(1);
+    let mut sender = NumberedSender::new(&harness.sandbox, 0);
+    let mut poster = harness.poster(1);
     let mut posted = std::collections::BTreeSet::new();
-    let proxies = ["qps", "qrs", "images", "monitoring"].map(|name| &bench.proxies[name]);
+    let proxies = ["qps", "qrs", "images", "monitoring"].map(|name| &harness.proxies[name]);
     let met = |actor, class| {
         let labels = [("actor", actor), ("reason", class)];
-        bench.sandbox.metrics().sum("butler_sos_messages_rejected_total", &labels)
+        harness.sandbox.metrics().sum("butler_sos_messages_rejected_total", &labels)
     };
     for Fault(mode, expect) in FAULTS {
         let before = expect.map(|(actor, class)| met(actor, class));
@@ -53,7 +53,7 @@ fn nobody_waits_for_qlik_sense_or_the_monitoring_tool() {
             });
         }
         // Screenshots that could not be had are told of with the reason; nothing else waited.
-        bench.settle_within(butler_sos_integration_tests::sandbox::PATIENCE, sender.next());
+        harness.settle_within(butler_sos_integration_tests::sandbox::PATIENCE, sender.next());
         proxies.iter().for_each(|proxy| proxy.resume());
         wait_for("the monitoring tool to be reached again", || {
             // It has no such page, which is an answer.
@@ -63,15 +63,15 @@ fn nobody_waits_for_qlik_sense_or_the_monitoring_tool() {
         });
     }
     posted.extend((0..24).map(|_| poster.post()));
-    bench.settle_within(butler_sos_integration_tests::sandbox::PATIENCE, sender.next());
-    bench.assert_user_events(sender.next(), 0);
-    assert!(bench.assert_audit_events(&posted) > 0, "images come again");
-    let log = bench.sandbox.log_text();
-    for words in [
+    harness.settle_within(butler_sos_integration_tests::sandbox::PATIENCE, sender.next());
+    harness.assert_user_events(sender.next(), 0);
+    assert!(harness.assert_audit_events(&posted) > 0, "images come again");
+    let log = harness.sandbox.log_text();
+    for detail in [
         "no ticket from the Qlik Sense proxy service",
         "cannot learn the names of apps",
         "a heartbeat has not arrived",
     ] {
-        assert!(log.contains(words), "{words}");
+        assert!(log.contains(detail), "{detail}");
     }
 }

@@ -6,8 +6,8 @@ use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-use super::bench::{Bench, Settings};
-use super::house::event;
+use super::harness::{Harness, Settings};
+use super::server_harness::event;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -149,7 +149,7 @@ async fn check(number: u32, scenario: &Scenario) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
     let mode = if scenario.mode == "qpsTicket" { "qpsTicket" } else { "userTicket" };
-    let mut bench = Bench::start(dir.path(), &fake, &Settings { mode, ..Settings::default() });
+    let mut harness = Harness::start(dir.path(), &fake, &Settings { mode, ..Settings::default() });
     let difference = DIFFERENCES.iter().find(|difference| difference.scenario == scenario.name);
 
     // The recording went on from the scenarios before; here each begins with what it shows of them.
@@ -159,7 +159,7 @@ async fn check(number: u32, scenario: &Scenario) -> Result<(), String> {
     };
     if begins_with_session {
         let warm = fake.with_own_ports("https://qlik.test:14443/tempcontent/warm.png");
-        let warmed = bench.fetch(event(999, &scenario.user, &warm)).await;
+        let warmed = harness.fetch(event(999, &scenario.user, &warm)).await;
         assert_eq!(warmed.error, None, "{}", scenario.name);
         std::fs::remove_file(&warmed.files[0]).unwrap();
     }
@@ -175,7 +175,7 @@ async fn check(number: u32, scenario: &Scenario) -> Result<(), String> {
         false => scenario.screenshot_url.clone(),
     };
     let event_number = scenario.files.first().map_or(number, |name| event_number(name));
-    let finished = bench.fetch(event(event_number, &scenario.user, &fake.with_own_ports(&url))).await;
+    let finished = harness.fetch(event(event_number, &scenario.user, &fake.with_own_ports(&url))).await;
 
     let seen: Vec<Recorded> = fake.take_requests().iter().map(|r| fake.with_golden_ports(r)).collect();
     let certificates: Vec<_> =
@@ -200,8 +200,8 @@ async fn check(number: u32, scenario: &Scenario) -> Result<(), String> {
     if seen != expected {
         return Err(format!("{context}\n  seen {seen:#?}\n  expected {expected:#?}"));
     }
-    if bench.files() != expected_files {
-        return Err(format!("{context}\n  files {:?}\n  expected {expected_files:?}", bench.files()));
+    if harness.files() != expected_files {
+        return Err(format!("{context}\n  files {:?}\n  expected {expected_files:?}", harness.files()));
     }
     if !certificates.is_empty() {
         return Err(format!("{context}\n  client certificate: {certificates:?}"));
@@ -209,8 +209,8 @@ async fn check(number: u32, scenario: &Scenario) -> Result<(), String> {
     if finished.error.is_none() != has_file || finished.files.iter().any(|file| !Path::new(file).is_file()) {
         return Err(format!("{context}\n  finished {finished:?}"));
     }
-    bench.end_sessions().await;
-    let shown = bench.shown();
+    harness.end_sessions().await;
+    let shown = harness.shown();
     match fake.secrets().iter().find(|secret| shown.contains(secret.as_str())) {
         Some(_) => Err(format!("{context}\n  a secret was logged")),
         None => Ok(()),

@@ -1,15 +1,15 @@
 //! Screenshot downloads against the fake Qlik Sense.
 
-mod bench;
 mod conflict;
 mod crash;
 mod downloads;
 mod golden;
-mod house;
+mod harness;
 mod newcomer;
 mod plain_http;
 mod privacy;
 mod secrets;
 mod server;
+mod server_harness;
 mod sessions;
 mod turns;

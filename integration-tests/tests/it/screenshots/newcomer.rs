@@ -6,7 +6,7 @@ use std::process::Command;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports};
 use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 
-use super::house::names_in;
+use super::server_harness::names_in;
 
 const EXAMPLE: &str = include_str!("../../../../conf/examples/screenshots-with-fake-qlik.yaml");
 

@@ -15,8 +15,8 @@ use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::written;
 use serde_json::{Value, json};
 
-use super::house::{API_TOKEN, House, Rooms, event, names_in};
 use super::secrets::{Needles, files_below};
+use super::server_harness::{API_TOKEN, Rooms, ServerHarness, event, names_in};
 use crate::operations_api::get;
 
 const DIRECTORY: &str = "GEHEIMLAB";
@@ -111,54 +111,55 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
     let influx = FakeInflux::start(FakeVersion::V1);
     let broker = Mosquitto::start(&Options::default());
     let subscriber = Subscriber::start(&broker, "#");
-    let mut house = House::build(&Rooms { log_level: "silly", pipeline: PIPELINE, ..Rooms::default() });
-    let dir = house.sandbox.path().to_owned();
+    let mut harness =
+        ServerHarness::build(&Rooms { log_level: "silly", pipeline: PIPELINE, ..Rooms::default() });
+    let dir = harness.sandbox.path().to_owned();
     std::fs::create_dir(dir.join("secrets")).expect("a directory");
     std::fs::write(dir.join("secrets/pseudonyms"), KEY).expect("a file");
-    let config = std::fs::read_to_string(house.sandbox.config_path()).expect("a file");
+    let config = std::fs::read_to_string(harness.sandbox.config_path()).expect("a file");
     let more = format!("Butler-SOS:\n{}", additions(influx.port(), broker.port()));
     let csv = "  csv: {userEvents: {enable: true, exportDirectory: '{dir}/user-csv'}, auditEvents:";
     let csv = csv.replace("{dir}", &dir.display().to_string());
     let config = config.replacen("Butler-SOS:\n", &more, 1).replacen("  csv: {auditEvents:", &csv, 1);
-    std::fs::write(house.sandbox.config_path(), config).expect("a file");
-    house.sandbox.start();
-    wait_until_it_runs(&mut house.sandbox);
+    std::fs::write(harness.sandbox.config_path(), config).expect("a file");
+    harness.sandbox.start();
+    wait_until_it_runs(&mut harness.sandbox);
 
     // --- in
     let (datagrams, user_events) = datagrams();
     for datagram in &datagrams {
-        house.sandbox.udp().send(datagram.as_bytes()).expect("a datagram is sent");
+        harness.sandbox.udp().send(datagram.as_bytes()).expect("a datagram is sent");
     }
     // InfluxDB refuses these for good: they become dead letters.
-    house.influx.hold_type("audit_event", "sheetName", "integer");
+    harness.influx.hold_type("audit_event", "sheetName", "integer");
     let mut bodies: Vec<String> = (1..=4).map(|n| selection(n, &users()[n as usize - 1])).collect();
-    let picture = house.url("/tempcontent/a.png");
+    let picture = harness.url("/tempcontent/a.png");
     bodies.extend((5..=8).map(|n| event(n, &users()[n as usize - 5], &picture)));
     // Refused by its host, which nobody knows; one that is tried again later; one whose URL names the user.
     bodies.push(event(9, &users()[0], "https://elsewhere.test/a.png"));
-    bodies.push(event(10, &users()[0], &house.url("/tempcontent/a.png?b=404")));
-    bodies.push(event(11, &users()[0], &house.url(&format!("/tempcontent/a.png?of={ID}"))));
+    bodies.push(event(10, &users()[0], &harness.url("/tempcontent/a.png?b=404")));
+    bodies.push(event(11, &users()[0], &harness.url(&format!("/tempcontent/a.png?of={ID}"))));
     // To whom the fake gives no ticket, and the log says to whom.
     bodies.push(event(12, &format!("UserDirectory={DIRECTORY}; UserId=q403"), &picture));
-    house.post_all(&bodies);
-    let client = AuditClient::new(house.sandbox.address("audit-events")).with_token(API_TOKEN);
+    harness.post_all(&bodies);
+    let client = AuditClient::new(harness.sandbox.address("audit-events")).with_token(API_TOKEN);
     let refused = selection(13, &users()[0]).replace("selection.state.changed", "what");
     assert_eq!(client.try_post(&refused).expect("an answer").status, 422);
     // A client that did not get its 202 sends again.
     assert_eq!(client.try_post(&bodies[0]).expect("an answer").status, 202);
 
     // --- out
-    house.wait_for_finished(bodies.len());
+    harness.wait_for_finished(bodies.len());
     subscriber.wait_for_messages(user_events);
     influx.wait_for_points(user_events);
     wait_for("dead letters", || {
-        let letters = get(&house.sandbox, "/api/dead-letters");
+        let letters = get(&harness.sandbox, "/api/dead-letters");
         (letters["deadLetters"].as_array()?.len() >= 4).then_some(())
     });
     wait_for("the quarantine", || {
-        (get(&house.sandbox, "/api/quarantine")["quarantine"].as_array()?.len() >= 2).then_some(())
+        (get(&harness.sandbox, "/api/quarantine")["quarantine"].as_array()?.len() >= 2).then_some(())
     });
-    assert_eq!(house.sandbox.settle().unaccounted(), 0.0);
+    assert_eq!(harness.sandbox.settle().unaccounted(), 0.0);
 
     let mut shown: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for path in [
@@ -172,7 +173,7 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
         "/api/quarantine",
         "/api/dead-letters",
     ] {
-        let (status, text) = house.sandbox.get(path);
+        let (status, text) = harness.sandbox.get(path);
         assert_eq!(status, 200, "{path}: {text}");
         shown.insert(path.to_owned(), text.into_bytes());
     }
@@ -183,7 +184,7 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
     );
     shown.insert(
         "InfluxDB, audit events".into(),
-        answer(house.influx.writes().into_iter().flat_map(|of| of.lines).collect()),
+        answer(harness.influx.writes().into_iter().flat_map(|of| of.lines).collect()),
     );
     let messages = subscriber.messages();
     assert!(messages.len() >= user_events);
@@ -191,11 +192,11 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
     let rows = |rows: Vec<written::Row>| rows.into_iter().map(|row| Value::Object(row).to_string()).collect();
     // Packed, so that a search of the file would find nothing.
     shown.insert("Parquet".into(), answer(rows(written::parquet_rows(&dir.join("parquet")))));
-    let pseudonym = pseudonym(&house, &users()[0]);
-    assert!(users().iter().all(|user| self::pseudonym(&house, user) == pseudonym));
+    let pseudonym = pseudonym(&harness, &users()[0]);
+    assert!(users().iter().all(|user| self::pseudonym(&harness, user) == pseudonym));
 
-    assert!(house.sandbox.stop().success());
-    shown.insert("the console".into(), house.sandbox.log_text().into_bytes());
+    assert!(harness.sandbox.stop().success());
+    shown.insert("the console".into(), harness.sandbox.log_text().into_bytes());
     for file in files_below(&dir) {
         let name = file.strip_prefix(&dir).expect("below it").display().to_string();
         if name != "butler-sos.yaml" && !name.starts_with("certificates/") && !name.starts_with("secrets/") {
@@ -237,17 +238,17 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
         String::from_utf8_lossy(&shown["the console"]).contains("dir-"),
         "the log tells one from the other"
     );
-    let tickets = house.fake.requests().into_iter().filter(|request| request.path.contains("/ticket"));
+    let tickets = harness.fake.requests().into_iter().filter(|request| request.path.contains("/ticket"));
     let asked: Vec<String> = tickets.filter_map(|request| request.body).collect();
     assert!(asked.iter().any(|body| body.contains(DIRECTORY) && body.contains(ID)), "{asked:?}");
-    let image = |n: u32| super::house::image_name(n, "png");
-    let images = names_in(&house.images()[0]);
+    let image = |n: u32| super::server_harness::image_name(n, "png");
+    let images = names_in(&harness.images()[0]);
     assert!([5, 6, 7, 8, 11].iter().all(|n| images.contains(&image(*n))), "{images:?}");
 }
 
-fn pseudonym(house: &House, user: &str) -> String {
+fn pseudonym(harness: &ServerHarness, user: &str) -> String {
     let mut command = Command::new(binary("butler-sos"));
-    let output = command.arg("-c").arg(house.sandbox.config_path()).args(["pseudonym", user]).output();
+    let output = command.arg("-c").arg(harness.sandbox.config_path()).args(["pseudonym", user]).output();
     let output = output.expect("the binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
@@ -257,13 +258,13 @@ fn pseudonym(house: &House, user: &str) -> String {
 fn a_download_that_waited_for_a_restart_still_knows_its_user() {
     let pipeline = PIPELINE.replace("file:{dir}/secrets/pseudonyms", KEY);
     let rooms = Rooms { pipeline: Box::leak(pipeline.into_boxed_str()), ..Rooms::default() };
-    let mut house = House::start(&rooms);
-    let picture = house.url("/tempcontent/a.png");
-    house.post_all(&[event(1, &users()[0], &picture)]);
+    let mut harness = ServerHarness::start(&rooms);
+    let picture = harness.url("/tempcontent/a.png");
+    harness.post_all(&[event(1, &users()[0], &picture)]);
     // Whether it had begun or not.
-    house.sandbox.kill();
-    house.sandbox.start();
-    house.wait_for_finished(1);
-    house.settle();
-    assert_eq!(names_in(&house.images()[0]), [super::house::image_name(1, "png")]);
+    harness.sandbox.kill();
+    harness.sandbox.start();
+    harness.wait_for_finished(1);
+    harness.settle();
+    assert_eq!(names_in(&harness.images()[0]), [super::server_harness::image_name(1, "png")]);
 }

@@ -18,7 +18,7 @@ use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 use openssl::symm::Cipher;
 use serde_json::Value;
 
-use super::house::{API_TOKEN, House, INFLUX_TOKEN, Rooms, USER, event};
+use super::server_harness::{API_TOKEN, INFLUX_TOKEN, Rooms, ServerHarness, USER, event};
 
 /// What the configuration holds besides, by what it is. Characters that must be escaped somewhere are among them.
 const SECRETS: [(&str, &str); 11] = [
@@ -47,52 +47,52 @@ fn no_secret_is_in_anything_that_the_server_shows() {
     let other_influx = FakeInflux::start_with_token(FakeVersion::V1, "butler:another password");
     let broker =
         Mosquitto::start(&Options { login: Some(("butler", "another password")), ..Options::default() });
-    let mut house =
-        House::build(&Rooms { log_level: "silly", download_timeout_ms: 1500, ..Rooms::default() });
-    let dir = house.sandbox.path().to_owned();
-    let server_key = house.fake.certificates.server.key.private_key_to_pem_pkcs8_passphrase(
+    let mut harness =
+        ServerHarness::build(&Rooms { log_level: "silly", download_timeout_ms: 1500, ..Rooms::default() });
+    let dir = harness.sandbox.path().to_owned();
+    let server_key = harness.fake.certificates.server.key.private_key_to_pem_pkcs8_passphrase(
         Cipher::aes_256_cbc(),
         secret("the passphrase of the API's key").as_bytes(),
     );
     std::fs::write(dir.join("certificates/server_key_encrypted.pem"), server_key.unwrap()).unwrap();
     std::fs::create_dir(dir.join("secrets")).unwrap();
     std::fs::write(dir.join("secrets/broker"), secret("the password of the broker")).unwrap();
-    let mut config = std::fs::read_to_string(house.sandbox.config_path()).unwrap();
+    let mut config = std::fs::read_to_string(harness.sandbox.config_path()).unwrap();
     for (at, more) in additions(&dir, other_influx.port(), broker.port()) {
         assert!(config.contains(at), "{at}");
         config = config.replacen(at, &format!("{at}{more}"), 1);
     }
     config = config.replace("operations: {host: 127.0.0.1, port: 0}", &operations());
-    std::fs::write(house.sandbox.config_path(), config).unwrap();
-    house.sandbox.spawn();
-    wait_until_it_listens(&mut house.sandbox);
+    std::fs::write(harness.sandbox.config_path(), config).unwrap();
+    harness.sandbox.spawn();
+    wait_until_it_listens(&mut harness.sandbox);
 
-    let scenarios = scenarios(&house);
+    let scenarios = scenarios(&harness);
     let mut events = 0_u32;
-    let mut run = |house: &House, scenarios: &[(String, String)]| {
+    let mut run = |harness: &ServerHarness, scenarios: &[(String, String)]| {
         let bodies = scenarios.iter().map(|(user, url)| {
             events += 1;
             event(events, user, url)
         });
-        post_with_tls(house, &bodies.collect::<Vec<_>>());
-        house.wait_for_finished(events as usize);
+        post_with_tls(harness, &bodies.collect::<Vec<_>>());
+        harness.wait_for_finished(events as usize);
     };
-    run(&house, &scenarios);
-    let usual = [(USER.to_owned(), house.url("/tempcontent/a.png"))];
+    run(&harness, &scenarios);
+    let usual = [(USER.to_owned(), harness.url("/tempcontent/a.png"))];
     for answer in [Unauthorized::Status401, Unauthorized::LoginRedirect, Unauthorized::LoginPage] {
-        house.fake.forget_sessions();
-        house.fake.answer_unauthorized_with(answer);
-        run(&house, &usual);
+        harness.fake.forget_sessions();
+        harness.fake.answer_unauthorized_with(answer);
+        run(&harness, &usual);
     }
-    let foreign = house.url(&format!("/tempcontent/a.png?b=404&qlikTicket={FOREIGN_TICKET}"));
-    run(&house, &[(USER.to_owned(), foreign)]);
+    let foreign = harness.url(&format!("/tempcontent/a.png?b=404&qlikTicket={FOREIGN_TICKET}"));
+    run(&harness, &[(USER.to_owned(), foreign)]);
     // Strangers, and what is no event.
     let made_up = secret("a token that a client made up");
-    assert_eq!(post_one(&house, "{}", made_up), 401);
-    assert_eq!(post_one(&house, "{}", API_TOKEN), 400);
-    house.sandbox.udp().send(b"no event").unwrap();
-    house.sandbox.udp().send(sample::datagram(1, sample::Layout::Eight).as_bytes()).unwrap();
-    let operations = house.sandbox.address("operations");
+    assert_eq!(post_one(&harness, "{}", made_up), 401);
+    assert_eq!(post_one(&harness, "{}", API_TOKEN), 400);
+    harness.sandbox.udp().send(b"no event").unwrap();
+    harness.sandbox.udp().send(sample::datagram(1, sample::Layout::Eight).as_bytes()).unwrap();
+    let operations = harness.sandbox.address("operations");
     let get = |path: &str, token: &str| get_with(operations, path, token);
     assert_eq!(get("/ready", made_up).0, 401);
 
@@ -101,9 +101,9 @@ fn no_secret_is_in_anything_that_the_server_shows() {
         let ready = get("/ready", secret("the token of the operations server")).1;
         let state: Value = serde_json::from_str(&ready).unwrap();
         let is_down = |name: &str| state["destinations"][name]["up"] == false;
-        let told = is_down("influx_sink") && is_down("mqtt_sink");
+        let reported = is_down("influx_sink") && is_down("mqtt_sink");
         shown.insert("/ready".to_owned(), ready.into_bytes());
-        told.then_some(())
+        reported.then_some(())
     });
     for path in ["/metrics", "/configuration", "/health", "/"] {
         let (status, text) = get(path, secret("the token of the operations server"));
@@ -112,18 +112,18 @@ fn no_secret_is_in_anything_that_the_server_shows() {
     }
     for command in ["print-config", "check"] {
         let mut process = Command::new(binary("butler-sos"));
-        let output = process.arg(command).arg("-c").arg(house.sandbox.config_path()).output().unwrap();
+        let output = process.arg(command).arg("-c").arg(harness.sandbox.config_path()).output().unwrap();
         assert!(command == "check" || output.status.success());
         shown.insert(command.to_owned(), [output.stdout, output.stderr].concat());
     }
     // Cut short, so that nothing is tidied up; and once more to its end.
-    house.sandbox.kill();
-    shown.insert("output of the first process".to_owned(), house.sandbox.log_text().into_bytes());
-    house.sandbox.spawn();
-    wait_until_it_listens(&mut house.sandbox);
-    run(&house, &usual);
-    assert!(house.sandbox.stop().success());
-    shown.insert("output of the second process".to_owned(), house.sandbox.log_text().into_bytes());
+    harness.sandbox.kill();
+    shown.insert("output of the first process".to_owned(), harness.sandbox.log_text().into_bytes());
+    harness.sandbox.spawn();
+    wait_until_it_listens(&mut harness.sandbox);
+    run(&harness, &usual);
+    assert!(harness.sandbox.stop().success());
+    shown.insert("output of the second process".to_owned(), harness.sandbox.log_text().into_bytes());
     for file in files_below(&dir) {
         let name = file.strip_prefix(&dir).unwrap().display().to_string();
         if name != "butler-sos.yaml" && !name.starts_with("certificates/") && !name.starts_with("secrets/") {
@@ -136,7 +136,7 @@ fn no_secret_is_in_anything_that_the_server_shows() {
 
     let mut needles = Needles::default();
     SECRETS.iter().for_each(|(what, secret)| needles.add(what, secret));
-    let of_fake = house.fake.secrets();
+    let of_fake = harness.fake.secrets();
     assert!(of_fake.len() > 60, "tickets and sessions were given away: {}", of_fake.len());
     of_fake.iter().for_each(|secret| needles.add("a ticket or a session of the fake", secret));
     let mut found = BTreeSet::new();
@@ -199,7 +199,7 @@ fn operations() -> String {
 }
 
 /// User and URL of every recorded scenario, each once and with a user, so a ticket, of its own.
-fn scenarios(house: &House) -> Vec<(String, String)> {
+fn scenarios(harness: &ServerHarness) -> Vec<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/screenshots.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
     let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -208,7 +208,7 @@ fn scenarios(house: &House) -> Vec<(String, String)> {
         .map(|row| {
             (
                 text_of(&row, "user"),
-                house.fake.with_own_ports(&text_of(&row, "screenshotUrl").replace("%d", "1")),
+                harness.fake.with_own_ports(&text_of(&row, "screenshotUrl").replace("%d", "1")),
             )
         })
         .collect();
@@ -224,18 +224,18 @@ fn wait_until_it_listens(sandbox: &mut Sandbox) {
     });
 }
 
-fn post_with_tls(house: &House, bodies: &[String]) {
+fn post_with_tls(harness: &ServerHarness, bodies: &[String]) {
     for body in bodies {
-        assert_eq!(post_one(house, body, API_TOKEN), 202, "{body}");
+        assert_eq!(post_one(harness, body, API_TOKEN), 202, "{body}");
     }
 }
 
-fn post_one(house: &House, body: &str, token: &str) -> u16 {
-    let root = Some(house.fake.certificates.root.clone());
+fn post_one(harness: &ServerHarness, body: &str, token: &str) -> u16 {
+    let root = Some(harness.fake.certificates.root.clone());
     let client = PlainClient { root, certificate: None, timeout: Duration::from_secs(20) };
     let authorization = format!("Bearer {token}");
     let headers = [("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
-    let port = house.sandbox.address("audit-events").port();
+    let port = harness.sandbox.address("audit-events").port();
     client.send("localhost", port, "POST /api/v1/audit-event", &headers, body).unwrap().status
 }
 

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
 
-use super::bench::{Bench, Settings};
-use super::house::event;
-use crate::sink_bench::until;
+use super::harness::{Harness, Settings};
+use super::server_harness::event;
+use crate::sink_harness::until;
 
 struct Setup {
     dir: tempfile::TempDir,
     fake: FakeQlik,
-    bench: Bench,
+    harness: Harness,
 }
 
 fn setup(settings: &Settings) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
-    let bench = Bench::start(dir.path(), &fake, settings);
-    Setup { dir, fake, bench }
+    let harness = Harness::start(dir.path(), &fake, settings);
+    Setup { dir, fake, harness }
 }
 
 impl Setup {
@@ -44,13 +44,13 @@ fn tickets(requests: &[Recorded]) -> usize {
 async fn many_events_of_one_user_take_one_ticket() {
     let mut setup = setup(&Settings { concurrency: 64, ..Settings::default() });
     let events: Vec<_> = (0..200).map(|n| setup.event(n, "goran", "/tempcontent/a.png?delay=20")).collect();
-    setup.bench.post(&events).await;
-    let finished = setup.bench.finished(200).await;
+    setup.harness.post(&events).await;
+    let finished = setup.harness.finished(200).await;
     assert!(finished.iter().all(|event| event.error.is_none() && event.files.len() == 1));
     let counts = setup.fake.counts();
     assert_eq!((counts.tickets_issued, counts.sessions_opened, counts.images_sent), (1, 1, 200));
-    assert_eq!(setup.bench.files().len(), 200);
-    setup.bench.end_sessions().await;
+    assert_eq!(setup.harness.files().len(), 200);
+    setup.harness.end_sessions().await;
     assert!(setup.fake.open_sessions().is_empty());
 }
 
@@ -60,8 +60,8 @@ async fn many_users_take_a_ticket_each_and_share_nothing() {
     let mut setup = setup(&settings);
     let events: Vec<_> =
         (0..400).map(|n| setup.event(n, &format!("user{}", n % 200), "/tempcontent/a.png")).collect();
-    setup.bench.post(&events[..200]).await;
-    let finished = setup.bench.finished(200).await;
+    setup.harness.post(&events[..200]).await;
+    let finished = setup.harness.finished(200).await;
     assert!(finished.iter().all(|event| event.error.is_none()));
     let counts = setup.fake.counts();
     assert_eq!((counts.tickets_issued, counts.tickets_redeemed, counts.tickets_reused), (200, 200, 0));
@@ -73,9 +73,9 @@ async fn many_users_take_a_ticket_each_and_share_nothing() {
     assert_eq!((asked.len(), asked.values().max()), (200, Some(&1)));
     // The cache holds fifty: the others were ended when they had to go.
     setup.until("evicted sessions are ended", |fake| fake.open_sessions().len() == 50).await;
-    setup.bench.post(&events[200..]).await;
-    assert!(setup.bench.finished(200).await.iter().all(|event| event.error.is_none()));
-    setup.bench.end_sessions().await;
+    setup.harness.post(&events[200..]).await;
+    assert!(setup.harness.finished(200).await.iter().all(|event| event.error.is_none()));
+    setup.harness.end_sessions().await;
     assert!(setup.fake.open_sessions().is_empty());
     let counts = setup.fake.counts();
     assert_eq!((counts.deletions_missed, counts.lockouts), (0, 0));
@@ -86,7 +86,7 @@ async fn sessions_end_with_their_age() {
     let mut setup = setup(&Settings { cache: Some(Duration::from_millis(300)), ..Settings::default() });
     for (number, tail) in ["/tempcontent/a.png", "/analytics/tempcontent/a.png"].into_iter().enumerate() {
         let event = setup.event(number as u32, "goran", tail);
-        assert_eq!(setup.bench.fetch(event).await.error, None);
+        assert_eq!(setup.harness.fetch(event).await.error, None);
     }
     assert_eq!(setup.fake.counts().sessions_opened, 2);
     setup.until("both sessions are ended", |fake| fake.open_sessions().is_empty()).await;
@@ -106,8 +106,8 @@ async fn without_a_cache_every_session_ends_with_its_download() {
         .enumerate()
         .map(|(n, tail)| setup.event(n as u32, "goran", &format!("/tempcontent/a.png{tail}")))
         .collect();
-    setup.bench.post(&events).await;
-    let finished = setup.bench.finished(21).await;
+    setup.harness.post(&events).await;
+    let finished = setup.harness.finished(21).await;
     assert_eq!(finished.iter().filter(|event| event.error.is_none()).count(), 6);
     setup.until("all sessions are ended", |fake| fake.open_sessions().is_empty()).await;
     let counts = setup.fake.counts();
@@ -135,12 +135,12 @@ async fn a_session_that_is_over_is_replaced_however_qlik_says_so() {
         for tail in ["/tempcontent/a.png", "/sales/tempcontent/a.png"] {
             let number = round as u32 * 10;
             let warm = setup.event(number, "goran", tail);
-            assert_eq!(setup.bench.fetch(warm).await.error, None, "{kind:?}");
+            assert_eq!(setup.harness.fetch(warm).await.error, None, "{kind:?}");
             setup.fake.forget_sessions();
             setup.fake.answer_unauthorized_with(kind);
             setup.fake.take_requests();
             let event = setup.event(number + 1, "goran", tail);
-            assert_eq!(setup.bench.fetch(event).await.error, None, "{kind:?} {tail}");
+            assert_eq!(setup.harness.fetch(event).await.error, None, "{kind:?} {tail}");
             let seen = setup.fake.take_requests();
             assert_eq!((seen.len(), tickets(&seen)), (4, 1), "{kind:?} {seen:#?}");
             setup.fake.answer_unauthorized_with(Unauthorized::Status401);
@@ -167,8 +167,8 @@ async fn a_user_has_one_session_however_events_spell_the_name() {
     ];
     let url = setup.url("/tempcontent/a.png?delay=20");
     let events: Vec<_> = (0..).zip(spellings).map(|(n, user)| event(n, user, &url)).collect();
-    setup.bench.post(&events).await;
-    let finished = setup.bench.finished(spellings.len()).await;
+    setup.harness.post(&events).await;
+    let finished = setup.harness.finished(spellings.len()).await;
     assert!(finished.iter().all(|event| event.error.is_none()), "{finished:?}");
     let counts = setup.fake.counts();
     assert_eq!((counts.tickets_issued, counts.sessions_opened, counts.images_sent), (1, 1, 12));
@@ -176,7 +176,7 @@ async fn a_user_has_one_session_however_events_spell_the_name() {
     setup.fake.forget_sessions();
     setup.fake.take_requests();
     let lost = event(100, "lab\\GORAN", &url);
-    assert_eq!(setup.bench.fetch(lost).await.error, None);
+    assert_eq!(setup.harness.fetch(lost).await.error, None);
     let asked: Vec<_> = setup.fake.requests().into_iter().filter_map(|request| request.body).collect();
     assert_eq!(asked, [r#"{"UserDirectory":"lab","UserId":"GORAN"}"#]);
 }
@@ -196,8 +196,8 @@ async fn a_user_has_no_more_sessions_than_the_bound_over_all_virtual_proxies() {
                 setup.event(n, ["goran", "GORAN"][n as usize % 2], &tail)
             })
             .collect();
-        setup.bench.post(&events).await;
-        let finished = setup.bench.finished(events.len()).await;
+        setup.harness.post(&events).await;
+        let finished = setup.harness.finished(events.len()).await;
         let stored = finished.iter().filter(|event| event.error.is_none()).count();
         let counts = setup.fake.counts();
         assert_eq!((stored, counts.lockouts), (29, 0), "{counts:?}");
@@ -207,13 +207,13 @@ async fn a_user_has_no_more_sessions_than_the_bound_over_all_virtual_proxies() {
             for (index, proxy) in (0..).zip(PROXIES) {
                 let event =
                     setup.event(1000 + round * 10 + index, "goran", &format!("{proxy}/tempcontent/a.png"));
-                assert_eq!(setup.bench.fetch(event).await.error, None, "{proxy}");
+                assert_eq!(setup.harness.fetch(event).await.error, None, "{proxy}");
             }
         }
         let counts = setup.fake.counts();
         assert!(counts.sessions_of_one_user_max <= 3 && counts.lockouts == 0, "{counts:?}");
         assert!(setup.fake.open_sessions().len() <= 3);
-        setup.bench.end_sessions().await;
+        setup.harness.end_sessions().await;
         assert!(setup.fake.open_sessions().is_empty());
     }
 }
@@ -230,8 +230,8 @@ async fn sessions_that_are_lost_or_never_opened_give_their_slots_back() {
                 setup.event(round * 100 + n, "goran", &tail)
             })
             .collect();
-        setup.bench.post(&events).await;
-        setup.bench.finished(events.len()).await;
+        setup.harness.post(&events).await;
+        setup.harness.finished(events.len()).await;
         setup.fake.forget_sessions();
         setup.fake.answer_unauthorized_with(
             [
@@ -243,9 +243,9 @@ async fn sessions_that_are_lost_or_never_opened_give_their_slots_back() {
     }
     for (index, proxy) in (0..).zip(PROXIES) {
         let event = setup.event(1000 + index, "goran", &format!("{proxy}/tempcontent/a.png"));
-        assert_eq!(setup.bench.fetch(event).await.error, None, "{proxy}");
+        assert_eq!(setup.harness.fetch(event).await.error, None, "{proxy}");
     }
-    setup.bench.end_sessions().await;
+    setup.harness.end_sessions().await;
     assert!(setup.fake.open_sessions().is_empty());
     assert_eq!(setup.fake.counts().lockouts, 0);
 }
@@ -254,8 +254,8 @@ async fn sessions_that_are_lost_or_never_opened_give_their_slots_back() {
 async fn a_ticket_that_brings_no_session_lets_the_next_one_go() {
     let mut setup = setup(&Settings::default());
     let events: Vec<_> = (0..10).map(|n| setup.event(n, "nock", "/tempcontent/a.png?b=nocookie")).collect();
-    setup.bench.post(&events).await;
-    let finished = setup.bench.finished(10).await;
+    setup.harness.post(&events).await;
+    let finished = setup.harness.finished(10).await;
     assert!(finished.iter().all(|event| event.error.is_none()));
     let counts = setup.fake.counts();
     assert_eq!((counts.tickets_redeemed, counts.sessions_opened), (10, 0));
@@ -268,8 +268,8 @@ async fn an_encrypted_key_is_opened_by_its_passphrase() {
         let key_file = "client_key_encrypted.pem";
         let mut setup = setup(&Settings { key_file, passphrase, ..Settings::default() });
         let event = setup.event(1, "goran", "/tempcontent/a.png");
-        assert_eq!(setup.bench.fetch(event).await.error.as_deref(), expect);
-        let shown = setup.bench.shown();
+        assert_eq!(setup.harness.fetch(event).await.error.as_deref(), expect);
+        let shown = setup.harness.shown();
         assert!(!shown.contains("open-sesame") && !shown.contains("wrong-one"));
     };
     check(passphrase, None).await;
@@ -281,7 +281,7 @@ async fn an_encrypted_key_is_opened_by_its_passphrase() {
 async fn qps_must_be_who_it_says() {
     let mut setup = setup(&Settings { qps_ca: "stranger_root.pem", ..Settings::default() });
     let event = setup.event(1, "goran", "/tempcontent/a.png");
-    assert_eq!(setup.bench.fetch(event).await.error.as_deref(), Some("ticket-failed"));
+    assert_eq!(setup.harness.fetch(event).await.error.as_deref(), Some("ticket-failed"));
     assert!(setup.fake.requests().is_empty());
 }
 
@@ -292,10 +292,10 @@ async fn certificates_are_read_again_when_they_change() {
     let directory = setup.dir.path().join("certificates");
     std::fs::write(directory.join("client_key.pem"), "not a key").unwrap();
     let event = setup.event(1, "goran", "/tempcontent/a.png");
-    assert_eq!(setup.bench.fetch(event).await.error.as_deref(), Some("ticket-failed"));
+    assert_eq!(setup.harness.fetch(event).await.error.as_deref(), Some("ticket-failed"));
     std::fs::write(directory.join("client_key.pem"), good).unwrap();
     let event = setup.event(2, "goran", "/tempcontent/a.png");
-    assert_eq!(setup.bench.fetch(event).await.error, None);
+    assert_eq!(setup.harness.fetch(event).await.error, None);
 }
 
 /// Random downloads of many users, while sessions expire, are evicted, forgotten and refused.
@@ -332,20 +332,20 @@ async fn no_user_ever_goes_under_anothers_session() {
                 setup.event(number, &user, &tail)
             })
             .collect();
-        setup.bench.post(&events).await;
+        setup.harness.post(&events).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         if round % 2 == 1 {
             setup.fake.forget_sessions();
             let answers = [Unauthorized::Status403, Unauthorized::LoginPage, Unauthorized::LoginRedirect];
             setup.fake.answer_unauthorized_with(answers[round / 2]);
         }
-        setup.bench.finished(60).await;
+        setup.harness.finished(60).await;
     }
-    setup.bench.end_sessions().await;
+    setup.harness.end_sessions().await;
     let counts = setup.fake.counts();
     assert_eq!((counts.users_mixed, counts.tickets_reused), (0, 0), "{counts:?}");
     assert!(counts.images_sent > 100, "{counts:?}");
     assert!(setup.fake.open_sessions().is_empty(), "{:?} {counts:?}", setup.fake.open_sessions());
-    let shown = setup.bench.shown();
+    let shown = setup.harness.shown();
     assert!(setup.fake.secrets().iter().all(|secret| !shown.contains(secret)));
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use butler_sos_integration_tests::fake_qlik::FakeQlik;
 
-use super::bench::{Bench, Finished, Settings};
-use super::house::event;
+use super::harness::{Finished, Harness, Settings};
+use super::server_harness::event;
 
 const ATTACKER: &str = "UserDirectory=LAB; UserId=attacker";
 
@@ -14,10 +14,10 @@ const ATTACKER: &str = "UserDirectory=LAB; UserId=attacker";
 async fn first_finished(behaviour: &str, settings: &Settings) -> Vec<Finished> {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
-    let mut bench = Bench::start(dir.path(), &fake, settings);
+    let mut harness = Harness::start(dir.path(), &fake, settings);
     let slow = fake.with_own_ports(&format!("https://qlik.test:14443/tempcontent/slow.png?b={behaviour}"));
     let slow: Vec<_> = (0..200).map(|n| event(1000 + n, ATTACKER, &slow)).collect();
-    bench.post(&slow).await;
+    harness.post(&slow).await;
     let others: Vec<_> = (0..30)
         .map(|n| {
             let host = ["qlik.test", "proxy.test"][n as usize % 2];
@@ -25,8 +25,8 @@ async fn first_finished(behaviour: &str, settings: &Settings) -> Vec<Finished> {
             event(n, &format!("LAB\\user{n}"), &url)
         })
         .collect();
-    bench.post(&others).await;
-    bench.finished(others.len()).await
+    harness.post(&others).await;
+    harness.finished(others.len()).await
 }
 
 #[track_caller]
@@ -52,7 +52,7 @@ async fn more_downloads_than_places_are_all_done_once() {
     let dir = tempfile::tempdir().unwrap();
     let fake = FakeQlik::start(&dir.path().join("certificates")).unwrap();
     let settings = Settings { concurrency: 3, per_host: 2, ..Settings::default() };
-    let mut bench = Bench::start(dir.path(), &fake, &settings);
+    let mut harness = Harness::start(dir.path(), &fake, &settings);
     let tails = ["", "?b=cross", "?b=redirect", "?b=404then", "?b=410", "?b=chain5"];
     let events: Vec<_> = (0..120)
         .map(|n| {
@@ -62,12 +62,12 @@ async fn more_downloads_than_places_are_all_done_once() {
             event(n, &format!("LAB\\user{}", n % 7), &fake.with_own_ports(&url))
         })
         .collect();
-    bench.post(&events).await;
-    let finished = bench.finished(events.len()).await;
+    harness.post(&events).await;
+    let finished = harness.finished(events.len()).await;
     let mut ids: Vec<_> = finished.iter().map(|event| &event.event_id).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 120);
     assert_eq!(finished.iter().filter(|event| event.error.is_some()).count(), 20);
-    assert_eq!(bench.files().len(), 100);
+    assert_eq!(harness.files().len(), 100);
 }

@@ -319,7 +319,7 @@ mod tests {
                     let read = Json::walk_within(text.as_bytes(), 128, |at| enter(at, levels));
                     match read {
                         Ok(()) => assert!(depth <= 128),
-                        Err(Unread::TooDeep { depth: told }) => assert!(told == depth && depth > 128),
+                        Err(Unread::TooDeep { depth: reported }) => assert!(reported == depth && depth > 128),
                         Err(Unread::NotJson(error)) => panic!("{error}"),
                     }
                 }

@@ -62,14 +62,14 @@ pub fn without_influxdb(config: &str) -> String {
         .replace("sendToInfluxdb: { enable: true", "sendToInfluxdb: { enable: false")
 }
 
-pub struct Bench {
+pub struct Harness {
     pub sandbox: Sandbox,
     pub influxd: Influxd,
     pub broker: Mosquitto,
     pub subscriber: Subscriber,
 }
 
-impl Bench {
+impl Harness {
     /// All running; `configure` gets the two servers' ports.
     pub fn start(configure: impl FnOnce(&Influxd, &Mosquitto) -> String) -> Self {
         let influxd = Influxd::start_new();

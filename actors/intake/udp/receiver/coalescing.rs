@@ -1,19 +1,19 @@
 //! When the receiver sleeps for a moment and then takes what came meanwhile, instead of waiting for a first datagram.
 //!
-//! A wake-up costs more than five datagrams. Where they are far apart, a nap gathers nothing and only delays.
+//! A wake-up costs more than five datagrams. Where they are far apart, a pause gathers nothing and only delays.
 
 use std::time::Duration;
 
 /// Decides before which looks at the socket to sleep.
 #[derive(Debug)]
-pub struct Naps {
+pub struct Coalescing {
     length: Duration,
     last_look: Option<Duration>,
     is_next: bool,
 }
 
-impl Naps {
-    /// Naps of `wanted`, or shorter ones where the receive buffer could overflow meanwhile.
+impl Coalescing {
+    /// Coalescing of `wanted`, or shorter ones where the receive buffer could overflow meanwhile.
     #[must_use]
     pub fn new(wanted: Duration, receive_buffer_bytes: usize) -> Self {
         Self { length: wanted.min(longest(receive_buffer_bytes)), last_look: None, is_next: false }
@@ -25,7 +25,7 @@ impl Naps {
         self.is_next.then_some(self.length)
     }
 
-    /// A look at `now` took `taken` datagrams. A nap follows when it would, at the rate since the last look, bring at
+    /// A look at `now` took `taken` datagrams. A pause follows when it would, at the rate since the last look, bring at
     /// least two, and when the look left none behind.
     pub fn looked(&mut self, now: Duration, taken: usize, left_none: bool) {
         let gap = self.last_look.replace(now).map(|last| now.saturating_sub(last));
@@ -38,7 +38,7 @@ impl Naps {
 /// What a short datagram takes in the kernel's buffer, with the kernel's own bookkeeping.
 const DATAGRAM_BYTES: u64 = 1_280;
 
-/// Datagrams in a second of the fastest burst that a nap must not lose.
+/// Datagrams in a second of the fastest burst that a pause must not lose.
 const BURST_RATE: u64 = 400_000;
 
 /// In so long the fastest burst fills half of the buffer: the kernel takes twice what it is asked for.
@@ -51,12 +51,12 @@ fn longest(receive_buffer_bytes: usize) -> Duration {
 mod tests {
     use super::*;
 
-    /// Whether each of four looks, so far apart and with so many datagrams, is followed by a nap.
+    /// Whether each of four looks, so far apart and with so many datagrams, is followed by a pause.
     fn follow(nap_us: u64, gap_us: u64, taken: usize, left_none: bool) -> [bool; 4] {
-        let mut naps = Naps::new(Duration::from_micros(nap_us), 8 << 20);
+        let mut coalescing = Coalescing::new(Duration::from_micros(nap_us), 8 << 20);
         [1, 2, 3, 4].map(|look| {
-            naps.looked(Duration::from_micros(look * gap_us), taken, left_none);
-            naps.next().is_some()
+            coalescing.looked(Duration::from_micros(look * gap_us), taken, left_none);
+            coalescing.next().is_some()
         })
     }
 
@@ -88,8 +88,12 @@ mod tests {
     #[test]
     fn a_nap_is_no_longer_than_the_buffer_has_room_for() {
         let check = |wanted_us: u64, receive_buffer_bytes: usize, expect_ns: u64| {
-            let naps = Naps::new(Duration::from_micros(wanted_us), receive_buffer_bytes);
-            assert_eq!(naps.length, Duration::from_nanos(expect_ns), "{wanted_us} {receive_buffer_bytes}");
+            let coalescing = Coalescing::new(Duration::from_micros(wanted_us), receive_buffer_bytes);
+            assert_eq!(
+                coalescing.length,
+                Duration::from_nanos(expect_ns),
+                "{wanted_us} {receive_buffer_bytes}"
+            );
         };
         check(5_000, 8 << 20, 5_000_000);
         check(100_000, 8 << 20, 16_382_500);

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerConfig;
-use super::seats::{Held, Seat};
+use super::connection_limiter::{ConnectionSlot, SlotGuard};
 
 /// What actix's own time-outs get before these.
 const SLACK: Duration = Duration::from_secs(2);
@@ -48,11 +48,11 @@ impl Limits {
     }
 }
 
-/// A stream with a seat.
-pub struct Guarded {
+/// A stream with a slot.
+pub struct DeadlineStream {
     io: TcpStream,
     peer: SocketAddr,
-    held: Held,
+    held: SlotGuard,
     limits: Limits,
     /// The number of the answer that the current wait began with.
     after_answer: u64,
@@ -65,8 +65,8 @@ pub struct Guarded {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Guarded {
-    pub fn new(io: TcpStream, peer: SocketAddr, held: Held, limits: Limits) -> Self {
+impl DeadlineStream {
+    pub fn new(io: TcpStream, peer: SocketAddr, held: SlotGuard, limits: Limits) -> Self {
         let read_by = Instant::now() + limits.first;
         // An answer is written whole.
         let _ = io.set_nodelay(true);
@@ -83,8 +83,8 @@ impl Guarded {
         }
     }
 
-    pub fn seat(&self) -> &Arc<Seat> {
-        self.held.seat()
+    pub fn slot(&self) -> &Arc<ConnectionSlot> {
+        self.held.slot()
     }
 
     pub fn peer(&self) -> Option<SocketAddr> {
@@ -93,19 +93,19 @@ impl Guarded {
 
     /// Errors when this connection is to end. Otherwise its task is woken when it is.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let seat = self.held.seat();
-        seat.waker.register(cx.waker());
-        if seat.is_displaced() {
+        let slot = self.held.slot();
+        slot.waker.register(cx.waker());
+        if slot.is_evicted() {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another needs the room"));
         }
-        let answered = seat.answered();
+        let answered = slot.answered();
         if answered != self.after_answer {
             self.after_answer = answered;
             self.in_head = false;
             self.read_by = Instant::now() + self.limits.idle;
         }
         loop {
-            let read_by = seat.is_waited_for().then_some(self.read_by);
+            let read_by = slot.is_waited_for().then_some(self.read_by);
             let by = read_by.into_iter().chain(self.write_by).min();
             // A timer that is set too early is set anew when it ends: cheaper than at each step.
             if let Some(by) = by
@@ -146,7 +146,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for DeadlineStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
@@ -155,7 +155,7 @@ impl AsyncRead for Guarded {
         if buf.filled().len() > before
             && !this.in_head
             && this.after_answer > 0
-            && this.held.seat().is_waited_for()
+            && this.held.slot().is_waited_for()
         {
             this.in_head = true;
             this.read_by = Instant::now() + this.limits.head;
@@ -164,7 +164,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for DeadlineStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check(cx)?;
@@ -196,7 +196,7 @@ impl AsyncWrite for Guarded {
     }
 }
 
-impl ActixStream for Guarded {
+impl ActixStream for DeadlineStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         ActixStream::poll_read_ready(&self.io, cx)
     }

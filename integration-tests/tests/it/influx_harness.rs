@@ -10,23 +10,23 @@ use butler_sos_actors::sinks::influx::client::{
 };
 use butler_sos_actors::sinks::influx::influx_sink::{Influx, InfluxSink, LineEncoder};
 
-use crate::sink_bench::Bench;
+use crate::sink_harness::Harness;
 
 /// A journal and a running sink. Call it inside of a system.
 pub fn start<E>(
     config: InfluxConfig,
     stream: Stream,
     encoder: impl Fn() -> E + Send + Sync + 'static,
-) -> Bench
+) -> Harness
 where
     E: LineEncoder + 'static,
 {
     let consumer = Consumer { stream, name: "influx_sink" };
-    let bench = Bench::new(vec![consumer]);
-    let sink = bench.sink(consumer, 1_000, Duration::from_millis(5));
-    let log = bench.log.clone();
+    let harness = Harness::new(vec![consumer]);
+    let sink = harness.sink(consumer, 1_000, Duration::from_millis(5));
+    let log = harness.log.clone();
     InfluxSink::new(sink, move || Influx::new(config.clone(), encoder(), log.clone())).start();
-    bench
+    harness
 }
 
 /// A record is its own line.

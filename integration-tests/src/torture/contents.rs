@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::numbered::Census;
 
 /// What each destination holds, of user events and of audit events.
-pub struct Held {
+pub struct Contents {
     pub users: Vec<(Place, Census)>,
     pub audits: Vec<(Place, Census)>,
     /// Screenshot events that have neither a picture nor a reason, or whose picture is not there.

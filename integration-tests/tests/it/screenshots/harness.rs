@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix::Actor;
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::kit::clock::unix_ns;
-use butler_sos_actors::kit::mailbox::Outlet;
-use butler_sos_actors::kit::message::{Append, Appetite, Consumer, NextBatch, Stream};
+use butler_sos_actors::kit::mailbox::Mailbox;
+use butler_sos_actors::kit::message::{Append, Consumer, FetchLimits, NextBatch, Stream};
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::net::static_hosts::StaticHosts;
 use butler_sos_actors::net::tls::ClientTls;
@@ -18,7 +18,7 @@ use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig};
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use butler_sos_actors::screenshots::redirect_walker::{
-    CONSUMER, RedirectWalker, WalkerConfig, WalkerOutlets,
+    CONSUMER, RedirectWalker, WalkerConfig, WalkerMailboxes,
 };
 use butler_sos_actors::screenshots::session_cache_actor::{
     CacheLimits, SessionCacheActor, SessionCacheConfig,
@@ -35,8 +35,8 @@ use butler_sos_domain::virtual_proxy::VirtualProxy;
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, NAMES};
 use slog::{Drain, Logger, o};
 
-use super::house::names_in;
-use crate::sink_bench::{Keeper, start_journal, until};
+use super::server_harness::names_in;
+use crate::sink_harness::{LineLog, start_journal, until};
 
 /// What a test may want otherwise.
 #[derive(Clone)]
@@ -88,20 +88,20 @@ pub struct Finished {
     pub error: Option<String>,
 }
 
-pub struct Bench {
+pub struct Harness {
     pub images: PathBuf,
     pub metrics: Metrics,
     pub log: Arc<Mutex<Vec<u8>>>,
-    to_append: Outlet<Append>,
-    to_next: Outlet<NextBatch>,
-    to_finish: Outlet<FinishDownloads>,
-    to_end: Outlet<EndAllSessions>,
+    to_append: Mailbox<Append>,
+    to_next: Mailbox<NextBatch>,
+    to_finish: Mailbox<FinishDownloads>,
+    to_end: Mailbox<EndAllSessions>,
     read: u64,
 }
 
 const READER: Consumer = Consumer { stream: Stream::AuditEvents, name: "reader" };
 
-impl Bench {
+impl Harness {
     /// Starts all actors in this arbiter; journal and images live in `dir`.
     pub fn start(dir: &Path, fake: &FakeQlik, settings: &Settings) -> Self {
         let images = dir.join("images");
@@ -127,7 +127,7 @@ impl Bench {
             hosts: hosts.clone(),
             ticket_timeout: Duration::from_secs(6),
             concurrency: 16,
-            names: None,
+            pseudonymizer: None,
             actor: metrics.actor("ticket_actor"),
             log: log.clone(),
         })
@@ -139,8 +139,8 @@ impl Bench {
             }),
             per_user_max: NonZeroUsize::new(settings.sessions_per_user),
             lead_max: Duration::from_secs(60),
-            to_tickets: Outlet::new(tickets.clone(), 64),
-            to_endings: Outlet::new(tickets, 64),
+            to_tickets: Mailbox::new(tickets.clone(), 64),
+            to_endings: Mailbox::new(tickets, 64),
             actor: metrics.actor("session_cache_actor"),
             log: log.clone(),
         })
@@ -174,9 +174,9 @@ impl Bench {
             hosts,
             ca: certificate("root.pem"),
             verify: true,
-            to_sessions: Outlet::new(cache.clone(), 1000),
-            to_session_news: Outlet::new(cache.clone(), 1000),
-            to_images: Outlet::new(writer.unwrap().start(), 64),
+            to_sessions: Mailbox::new(cache.clone(), 1000),
+            to_session_news: Mailbox::new(cache.clone(), 1000),
+            to_images: Mailbox::new(writer.unwrap().start(), 64),
             actor: metrics.actor("redirect_walker"),
             log: log.clone(),
         };
@@ -188,14 +188,14 @@ impl Bench {
             waiting_max: 2048,
             later: settings.later.clone(),
             retries_max: 1000,
-            names: None,
-            outlets: WalkerOutlets {
-                to_position: Outlet::new(journal.clone(), 100),
-                to_next: Outlet::new(journal.clone(), 100),
-                to_commit: Outlet::new(journal.clone(), 100),
-                to_append: Outlet::new(journal.clone(), 1000),
-                to_offset_at: Outlet::new(journal.clone(), 100),
-                to_dead_letters: Outlet::new(Keeper::default().start(), 10),
+            pseudonymizer: None,
+            mailboxes: WalkerMailboxes {
+                to_position: Mailbox::new(journal.clone(), 100),
+                to_next: Mailbox::new(journal.clone(), 100),
+                to_commit: Mailbox::new(journal.clone(), 100),
+                to_append: Mailbox::new(journal.clone(), 1000),
+                to_offset_at: Mailbox::new(journal.clone(), 100),
+                to_dead_letters: Mailbox::new(LineLog::default().start(), 10),
             },
             actor: metrics.actor("redirect_walker"),
             meter: metrics.destination("redirect_walker"),
@@ -206,10 +206,10 @@ impl Bench {
             images,
             metrics,
             log: log_bytes,
-            to_append: Outlet::new(journal.clone(), 1000),
-            to_next: Outlet::new(journal, 100),
-            to_finish: Outlet::new(walker, 10),
-            to_end: Outlet::new(cache, 10),
+            to_append: Mailbox::new(journal.clone(), 1000),
+            to_next: Mailbox::new(journal, 100),
+            to_finish: Mailbox::new(walker, 10),
+            to_end: Mailbox::new(cache, 10),
             read: 0,
         }
     }
@@ -229,8 +229,8 @@ impl Bench {
     pub async fn finished(&mut self, count: usize) -> Vec<Finished> {
         let mut finished = Vec::new();
         while finished.len() < count {
-            let appetite = Appetite { records_max: 1000, bytes_max: 1 << 24, linger: Duration::ZERO };
-            let question = NextBatch { consumer: READER, from: self.read, appetite };
+            let fetch_limits = FetchLimits { records_max: 1000, bytes_max: 1 << 24, linger: Duration::ZERO };
+            let question = NextBatch { consumer: READER, from: self.read, fetch_limits };
             let next = tokio::time::timeout(Duration::from_secs(60), self.to_next.ask(question)).await;
             let batch = next.expect("a finished event within a minute").unwrap().unwrap();
             self.read = batch.next_offset();
@@ -255,8 +255,8 @@ impl Bench {
     }
 
     /// Waits until these words are in the log.
-    pub async fn until_shown(&self, words: &str) {
-        until(words, || self.shown().contains(words), || self.shown()).await;
+    pub async fn until_shown(&self, detail: &str) {
+        until(detail, || self.shown().contains(detail), || self.shown()).await;
     }
 
     /// Everything that was logged, at every level, and every metric.

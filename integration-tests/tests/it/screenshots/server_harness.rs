@@ -24,7 +24,7 @@ pub const INFLUX_TOKEN: &str = "influx-token-93be01";
 pub const DESTINATIONS: [&str; 5] = ["influxdb", "json", "parquet", "qvd", "csv"];
 
 /// The server, the fake and the stand-in of InfluxDB, in one directory.
-pub struct House {
+pub struct ServerHarness {
     pub fake: FakeQlik,
     pub influx: FakeInflux,
     pub sandbox: Sandbox,
@@ -56,11 +56,11 @@ impl Default for Rooms {
     }
 }
 
-impl House {
+impl ServerHarness {
     pub fn start(rooms: &Rooms) -> Self {
-        let mut house = Self::build(rooms);
-        house.sandbox.start();
-        house
+        let mut harness = Self::build(rooms);
+        harness.sandbox.start();
+        harness
     }
 
     /// Everything but the server runs.
@@ -102,8 +102,8 @@ impl House {
     }
 
     /// What each destination says about each event.
-    pub fn delivered(&self) -> BTreeMap<&'static str, Vec<Told>> {
-        let told = DESTINATIONS.map(|destination| {
+    pub fn delivered(&self) -> BTreeMap<&'static str, Vec<Reported>> {
+        let reported = DESTINATIONS.map(|destination| {
             let directory = self.sandbox.path().join(destination);
             let rows = match destination {
                 "influxdb" => self.influx.points().iter().map(|line| row_of_line(line)).collect(),
@@ -115,11 +115,11 @@ impl House {
                 "parquet" => objects(written::parquet_rows(&directory)),
                 _ => objects(written::qvd_rows(&directory)),
             };
-            let mut told: Vec<_> = rows.iter().map(Told::from_row).collect();
-            told.sort();
-            (destination, told)
+            let mut reported: Vec<_> = rows.iter().map(Reported::from_row).collect();
+            reported.sort();
+            (destination, reported)
         });
-        told.into_iter().collect()
+        reported.into_iter().collect()
     }
 
     /// No event is under way, and conservation holds.
@@ -131,14 +131,14 @@ impl House {
 
 /// What a destination says about the download of an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Told {
+pub struct Reported {
     pub event_id: String,
     pub saved_paths: Vec<String>,
     pub sha256: Option<String>,
     pub error: Option<String>,
 }
 
-impl Told {
+impl Reported {
     fn from_row(row: &Value) -> Self {
         let text = |name: &str| row[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let saved_paths = match &row["screenshotSavedPaths"] {

@@ -47,7 +47,7 @@ impl Default for Plan<'_> {
     }
 }
 
-pub struct Yard {
+pub struct Harness {
     pub sandbox: Sandbox,
     pub proxies: BTreeMap<&'static str, TcpProxy>,
     pub fronts: BTreeMap<&'static str, TlsFront>,
@@ -63,7 +63,7 @@ enum Influx {
     Fake(FakeInflux),
 }
 
-impl Yard {
+impl Harness {
     pub fn start(plan: Plan<'_>) -> Self {
         let influx = match plan.version {
             1 => Influx::Real(Influxd::start_new()),
@@ -140,16 +140,16 @@ impl Yard {
     }
 
     /// `destination` is named as away, for this reason, and its events wait.
-    pub fn assert_away(&self, destination: &str, class: &str, words: &[&str]) {
-        let said = wait_for(&format!("{destination} to be away with {class}: {words:?}"), || {
-            let said = self.ready()["destinations"][destination].take();
-            let error = said["lastError"].as_str().unwrap_or_default();
-            let is_it = said["up"] == false
-                && said["lastErrorClass"] == class
-                && words.iter().all(|words| error.contains(words));
-            is_it.then_some(said)
+    pub fn assert_away(&self, destination: &str, class: &str, detail: &[&str]) {
+        let reported = wait_for(&format!("{destination} to be away with {class}: {detail:?}"), || {
+            let reported = self.ready()["destinations"][destination].take();
+            let error = reported["lastError"].as_str().unwrap_or_default();
+            let is_it = reported["up"] == false
+                && reported["lastErrorClass"] == class
+                && detail.iter().all(|detail| error.contains(detail));
+            is_it.then_some(reported)
         });
-        assert!(said["lagEvents"].as_u64() > Some(0), "{said}");
+        assert!(reported["lagEvents"].as_u64() > Some(0), "{reported}");
         assert!(self.errors(destination, class) > 0.0, "counted by its class: {class}");
     }
 

@@ -8,12 +8,12 @@ use actix::{Actor, Addr, Context, Handler};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
-use butler_sos_actors::kit::mailbox::{Outlet, Parcel};
+use butler_sos_actors::kit::mailbox::{Envelope, Mailbox};
 use butler_sos_actors::kit::message::{
-    Append, Appetite, CatchUp, Consumer, Keep, KeepRefused, PositionOf, Stream,
+    Append, AppendLines, CatchUp, Consumer, FetchLimits, LinesRefused, PositionOf, Stream,
 };
 use butler_sos_actors::kit::metric::{DestinationState, Metrics};
-use butler_sos_actors::sinks::sink::{DeadLetter, Pauses, SinkConfig, SinkOutlets};
+use butler_sos_actors::sinks::sink::{DeadLetter, Pauses, SinkConfig, SinkMailboxes};
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 
@@ -55,19 +55,19 @@ pub fn start_journal(
 }
 
 /// A journal, and what sinks need to read from it.
-pub struct Bench {
+pub struct Harness {
     pub metrics: Metrics,
     pub log: Logger,
     consumers: Vec<Consumer>,
-    to_append: Outlet<Append>,
-    to_position: Outlet<PositionOf>,
-    to_catch_up: Outlet<CatchUp>,
-    outlets: SinkOutlets,
+    to_append: Mailbox<Append>,
+    to_position: Mailbox<PositionOf>,
+    to_catch_up: Mailbox<CatchUp>,
+    mailboxes: SinkMailboxes,
     letters: Arc<Mutex<Vec<DeadLetter>>>,
     _directory: TempDir,
 }
 
-impl Bench {
+impl Harness {
     /// For sinks of one stream. Call it inside of a system.
     pub fn new(consumers: Vec<Consumer>) -> Self {
         let directory = TempDir::with_prefix("journal-").unwrap();
@@ -75,20 +75,20 @@ impl Bench {
         let log = Logger::root(Discard, o!());
         let journal = start_journal(directory.path(), consumers.clone(), Vec::new(), &metrics, &log);
         let letters = Arc::<Mutex<Vec<DeadLetter>>>::default();
-        let outlets = SinkOutlets {
-            to_position: Outlet::new(journal.clone(), 10),
-            to_next: Outlet::new(journal.clone(), 10),
-            to_commit: Outlet::new(journal.clone(), 10),
-            to_dead_letters: Outlet::new(Keeper(Arc::clone(&letters)).start(), 10),
+        let mailboxes = SinkMailboxes {
+            to_position: Mailbox::new(journal.clone(), 10),
+            to_next: Mailbox::new(journal.clone(), 10),
+            to_commit: Mailbox::new(journal.clone(), 10),
+            to_dead_letters: Mailbox::new(LineLog(Arc::clone(&letters)).start(), 10),
         };
         Self {
             metrics,
             log,
             consumers,
-            to_append: Outlet::new(journal.clone(), 1_000),
-            to_position: Outlet::new(journal.clone(), 10),
-            to_catch_up: Outlet::new(journal, 10),
-            outlets,
+            to_append: Mailbox::new(journal.clone(), 1_000),
+            to_position: Mailbox::new(journal.clone(), 10),
+            to_catch_up: Mailbox::new(journal, 10),
+            mailboxes,
             letters,
             _directory: directory,
         }
@@ -98,9 +98,9 @@ impl Bench {
     pub fn sink(&self, consumer: Consumer, records_max: usize, pause: Duration) -> SinkConfig {
         SinkConfig {
             consumer,
-            appetite: Appetite { records_max, bytes_max: 1 << 24, linger: Duration::ZERO },
+            fetch_limits: FetchLimits { records_max, bytes_max: 1 << 24, linger: Duration::ZERO },
             pauses: Pauses { min: pause, max: 4 * pause },
-            outlets: self.outlets.clone(),
+            mailboxes: self.mailboxes.clone(),
             actor: self.metrics.actor(consumer.name),
             meter: self.metrics.destination(consumer.name),
             log: self.log.clone(),
@@ -139,9 +139,9 @@ impl Bench {
     }
 
     /// Waits until the first sink says that it fails with these words in its error.
-    pub async fn wait_for_error(&self, words: &str) {
-        let says = || self.state().last_error.is_some_and(|error| error.contains(words));
-        until(&format!("the error {words:?}"), says, || format!("{:?}", self.state())).await;
+    pub async fn wait_for_error(&self, detail: &str) {
+        let says = || self.state().last_error.is_some_and(|error| error.contains(detail));
+        until(&format!("the error {detail:?}"), says, || format!("{:?}", self.state())).await;
     }
 }
 
@@ -158,17 +158,17 @@ pub async fn until(what: &str, condition: impl Fn() -> bool, seen: impl Fn() -> 
 
 /// Keeps dead letters in memory.
 #[derive(Default)]
-pub struct Keeper(Arc<Mutex<Vec<DeadLetter>>>);
+pub struct LineLog(Arc<Mutex<Vec<DeadLetter>>>);
 
-impl Actor for Keeper {
+impl Actor for LineLog {
     type Context = Context<Self>;
 }
 
-impl Handler<Parcel<Keep>> for Keeper {
-    type Result = Result<(), KeepRefused>;
+impl Handler<Envelope<AppendLines>> for LineLog {
+    type Result = Result<(), LinesRefused>;
 
-    fn handle(&mut self, parcel: Parcel<Keep>, _: &mut Self::Context) -> Self::Result {
-        let letters = parcel.body.lines.iter().map(|line| serde_json::from_slice(line).unwrap());
+    fn handle(&mut self, envelope: Envelope<AppendLines>, _: &mut Self::Context) -> Self::Result {
+        let letters = envelope.body.lines.iter().map(|line| serde_json::from_slice(line).unwrap());
         self.0.lock().unwrap().extend(letters.collect::<Vec<DeadLetter>>());
         Ok(())
     }

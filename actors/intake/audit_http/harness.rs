@@ -12,7 +12,7 @@ use butler_sos_domain::audit::conflict::Remembered;
 
 use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
 use crate::kit::clock::unix_ns;
-use crate::kit::mailbox::{Outlet, Parcel};
+use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::{Append, AppendRefused, Close, Stream};
 use crate::kit::metric::{ActorMeter, Metrics};
 use crate::kit::supervisor::{RestartPolicy, Supervision};
@@ -31,16 +31,16 @@ pub fn event_of_type(event_type: &str, n: u32) -> String {
 
 pub type Answered = Result<std::ops::Range<u64>, AppendRefused>;
 
-pub struct Bench {
+pub struct Harness {
     pub address: SocketAddr,
     pub addr: Addr<AuditHttpIngestor>,
-    pub close: Outlet<Close>,
+    pub close: Mailbox<Close>,
     pub appended: Arc<Mutex<Vec<Append>>>,
     pub metrics: Metrics,
     pub actor: ActorMeter,
 }
 
-impl Bench {
+impl Harness {
     pub fn start(config: AuditHttpConfig) -> Self {
         Self::start_with(config, &[], |_| Ok(0..1))
     }
@@ -54,7 +54,7 @@ impl Bench {
         let metrics = Metrics::new();
         let intake = metrics.intake("audit_events");
         let counts = intake.clone();
-        let (to_journal, appended) = Probe::outlet(100_000, move |append: &Append| {
+        let (to_journal, appended) = Probe::mailbox(100_000, move |append: &Append| {
             let answer = answer(append);
             let counter = match &answer {
                 Ok(_) => counts.stored.clone(),
@@ -70,7 +70,7 @@ impl Bench {
     pub fn start_on(
         config: AuditHttpConfig,
         recent: &[String],
-        to_journal: Outlet<Append>,
+        to_journal: Mailbox<Append>,
         appended: Arc<Mutex<Vec<Append>>>,
         metrics: Metrics,
     ) -> Self {
@@ -80,7 +80,7 @@ impl Bench {
     pub fn start_logged(
         config: AuditHttpConfig,
         recent: &[String],
-        to_journal: Outlet<Append>,
+        to_journal: Mailbox<Append>,
         appended: Arc<Mutex<Vec<Append>>>,
         metrics: Metrics,
         log: slog::Logger,
@@ -103,7 +103,7 @@ impl Bench {
             switches: crate::kit::supervisor::PanicSwitches::default(),
         };
         let addr = supervision.start(&actix_rt::Arbiter::current(), actor.clone(), move || ingestor);
-        let close = Outlet::new(addr.clone().recipient::<Parcel<Close>>(), 1);
+        let close = Mailbox::new(addr.clone().recipient::<Envelope<Close>>(), 1);
         Self { address, addr, close, appended, metrics, actor }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use actix_rt::ArbiterHandle;
 use butler_sos_actors::intake::event_counts::EventCounts;
-use butler_sos_actors::kit::mailbox::Outlet;
+use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::self_metrics::heartbeat::{Heartbeat, HeartbeatConfig};
@@ -32,15 +32,15 @@ use crate::config::{Config, interval_seconds};
 use crate::operations::process::memory;
 
 /// What is told, gathered while the intakes are started.
-pub struct Own<'a> {
+pub struct SelfMetrics<'a> {
     config: &'a Config,
     metrics: &'a Metrics,
     version: Version,
     host: String,
-    told: OwnMeasurementsConfig,
+    reported: OwnMeasurementsConfig,
 }
 
-impl<'a> Own<'a> {
+impl<'a> SelfMetrics<'a> {
     pub fn new(config: &'a Config, metrics: &'a Metrics) -> Self {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         let mut own = Self {
@@ -48,23 +48,23 @@ impl<'a> Own<'a> {
             metrics,
             version: settings::influx(config).target.version(),
             host: host.unwrap_or_default(),
-            told: OwnMeasurementsConfig::default(),
+            reported: OwnMeasurementsConfig::default(),
         };
         let influxdb = &config.butler_sos.influxdb;
-        own.told.influx = influxdb.enable.then(|| settings::influx(config));
-        own.told.counts = own.counts();
-        own.told.uptime = own.uptime();
-        own.told.errors = own.errors();
+        own.reported.influx = influxdb.enable.then(|| settings::influx(config));
+        own.reported.counts = own.counts();
+        own.reported.uptime = own.uptime();
+        own.reported.errors = own.errors();
         own
     }
 
     /// What the parser counts in, when somebody wants to know.
     pub fn event_counts(&self) -> Option<EventCounts> {
-        self.told.counts.as_ref().map(|report| report.counts.clone())
+        self.reported.counts.as_ref().map(|report| report.counts.clone())
     }
 
     /// The way from the socket to the journal.
-    pub fn watch_user_events<M>(&mut self, outlet: &Outlet<M>)
+    pub fn watch_user_events<M>(&mut self, mailbox: &Mailbox<M>)
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
@@ -83,14 +83,14 @@ impl<'a> Own<'a> {
         let tags = pairs(&metrics.tags);
         let point = QueuePoint::new(self.version, &metrics.measurement_name, queue_type, &self.host, &tags);
         let intake = self.metrics.intake("user_events");
-        let outlet = outlet.clone();
-        let queue = QueueView::new(&USER_EVENTS, &intake, limits, move || outlet.depth());
+        let mailbox = mailbox.clone();
+        let queue = QueueView::new(&USER_EVENTS, &intake, limits, move || mailbox.depth());
         let every = Duration::from_millis(metrics.write_frequency);
-        self.told.queues.push(QueueReport { every, queue, point });
+        self.reported.queues.push(QueueReport { every, queue, point });
     }
 
     /// The way from the audit API's checks to the journal.
-    pub fn watch_audit_events<M>(&mut self, outlet: &Outlet<M>)
+    pub fn watch_audit_events<M>(&mut self, mailbox: &Mailbox<M>)
     where
         M: actix::Message + Send + 'static,
         M::Result: Send,
@@ -109,27 +109,27 @@ impl<'a> Own<'a> {
         let tags = pairs(&metrics.tags);
         let point = QueuePoint::new(self.version, &metrics.measurement_name, queue_type, &self.host, &tags);
         let intake = self.metrics.intake("audit_events");
-        let outlet = outlet.clone();
-        let queue = QueueView::new(&AUDIT_EVENTS, &intake, limits, move || outlet.depth());
+        let mailbox = mailbox.clone();
+        let queue = QueueView::new(&AUDIT_EVENTS, &intake, limits, move || mailbox.depth());
         let every = Duration::from_millis(metrics.write_frequency);
-        self.told.queues.push(QueueReport { every, queue, point });
+        self.reported.queues.push(QueueReport { every, queue, point });
     }
 
     /// Starts whoever has something to tell.
     pub fn start(self, supervision: &Supervision, thread: impl FnOnce() -> ArbiterHandle, log: &Logger) {
         let heartbeat = self.heartbeat();
-        let told = self.told;
-        let tells = told.counts.is_some()
-            || !told.queues.is_empty()
-            || told.uptime.is_some()
-            || told.errors.is_some();
+        let reported = self.reported;
+        let tells = reported.counts.is_some()
+            || !reported.queues.is_empty()
+            || reported.uptime.is_some()
+            || reported.errors.is_some();
         if !tells && heartbeat.is_none() {
             return;
         }
         let thread = thread();
         if tells {
             let meter = self.metrics.actor("own_measurements");
-            let actor = OwnMeasurements::new(told, self.metrics.clone(), meter.clone(), log.clone());
+            let actor = OwnMeasurements::new(reported, self.metrics.clone(), meter.clone(), log.clone());
             supervision.start(&thread, meter, move || actor);
         }
         if let Some(heartbeat) = heartbeat {

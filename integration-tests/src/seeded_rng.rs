@@ -6,9 +6,9 @@ use std::time::Duration;
 
 /// A sequence of numbers.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct SeededRng(u64);
 
-impl Chance {
+impl SeededRng {
     pub fn of_seed(seed: u64) -> Self {
         Self(seed)
     }
@@ -74,14 +74,14 @@ mod tests {
     #[test]
     fn a_seed_repeats_itself_and_stays_in_bounds() {
         let draw = |seed| {
-            let mut chance = Chance::of_seed(seed);
-            (0..100).map(|_| chance.within(5..15)).collect::<Vec<_>>()
+            let mut seeded_rng = SeededRng::of_seed(seed);
+            (0..100).map(|_| seeded_rng.within(5..15)).collect::<Vec<_>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!(draw(7).iter().all(|n| (5..15).contains(n)));
         let mut items: Vec<_> = (0..20).collect();
-        Chance::of_seed(7).shuffle(&mut items);
+        SeededRng::of_seed(7).shuffle(&mut items);
         assert_ne!(items, (0..20).collect::<Vec<_>>());
         items.sort();
         assert_eq!(items, (0..20).collect::<Vec<_>>());
