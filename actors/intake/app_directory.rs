@@ -19,8 +19,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use slog::{Logger, debug, info, warn};
 
+use crate::intake::message::AppNamesLearned;
 use crate::kit::mailbox::Mailbox;
-use crate::kit::message::AppNamesLearned;
 use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::tls::certificate_fault::CertificateWatch;

@@ -5,6 +5,7 @@ pub(crate) mod audit_http;
 pub mod audit_http_ingestor;
 pub mod backpressure;
 pub mod event_counts;
+pub mod message;
 pub(crate) mod rejection_log;
 #[cfg(test)]
 mod tests;

@@ -11,12 +11,14 @@ use prometheus_client::metrics::counter::Counter;
 use crate::intake::udp::socket::SocketConfig;
 use crate::intake::udp::udp_ingestor::{UdpConfig, UdpIngestor, UdpPort, open};
 use crate::intake::user_parser::{UserParser, UserParserConfig, UserParserMailboxes};
+use crate::journal::message::{Append, AppendRefused};
 use crate::kit::clock::Clock;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Append, AppendLines, AppendRefused, Close};
+use crate::kit::message::Close;
 use crate::kit::metric::{IntakeMeter, Metrics};
 use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log, until};
+use crate::line_log::message::AppendLines;
 
 /// Counts what it is asked to store, some time after it was asked. May panic instead.
 struct SlowJournal {

@@ -18,12 +18,15 @@ use serde::Serialize;
 use slog::Logger;
 
 use crate::intake::event_counts::{CountTable, EventCounts};
+use crate::intake::message::{AppNamesLearned, Datagram, DatagramsReceived};
 use crate::intake::rejection_log::RejectionLog;
 use crate::journal::batch::RecordBatch;
+use crate::journal::message::Append;
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{AppNamesLearned, Append, AppendLines, Close, Datagram, DatagramsReceived, Stream};
+use crate::kit::message::{Close, Stream};
 use crate::kit::metric::{ActorMeter, IntakeMeter};
+use crate::line_log::message::AppendLines;
 
 /// What a parser needs to know.
 #[derive(Clone, Default)]

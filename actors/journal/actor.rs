@@ -25,13 +25,14 @@ use self::syncing::{Lane, LaneState, Waiter, answer_all};
 use super::batch::Batch;
 use super::store::{ConsumerId, Start, Store, StoreConfig, StoreError, StreamId};
 use super::stream::{AppendError, frame_bytes};
+use crate::journal::message::{
+    Append, AppendRefused, CatchUp, Commit, ConsumerState, JournalError, JournalState, JournalStateNow,
+    NextBatch, OffsetAt, OffsetsWithin, Position, PositionOf, StreamState,
+};
 use crate::kit::clock::{steady_ns, unix_ns};
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{Envelope, InFlight};
-use crate::kit::message::{
-    Append, AppendRefused, CatchUp, Commit, Consumer, ConsumerState, JournalError, JournalState,
-    JournalStateNow, NextBatch, OffsetAt, OffsetsWithin, Position, PositionOf, Stream, StreamState,
-};
+use crate::kit::message::{Consumer, Stream};
 use crate::kit::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 
 /// What the actor needs to know (`Pipeline.journal`).

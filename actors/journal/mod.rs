@@ -82,6 +82,7 @@ pub mod batch;
 pub mod consumers;
 mod disk;
 pub mod frame;
+pub mod message;
 #[cfg(test)]
 mod model_test;
 pub mod segment;

@@ -29,7 +29,6 @@ use prometheus_client::registry::Registry;
 pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use self::reasons::Reasons;
 use crate::kit::metric::processing_times::ProcessingTimes;
-use crate::net::http_server::connection_limiter::ConnectionCounters;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActorLabel {
@@ -451,6 +450,15 @@ fn to_prometheus_text(open_metrics: &str) -> String {
         };
     }
     text
+}
+
+/// What is counted, for the administrator.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionCounters {
+    /// Connections that had to make room.
+    pub evicted: Counter,
+    /// Connections that got no slot.
+    pub refused: Counter,
 }
 
 /// What one actor counts about itself.

@@ -1,6 +1,7 @@
 //! What every actor is made of: mailboxes, supervision, meters, clocks, and the seam to the operating system.
 
 pub mod clock;
+pub mod delivery_error;
 pub mod guard;
 pub mod mailbox;
 pub mod message;

@@ -15,8 +15,8 @@ use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
 use crate::kit::mailbox::{Envelope, InFlight};
-use crate::kit::message::{AppendLines, LinesRefused};
 use crate::kit::metric::ActorMeter;
+use crate::line_log::message::{AppendLines, LinesRefused};
 use crate::line_log::store::{Appended, SegmentStore};
 
 pub use crate::line_log::store::{Entry, EntryId, NotAnEntryId, entries, find, newest, remove};

@@ -1,4 +1,5 @@
 //! Lines that are kept aside: rejected datagrams and dead letters.
 
 pub mod actor;
+pub mod message;
 pub(crate) mod store;

@@ -21,8 +21,8 @@ use openssl::ssl::{SslConnector, SslMethod, SslVersion};
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::DeliveryError;
 
 /// Name look-up, TCP and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use openssl::ssl::{HandshakeError, SslConnector};
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::tls::ClientTls;
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::DeliveryError;
 
 /// How long a server that refuses our certificate gets to say so. With TLS 1.3 it does so after the handshake.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(300);

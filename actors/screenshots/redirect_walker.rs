@@ -49,14 +49,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
 use crate::journal::batch::{Batch, RecordBatch};
+use crate::journal::message::{
+    Append, AppendRefused, Commit, FetchLimits, NextBatch, OffsetAt, Position, PositionOf,
+};
 use crate::kit::clock::unix_ms;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{
-    Append, AppendLines, AppendRefused, Commit, Consumer, FetchLimits, NextBatch, OffsetAt, Position,
-    PositionOf, Stream,
-};
+use crate::kit::message::{Consumer, Stream};
 use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::kit::supervisor::panic_text;
+use crate::line_log::message::AppendLines;
 use crate::screenshots::download_places::{Place, Places, Turn};
 use crate::screenshots::image_fetch::{FetchConfig, Fetcher};
 use crate::screenshots::message::{FinishDownloads, ImageStored};

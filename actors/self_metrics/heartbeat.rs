@@ -16,11 +16,11 @@ use secrecy::{ExposeSecret, SecretString};
 use slog::{Logger, debug, info, warn};
 use url::Url;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{CONNECT_TIMEOUT, Endpoint, exchange, status_class, tls_connector};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::reread;
-use crate::sinks::sink::DeliveryError;
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]

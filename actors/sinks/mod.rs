@@ -3,6 +3,7 @@
 pub(crate) mod delivery_job;
 pub mod files;
 pub mod influx;
+pub mod message;
 pub mod mqtt;
 pub mod new_relic;
 pub mod sink;

@@ -22,10 +22,13 @@ pub use self::parking::ParkingConfig;
 use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
+use crate::journal::message::{Commit, FetchLimits, NextBatch, Position, PositionOf};
 use crate::kit::clock::unix_ms;
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::mailbox::Mailbox;
-use crate::kit::message::{AppendLines, Commit, Consumer, FetchLimits, NextBatch, Position, PositionOf};
+use crate::kit::message::Consumer;
 use crate::kit::metric::{ActorMeter, DestinationMeter};
+use crate::line_log::message::AppendLines;
 
 /// A endpoint that takes batches. All state of delivery that must survive is in the journal.
 pub trait Destination: 'static {
@@ -76,30 +79,6 @@ pub struct Refused {
     /// The endpoint's own words, or what is wrong with the event.
     pub reason: String,
     pub record: Vec<u8>,
-}
-
-/// Why a delivery did not succeed; it will be tried again.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{class}: {detail}")]
-pub struct DeliveryError {
-    /// A short stable word for the metric: `connect`, `timeout`, `http-503`, `disk`, …
-    pub class: &'static str,
-    /// For people. Holds no secret.
-    pub detail: String,
-    /// What the endpoint asked for.
-    pub retry_after: Option<Duration>,
-}
-
-impl DeliveryError {
-    pub fn new(class: &'static str, detail: impl Into<String>) -> Self {
-        Self { class, detail: detail.into(), retry_after: None }
-    }
-
-    /// The endpoint, or a proxy before it, ran out of time.
-    #[must_use]
-    pub fn is_slow(&self) -> bool {
-        matches!(self.class, "timeout" | "http-408" | "http-504")
-    }
 }
 
 /// Lets a destination note something durable before it takes a step that cannot be undone.
@@ -433,8 +412,9 @@ const REASON_CHARS_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::message::JournalError;
     use crate::journal::testing::batch_of;
-    use crate::kit::message::{JournalError, Stream};
+    use crate::kit::message::Stream;
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log, until};
 

@@ -5,13 +5,13 @@
 
 use std::{future::Future, net::IpAddr, time::Duration};
 
+use butler_sos_actors::kit::delivery_error::DeliveryError;
 use butler_sos_actors::net::reachability::Server;
 use butler_sos_actors::net::tls::ClientTls;
 use butler_sos_actors::sinks::influx::check::{Examined, Growing, examine};
 use butler_sos_actors::sinks::influx::client::{InfluxClient, InfluxConfig};
 use butler_sos_actors::sinks::mqtt::mqtt_sink;
 use butler_sos_actors::sinks::new_relic::client::{NewRelicClient, NewRelicConfig};
-use butler_sos_actors::sinks::sink::DeliveryError;
 
 use butler_sos_domain::encode::audit_line::DEFAULT_MEASUREMENT;
 use butler_sos_domain::encode::user_line::MEASUREMENT as USER_MEASUREMENT;

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use butler_sos_actors::journal::batch::Batch;
+use butler_sos_actors::journal::message::OffsetsWithin;
 use butler_sos_actors::kit::clock::unix_ms;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{
-    AppendLines, NotRedelivered, OffsetsWithin, Redeliver, Redelivered, Stream,
-};
+use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::line_log::actor::EntryId;
+use butler_sos_actors::line_log::message::AppendLines;
+use butler_sos_actors::sinks::message::{NotRedelivered, Redeliver, Redelivered};
 use butler_sos_actors::sinks::sink::{DeadLetter, Pauses};
 use butler_sos_domain::audit::time::timestamp_ms;
 use serde::{Deserialize, Serialize};

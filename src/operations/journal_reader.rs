@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use butler_sos_actors::journal::batch::Batch;
+use butler_sos_actors::journal::message::{FetchLimits, NextBatch, StreamState};
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{Consumer, FetchLimits, NextBatch, Stream, StreamState};
+use butler_sos_actors::kit::message::{Consumer, Stream};
 
 use super::answer::Refusal;
 

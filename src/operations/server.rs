@@ -10,9 +10,10 @@ use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::kit::metric::ConnectionCounters;
 use butler_sos_actors::net::http_server::brake::Brake;
 use butler_sos_actors::net::http_server::connection_limiter::{
-    ConnectionCounters, ConnectionLimiter, ConnectionLimits, ConnectionSlot,
+    ConnectionLimiter, ConnectionLimits, ConnectionSlot,
 };
 use butler_sos_actors::net::http_server::{self, ServerConfig};
 use butler_sos_domain::client_network::IPV6_PREFIX;

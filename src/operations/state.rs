@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use butler_sos_actors::kit::message::JournalState;
+use butler_sos_actors::journal::message::JournalState;
 use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use serde::{Deserialize, Serialize};
 

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use butler_sos_actors::journal::message::{JournalState, JournalStateNow, OffsetsWithin, StreamState};
 use butler_sos_actors::kit::clock::unix_ms;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{
-    AppendLines, JournalState, JournalStateNow, OffsetsWithin, Stream, StreamState,
-};
+use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
+use butler_sos_actors::line_log::message::AppendLines;
 use serde::Serialize;
 use slog::Logger;
 

@@ -11,12 +11,14 @@ use butler_sos_actors::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpI
 use butler_sos_actors::intake::udp::udp_ingestor::{UdpIngestor, UdpPort};
 use butler_sos_actors::intake::user_parser::{UserParser, UserParserMailboxes};
 use butler_sos_actors::journal::actor::{Journal, JournalConfig};
+use butler_sos_actors::journal::message::{Append, CatchUp};
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::kit::clock::Clock;
 use butler_sos_actors::kit::mailbox::{Envelope, Mailbox};
-use butler_sos_actors::kit::message::{Append, AppendLines, CatchUp, Close};
+use butler_sos_actors::kit::message::Close;
 use butler_sos_actors::kit::metric::DestinationMeter;
 use butler_sos_actors::line_log::actor::{LineLog, LineLogConfig};
+use butler_sos_actors::line_log::message::AppendLines;
 use butler_sos_actors::screenshots::redirect_walker::{CONSUMER as WALKER, WalkerMailboxes};
 use butler_sos_actors::sinks::sink::{SinkConfig, SinkMailboxes};
 use butler_sos_domain::audit::conflict::Remembered;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
+use butler_sos_actors::journal::message::FetchLimits;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{Consumer, FetchLimits, Redeliver, Stream};
+use butler_sos_actors::kit::message::{Consumer, Stream};
 use butler_sos_actors::kit::metric::ActorMeter;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::sinks::files::csv_sink::CsvFile;
@@ -17,6 +18,7 @@ use butler_sos_actors::sinks::files::parquet_sink::{ParquetConfig, ParquetFiles}
 use butler_sos_actors::sinks::files::qvd_sink::{QvdConfig, QvdFiles};
 use butler_sos_actors::sinks::influx::client::{InfluxConfig, InfluxTarget};
 use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, Influx, UserEventLines};
+use butler_sos_actors::sinks::message::Redeliver;
 use butler_sos_actors::sinks::mqtt::mqtt_sink::Mqtt;
 use butler_sos_actors::sinks::new_relic::client::EVENTS_MAX;
 use butler_sos_actors::sinks::new_relic::new_relic_sink::{self, NewRelic};

@@ -29,8 +29,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
+use butler_sos_actors::journal::message::CatchUp;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{CatchUp, Close};
+use butler_sos_actors::kit::message::Close;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};

@@ -15,8 +15,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::intake::{Account, Intake};
 use super::recent::{Added, Announced, Ids, Met, Outcome};
 use crate::journal::batch::RecordBatch;
+use crate::journal::message::Append;
 use crate::kit::mailbox::InFlight;
-use crate::kit::message::{Append, Stream};
+use crate::kit::message::Stream;
 
 /// Bytes of a record around the body.
 const RECORD_OVERHEAD: usize = 80;

@@ -11,9 +11,10 @@ use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::audit::conflict::Remembered;
 
 use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
+use crate::journal::message::{Append, AppendRefused};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Append, AppendRefused, Close, Stream};
+use crate::kit::message::{Close, Stream};
 use crate::kit::metric::{ActorMeter, Metrics};
 use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log};

@@ -26,10 +26,11 @@ use tokio::time::timeout;
 
 use super::group::{Event, Group, Groups, NotJoined};
 use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
+use crate::journal::message::Append;
 use crate::kit::clock::Clock;
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{InFlight, Mailbox};
-use crate::kit::message::{Append, Stream};
+use crate::kit::message::Stream;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 
 /// So long a client waits for its event to be on disk.

@@ -8,7 +8,7 @@ use slog::{Drain, Logger, OwnedKVList, Record, Serializer, o};
 
 use super::harness::{Harness, JSON, PLAIN, event, unlimited};
 use crate::intake::audit_http_ingestor::AuditHttpConfig;
-use crate::kit::message::Append;
+use crate::journal::message::Append;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::Probe;
 

@@ -15,8 +15,9 @@ use super::harness::{
     Answered, Client, Got, Harness, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
 };
 use crate::intake::audit_http_ingestor::{AuditHttpConfig, Privacy};
+use crate::journal::message::{Append, AppendRefused};
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Append, AppendRefused, Close, Stream};
+use crate::kit::message::{Close, Stream};
 use crate::kit::metric::{IntakeMeter, Metrics};
 use crate::kit::testing::until;
 

@@ -24,11 +24,11 @@ use self::port::lock;
 pub(crate) use self::tally::IntakeCounters;
 use self::tally::{DropLog, Tally};
 use crate::intake::backpressure::Change;
+use crate::intake::message::{Datagram, DatagramsReceived};
 use crate::intake::udp::datagram_filter::AllowedSources;
 use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{InFlight, Mailbox};
-use crate::kit::message::{Datagram, DatagramsReceived};
 use crate::kit::metric::ActorMeter;
 
 /// Most datagrams in one message.

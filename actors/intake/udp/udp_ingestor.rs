@@ -17,13 +17,14 @@ use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
 use crate::intake::backpressure::Backpressure;
+use crate::intake::message::DatagramsReceived;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
 use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
 use crate::intake::udp::receiver::{Ended, IntakeCounters, Receiver, ReceiverState};
 use crate::intake::udp::socket::{self, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Close, DatagramsReceived};
+use crate::kit::message::Close;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use crate::kit::supervisor::panic_text;
 

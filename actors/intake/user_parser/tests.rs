@@ -5,8 +5,8 @@ use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 
 use super::*;
+use crate::journal::message::AppendRefused;
 use crate::kit::mailbox::InFlight;
-use crate::kit::message::AppendRefused;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::{Probe, discard_log, until};
 

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::journal::batch::RecordBatch;
 use crate::journal::disk;
+use crate::journal::message::FetchLimits;
 use crate::journal::store::{OnFull, StreamConfig};
 use crate::kit::mailbox::Mailbox;
-use crate::kit::message::FetchLimits;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::discard_log;
 

@@ -16,7 +16,8 @@ use std::time::Instant;
 use butler_sos_domain::client_network::network_of;
 use futures_util::task::AtomicWaker;
 use ipnet::IpNet;
-use prometheus_client::metrics::counter::Counter;
+
+use crate::kit::metric::ConnectionCounters;
 
 /// How many may be connected.
 #[derive(Debug, Clone)]
@@ -36,15 +37,6 @@ pub struct ConnectionLimiter {
     taken: Mutex<Taken>,
     since: Instant,
     counted: ConnectionCounters,
-}
-
-/// What is counted, for the administrator.
-#[derive(Debug, Clone, Default)]
-pub struct ConnectionCounters {
-    /// Connections that had to make room.
-    pub evicted: Counter,
-    /// Connections that got no slot.
-    pub refused: Counter,
 }
 
 #[derive(Default)]

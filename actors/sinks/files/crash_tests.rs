@@ -16,8 +16,10 @@ use butler_sos_domain::encode::covered::Covered;
 use butler_sos_domain::event::UserEvent;
 use proptest::prelude::*;
 
+use crate::journal::message::{Commit, JournalError, Position};
 use crate::journal::testing::batch_of;
-use crate::kit::message::{Commit, Consumer, JournalError, Position, Stream};
+use crate::kit::delivery_error::DeliveryError;
+use crate::kit::message::{Consumer, Stream};
 use crate::kit::testing::Probe;
 use crate::sinks::files::columnar::{Columnar, ColumnarConfig, Encoder};
 use crate::sinks::files::csv_sink::{CsvConfig, CsvFile};
@@ -25,7 +27,7 @@ use crate::sinks::files::file_target::Disk;
 use crate::sinks::files::json_sink::{JsonConfig, JsonFiles};
 use crate::sinks::files::parquet_sink::Parquet;
 use crate::sinks::files::qvd_sink::Qvd;
-use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress};
+use crate::sinks::sink::{Delivered, Destination, Progress};
 
 const CONSUMER: Consumer = Consumer { stream: Stream::AuditEvents, name: "files" };
 

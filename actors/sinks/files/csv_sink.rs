@@ -29,13 +29,15 @@ use butler_sos_domain::event::UserEvent;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::batch::{Batch, Record};
+use crate::journal::message::Position;
 use crate::kit::clock::unix_ms;
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
-use crate::kit::message::{Position, Stream};
+use crate::kit::message::Stream;
 use crate::kit::platform::{self, Modes};
 use crate::sinks::files::file_target::{Disk, blocking, is_plain_name, trouble};
 use crate::sinks::files::part_numbers::PartNumbers;
-use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
+use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
 
 pub type CsvSink = Sink<CsvFile>;
 

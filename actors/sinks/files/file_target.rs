@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
 use crate::kit::platform::{self, Modes};
-use crate::sinks::sink::DeliveryError;
 
 /// The file system, as the file destinations use it.
 #[derive(Debug, Clone, Default)]

@@ -17,11 +17,12 @@ use butler_sos_domain::encode::audit_columns::StaticTag;
 use butler_sos_domain::encode::object_json::{ObjectFile, object_file};
 
 use crate::journal::batch::{Batch, Record};
+use crate::journal::message::Position;
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
-use crate::kit::message::Position;
 use crate::kit::platform::Modes;
 use crate::sinks::files::file_target::{Disk, blocking, temporary_name, trouble};
-use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
+use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
 
 pub type JsonSink = Sink<JsonFiles>;
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use influxdb::{Client, ReadQuery};
 use serde_json::{Value, json};
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::CONNECT_TIMEOUT;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
 use crate::sinks::influx::question::{first_column, quoted};
-use crate::sinks::sink::DeliveryError;
 
 /// How the database was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,9 +38,9 @@ use butler_sos_domain::influx_refusal::{self, Fault};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{Answer, shortened, status_class};
 use crate::sinks::delivery_job::{RejectedItems, bisect};
-use crate::sinks::sink::DeliveryError;
 
 /// A server that lists this many lines may have left out others.
 const LISTED_BELIEVED_MAX: usize = 99;

@@ -9,10 +9,10 @@
 
 use serde_json::Value;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, with_query};
 use crate::sinks::influx::question::{cell, first_column, quoted};
-use crate::sinks::sink::DeliveryError;
 
 /// What was found out, for people.
 #[derive(Debug, Default, PartialEq, Eq)]

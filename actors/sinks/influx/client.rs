@@ -13,10 +13,10 @@ use openssl::base64;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::sinks::influx::answer::Reply;
-use crate::sinks::sink::DeliveryError;
 
 /// From sending a request to its answer, when nothing else is configured.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use slog::{Logger, info, warn};
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::tls::reread;
 use crate::sinks::influx::admin::{Prepared, look, prepare};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::{InfluxClient, InfluxConfig};
-use crate::sinks::sink::DeliveryError;
 
 /// One InfluxDB.
 pub(crate) struct InfluxConnection {

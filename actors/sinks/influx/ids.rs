@@ -11,10 +11,10 @@
 
 use serde_json::Value;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget};
 use crate::sinks::influx::question::{first_column, quoted};
-use crate::sinks::sink::DeliveryError;
 
 /// `Pipeline.influxdb.auditIdsAsFields`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,13 +23,14 @@ use butler_sos_domain::pace::Pace;
 use slog::{Logger, info};
 
 use crate::journal::batch::{Batch, Record};
-use crate::kit::message::Position;
+use crate::journal::message::Position;
+use crate::kit::delivery_error::DeliveryError;
 use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::InfluxConfig;
 use crate::sinks::influx::connection::InfluxConnection;
 use crate::sinks::influx::ids::{IdsAsFields, are_fields};
-use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Sink};
+use crate::sinks::sink::{Delivered, Destination, Progress, Sink};
 
 /// The actor.
 pub type InfluxSink = Sink<Influx>;

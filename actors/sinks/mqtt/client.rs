@@ -37,9 +37,9 @@ use paho_mqtt::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::reachability::Server;
 use crate::net::tls::ClientTls;
-use crate::sinks::sink::DeliveryError;
 
 /// How a broker is reached. `Debug` shows no secret.
 #[derive(Debug, Clone)]

@@ -20,10 +20,11 @@ use butler_sos_domain::event::UserEvent;
 use paho_mqtt::DeliveryToken;
 
 use crate::journal::batch::{Batch, Record};
+use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
 use crate::sinks::mqtt::client::{Client, NotTaken};
 pub use crate::sinks::mqtt::client::{MqttConfig, MqttTls, MqttVersion};
-use crate::sinks::sink::{Delivered, DeliveryError, Destination, Progress, Refused, Sink};
+use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
 
 pub type MqttSink = Sink<Mqtt>;
 

@@ -23,11 +23,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{
     self, Answer, Endpoint, compressed, sensitive, shortened, status_class, tls_connector,
 };
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::sinks::sink::DeliveryError;
 
 /// Events in one request: New Relic's limit.
 pub const EVENTS_MAX: usize = 2_000;

@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::parking::{Parking, until};
 use super::{Destination, Progress, Run, Sink};
 use crate::journal::batch::Batch;
+use crate::journal::message::{Commit, NextBatch};
 use crate::kit::clock::unix_ms;
 use crate::kit::mailbox::{Envelope, InFlight};
-use crate::kit::message::{Commit, NextBatch, NotRedelivered, Redeliver, Redelivered};
+use crate::sinks::message::{NotRedelivered, Redeliver, Redelivered};
 
 /// What somebody waits for.
 pub(super) struct Order {
@@ -133,14 +134,15 @@ mod tests {
     use actix::Actor;
 
     use super::*;
+    use crate::journal::message::{FetchLimits, JournalError, Position, PositionOf};
     use crate::journal::testing::batch_of;
+    use crate::kit::delivery_error::DeliveryError;
     use crate::kit::mailbox::Mailbox;
-    use crate::kit::message::{
-        AppendLines, Consumer, FetchLimits, JournalError, Position, PositionOf, Stream,
-    };
+    use crate::kit::message::{Consumer, Stream};
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log, until};
-    use crate::sinks::sink::{Delivered, DeliveryError, Pauses, Refused, SinkConfig, SinkMailboxes};
+    use crate::line_log::message::AppendLines;
+    use crate::sinks::sink::{Delivered, Pauses, Refused, SinkConfig, SinkMailboxes};
 
     /// Takes what is not "no", fails at "down", and writes down what it is asked.
     struct Picky(Arc<Mutex<Vec<String>>>);

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use actix::Actor;
 use butler_sos_actors::journal::batch::RecordBatch;
+use butler_sos_actors::journal::message::{Append, FetchLimits, NextBatch};
 use butler_sos_actors::kit::clock::unix_ns;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{Append, Consumer, FetchLimits, NextBatch, Stream};
+use butler_sos_actors::kit::message::{Consumer, Stream};
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::net::static_hosts::StaticHosts;
 use butler_sos_actors::net::tls::ClientTls;

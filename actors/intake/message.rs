@@ -1,0 +1,46 @@
+//! What the intake's actors say to each other.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix::Message;
+use butler_sos_domain::app_id::AppNames;
+
+/// What one turn of the UDP receiver brought: one arena, and where each datagram lies in it.
+#[derive(Default)]
+pub struct DatagramsReceived {
+    pub arena: Vec<u8>,
+    pub datagrams: Vec<Datagram>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram {
+    pub start: usize,
+    pub len: usize,
+    pub source: SocketAddr,
+    /// Unix nanoseconds, as [`butler_sos_domain::receipt_clock`] gives them: no two events share one.
+    pub received_ns: u64,
+}
+
+impl DatagramsReceived {
+    #[must_use]
+    pub fn bytes_of(&self, datagram: &Datagram) -> &[u8] {
+        self.arena.get(datagram.start..datagram.start + datagram.len).unwrap_or_default()
+    }
+}
+
+impl Message for DatagramsReceived {
+    type Result = ();
+}
+
+impl fmt::Debug for DatagramsReceived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatagramsReceived({} datagrams, {} bytes)", self.datagrams.len(), self.arena.len())
+    }
+}
+
+/// The app directory has a new table of names.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct AppNamesLearned(pub Arc<AppNames>);
