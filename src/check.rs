@@ -9,7 +9,7 @@
 //! | `certificates` | certificates and keys: content, fit, end |
 //! | `ports` | addresses to listen at, names of allowed sources |
 //! | `directories` | what is written to |
-//! | `destinations` | InfluxDB, MQTT, QRS, QPS |
+//! | `destinations` | every destination, QRS, QPS |
 //! | `report` | what it all means |
 
 mod certificates;
@@ -20,15 +20,14 @@ pub mod report;
 #[cfg(test)]
 mod test_files;
 
-use std::{io::Write, thread, time::Duration};
-
-use tokio::sync::oneshot;
+use std::{io::Write, time::Duration};
 
 use self::report::{Report, Verdict};
-use crate::config::{Loaded, Mistakes};
+use crate::{
+    config::{Loaded, Mistakes},
+    topology::destinations::probe::blocking,
+};
 
-/// How long anything far away may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long files, ports and directories may take; a network file system that hangs does not hang the check.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,19 +97,4 @@ pub async fn online(loaded: &Loaded, report: &mut Report) {
         }
     }
     report.add(far, &origin);
-}
-
-/// The result of work that blocks, done on a thread of its own; none when it takes longer. The thread is then left
-/// behind: nobody waits for it.
-async fn blocking<T: Send + 'static>(
-    patience: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (done, result) = oneshot::channel();
-    let thread = thread::Builder::new().name("check".into()).spawn(move || {
-        // Whoever asked may have stopped waiting.
-        let _ = done.send(work());
-    });
-    thread.ok()?;
-    tokio::time::timeout(patience, result).await.ok()?.ok()
 }

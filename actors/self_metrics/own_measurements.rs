@@ -16,7 +16,7 @@ use actix::{Actor, AsyncContext, Context, Supervised, WrapFuture};
 use butler_sos_domain::encode::own_lines::{
     CountPoint, ErrorFigures, ErrorPoint, MemoryFigures, MemoryPoint, QueuePoint, megabytes,
 };
-use butler_sos_domain::own_errors::{InfluxVersions, category, error_type};
+use butler_sos_domain::own_errors::{ErrorTypes, category, error_type};
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
@@ -80,7 +80,8 @@ pub struct ErrorsReport {
     pub every: Duration,
     /// A summary in the log after midnight, UTC.
     pub says_summary: bool,
-    pub versions: InfluxVersions,
+    /// What the errors of destinations are called.
+    pub error_types: ErrorTypes,
     pub point: Option<ErrorPoint>,
 }
 
@@ -353,7 +354,7 @@ impl ErrorsReported {
         let day = day();
         if day != self.day {
             if report.says_summary {
-                say_summary(&difference(&now, &self.morning), report.versions, log);
+                say_summary(&difference(&now, &self.morning), &report.error_types, log);
             }
             self.day = day;
             self.morning.clone_from(&now);
@@ -361,7 +362,7 @@ impl ErrorsReported {
         let Some(point) = &report.point else { return };
         // Kinds may share all tags, and then only their time tells points apart.
         for (at, ((actor, class), count)) in difference(&now, &self.reported).into_iter().enumerate() {
-            let (error_type, module) = error_type(actor, report.versions);
+            let (error_type, module) = error_type(actor, &report.error_types);
             let (category, http_status) = category(error_type, class);
             let code = class;
             let figures =
@@ -381,13 +382,13 @@ fn difference(now: &Failures, before: &Failures) -> Failures {
     now.iter().filter_map(since).collect()
 }
 
-fn say_summary(day: &Failures, versions: InfluxVersions, log: &Logger) {
+fn say_summary(day: &Failures, error_types: &ErrorTypes, log: &Logger) {
     if day.is_empty() {
         return;
     }
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     for ((actor, class), count) in day {
-        let (error_type, module) = error_type(actor, versions);
+        let (error_type, module) = error_type(actor, error_types);
         *kinds.entry(format!("{error_type} {module} {class}")).or_default() += count;
     }
     let total: u64 = kinds.values().sum();
@@ -421,12 +422,10 @@ mod tests {
         check(3 * 86_400 + 7, "3 days, 0 hours, 0 minutes, 7 seconds");
     }
 
-    const VERSIONS: InfluxVersions = InfluxVersions { user_events: Version::V2, audit_events: Version::V1 };
-
     fn errors() -> (ErrorsReport, ErrorsReported) {
         let point = Some(ErrorPoint::new(Version::V2, "e"));
-        let report =
-            ErrorsReport { every: Duration::from_secs(1), says_summary: true, versions: VERSIONS, point };
+        let error_types = ErrorTypes::from([("influx_sink", ("INFLUXDB_V2_WRITE", "USER_EVENTS"))]);
+        let report = ErrorsReport { every: Duration::from_secs(1), says_summary: true, error_types, point };
         let empty = Failures::new;
         let day = day();
         (report, ErrorsReported { reported: empty(), reporting: empty(), morning: empty(), day })

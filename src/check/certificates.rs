@@ -14,11 +14,8 @@ use openssl::{
 
 use super::report::{CheckResult, Verdict};
 use crate::{
-    config::{
-        Config,
-        butler::{audit_events::DestinationKind, influxdb::Scheme},
-    },
-    topology::settings,
+    config::Config,
+    topology::{destinations, settings},
 };
 
 /// A certificate that ends within so many days is warned of.
@@ -26,38 +23,18 @@ const DAYS_LEFT_MIN: i64 = 30;
 
 /// Looks into every certificate and key in use. Blocks.
 pub fn results(config: &Config) -> Vec<CheckResult> {
-    let butler = &config.butler_sos;
-    let audit = &butler.audit_events;
     let mut found = Vec::new();
     if config.qlik_certificates_needed_by().is_some() {
         let settings = ["clientCertCA", "clientCert", "clientCertKey"];
         found.extend(client("Butler-SOS.cert", settings, &settings::qlik_tls(config)));
     }
-    if audit.enable
+    if config.butler_sos.audit_events.enable
         && let Some(tls) = settings::audit_http(config).tls
     {
         found.extend(server(&tls));
     }
-    if butler.mqtt.enable
-        && let Some(tls) = settings::mqtt(config).tls
-    {
-        let tls = tls.client_tls();
-        found.extend(client("Butler-SOS.mqttConfig.tls", ["ca", "cert", "key"], &tls));
-    }
-    let metadata = &audit.destination.influxdb.metadata;
-    for (section, is_used, scheme, ca) in [
-        ("Butler-SOS.influxdbConfig", butler.influxdb.enable, butler.influxdb.scheme, &butler.influxdb.ca),
-        (
-            "Butler-SOS.auditEvents.destination.influxdb.metadata",
-            config.audit_to(DestinationKind::Influxdb),
-            metadata.scheme,
-            &metadata.ca,
-        ),
-    ] {
-        if is_used && scheme == Scheme::Https && ca.is_some() {
-            let tls = ClientTls { ca: settings::path(ca.as_ref()), ..ClientTls::default() };
-            found.extend(client(section, ["ca", "", ""], &tls));
-        }
+    for files in destinations::ALL.iter().flat_map(|entry| (entry.certificates)(config)) {
+        found.extend(client(files.section, files.settings, &files.tls));
     }
     found
 }

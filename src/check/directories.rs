@@ -13,19 +13,23 @@ use butler_sos_actors::journal::store;
 use butler_sos_actors::kit::platform::{self, Modes};
 
 use super::report::{CheckResult, Verdict};
-use crate::config::{Config, butler::audit_events::DestinationKind};
+use crate::{config::Config, topology::destinations};
 
 /// Writes a file to each directory in use, and removes it. Blocks.
 pub fn results(config: &Config) -> Vec<CheckResult> {
     let mut found: Vec<CheckResult> = in_use(config)
         .into_iter()
-        .map(|(path, directory)| match try_directory(Path::new(directory)) {
-            Ok(Tried::There) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be written")),
-            Ok(Tried::ToBeMade) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be made")),
-            Err(Refused { at, source }) => {
-                let detail = format!("{directory} cannot be written ({}): {source}", at.display());
-                CheckResult::new(Verdict::Unavailable, path, detail)
-            }
+        .map(|(setting, directory)| {
+            let (verdict, detail) = match try_directory(&directory) {
+                Ok(Tried::There) => (Verdict::Fine, format!("{} can be written", directory.display())),
+                Ok(Tried::ToBeMade) => (Verdict::Fine, format!("{} can be made", directory.display())),
+                Err(Refused { at, source }) => {
+                    let directory = directory.display();
+                    let detail = format!("{directory} cannot be written ({}): {source}", at.display());
+                    (Verdict::Unavailable, detail)
+                }
+            };
+            CheckResult::new(verdict, setting, detail)
         })
         .collect();
     let journal = &config.pipeline.journal.directory;
@@ -37,52 +41,27 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
 }
 
 /// Every directory that is written to, with its setting.
-fn in_use(config: &Config) -> Vec<(String, &str)> {
-    let pipeline = &config.pipeline;
-    let csv = &pipeline.csv;
-    let butler = &config.butler_sos;
-    let audit = &butler.audit_events;
-    let destination = &audit.destination;
-    let section = "Butler-SOS.auditEvents.destination";
-    let shots = audit.enable && destination.screenshots.enable;
-    let to = |kind| config.audit_to(kind);
-    let always = [
-        (true, "Pipeline.journal.directory".to_owned(), &pipeline.journal.directory),
-        (true, "Pipeline.deadLetters.directory".to_owned(), &pipeline.dead_letters.directory),
-        (true, "Pipeline.quarantine.directory".to_owned(), &pipeline.quarantine.directory),
-        (
-            csv.user_events.enable,
-            "Pipeline.csv.userEvents.exportDirectory".to_owned(),
-            &csv.user_events.export_directory,
-        ),
-        (
-            csv.audit_events.enable,
-            "Pipeline.csv.auditEvents.exportDirectory".to_owned(),
-            &csv.audit_events.export_directory,
-        ),
-        (butler.file_logging, "Butler-SOS.logDirectory".to_owned(), &butler.log_directory),
-        (
-            to(DestinationKind::Json),
-            format!("{section}.json.objectdata.exportDirectory"),
-            &destination.json.objectdata.export_directory,
-        ),
-        (
-            to(DestinationKind::Parquet),
-            format!("{section}.parquet.metadata.exportDirectory"),
-            &destination.parquet.metadata.export_directory,
-        ),
-        (
-            to(DestinationKind::Qvd),
-            format!("{section}.qvd.metadata.exportDirectory"),
-            &destination.qvd.metadata.export_directory,
-        ),
+fn in_use(config: &Config) -> Vec<(String, PathBuf)> {
+    let (butler, pipeline) = (&config.butler_sos, &config.pipeline);
+    let mut used = vec![
+        ("Pipeline.journal.directory", &pipeline.journal.directory),
+        ("Pipeline.deadLetters.directory", &pipeline.dead_letters.directory),
+        ("Pipeline.quarantine.directory", &pipeline.quarantine.directory),
     ];
-    let targets = destination.screenshots.storage_targets.iter().enumerate().map(|(index, target)| {
-        let path = format!("{section}.screenshots.storageTargets[{index}].directory");
-        (shots && target.enable, path, &target.directory)
+    if butler.file_logging {
+        used.push(("Butler-SOS.logDirectory", &butler.log_directory));
+    }
+    let used = used.into_iter().map(|(setting, path)| (setting.to_owned(), PathBuf::from(path)));
+    let of_destinations = destinations::directories(config).into_iter();
+    let of_destinations = of_destinations.map(|of| (of.setting.to_owned(), of.path));
+    let shots = &butler.audit_events.destination.screenshots;
+    let has_shots = butler.audit_events.enable && shots.enable;
+    let targets = shots.storage_targets.iter().enumerate();
+    let of_shots = targets.filter(|(_, target)| has_shots && target.enable).map(|(index, target)| {
+        let section = "Butler-SOS.auditEvents.destination.screenshots";
+        (format!("{section}.storageTargets[{index}].directory"), PathBuf::from(&target.directory))
     });
-    let all = always.into_iter().chain(targets);
-    all.filter(|(is_used, ..)| *is_used).map(|(_, path, directory)| (path, directory.as_str())).collect()
+    used.chain(of_destinations).chain(of_shots).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -186,6 +165,7 @@ mod tests {
         );
         config.butler_sos.file_logging = true;
         config.pipeline.csv.user_events.enable = true;
+        config.butler_sos.user_events.enable = true;
         let audit = &mut config.butler_sos.audit_events;
         audit.enable = true;
         audit.destination.enable = true;
@@ -194,8 +174,8 @@ mod tests {
         assert_eq!(
             paths(&config)[3..],
             [
-                "Pipeline.csv.userEvents.exportDirectory",
                 "Butler-SOS.logDirectory",
+                "Pipeline.csv.userEvents.exportDirectory",
                 "json.objectdata.exportDirectory",
                 "parquet.metadata.exportDirectory",
                 "qvd.metadata.exportDirectory"

@@ -11,6 +11,7 @@ use config::{Config as Layers, ConfigError, Map, Value, ValueKind};
 
 use super::{
     Config,
+    butler::audit_events::DestinationKind,
     decode::{self, Decoded, OtherEncoding},
     layer::{Environment, Layer, Reader, join, setting},
     masked::quoted,
@@ -307,14 +308,11 @@ fn switched_off(config: &Config, keys: &[Key], tree: &Value) -> Vec<String> {
     let destination = "Butler-SOS.auditEvents.destination";
     if audit.enable && !audit.destination.enable {
         off.retain(|path| path != destination);
-        off.extend(["type", "influxdb", "json", "parquet", "qvd"].map(|name| join(destination, name)));
+        off.push(join(destination, "type"));
     }
-    for kind in super::butler::audit_events::DestinationKind::NAMES {
-        let parsed = super::butler::audit_events::DestinationKind::parse(kind);
-        if parsed.is_some_and(|parsed| !audit.destination.has(parsed)) {
-            off.push(join(destination, kind));
-        }
-    }
+    // The section of a destination is named like the destination.
+    let unused = DestinationKind::ALL.into_iter().filter(|kind| !audit.destination.has(*kind));
+    off.extend(unused.map(|kind| join(destination, kind.name())));
     if audit.destination.screenshots.auth.mode == super::butler::screenshots::AuthMode::None {
         off.push(format!("{destination}.screenshots.auth.qps"));
         off.push(format!("{destination}.screenshots.auth.sessionCache"));

@@ -3,29 +3,23 @@
 //! Inside, an error is the actor's name and a short class (`http-503`, `connect`, `disk`); outside it is a type, the
 //! part of the server, and a category, as dashboards know them. Kinds that Butler SOS does not have are named alike.
 
+use std::collections::BTreeMap;
+
 use crate::encode::line_protocol::Version;
 
-/// Which versions of InfluxDB are written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InfluxVersions {
-    pub user_events: Version,
-    pub audit_events: Version,
-}
+/// The type of an error, and the part of the server it belongs to.
+pub type ErrorType = (&'static str, &'static str);
 
-/// The type of an error that `actor` has met, and the part of the server it belongs to.
+/// What the errors of each destination are called, by the name of its actor.
+pub type ErrorTypes = BTreeMap<&'static str, ErrorType>;
+
+/// What an error that `actor` has met is called.
 #[must_use]
-pub fn error_type(actor: &str, versions: InfluxVersions) -> (&'static str, &'static str) {
+pub fn error_type(actor: &str, destinations: &ErrorTypes) -> ErrorType {
+    if let Some(error_type) = destinations.get(actor) {
+        return *error_type;
+    }
     match actor {
-        "influx_sink" => (influx(versions.user_events), "USER_EVENTS"),
-        "audit_influx_sink" => (influx(versions.audit_events), "AUDIT_EVENTS"),
-        "own_measurements" => (influx(versions.user_events), "OWN_MEASUREMENTS"),
-        "mqtt_sink" => ("MQTT_PUBLISH", "USER_EVENTS_MQTT"),
-        "audit_mqtt_sink" => ("MQTT_PUBLISH", "AUDIT_EVENTS_MQTT"),
-        "csv_sink" => ("FILE_WRITE", "USER_EVENTS_CSV"),
-        "audit_csv_sink" => ("FILE_WRITE", "AUDIT_EVENTS_CSV"),
-        "json_sink" => ("FILE_WRITE", "AUDIT_EVENTS_JSON"),
-        "parquet_sink" => ("FILE_WRITE", "AUDIT_EVENTS_PARQUET"),
-        "qvd_sink" => ("FILE_WRITE", "AUDIT_EVENTS_QVD"),
         "app_directory" => ("APP_NAMES_EXTRACT", "APP_NAMES"),
         "user_parser" => ("UDP_USER_EVENT", "UDP_USER_EVENTS"),
         "udp_ingestor" => ("UDP_USER_EVENT", "UDP_USER_EVENTS"),
@@ -35,13 +29,13 @@ pub fn error_type(actor: &str, versions: InfluxVersions) -> (&'static str, &'sta
         "redirect_walker" | "session_cache_actor" | "ticket_actor" | "image_writer" => {
             ("SCREENSHOT", "SCREENSHOTS")
         }
-        // There is one for each account, and their names go on behind this.
-        name if name.starts_with("new_relic_sink") => ("NEW_RELIC_POST", "USER_EVENTS_NEW_RELIC"),
         _ => ("INTERNAL", "INTERNAL"),
     }
 }
 
-fn influx(version: Version) -> &'static str {
+/// The type of errors of an InfluxDB of this version.
+#[must_use]
+pub fn influx_error_type(version: Version) -> &'static str {
     match version {
         Version::V1 => "INFLUXDB_V1_WRITE",
         Version::V2 => "INFLUXDB_V2_WRITE",
@@ -79,11 +73,11 @@ mod tests {
 
     #[test]
     fn types() {
-        let versions = InfluxVersions { user_events: Version::V2, audit_events: Version::V1 };
-        let check = |actor, expect| assert_eq!(error_type(actor, versions), expect, "{actor}");
+        let destinations =
+            ErrorTypes::from([("influx_sink", (influx_error_type(Version::V2), "USER_EVENTS"))]);
+        let check = |actor, expect| assert_eq!(error_type(actor, &destinations), expect, "{actor}");
         check("influx_sink", ("INFLUXDB_V2_WRITE", "USER_EVENTS"));
-        check("audit_influx_sink", ("INFLUXDB_V1_WRITE", "AUDIT_EVENTS"));
-        check("new_relic_sink_4711", ("NEW_RELIC_POST", "USER_EVENTS_NEW_RELIC"));
+        check("journal", ("JOURNAL_WRITE", "JOURNAL"));
         check("who", ("INTERNAL", "INTERNAL"));
     }
 

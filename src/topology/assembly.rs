@@ -126,6 +126,7 @@ impl<'a> Assembly<'a> {
         for planned in planned {
             let consumer = planned.consumer;
             let replay_refused = planned.replay_refused;
+            self.own.name_errors_of(consumer.name, planned.error_type);
             let meter = self.shared.metrics.destination(consumer.name);
             self.meters.insert(consumer.name, meter.clone());
             let sink = SinkConfig {

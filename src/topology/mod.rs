@@ -13,7 +13,7 @@
 //! catch up for a while, and what they have not got waits in the journal.
 
 mod assembly;
-mod destinations;
+pub mod destinations;
 mod opened;
 mod recent;
 mod screenshots;

@@ -22,10 +22,11 @@ use butler_sos_actors::self_metrics::own_measurements::{
 use butler_sos_actors::self_metrics::queue_view::{AUDIT_EVENTS, QueueLimits, QueueView, USER_EVENTS};
 use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::own_lines::{CountPoint, ErrorPoint, MemoryPoint, QueuePoint};
-use butler_sos_domain::own_errors::InfluxVersions;
+use butler_sos_domain::own_errors::{ErrorType, ErrorTypes, influx_error_type};
 use slog::Logger;
 
-use super::settings::{self, bound, pairs};
+use super::destinations::influxdb;
+use super::settings::{bound, pairs};
 use crate::config::butler::LogLevel;
 use crate::config::butler::services::{Heartbeat as HeartbeatSection, UptimeMonitor};
 use crate::config::{Config, interval_seconds};
@@ -46,12 +47,12 @@ impl<'a> SelfMetrics<'a> {
         let mut own = Self {
             config,
             metrics,
-            version: settings::influx(config).target.version(),
+            version: influxdb::user_events(config).target.version(),
             host: host.unwrap_or_default(),
             reported: OwnMeasurementsConfig::default(),
         };
         let influxdb = &config.butler_sos.influxdb;
-        own.reported.influx = influxdb.enable.then(|| settings::influx(config));
+        own.reported.influx = influxdb.enable.then(|| influxdb::user_events(config));
         own.reported.counts = own.counts();
         own.reported.uptime = own.uptime();
         own.reported.errors = own.errors();
@@ -113,6 +114,13 @@ impl<'a> SelfMetrics<'a> {
         let queue = QueueView::new(&AUDIT_EVENTS, &intake, limits, move || mailbox.depth());
         let every = Duration::from_millis(metrics.write_frequency);
         self.reported.queues.push(QueueReport { every, queue, point });
+    }
+
+    /// Errors of a destination have a name of their own.
+    pub fn name_errors_of(&mut self, destination: &'static str, error_type: ErrorType) {
+        if let Some(errors) = &mut self.reported.errors {
+            errors.error_types.insert(destination, error_type);
+        }
     }
 
     /// Starts whoever has something to tell.
@@ -188,10 +196,10 @@ impl<'a> SelfMetrics<'a> {
         section.enable.then(|| ErrorsReport {
             every: Duration::from_millis(self.config.pipeline.own_measurements.errors_write_frequency),
             says_summary: section.log_summary.enable,
-            versions: InfluxVersions {
-                user_events: self.version,
-                audit_events: settings::audit_influx(self.config).target.version(),
-            },
+            error_types: ErrorTypes::from([(
+                "own_measurements",
+                (influx_error_type(self.version), "OWN_MEASUREMENTS"),
+            )]),
             point: is_stored.then(|| ErrorPoint::new(self.version, &section.influxdb.measurement_name)),
         })
     }

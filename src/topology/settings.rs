@@ -18,24 +18,15 @@ use butler_sos_actors::kit::supervisor::RestartPolicy;
 use butler_sos_actors::line_log::actor::LineLogConfig;
 use butler_sos_actors::net::static_hosts::StaticHosts;
 use butler_sos_actors::net::tls::ClientTls;
-use butler_sos_actors::sinks::files::csv_sink::CsvConfig;
-use butler_sos_actors::sinks::influx::client::{InfluxConfig, InfluxTarget, RetentionPolicy, Scheme};
-use butler_sos_actors::sinks::influx::ids::IdsAsFields;
-use butler_sos_actors::sinks::mqtt::mqtt_sink::{MqttConfig, MqttTls, MqttVersion};
-use butler_sos_actors::sinks::new_relic::client::{NewRelicAccount, NewRelicConfig, POST_TIMEOUT};
 use butler_sos_actors::sinks::sink::{ParkingConfig, Pauses};
-use butler_sos_domain::encode::mqtt::UserTopics;
-use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use butler_sos_domain::fallback_encoding::FallbackEncoding;
 use butler_sos_domain::pseudonym::Pseudonymizer;
 use secrecy::SecretString;
 
-use crate::config::butler::audit_events::{self, AuditInfluxdbMetadata};
-use crate::config::butler::influxdb::{self as influxdb, V1Config, V2Config, V3Config};
+use crate::config::butler::NameValue;
+use crate::config::butler::audit_events;
 use crate::config::butler::screenshots::AuthMode;
-use crate::config::butler::{NameValue, mqtt};
 use crate::config::pipeline::journal::FullPolicy;
-use crate::config::pipeline::network as pipeline_network;
 use crate::config::secret::Secret;
 use crate::config::{Config, network};
 use crate::open_files;
@@ -94,15 +85,6 @@ pub fn parking(config: &Config, destination: &str) -> ParkingConfig {
         directory: PathBuf::from(&section.directory).join("parked").join(destination),
         bytes_max: section.parked_bytes_max,
         retry_every: Duration::from_secs(section.parked_retry_seconds),
-    }
-}
-
-/// What the ids of audit events are in InfluxDB.
-pub fn ids_as_fields(config: &Config) -> IdsAsFields {
-    match config.pipeline.influxdb.audit_ids_as_fields {
-        pipeline_network::IdsAsFields::Auto => IdsAsFields::Auto,
-        pipeline_network::IdsAsFields::True => IdsAsFields::Always,
-        pipeline_network::IdsAsFields::False => IdsAsFields::Never,
     }
 }
 
@@ -244,196 +226,9 @@ pub fn pauses(config: &Config) -> Pauses {
     Pauses { min: Duration::from_millis(retry.first_ms), max: Duration::from_millis(retry.longest_ms) }
 }
 
-/// Where user events go, and everything that this server measures of itself.
-pub fn influx(config: &Config) -> InfluxConfig {
-    let section = &config.butler_sos.influxdb;
-    let connection = Connection {
-        scheme: section.scheme,
-        host: &section.host,
-        port: section.port,
-        ca: section.ca.as_ref(),
-        version: section.version,
-        v1: &section.v1,
-        v2: &section.v2,
-        v3: &section.v3,
-    };
-    connection.influx(config)
-}
-
-/// Where audit events go: a connection of their own.
-pub fn audit_influx(config: &Config) -> InfluxConfig {
-    let section: &AuditInfluxdbMetadata = &config.butler_sos.audit_events.destination.influxdb.metadata;
-    let connection = Connection {
-        scheme: section.scheme,
-        host: &section.host,
-        port: section.port,
-        ca: section.ca.as_ref(),
-        version: section.version,
-        v1: &section.v1,
-        v2: &section.v2,
-        v3: &section.v3,
-    };
-    connection.influx(config)
-}
-
-/// What the two sections with InfluxDB connections have in common.
-struct Connection<'a> {
-    scheme: influxdb::Scheme,
-    host: &'a str,
-    port: u16,
-    ca: Option<&'a String>,
-    version: u8,
-    v1: &'a V1Config,
-    v2: &'a V2Config,
-    v3: &'a V3Config,
-}
-
-impl Connection<'_> {
-    fn influx(&self, config: &Config) -> InfluxConfig {
-        let limits = &config.pipeline.influxdb;
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let (target, timeout_ms) = match self.version {
-            2 => {
-                let V2Config { org, bucket, description, token, retention_duration } = self.v2;
-                let target = InfluxTarget::V2 {
-                    org: text(org),
-                    bucket: text(bucket),
-                    description: text(description),
-                    token: token.to_secret_string(),
-                    retention: retention_duration.clone(),
-                };
-                (target, limits.timeout_ms)
-            }
-            3 => {
-                let target = InfluxTarget::V3 {
-                    database: text(&self.v3.database),
-                    token: self.v3.token.to_secret_string(),
-                    retention: self.v3.retention_duration.clone(),
-                };
-                (target, self.v3.write_timeout)
-            }
-            _ => {
-                let auth = &self.v1.auth;
-                let target = InfluxTarget::V1 {
-                    database: self.v1.db_name.clone(),
-                    policy: RetentionPolicy {
-                        name: self.v1.retention_policy.name.clone(),
-                        duration: self.v1.retention_policy.duration.clone(),
-                    },
-                    auth: auth.enable.then(|| (text(&auth.username), auth.password.to_secret_string())),
-                };
-                (target, limits.timeout_ms)
-            }
-        };
-        InfluxConfig {
-            scheme: match self.scheme {
-                influxdb::Scheme::Http => Scheme::Http,
-                influxdb::Scheme::Https => Scheme::Https { ca: path(self.ca) },
-            },
-            host: self.host.to_owned(),
-            port: self.port,
-            write_timeout: Duration::from_millis(timeout_ms),
-            write_timeout_max: Duration::from_millis(limits.timeout_max_ms),
-            body_bytes_max: size(limits.batch_bytes_max),
-            gzip_bytes_min: size(limits.gzip_bytes_min),
-            create_database: limits.create_database,
-            target,
-        }
-    }
-}
-
-pub fn mqtt(config: &Config) -> MqttConfig {
-    let section = &config.butler_sos.mqtt;
-    MqttConfig {
-        host: section.broker_host.clone(),
-        port: section.broker_port,
-        tls: section.tls.enable.then(|| MqttTls {
-            ca: path(section.tls.ca.as_ref()),
-            cert: path(section.tls.cert.as_ref()),
-            key: path(section.tls.key.as_ref()),
-            passphrase: given(&section.tls.passphrase),
-        }),
-        username: section.username.clone(),
-        password: given(&section.password),
-        client_id: Some(section.client_id.clone()).filter(|id| !id.is_empty()),
-        qos: section.qos,
-        version: match section.version {
-            mqtt::MqttVersion::V3 => MqttVersion::V3,
-            mqtt::MqttVersion::V5 => MqttVersion::V5,
-        },
-        keep_alive: Duration::from_secs(u64::from(section.keep_alive_seconds)),
-        in_flight_max: config.pipeline.mqtt.in_flight_max,
-        timeout: MQTT_TIMEOUT,
-    }
-}
-
-/// For connecting, and for the broker's word on what was published.
-const MQTT_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub fn user_topics(config: &Config) -> UserTopics {
-    let to = &config.butler_sos.user_events.send_to_mqtt.post_to;
-    let topic = |enable: bool, topic: &str| enable.then(|| topic.to_owned());
-    UserTopics {
-        everything: topic(to.everything.enable, &to.everything.topic),
-        session_start: topic(to.session_start.enable, &to.session_start.topic),
-        session_stop: topic(to.session_stop.enable, &to.session_stop.topic),
-        connection_open: topic(to.connection_open.enable, &to.connection_open.topic),
-        connection_close: topic(to.connection_close.enable, &to.connection_close.topic),
-    }
-}
-
-/// The accounts that user events go to, in the order in which they are chosen.
-pub fn new_relic_accounts(config: &Config) -> Vec<NewRelicAccount> {
-    let accounts = &config.butler_sos.third_party_tools_credentials.new_relic;
-    let chosen = &config.butler_sos.user_events.send_to_new_relic.destination_account;
-    let account = |name: &String| accounts.iter().find(|account| account.account_name == *name);
-    // A name without an account was refused when the configuration was read.
-    let found = chosen.iter().filter_map(account);
-    found
-        .map(|account| NewRelicAccount {
-            id: account.account_id.clone(),
-            api_key: account.insert_api_key.to_secret_string(),
-        })
-        .collect()
-}
-
-pub fn new_relic(config: &Config, account: NewRelicAccount) -> NewRelicConfig {
-    let event = &config.butler_sos.new_relic.event;
-    let headers = event.header.iter().map(|of| (of.name.clone(), of.value.to_secret_string())).collect();
-    NewRelicConfig { url: event.url.clone(), account, headers, timeout: POST_TIMEOUT }
-}
-
-pub fn new_relic_attributes(config: &Config) -> UserAttributes {
-    let events = &config.butler_sos.user_events;
-    let attribute = &config.butler_sos.new_relic.event.attribute;
-    let mut attributes = pairs(&attribute.fixed);
-    if attribute.dynamic.version.enable {
-        attributes.push((VERSION_ATTRIBUTE.to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
-    }
-    UserAttributes::new(events.send_to_new_relic.scramble, &pairs(&events.tags), &attributes)
-}
-
 /// What files for others are created with. Another mode was refused when the configuration was read.
 pub fn modes(config: &Config) -> Modes {
     Modes::of_files(&config.pipeline.files.mode).unwrap_or_default()
-}
-
-pub fn user_csv(config: &Config) -> CsvConfig {
-    let section = &config.pipeline.csv.user_events;
-    CsvConfig {
-        directory: PathBuf::from(&section.export_directory),
-        rotate_bytes: section.rotate_bytes,
-        neutralise_formulas: section.neutralise_formulas,
-    }
-}
-
-pub fn audit_csv(config: &Config) -> CsvConfig {
-    let section = &config.pipeline.csv.audit_events;
-    CsvConfig {
-        directory: PathBuf::from(&section.export_directory),
-        rotate_bytes: section.rotate_bytes,
-        neutralise_formulas: section.neutralise_formulas,
-    }
 }
 
 // === small things
@@ -447,7 +242,7 @@ pub fn path(text: Option<&String>) -> Option<PathBuf> {
     text.filter(|text| !text.is_empty()).map(PathBuf::from)
 }
 
-fn given(secret: &Secret) -> Option<SecretString> {
+pub fn given(secret: &Secret) -> Option<SecretString> {
     (!secret.is_empty()).then(|| secret.to_secret_string())
 }
 

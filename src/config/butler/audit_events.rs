@@ -159,17 +159,20 @@ pub enum DestinationKind {
 }
 
 impl DestinationKind {
-    pub const NAMES: &'static [&'static str] = &["influxdb", "json", "parquet", "qvd"];
+    pub const ALL: [Self; 4] = [Self::Influxdb, Self::Json, Self::Parquet, Self::Qvd];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Influxdb => "influxdb",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Qvd => "qvd",
+        }
+    }
 
     /// Blanks and case are ignored.
     pub fn parse(name: &str) -> Option<Self> {
-        match name.trim().to_ascii_lowercase().as_str() {
-            "influxdb" => Some(Self::Influxdb),
-            "json" => Some(Self::Json),
-            "parquet" => Some(Self::Parquet),
-            "qvd" => Some(Self::Qvd),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| name.trim().eq_ignore_ascii_case(kind.name()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{
     butler::{
-        audit_events::DestinationKind,
+        audit_events::{AuditInfluxdbMetadata, DestinationKind},
         influxdb::{V1Config, V2Config, V3Config},
         screenshots::AuthMode,
     },
@@ -29,70 +29,67 @@ impl Check<'_> {
         if destination.enable {
             for name in destination.kinds.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                 if DestinationKind::parse(name).is_none() {
-                    let nearest = DestinationKind::NAMES
-                        .iter()
-                        .min_by_key(|known| strsim::damerau_levenshtein(known, &name.to_lowercase()))
-                        .unwrap_or(&"influxdb");
+                    let known = DestinationKind::ALL.map(DestinationKind::name);
+                    let distance = |known: &&str| strsim::damerau_levenshtein(known, &name.to_lowercase());
+                    let nearest = known.into_iter().min_by_key(distance).unwrap_or_default();
                     let detail = format!(
                         "{} is no destination; known are {}, the nearest is `{nearest}`",
                         quoted(name),
-                        DestinationKind::NAMES.join(", ")
+                        known.join(", ")
                     );
                     self.refuse(&format!("{DESTINATION}.type"), detail);
                 }
             }
         }
+        let has = |kind| self.config.audit_to(kind);
         let to_csv_or_mqtt =
             self.config.pipeline.csv.audit_events.enable || self.config.audit_events_to_mqtt();
-        let known = |kind| self.config.audit_to(kind);
-        let nowhere = ![
-            DestinationKind::Influxdb,
-            DestinationKind::Json,
-            DestinationKind::Parquet,
-            DestinationKind::Qvd,
-        ]
-        .into_iter()
-        .any(known);
-        if nowhere && !to_csv_or_mqtt {
+        if !DestinationKind::ALL.into_iter().any(has) && !to_csv_or_mqtt {
             self.warn(&format!("{DESTINATION}.enable"), "audit events are accepted and go to no destination");
         }
-        if self.config.audit_to(DestinationKind::Influxdb) {
-            let metadata = &destination.influxdb.metadata;
-            let path = format!("{DESTINATION}.influxdb.metadata");
-            self.measurement(&format!("{path}.measurementName"), &metadata.measurement_name);
-            for (index, tag) in metadata.static_tags.iter().enumerate() {
-                if audit_line::is_taken(&tag.name) {
-                    let detail = match tag.name.as_str() {
-                        "" => "a tag needs a name".to_owned(),
-                        name => format!("{} is the name of a tag or field of every event", quoted(name)),
-                    };
-                    self.refuse(&format!("{path}.staticTags[{index}].name"), detail);
+        for kind in DestinationKind::ALL.into_iter().filter(|kind| self.config.audit_to(*kind)) {
+            match kind {
+                DestinationKind::Influxdb => self.audit_influxdb(&destination.influxdb.metadata),
+                DestinationKind::Json => {
+                    let path = format!("{DESTINATION}.json.objectdata.exportDirectory");
+                    self.directory(&path, &destination.json.objectdata.export_directory);
+                }
+                DestinationKind::Parquet => {
+                    let path = format!("{DESTINATION}.parquet.metadata.exportDirectory");
+                    self.directory(&path, &destination.parquet.metadata.export_directory);
+                }
+                DestinationKind::Qvd => {
+                    let path = format!("{DESTINATION}.qvd.metadata.exportDirectory");
+                    self.directory(&path, &destination.qvd.metadata.export_directory);
                 }
             }
-            self.influxdb_server(
-                &path,
-                &metadata.host,
-                metadata.version,
-                &metadata.v1,
-                &metadata.v2,
-                &metadata.v3,
-            );
         }
-        if self.config.audit_to(DestinationKind::Json) {
-            let path = format!("{DESTINATION}.json.objectdata.exportDirectory");
-            self.directory(&path, &destination.json.objectdata.export_directory);
-        } else if destination.has(DestinationKind::Json) {
+        if destination.has(DestinationKind::Json) && !self.config.audit_to(DestinationKind::Json) {
             let path = format!("{DESTINATION}.json.objectdata.enable");
             self.warn(&path, "nothing is written although destination.type names json");
         }
-        if self.config.audit_to(DestinationKind::Parquet) {
-            let path = format!("{DESTINATION}.parquet.metadata.exportDirectory");
-            self.directory(&path, &destination.parquet.metadata.export_directory);
+    }
+
+    fn audit_influxdb(&mut self, metadata: &AuditInfluxdbMetadata) {
+        let path = format!("{DESTINATION}.influxdb.metadata");
+        self.measurement(&format!("{path}.measurementName"), &metadata.measurement_name);
+        for (index, tag) in metadata.static_tags.iter().enumerate() {
+            if audit_line::is_taken(&tag.name) {
+                let detail = match tag.name.as_str() {
+                    "" => "a tag needs a name".to_owned(),
+                    name => format!("{} is the name of a tag or field of every event", quoted(name)),
+                };
+                self.refuse(&format!("{path}.staticTags[{index}].name"), detail);
+            }
         }
-        if self.config.audit_to(DestinationKind::Qvd) {
-            let path = format!("{DESTINATION}.qvd.metadata.exportDirectory");
-            self.directory(&path, &destination.qvd.metadata.export_directory);
-        }
+        self.influxdb_server(
+            &path,
+            &metadata.host,
+            metadata.version,
+            &metadata.v1,
+            &metadata.v2,
+            &metadata.v3,
+        );
     }
 
     pub(super) fn screenshots(&mut self) {

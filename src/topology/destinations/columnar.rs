@@ -1,0 +1,83 @@
+//! Audit events as Parquet and as QVD files.
+
+use std::path::PathBuf;
+
+use butler_sos_actors::journal::message::FetchLimits;
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::sinks::files::columnar::ColumnarConfig;
+use butler_sos_actors::sinks::files::parquet_sink::ParquetFiles;
+use butler_sos_actors::sinks::files::qvd_sink::QvdFiles;
+use slog::Logger;
+
+use super::planned::{Identity, Planned, a_file};
+use super::{Directory, Entry, no_certificates, no_probes};
+use crate::config::Config;
+use crate::config::butler::audit_events::DestinationKind;
+use crate::topology::settings::{self, pairs};
+
+pub const PARQUET: Entry = Entry {
+    plan: plan_parquet,
+    probes: no_probes,
+    directories: |config| {
+        directory(parquet(config), "Butler-SOS.auditEvents.destination.parquet.metadata.exportDirectory")
+    },
+    certificates: no_certificates,
+};
+
+pub const QVD: Entry = Entry {
+    plan: plan_qvd,
+    probes: no_probes,
+    directories: |config| {
+        directory(qvd(config), "Butler-SOS.auditEvents.destination.qvd.metadata.exportDirectory")
+    },
+    certificates: no_certificates,
+};
+
+/// How files are written, and how much goes into one.
+type Files = (ColumnarConfig, FetchLimits);
+
+fn parquet(config: &Config) -> Option<Files> {
+    let section = &config.butler_sos.audit_events.destination.parquet.metadata;
+    config.audit_to(DestinationKind::Parquet).then(|| {
+        let directory = PathBuf::from(&section.export_directory);
+        let files = ColumnarConfig { directory, static_tags: pairs(&section.static_tags) };
+        (files, a_file(section.max_batch_size, section.write_frequency))
+    })
+}
+
+fn qvd(config: &Config) -> Option<Files> {
+    let section = &config.butler_sos.audit_events.destination.qvd.metadata;
+    config.audit_to(DestinationKind::Qvd).then(|| {
+        let directory = PathBuf::from(&section.export_directory);
+        let files = ColumnarConfig { directory, static_tags: pairs(&section.static_tags) };
+        (files, a_file(section.max_batch_size, section.write_frequency))
+    })
+}
+
+fn plan_parquet(config: &Config, _: &Logger) -> Vec<Planned> {
+    let Some((files, limits)) = parquet(config) else { return Vec::new() };
+    let identity = Identity {
+        stream: Stream::AuditEvents,
+        name: "parquet_sink",
+        label: "Parquet files".into(),
+        error_type: ("FILE_WRITE", "AUDIT_EVENTS_PARQUET"),
+    };
+    let modes = settings::modes(config);
+    vec![Planned::new(identity, limits, move || ParquetFiles::new(files.clone()).created_with(modes))]
+}
+
+fn plan_qvd(config: &Config, _: &Logger) -> Vec<Planned> {
+    let Some((files, limits)) = qvd(config) else { return Vec::new() };
+    let identity = Identity {
+        stream: Stream::AuditEvents,
+        name: "qvd_sink",
+        label: "QVD files".into(),
+        error_type: ("FILE_WRITE", "AUDIT_EVENTS_QVD"),
+    };
+    let modes = settings::modes(config);
+    vec![Planned::new(identity, limits, move || QvdFiles::new(files.clone()).created_with(modes))]
+}
+
+fn directory(files: Option<Files>, setting: &'static str) -> Vec<Directory> {
+    files.map(|(files, _)| Directory { setting, path: files.directory }).into_iter().collect()
+}

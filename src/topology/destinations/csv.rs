@@ -1,0 +1,74 @@
+//! CSV files of user events and of audit events.
+
+use std::path::PathBuf;
+
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::sinks::files::csv_sink::{CsvConfig, CsvFile};
+use slog::Logger;
+
+use super::planned::{Identity, Planned, rows};
+use super::{Directory, Entry, no_certificates, no_probes};
+use crate::config::Config;
+use crate::topology::settings;
+
+pub const USER_EVENTS: Entry = Entry {
+    plan: plan_user_events,
+    probes: no_probes,
+    directories: |config| directory(user_events(config), "Pipeline.csv.userEvents.exportDirectory"),
+    certificates: no_certificates,
+};
+
+pub const AUDIT_EVENTS: Entry = Entry {
+    plan: plan_audit_events,
+    probes: no_probes,
+    directories: |config| directory(audit_events(config), "Pipeline.csv.auditEvents.exportDirectory"),
+    certificates: no_certificates,
+};
+
+fn user_events(config: &Config) -> Option<CsvConfig> {
+    let section = &config.pipeline.csv.user_events;
+    let is_on = section.enable && config.butler_sos.user_events.enable;
+    is_on.then(|| CsvConfig {
+        directory: PathBuf::from(&section.export_directory),
+        rotate_bytes: section.rotate_bytes,
+        neutralise_formulas: section.neutralise_formulas,
+    })
+}
+
+fn audit_events(config: &Config) -> Option<CsvConfig> {
+    let section = &config.pipeline.csv.audit_events;
+    let is_on = section.enable && config.butler_sos.audit_events.enable;
+    is_on.then(|| CsvConfig {
+        directory: PathBuf::from(&section.export_directory),
+        rotate_bytes: section.rotate_bytes,
+        neutralise_formulas: section.neutralise_formulas,
+    })
+}
+
+fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
+    let Some(csv) = user_events(config) else { return Vec::new() };
+    let identity = Identity {
+        stream: Stream::UserEvents,
+        name: "csv_sink",
+        label: "CSV files".into(),
+        error_type: ("FILE_WRITE", "USER_EVENTS_CSV"),
+    };
+    let modes = settings::modes(config);
+    vec![Planned::new(identity, rows(), move || CsvFile::user_events(csv.clone()).created_with(modes))]
+}
+
+fn plan_audit_events(config: &Config, _: &Logger) -> Vec<Planned> {
+    let Some(csv) = audit_events(config) else { return Vec::new() };
+    let identity = Identity {
+        stream: Stream::AuditEvents,
+        name: "audit_csv_sink",
+        label: "CSV files, audit".into(),
+        error_type: ("FILE_WRITE", "AUDIT_EVENTS_CSV"),
+    };
+    let modes = settings::modes(config);
+    vec![Planned::new(identity, rows(), move || CsvFile::audit_events(csv.clone(), &[]).created_with(modes))]
+}
+
+fn directory(csv: Option<CsvConfig>, setting: &'static str) -> Vec<Directory> {
+    csv.map(|csv| Directory { setting, path: csv.directory }).into_iter().collect()
+}

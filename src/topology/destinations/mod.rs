@@ -1,0 +1,183 @@
+//! The list of destinations, and all that the server knows of each kind.
+//!
+//! A new kind is a file here with an [`Entry`], named in [`ALL`]: what starts, checks and shows destinations goes
+//! through that list. One sink, one consumer and one arbiter serve each destination.
+//!
+//! The consumer's name is the actor's name, the destination's metric label and the name of its place in the journal;
+//! a destination of audit events has the prefix `audit_` where user events have one of the same kind.
+
+mod columnar;
+mod csv;
+pub mod influxdb;
+mod mqtt;
+mod new_relic;
+mod object_json;
+mod planned;
+pub mod probe;
+
+use std::path::PathBuf;
+
+use butler_sos_actors::net::tls::ClientTls;
+use slog::Logger;
+
+pub use self::planned::Planned;
+use self::probe::Probe;
+use crate::config::Config;
+
+/// A kind of destination: what the configuration makes of it. Every function answers for what is switched on alone.
+pub struct Entry {
+    /// The sinks to start.
+    pub plan: fn(&Config, &Logger) -> Vec<Planned>,
+    /// Whether its endpoints answer, and let us in.
+    pub probes: fn(&Config) -> Vec<Probe>,
+    /// The directories that it writes to.
+    pub directories: fn(&Config) -> Vec<Directory>,
+    /// The files that its clients show, and trust.
+    pub certificates: fn(&Config) -> Vec<ClientFiles>,
+}
+
+/// Every kind of destination, in the order in which they are started and shown.
+pub const ALL: [Entry; 8] = [
+    influxdb::ENTRY,
+    mqtt::ENTRY,
+    new_relic::ENTRY,
+    csv::USER_EVENTS,
+    object_json::ENTRY,
+    columnar::PARQUET,
+    columnar::QVD,
+    csv::AUDIT_EVENTS,
+];
+
+/// A directory that is written to.
+pub struct Directory {
+    /// The setting that names it.
+    pub setting: &'static str,
+    pub path: PathBuf,
+}
+
+/// Certificates and key of a client.
+pub struct ClientFiles {
+    /// The section that holds the settings.
+    pub section: &'static str,
+    /// Names of the settings of CA, certificate and key; empty where there is none.
+    pub settings: [&'static str; 3],
+    pub tls: ClientTls,
+}
+
+/// Everything that the configuration sends events to.
+pub fn planned(config: &Config, log: &Logger) -> Vec<Planned> {
+    ALL.iter().flat_map(|entry| (entry.plan)(config, log)).collect()
+}
+
+/// Every directory that events are written to.
+pub fn directories(config: &Config) -> Vec<Directory> {
+    ALL.iter().flat_map(|entry| (entry.directories)(config)).collect()
+}
+
+// What a kind of destination does not have.
+
+fn no_probes(_: &Config) -> Vec<Probe> {
+    Vec::new()
+}
+
+fn no_directories(_: &Config) -> Vec<Directory> {
+    Vec::new()
+}
+
+fn no_certificates(_: &Config) -> Vec<ClientFiles> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use butler_sos_actors::kit::message::Stream;
+
+    use super::*;
+    use crate::config::butler::audit_events::DestinationKind;
+    use crate::config::butler::new_relic::NewRelicAccount;
+    use crate::config::secret::Secret;
+
+    fn actors(config: &Config) -> Vec<&'static str> {
+        let log = Logger::root(slog::Discard, slog::o!());
+        planned(config, &log).iter().map(|planned| planned.consumer.name).collect()
+    }
+
+    /// Everything is switched on.
+    fn everything() -> Config {
+        let mut config = Config::default();
+        let butler = &mut config.butler_sos;
+        butler.influxdb.enable = true;
+        butler.mqtt.enable = true;
+        butler.new_relic.enable = true;
+        butler.third_party_tools_credentials.new_relic = ["first", "second"]
+            .map(|name| NewRelicAccount {
+                account_name: name.into(),
+                account_id: name.into(),
+                insert_api_key: Secret::new("key"),
+            })
+            .into();
+        let events = &mut butler.user_events;
+        events.enable = true;
+        events.send_to_influxdb.enable = true;
+        events.send_to_mqtt.enable = true;
+        events.send_to_new_relic.enable = true;
+        events.send_to_new_relic.destination_account = vec!["first".into(), "second".into()];
+        let audit = &mut butler.audit_events;
+        audit.enable = true;
+        audit.destination.enable = true;
+        audit.destination.kinds = DestinationKind::ALL.map(DestinationKind::name).join(",");
+        audit.destination.json.objectdata.enable = true;
+        config.pipeline.mqtt.audit_events.topic = Some("audit".into());
+        config.pipeline.csv.user_events.enable = true;
+        config.pipeline.csv.audit_events.enable = true;
+        config
+    }
+
+    #[test]
+    fn every_destination_has_a_name_a_label_and_an_error_type_of_its_own() {
+        let log = Logger::root(slog::Discard, slog::o!());
+        let planned = planned(&everything(), &log);
+        let user = planned.iter().filter(|planned| planned.consumer.stream == Stream::UserEvents);
+        assert_eq!((user.count(), planned.len()), (5, 11));
+        assert_eq!(planned.iter().map(|of| of.consumer.name).collect::<BTreeSet<_>>().len(), planned.len());
+        assert_eq!(planned.iter().map(|of| &*of.label).collect::<BTreeSet<_>>().len(), planned.len());
+    }
+
+    #[test]
+    fn each_name_in_the_setting_type_is_one_destination() {
+        for kind in DestinationKind::ALL {
+            let mut config = Config::default();
+            let audit = &mut config.butler_sos.audit_events;
+            audit.enable = true;
+            audit.destination.enable = true;
+            audit.destination.kinds = kind.name().to_owned();
+            audit.destination.json.objectdata.enable = true;
+            assert_eq!(actors(&config).len(), 1, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_nowhere() {
+        let config = Config::default();
+        assert_eq!(actors(&config), [] as [&str; 0]);
+        assert_eq!(directories(&config).len(), 0);
+        for entry in &ALL {
+            assert!((entry.probes)(&config).is_empty());
+            assert!((entry.certificates)(&config).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_switched_on_can_be_checked() {
+        let config = everything();
+        let without_a_check: Vec<_> = ALL
+            .iter()
+            .filter(|entry| (entry.probes)(&config).is_empty() && (entry.directories)(&config).is_empty())
+            .flat_map(|entry| (entry.plan)(&config, &Logger::root(slog::Discard, slog::o!())))
+            .map(|planned| planned.consumer.name)
+            .collect();
+        assert_eq!(without_a_check, [] as [&str; 0], "an endpoint to probe, or a directory to try");
+    }
+}

@@ -1,0 +1,42 @@
+//! The data of objects as JSON files, one for each audit event that has some.
+
+use std::path::PathBuf;
+
+use butler_sos_actors::kit::message::Stream;
+use butler_sos_actors::sinks::files::json_sink::{JsonConfig, JsonFiles};
+use slog::Logger;
+
+use super::planned::{Identity, Planned, at_once};
+use super::{Directory, Entry, no_certificates, no_probes};
+use crate::config::Config;
+use crate::config::butler::audit_events::{DestinationKind, JsonObjectdata};
+use crate::topology::settings::{self, pairs};
+
+pub const ENTRY: Entry = Entry { plan, probes: no_probes, directories, certificates: no_certificates };
+
+fn section(config: &Config) -> Option<&JsonObjectdata> {
+    let destination = &config.butler_sos.audit_events.destination;
+    config.audit_to(DestinationKind::Json).then_some(&destination.json.objectdata)
+}
+
+fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
+    let Some(section) = section(config) else { return Vec::new() };
+    let identity = Identity {
+        stream: Stream::AuditEvents,
+        name: "json_sink",
+        label: "JSON files".into(),
+        error_type: ("FILE_WRITE", "AUDIT_EVENTS_JSON"),
+    };
+    let json = JsonConfig {
+        directory: PathBuf::from(&section.export_directory),
+        static_tags: pairs(&section.static_tags),
+    };
+    let modes = settings::modes(config);
+    vec![Planned::new(identity, at_once(), move || JsonFiles::new(json.clone()).created_with(modes))]
+}
+
+fn directories(config: &Config) -> Vec<Directory> {
+    let setting = "Butler-SOS.auditEvents.destination.json.objectdata.exportDirectory";
+    let directory = section(config).map(|section| PathBuf::from(&section.export_directory));
+    directory.map(|path| Directory { setting, path }).into_iter().collect()
+}
