@@ -5,6 +5,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use crate::{config::butler::LogLevel, config::secret::Secret, exit};
+use butler_sos_domain::streams::Stream;
+use clap::builder::PossibleValuesParser;
 
 /// User activity and audit events of Qlik Sense, stored as evidence.
 #[derive(Clone, Debug, Parser)]
@@ -172,7 +174,7 @@ pub struct Tail {
     #[command(flatten)]
     pub server: ServerArguments,
     /// Events of this stream alone.
-    #[arg(long, value_parser = ["user-events", "audit-events"])]
+    #[arg(long, value_parser = PossibleValuesParser::new(Stream::of_events().map(Stream::name)))]
     pub stream: Option<String>,
     /// Part of a user's directory, id or both (`DIRECTORY\\id`).
     #[arg(long, default_value = "")]

@@ -24,9 +24,10 @@ use crate::journal::batch::RecordBatch;
 use crate::journal::message::Append;
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Close, Stream};
+use crate::kit::message::Close;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use crate::line_log::message::AppendLines;
+use butler_sos_domain::streams::Stream;
 
 /// What a parser needs to know.
 #[derive(Clone, Default)]

@@ -32,8 +32,9 @@ use crate::journal::message::{
 use crate::kit::clock::{steady_ns, unix_ns};
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{Envelope, InFlight};
-use crate::kit::message::{Consumer, Stream};
+use crate::kit::message::Consumer;
 use crate::kit::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
+use butler_sos_domain::streams::Stream;
 
 /// What the actor needs to know (`Pipeline.journal`).
 #[derive(Clone)]
@@ -446,7 +447,7 @@ impl Journal {
             }
         };
         for stats in streams {
-            let Some(stream) = Stream::ALL.into_iter().find(|stream| stream.name() == stats.name) else {
+            let Some(stream) = Stream::named(&stats.name) else {
                 continue;
             };
             let figures = StreamFigures {

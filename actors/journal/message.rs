@@ -7,7 +7,8 @@ use std::time::Duration;
 use actix::Message;
 
 use super::batch::{Batch, RecordBatch};
-use crate::kit::message::{Consumer, Stream};
+use crate::kit::message::Consumer;
+use butler_sos_domain::streams::Stream;
 
 /// Store these records; answered when the group commit that holds them is on disk.
 #[derive(Message)]

@@ -5,29 +5,7 @@
 //! `Debug` prints counts, not payloads.
 
 use actix::Message;
-
-/// The streams of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stream {
-    UserEvents,
-    AuditEvents,
-    /// Accepted screenshot events whose image is still to be fetched.
-    Screenshots,
-}
-
-impl Stream {
-    pub const ALL: [Self; 3] = [Self::UserEvents, Self::AuditEvents, Self::Screenshots];
-
-    /// The stream's one name: directory, metric label, log key.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::UserEvents => "user-events",
-            Self::AuditEvents => "audit-events",
-            Self::Screenshots => "screenshots",
-        }
-    }
-}
+use butler_sos_domain::streams::Stream;
 
 /// Who reads a stream, with an offset of its own. `name` is also the destination's metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

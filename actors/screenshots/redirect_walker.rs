@@ -54,7 +54,7 @@ use crate::journal::message::{
 };
 use crate::kit::clock::unix_ms;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Consumer, Stream};
+use crate::kit::message::Consumer;
 use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::kit::supervisor::panic_text;
 use crate::line_log::message::AppendLines;
@@ -63,6 +63,7 @@ use crate::screenshots::image_fetch::{FetchConfig, Fetcher};
 use crate::screenshots::message::{FinishDownloads, ImageStored};
 use crate::screenshots::offset_window::OffsetWindow;
 use crate::sinks::sink::{DeadLetter, Refused};
+use butler_sos_domain::streams::Stream;
 
 /// Who the walker is to the journal.
 pub const CONSUMER: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };

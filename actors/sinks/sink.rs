@@ -414,9 +414,9 @@ mod tests {
     use super::*;
     use crate::journal::message::JournalError;
     use crate::journal::testing::batch_of;
-    use crate::kit::message::Stream;
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log, until};
+    use butler_sos_domain::streams::Stream;
 
     /// Has taken everything below 5 when it resumes, and takes three records at a time.
     struct Ahead;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::store::{OnFull, Store, StoreConfig, StreamConfig};
-use butler_sos_actors::kit::message::Stream;
+use butler_sos_domain::streams::Stream;
 
 /// Appends one record to a stream, durably.
 pub fn append(directory: &Path, stream: Stream, record: &[u8]) {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use butler_sos_domain::streams::Stream;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
@@ -18,7 +19,6 @@ use crate::operations::event_json::EventJson;
 use crate::operations::sse::HEARTBEAT;
 use crate::operations::state::State;
 
-const STREAMS: [&str; 2] = ["user-events", "audit-events"];
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is gone.
@@ -32,7 +32,7 @@ pub(super) async fn run(server: &Server, arguments: &Tail) -> Result<(), Command
         return Err(CommandError::NotDone("the server's journal does not answer".to_owned()));
     }
     let wanted = |name: &str| arguments.stream.as_deref().is_none_or(|stream| stream == name);
-    let followers = STREAMS.into_iter().filter(|name| wanted(name)).map(|stream| {
+    let followers = Stream::of_events().map(Stream::name).filter(|name| wanted(name)).map(|stream| {
         let next = state.journal.streams.get(stream).map_or(0, |of| of.next_offset);
         let follower = Follower { server, arguments, stream, next, has_listened: false, pause: PAUSE_MIN };
         Box::pin(follower.follow())

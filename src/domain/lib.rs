@@ -14,6 +14,7 @@ pub mod fallback_encoding;
 pub mod guesses;
 pub mod identity;
 pub mod sample;
+pub mod streams;
 pub mod user_agent;
 
 // --- audit events

@@ -14,10 +14,10 @@
 
 use std::borrow::Cow;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_domain::audit::time::rfc3339;
 use butler_sos_domain::audit::{AuditEvent, AuditRecord};
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::streams::Stream;
 use serde::{Deserialize, Serialize};
 
 const TEXT_CHARS_MAX: usize = 1_000;
@@ -233,12 +233,6 @@ fn any(wanted: &str, texts: [Option<&String>; 3]) -> bool {
     }
     let wanted = wanted.to_lowercase();
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&wanted))
-}
-
-/// The stream of this name, of those that hold finished events.
-#[must_use]
-pub fn stream_named(name: &str) -> Option<Stream> {
-    [Stream::UserEvents, Stream::AuditEvents].into_iter().find(|stream| stream.name() == name)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use butler_sos_actors::journal::batch::Batch;
 use butler_sos_actors::journal::message::{FetchLimits, NextBatch, StreamState};
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
+use butler_sos_domain::streams::Stream;
 
 use super::answer::Refusal;
 

@@ -7,9 +7,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::line_log::actor::{self, Entry, EntryId};
 use butler_sos_actors::sinks::sink::DeadLetter;
+use butler_sos_domain::streams::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Refusal, json};
@@ -54,7 +54,7 @@ impl Letter {
 
     fn shown(self, with_record: bool) -> DeadLetterJson {
         let DeadLetter { time, destination, stream, offset, reason, record } = self.letter;
-        let of = Stream::ALL.into_iter().find(|of| of.name() == stream);
+        let of = Stream::named(&stream);
         DeadLetterJson {
             id: self.id.to_string(),
             time,

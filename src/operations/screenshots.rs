@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::image::{ImageKind, SIGNATURE_BYTES};
+use butler_sos_domain::streams::Stream;
 use serde::Serialize;
 
 use super::answer::{Answer, Refusal, json};

@@ -9,7 +9,6 @@ use actix_web::http::header::{self, ContentType, HeaderMap, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::kit::metric::ConnectionCounters;
 use butler_sos_actors::net::http_server::brake::Brake;
 use butler_sos_actors::net::http_server::connection_limiter::{
@@ -17,13 +16,14 @@ use butler_sos_actors::net::http_server::connection_limiter::{
 };
 use butler_sos_actors::net::http_server::{self, ServerConfig};
 use butler_sos_domain::client_network::IPV6_PREFIX;
+use butler_sos_domain::streams::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, Asked};
 use super::answer::{Answer, Refusal, body, json, query};
-use super::event_json::{EventJson, Filter, stream_named};
+use super::event_json::{EventJson, Filter};
 use super::origin::{BrowserHeaders, is_passed_on};
-use super::tail::unknown_stream;
+use super::tail::stream_of_events;
 use super::view::View;
 use super::{assets, jobs, kept, live, screenshots, sse, tail};
 use crate::config::ShownConfiguration;
@@ -252,7 +252,7 @@ async fn events(view: &View, list: ListQuery) -> Answer {
     let limit = list.limit();
     let stream = match list.stream.as_deref() {
         None | Some("") => Stream::UserEvents,
-        Some(name) => stream_named(name).ok_or_else(unknown_stream)?,
+        Some(name) => stream_of_events(name)?,
     };
     let filter = Filter { user: list.user, app: list.app, event_type: list.event_type };
     let of = view.stream(stream).await?;

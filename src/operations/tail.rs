@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use butler_sos_actors::kit::message::Stream;
+use butler_sos_domain::streams::Stream;
 use futures_util::Stream as Events;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::answer::Refusal;
-use super::event_json::{EventJson, Filter, stream_named};
+use super::event_json::{EventJson, Filter};
 use super::live::Place;
 use super::sse;
 use super::view::View;
@@ -42,8 +42,8 @@ pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = 
         None | Some("") if query.from.is_some() => {
             return Err(Refusal::bad_request("from is an offset of one stream: say which with stream="));
         }
-        None | Some("") => vec![Stream::UserEvents, Stream::AuditEvents],
-        Some(name) => vec![stream_named(name).ok_or_else(unknown_stream)?],
+        None | Some("") => Stream::of_events().collect(),
+        Some(name) => vec![stream_of_events(name)?],
     };
     let place = view.live.place()?;
     let now = view.streams().await?;
@@ -66,8 +66,11 @@ pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = 
     }))
 }
 
-pub fn unknown_stream() -> Refusal {
-    Refusal::bad_request("stream is one of user-events, audit-events")
+pub fn stream_of_events(name: &str) -> Result<Stream, Refusal> {
+    Stream::named(name).filter(|stream| stream.is_final()).ok_or_else(|| {
+        let known: Vec<_> = Stream::of_events().map(Stream::name).collect();
+        Refusal::bad_request(format!("stream is one of {}", known.join(", ")))
+    })
 }
 
 struct Tail {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use butler_sos_actors::journal::message::{JournalState, JournalStateNow, OffsetsWithin, StreamState};
 use butler_sos_actors::kit::clock::unix_ms;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::line_log::message::AppendLines;
+use butler_sos_domain::streams::Stream;
 use serde::Serialize;
 use slog::Logger;
 

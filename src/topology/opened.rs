@@ -2,7 +2,6 @@
 //!
 //! Everything outside that can be missing is met here, so that a start that fails has taken nothing in.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +10,11 @@ use butler_sos_actors::intake::udp::udp_ingestor;
 use butler_sos_actors::journal::actor::JournalConfig;
 use butler_sos_actors::journal::store::{Store, StoreError};
 use butler_sos_actors::kit::clock::Clock;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::screenshots::redirect_walker::CONSUMER as WALKER;
 use butler_sos_domain::audit::conflict::Remembered;
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::recent::{self, Recent};
@@ -72,7 +72,6 @@ fn journal(
     metrics: &Metrics,
     log: &Logger,
 ) -> JournalConfig {
-    let audit_intake = metrics.intake("audit_events");
     JournalConfig {
         store: settings::store(config),
         consumers: destinations.chain([WALKER]).collect(),
@@ -81,11 +80,7 @@ fn journal(
         commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
         meter: metrics.journal(),
         actor: metrics.actor("journal"),
-        intakes: BTreeMap::from([
-            (Stream::UserEvents, metrics.intake("user_events")),
-            (Stream::AuditEvents, audit_intake.clone()),
-            (Stream::Screenshots, audit_intake),
-        ]),
+        intakes: Stream::ALL.into_iter().map(|stream| (stream, metrics.intake(stream.intake()))).collect(),
         log: log.clone(),
     }
 }

@@ -2,10 +2,11 @@
 
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::kit::clock::Clock;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::audit::conflict::Remembered;
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::streams::Stream;
 
 /// So many of the newest audit events are recognised when they are sent again after a restart.
 const RECENT_RECORDS: u64 = 10_000;

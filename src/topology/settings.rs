@@ -12,7 +12,6 @@ use butler_sos_actors::intake::udp::udp_ingestor::UdpConfig;
 use butler_sos_actors::intake::user_parser::UserParserConfig;
 use butler_sos_actors::journal::store::{OnFull, ROOM_BYTES_DEFAULT, StoreConfig, StreamConfig};
 use butler_sos_actors::kit::clock::Clock;
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::kit::platform::Modes;
 use butler_sos_actors::kit::supervisor::RestartPolicy;
 use butler_sos_actors::line_log::actor::LineLogConfig;
@@ -21,6 +20,7 @@ use butler_sos_actors::net::tls::ClientTls;
 use butler_sos_actors::sinks::sink::{ParkingConfig, Pauses};
 use butler_sos_domain::fallback_encoding::FallbackEncoding;
 use butler_sos_domain::pseudonym::Pseudonymizer;
+use butler_sos_domain::streams::Stream;
 use secrecy::SecretString;
 
 use crate::config::butler::NameValue;
@@ -51,8 +51,8 @@ pub fn store(config: &Config) -> StoreConfig {
             FullPolicy::Block => OnFull::Block,
             FullPolicy::DropOldest => OnFull::DropOldest,
         },
-        // User events are synced a few times a second, the others whenever somebody waits for it.
-        room_bytes: if stream == Stream::UserEvents { 0 } else { ROOM_BYTES_DEFAULT },
+        // Room made ahead pays where each append is synced.
+        room_bytes: if stream.is_acknowledged() { ROOM_BYTES_DEFAULT } else { 0 },
     };
     StoreConfig {
         directory: PathBuf::from(&journal.directory),

@@ -17,7 +17,7 @@ use super::recent::{Added, Announced, Ids, Met, Outcome};
 use crate::journal::batch::RecordBatch;
 use crate::journal::message::Append;
 use crate::kit::mailbox::InFlight;
-use crate::kit::message::Stream;
+use butler_sos_domain::streams::Stream;
 
 /// Bytes of a record around the body.
 const RECORD_OVERHEAD: usize = 80;

@@ -14,10 +14,11 @@ use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
 use crate::journal::message::{Append, AppendRefused};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Close, Stream};
+use crate::kit::message::Close;
 use crate::kit::metric::{ActorMeter, Metrics};
 use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log};
+use butler_sos_domain::streams::Stream;
 
 /// An event that every check lets through; `n` makes it another one.
 pub fn event(n: u32) -> String {

@@ -30,8 +30,8 @@ use crate::journal::message::Append;
 use crate::kit::clock::Clock;
 use crate::kit::guard::guard;
 use crate::kit::mailbox::{InFlight, Mailbox};
-use crate::kit::message::Stream;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
+use butler_sos_domain::streams::Stream;
 
 /// So long a client waits for its event to be on disk.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);

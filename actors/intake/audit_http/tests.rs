@@ -17,9 +17,10 @@ use super::harness::{
 use crate::intake::audit_http_ingestor::{AuditHttpConfig, Privacy};
 use crate::journal::message::{Append, AppendRefused};
 use crate::kit::mailbox::{Envelope, Mailbox};
-use crate::kit::message::{Close, Stream};
+use crate::kit::message::Close;
 use crate::kit::metric::{IntakeMeter, Metrics};
 use crate::kit::testing::until;
+use butler_sos_domain::streams::Stream;
 
 const TOKEN: (&str, &str) = ("Authorization", "Bearer sekrit");
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Journal;
 use crate::journal::store::{SyncDone, SyncJob};
-use crate::kit::message::Stream;
+use butler_sos_domain::streams::Stream;
 
 /// What is synced on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ impl Journal {
         state.waiting.extend(waiting);
         if state.running || state.pauses {
             state.wanted = true;
-        } else if lane == Lane::Stream(Stream::UserEvents) && !self.draining {
+        } else if matches!(lane, Lane::Stream(stream) if !stream.is_acknowledged()) && !self.draining {
             if !std::mem::replace(&mut state.wanted, true) {
                 ctx.run_later(self.config.commit_interval, move |journal, ctx| journal.sync(lane, ctx));
             }

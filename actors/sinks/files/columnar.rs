@@ -39,11 +39,11 @@ use crate::journal::message::Position;
 use crate::kit::clock::unix_ms;
 use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
-use crate::kit::message::Stream;
 use crate::kit::platform::Modes;
 use crate::sinks::files::file_target::{Disk, blocking, is_plain_name, temporary_name, trouble};
 use crate::sinks::files::part_numbers::PartNumbers;
 use crate::sinks::sink::{Delivered, Destination, Progress, Refused};
+use butler_sos_domain::streams::Stream;
 
 #[derive(Debug, Clone)]
 pub struct ColumnarConfig {

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use crate::journal::message::{Commit, JournalError, Position};
 use crate::journal::testing::batch_of;
 use crate::kit::delivery_error::DeliveryError;
-use crate::kit::message::{Consumer, Stream};
+use crate::kit::message::Consumer;
 use crate::kit::testing::Probe;
 use crate::sinks::files::columnar::{Columnar, ColumnarConfig, Encoder};
 use crate::sinks::files::csv_sink::{CsvConfig, CsvFile};
@@ -28,6 +28,7 @@ use crate::sinks::files::json_sink::{JsonConfig, JsonFiles};
 use crate::sinks::files::parquet_sink::Parquet;
 use crate::sinks::files::qvd_sink::Qvd;
 use crate::sinks::sink::{Delivered, Destination, Progress};
+use butler_sos_domain::streams::Stream;
 
 const CONSUMER: Consumer = Consumer { stream: Stream::AuditEvents, name: "files" };
 

@@ -20,13 +20,14 @@ use slog::{Logger, warn};
 use crate::journal::batch::{Batch, Record};
 use crate::journal::message::Position;
 use crate::kit::delivery_error::DeliveryError;
-use crate::kit::message::{Consumer, Stream};
+use crate::kit::message::Consumer;
 use crate::net::tls::reread;
 use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::new_relic::client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
 };
 use crate::sinks::sink::{Delivered, Destination, Progress, Sink};
+use butler_sos_domain::streams::Stream;
 
 /// The actor.
 pub type NewRelicSink = Sink<NewRelic>;

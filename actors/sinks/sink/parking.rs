@@ -368,11 +368,12 @@ mod tests {
     use super::*;
     use crate::journal::message::{Commit, FetchLimits, JournalError, NextBatch, Position, PositionOf};
     use crate::journal::testing::batch_of;
-    use crate::kit::message::{Consumer, Stream};
+    use crate::kit::message::Consumer;
     use crate::kit::metric::{DestinationMeter, Metrics};
     use crate::kit::testing::{Probe, discard_log, until};
     use crate::line_log::message::AppendLines;
     use crate::sinks::sink::{Pauses, Sink, SinkConfig, SinkMailboxes};
+    use butler_sos_domain::streams::Stream;
 
     /// Takes "a…", keeps "x…" out while its limit is low, refuses "bad".
     #[derive(Clone, Default)]

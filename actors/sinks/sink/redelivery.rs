@@ -138,11 +138,12 @@ mod tests {
     use crate::journal::testing::batch_of;
     use crate::kit::delivery_error::DeliveryError;
     use crate::kit::mailbox::Mailbox;
-    use crate::kit::message::{Consumer, Stream};
+    use crate::kit::message::Consumer;
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log, until};
     use crate::line_log::message::AppendLines;
     use crate::sinks::sink::{Delivered, Pauses, Refused, SinkConfig, SinkMailboxes};
+    use butler_sos_domain::streams::Stream;
 
     /// Takes what is not "no", fails at "down", and writes down what it is asked.
     struct Picky(Arc<Mutex<Vec<String>>>);

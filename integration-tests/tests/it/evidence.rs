@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use butler_sos_actors::kit::clock::unix_ms;
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_domain::audit::time::rfc3339;
 use butler_sos_domain::audit::{AuditRecord, BodyHash};
+use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, TOPIC};
 use butler_sos_integration_tests::influxd::Influxd;

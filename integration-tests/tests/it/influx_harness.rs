@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use actix::Actor;
 use butler_sos_actors::journal::batch::Record;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::sinks::influx::client::{
     BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme, WRITE_TIMEOUT_MAX,
 };
 use butler_sos_actors::sinks::influx::influx_sink::{Influx, InfluxSink, LineEncoder};
+use butler_sos_domain::streams::Stream;
 
 use crate::sink_harness::Harness;
 

@@ -1,7 +1,7 @@
 //! The InfluxDB destination against stand-ins for versions 1, 2 and 3.
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::influx::client::InfluxTarget;
+use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
 use serde_json::json;
 

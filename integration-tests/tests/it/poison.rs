@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_domain::audit::AuditRecord;
+use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, INFLUX_TOKEN};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};

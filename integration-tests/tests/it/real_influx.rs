@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use butler_sos_actors::kit::clock::unix_ns;
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, UserEventLines};
 use butler_sos_domain::app_id::AppNames;
 use butler_sos_domain::audit::AuditRecord;
@@ -11,6 +10,7 @@ use butler_sos_domain::encode::audit_line::AuditPoint;
 use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::user_line::UserPoint;
 use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
+use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::{golden_user_events, recorded};
 use serde_json::Value;

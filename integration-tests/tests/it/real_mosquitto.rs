@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::Actor;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::sinks::mqtt::mqtt_sink::{Mqtt, MqttConfig, MqttSink, MqttTls, MqttVersion};
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::encode::mqtt::UserTopics;
 use butler_sos_domain::event::UserEvent;
+use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use paho_mqtt as mqtt;
 use serde_json::Value;

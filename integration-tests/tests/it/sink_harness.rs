@@ -10,10 +10,11 @@ use butler_sos_actors::journal::batch::RecordBatch;
 use butler_sos_actors::journal::message::{Append, CatchUp, FetchLimits, PositionOf};
 use butler_sos_actors::journal::store::{OnFull, StoreConfig, StreamConfig};
 use butler_sos_actors::kit::mailbox::{Envelope, Mailbox};
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::kit::metric::{DestinationState, Metrics};
 use butler_sos_actors::line_log::message::{AppendLines, LinesRefused};
 use butler_sos_actors::sinks::sink::{DeadLetter, Pauses, SinkConfig, SinkMailboxes};
+use butler_sos_domain::streams::Stream;
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
 

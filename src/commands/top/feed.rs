@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use awc::http::StatusCode;
+use butler_sos_domain::streams::Stream;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,6 @@ use crate::commands::sse_reader::SseReader;
 use crate::operations::event_json::EventJson;
 use crate::operations::state::State;
 
-const STREAMS: [&str; 2] = ["user-events", "audit-events"];
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Between two questions where the server is asked each time.
@@ -44,7 +44,7 @@ pub enum News {
 pub struct Wanted {
     pub filter: String,
     /// The end of each stream.
-    pub ends: [u64; STREAMS.len()],
+    pub ends: Vec<u64>,
     /// The process that they are of.
     pub start_unix_ms: u64,
 }
@@ -53,8 +53,8 @@ impl Wanted {
     /// The events of a state, found by a filter.
     #[must_use]
     pub fn of(state: &State, filter: &str) -> Self {
-        let end = |name| state.journal.streams.get(name).map_or(0, |of| of.next_offset);
-        let ends = STREAMS.map(end);
+        let end = |stream: Stream| state.journal.streams.get(stream.name()).map_or(0, |of| of.next_offset);
+        let ends = Stream::of_events().map(end).collect();
         Self { filter: filter.to_owned(), ends, start_unix_ms: state.process.start_unix_ms }
     }
 }
@@ -167,12 +167,12 @@ async fn newest(server: &Server, wanted: &Wanted) -> Result<Vec<EventJson>, Clie
     let filter = Filter::read(&wanted.filter);
     let limit = EVENTS_MAX.to_string();
     let mut found = Vec::new();
-    for (stream, end) in STREAMS.into_iter().zip(wanted.ends) {
-        if end == 0 {
+    for (stream, end) in Stream::of_events().zip(&wanted.ends) {
+        if *end == 0 {
             continue;
         }
         let query = [
-            ("stream", stream),
+            ("stream", stream.name()),
             ("limit", &limit),
             ("user", &filter.user),
             ("app", &filter.app),

@@ -4,6 +4,7 @@ use super::rates::{Count, Rates};
 use crate::commands::text::{bytes, count, duration, one_line};
 use crate::operations::advice::Severity;
 use crate::operations::state::{ActorState, MailboxState, State};
+use butler_sos_domain::streams::Stream;
 
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +34,6 @@ pub struct Row {
     pub minute: Vec<f64>,
 }
 
-/// Intakes and the actor whose mailbox its events wait in.
-const INTAKES: [(&str, &str, &str); 2] =
-    [("user_events", "user-events", "udp_ingestor"), ("audit_events", "audit-events", "audit_http_ingestor")];
 const PARSER: &str = "user_parser";
 const JOURNAL: &str = "journal";
 
@@ -95,8 +93,8 @@ fn restarts(state: &State, actor: &str) -> u64 {
 
 fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
     let is_open = |service: &str| state.listening.iter().any(|of| of.service == service);
-    let used = INTAKES.into_iter().filter(|(_, service, _)| is_open(service));
-    let found = used.filter_map(|(name, _, actor)| Some((name, actor, state.intakes.get(name)?)));
+    let used = Stream::of_events().filter(|stream| is_open(stream.name()));
+    let found = used.filter_map(|of| Some((of.intake(), of.receiver(), state.intakes.get(of.intake())?)));
     found
         .map(|(name, actor, of)| {
             let key = Count::Received(name.to_owned());
@@ -205,9 +203,9 @@ fn journal(state: &State, rates: &Rates) -> Vec<Row> {
     rows
 }
 
-/// User events first, then audit events.
-fn rank(stream: &str) -> (bool, bool) {
-    (stream != "user-events", stream != "audit-events")
+/// The place of a stream in the list.
+fn rank(stream: &str) -> usize {
+    Stream::ALL.into_iter().position(|of| of.name() == stream).unwrap_or(usize::MAX)
 }
 
 /// No name of ours is longer.
@@ -271,7 +269,7 @@ fn others(state: &State) -> Vec<Row> {
         name == PARSER
             || name == JOURNAL
             || state.destinations.contains_key(name)
-            || INTAKES.iter().any(|(_, _, actor)| *actor == name)
+            || Stream::of_events().any(|stream| stream.receiver() == name)
     };
     let hidden = state.actors.iter().filter(|(name, _)| !is_shown(name));
     hidden

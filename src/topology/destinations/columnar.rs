@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use butler_sos_actors::journal::message::FetchLimits;
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::files::columnar::ColumnarConfig;
 use butler_sos_actors::sinks::files::parquet_sink::ParquetFiles;
 use butler_sos_actors::sinks::files::qvd_sink::QvdFiles;
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, a_file};

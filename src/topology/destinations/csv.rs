@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::files::csv_sink::{CsvConfig, CsvFile};
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, rows};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::net::tls::ClientTls;
 use butler_sos_actors::sinks::influx::check::{Examined, Growing, examine};
 use butler_sos_actors::sinks::influx::client::{
@@ -13,6 +12,7 @@ use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, Influx, Use
 use butler_sos_domain::encode::audit_line::{AuditPoint, DEFAULT_MEASUREMENT};
 use butler_sos_domain::encode::user_line::{MEASUREMENT as USER_MEASUREMENT, UserPoint};
 use butler_sos_domain::own_errors::influx_error_type;
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, gathered};

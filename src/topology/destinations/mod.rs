@@ -92,7 +92,7 @@ fn no_certificates(_: &Config) -> Vec<ClientFiles> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use butler_sos_actors::kit::message::Stream;
+    use butler_sos_domain::streams::Stream;
 
     use super::*;
     use crate::config::butler::audit_events::DestinationKind;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::mqtt::mqtt_sink::{self, Mqtt, MqttConfig, MqttTls, MqttVersion};
 use butler_sos_domain::encode::mqtt::UserTopics;
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, at_once};

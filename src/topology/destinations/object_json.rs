@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use butler_sos_actors::kit::message::Stream;
 use butler_sos_actors::sinks::files::json_sink::{JsonConfig, JsonFiles};
+use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, at_once};

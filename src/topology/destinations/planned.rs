@@ -6,12 +6,13 @@ use std::time::Duration;
 use actix_rt::ArbiterHandle;
 use butler_sos_actors::journal::message::FetchLimits;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::message::{Consumer, Stream};
+use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::kit::metric::ActorMeter;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::sinks::message::Redeliver;
 use butler_sos_actors::sinks::sink::{Destination, ParkingConfig, Sink, SinkConfig};
 use butler_sos_domain::own_errors::ErrorType;
+use butler_sos_domain::streams::Stream;
 
 use crate::topology::settings::size;
 
