@@ -6,4 +6,5 @@ pub mod influx;
 pub mod message;
 pub mod mqtt;
 pub mod new_relic;
+pub mod records;
 pub mod sink;

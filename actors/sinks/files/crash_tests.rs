@@ -27,6 +27,7 @@ use crate::sinks::files::file_target::Disk;
 use crate::sinks::files::json_sink::{JsonConfig, JsonFiles};
 use crate::sinks::files::parquet_sink::Parquet;
 use crate::sinks::files::qvd_sink::Qvd;
+use crate::sinks::records::user_events::UserEventRows;
 use crate::sinks::sink::{Delivered, Destination, Progress};
 use butler_sos_domain::streams::Stream;
 
@@ -137,6 +138,10 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 
 // === CSV
 
+fn user_csv(config: &CsvConfig) -> CsvFile {
+    CsvFile::new(config.clone(), UserEventRows { neutralise_formulas: true })
+}
+
 fn user_records(count: usize) -> Vec<Vec<u8>> {
     let record = |n: usize| {
         let event = UserEvent {
@@ -175,8 +180,8 @@ fn check_csv(deaths: &[u64], batch_max: usize, rotate_bytes: u64) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(FOREIGN_CSV), FOREIGN).unwrap();
     let mut journal = Journal::new(user_records(40));
-    let config = CsvConfig { directory: directory.path().into(), rotate_bytes, neutralise_formulas: true };
-    let make = |disk| CsvFile::user_events(config.clone()).on(disk, noon);
+    let config = CsvConfig { directory: directory.path().into(), rotate_bytes };
+    let make = |disk| user_csv(&config).on(disk, noon);
     survive(&mut journal, make, deaths, batch_max);
     assert_eq!(csv_rows(directory.path()), (0..40).collect::<Vec<_>>(), "{deaths:?}");
     assert_eq!(std::fs::read(directory.path().join(FOREIGN_CSV)).unwrap(), FOREIGN);
@@ -195,12 +200,11 @@ fn csv_rows_are_written_once_wherever_it_dies() {
 #[test]
 fn a_new_day_begins_a_new_file() {
     let directory = tempfile::tempdir().unwrap();
-    let config =
-        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
+    let config = CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20 };
     let mut journal = Journal::new(user_records(5));
-    survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, noon), &[], 10);
+    survive(&mut journal, |disk| user_csv(&config).on(disk, noon), &[], 10);
     journal.records.extend(user_records(5));
-    survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, next_noon), &[], 10);
+    survive(&mut journal, |disk| user_csv(&config).on(disk, next_noon), &[], 10);
     let file_names: Vec<_> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
     assert_eq!(file_names, ["user-events_20261121_part1.csv", "user-events_20261122_part1.csv"]);
     assert_eq!(csv_rows(directory.path()).len(), 5, "the first file is the excluded name");
@@ -209,10 +213,9 @@ fn a_new_day_begins_a_new_file() {
 #[test]
 fn a_file_that_somebody_touched_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let config =
-        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
+    let config = CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20 };
     let path = directory.path().join("user-events_20261121_part1.csv");
-    let make = |disk| CsvFile::user_events(config.clone()).on(disk, noon);
+    let make = |disk| user_csv(&config).on(disk, noon);
     let mut journal = Journal::new(user_records(5));
     survive(&mut journal, make, &[], 10);
     std::fs::write(&path, "cut").unwrap();
@@ -225,12 +228,11 @@ fn a_file_that_somebody_touched_is_left_alone() {
 #[test]
 fn a_record_that_cannot_be_read_is_refused_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let config =
-        CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20, neutralise_formulas: true };
+    let config = CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20 };
     let mut records = user_records(8);
     records[3] = b"\x07poison".to_vec();
     let mut journal = Journal::new(records);
-    survive(&mut journal, |disk| CsvFile::user_events(config.clone()).on(disk, next_noon), &[], 10);
+    survive(&mut journal, |disk| user_csv(&config).on(disk, next_noon), &[], 10);
     assert_eq!(journal.refused, [3]);
     assert_eq!(csv_rows(directory.path()), [0, 1, 2, 4, 5, 6, 7]);
 }
@@ -422,9 +424,8 @@ fn part_numbers_never_begin_again_when_a_loader_takes_the_files() {
 fn part_numbers_of_csv_files_never_begin_again_when_a_loader_takes_the_files() {
     for (steps, rotate_bytes) in (0..40).flat_map(|steps| [(steps, 400), (steps, 1 << 20)]) {
         let directory = tempfile::tempdir().unwrap();
-        let config =
-            CsvConfig { directory: directory.path().into(), rotate_bytes, neutralise_formulas: true };
-        let make = |disk| CsvFile::user_events(config.clone()).on(disk, noon);
+        let config = CsvConfig { directory: directory.path().into(), rotate_bytes };
+        let make = |disk| user_csv(&config).on(disk, noon);
         let mut journal = Journal::new(user_records(12));
         live_with_a_loader(directory.path(), &mut journal, make, &[steps, steps / 2, steps], 4);
     }
@@ -461,9 +462,9 @@ fn a_planted_link_is_not_followed_and_nothing_is_lost() {
     {
         std::os::unix::fs::symlink(&victim, directory.join(name)).unwrap();
     }
-    let csv = CsvConfig { directory: directory.clone(), rotate_bytes: 1 << 20, neutralise_formulas: true };
+    let csv = CsvConfig { directory: directory.clone(), rotate_bytes: 1 << 20 };
     let mut journal = Journal::new(user_records(5));
-    survive(&mut journal, |disk| CsvFile::user_events(csv.clone()).on(disk, noon), &[], 10);
+    survive(&mut journal, |disk| user_csv(&csv).on(disk, noon), &[], 10);
     let columnar = ColumnarConfig { directory: directory.clone(), static_tags: Vec::new() };
     let mut journal = Journal::new(audit_records(3));
     survive(&mut journal, |disk| Columnar::<Lines>::new(columnar.clone()).on(disk, noon), &[], 10);

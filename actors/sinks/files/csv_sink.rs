@@ -20,12 +20,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use butler_sos_domain::audit::AuditEvent;
 use butler_sos_domain::audit::time::compact_date;
-use butler_sos_domain::encode::audit_columns::StaticTag;
-use butler_sos_domain::encode::audit_csv::AuditCsv;
 use butler_sos_domain::encode::csv;
-use butler_sos_domain::event::UserEvent;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::batch::{Batch, Record};
@@ -36,8 +32,8 @@ use crate::kit::guard::guard;
 use crate::kit::platform::{self, Modes};
 use crate::sinks::files::file_target::{Disk, blocking, is_plain_name, trouble};
 use crate::sinks::files::part_numbers::PartNumbers;
+use crate::sinks::records::RowEncoder;
 use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
-use butler_sos_domain::streams::Stream;
 
 pub type CsvSink = Sink<CsvFile>;
 
@@ -46,14 +42,12 @@ pub struct CsvConfig {
     pub directory: PathBuf,
     /// A file is followed by the next one rather than grow beyond this (one row may).
     pub rotate_bytes: u64,
-    /// Values that a spreadsheet would run as a formula get a `'` before them.
-    pub neutralise_formulas: bool,
 }
 
 /// CSV files in a directory, as the destination of one stream.
 pub struct CsvFile {
     config: Arc<CsvConfig>,
-    rows: Arc<Rows>,
+    rows: Arc<dyn RowEncoder>,
     disk: Disk,
     clock: fn() -> u64,
     state: State,
@@ -86,25 +80,9 @@ struct Open {
     length: u64,
 }
 
-/// How events become rows.
-enum Rows {
-    User { neutralise_formulas: bool },
-    Audit(AuditCsv),
-}
-
 impl CsvFile {
-    pub fn user_events(config: CsvConfig) -> Self {
-        let rows = Rows::User { neutralise_formulas: config.neutralise_formulas };
-        Self::new(config, rows)
-    }
-
-    /// `tags` fill the column `tags`.
-    pub fn audit_events(config: CsvConfig, tags: &[StaticTag]) -> Self {
-        let rows = Rows::Audit(AuditCsv::new(tags, config.neutralise_formulas));
-        Self::new(config, rows)
-    }
-
-    fn new(config: CsvConfig, rows: Rows) -> Self {
+    /// Files of the stream that `rows` is for.
+    pub fn new(config: CsvConfig, rows: impl RowEncoder + 'static) -> Self {
         Self {
             config: Arc::new(config),
             rows: Arc::new(rows),
@@ -145,7 +123,7 @@ impl CsvFile {
                     (self.disk.clone(), Arc::clone(&self.config), Arc::clone(&self.rows), mark.clone());
                 let reopened = blocking(move || {
                     let path = config.directory.join(&marked.file);
-                    let open = reopen(&disk, &path, &rows.header(), &marked);
+                    let open = reopen(&disk, &path, &header_of(&*rows), &marked);
                     let open = open.map_err(trouble("opening", &path))?;
                     Ok(open.and_then(|open| open.still_right(&path, &today, config.rotate_bytes)))
                 });
@@ -166,7 +144,7 @@ impl CsvFile {
     /// Begins a new file: its name is noted before it exists.
     async fn begin(&mut self, progress: &Progress) -> Result<Open, DeliveryError> {
         let day = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
-        let stem = format!("{}_{day}_part", self.rows.stream());
+        let stem = format!("{}_{day}_part", self.rows.stream().name());
         let (disk, directory) = (self.disk.clone(), self.config.directory.clone());
         let (of_day, given) = (day.clone(), self.parts.clone());
         let (name, parts) = blocking(move || {
@@ -208,7 +186,7 @@ impl Destination for CsvFile {
                 (self.disk.clone(), Arc::clone(&self.config), Arc::clone(&self.rows), mark.clone());
             blocking(move || {
                 let path = config.directory.join(&mark.file);
-                reopen(&disk, &path, &rows.header(), &mark).map_err(trouble("opening", &path)).map(|_| ())
+                reopen(&disk, &path, &header_of(&*rows), &mark).map_err(trouble("opening", &path)).map(|_| ())
             })
             .await?;
         }
@@ -224,7 +202,7 @@ impl Destination for CsvFile {
             let parts = self.parts.clone();
             let (disk, config, rows, batch) =
                 (self.disk.clone(), Arc::clone(&self.config), Arc::clone(&self.rows), batch.clone());
-            let appended = blocking(move || append(&disk, &config, &rows, open, &batch, parts)).await?;
+            let appended = blocking(move || append(&disk, &config, &*rows, open, &batch, parts)).await?;
             match appended {
                 Appended::Rows(open, delivered) => {
                     self.state = State::Open(open);
@@ -246,12 +224,12 @@ enum Appended {
 fn append(
     disk: &Disk,
     config: &CsvConfig,
-    rows: &Rows,
+    rows: &dyn RowEncoder,
     mut open: Open,
     batch: &Batch,
     parts: PartNumbers,
 ) -> Result<Appended, DeliveryError> {
-    let header = rows.header();
+    let header = header_of(rows);
     let mut out = Vec::with_capacity(batch.bytes() + batch.bytes() / 4 + header.len());
     if open.length == 0 {
         out.extend_from_slice(&header);
@@ -261,7 +239,7 @@ fn append(
     let mut whole = true;
     for record in batch.iter() {
         let before = out.len();
-        match guard(|| rows.write(record, &mut out)) {
+        match guard(|| write(rows, &record, &mut out)) {
             Ok(Ok(())) => {
                 let first_of_file = open.length == 0 && delivered.events == 0;
                 if out.len() as u64 > room && !first_of_file {
@@ -349,41 +327,19 @@ impl Mark {
     }
 }
 
-impl Rows {
-    /// The stream's name, with which each file's name begins.
-    fn stream(&self) -> &'static str {
-        match self {
-            Self::User { .. } => Stream::UserEvents.name(),
-            Self::Audit(_) => Stream::AuditEvents.name(),
-        }
-    }
+/// The header row.
+fn header_of(rows: &dyn RowEncoder) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = csv::writer(&mut out);
+    // Writing into memory does not fail.
+    let _ = rows.header(&mut writer);
+    drop(writer);
+    out
+}
 
-    fn header(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut writer = csv::writer(&mut out);
-        // Writing into memory does not fail.
-        let _ = match self {
-            Self::User { .. } => csv::write_user_header(&mut writer),
-            Self::Audit(rows) => rows.write_header(&mut writer),
-        };
-        drop(writer);
-        out
-    }
-
-    /// Appends one row; on error what is behind the former end is of no use.
-    fn write(&self, record: Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-        let mut writer = csv::writer(out);
-        match self {
-            Self::User { neutralise_formulas } => {
-                let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
-                csv::write_user_row(&mut writer, &event, *neutralise_formulas)
-            }
-            Self::Audit(rows) => {
-                let event = AuditEvent::from_bytes(record.data).map_err(|error| error.to_string())?;
-                rows.write_row(&mut writer, &event)
-            }
-        }
-        .and_then(|()| writer.flush().map_err(Into::into))
-        .map_err(|error| error.to_string())
-    }
+/// Appends one row; on error what is behind the former end is of no use.
+fn write(rows: &dyn RowEncoder, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut writer = csv::writer(out);
+    rows.encode(record, &mut writer)?;
+    writer.flush().map_err(|error| error.to_string())
 }

@@ -14,15 +14,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use butler_sos_domain::audit::AuditEvent;
-use butler_sos_domain::encode::audit_line::AuditPoint;
-use butler_sos_domain::encode::user_line::UserPoint;
-use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::influx_refusal::is_limit;
 use butler_sos_domain::pace::Pace;
 use slog::{Logger, info};
 
-use crate::journal::batch::{Batch, Record};
+use crate::journal::batch::Batch;
 use crate::journal::message::Position;
 use crate::kit::delivery_error::DeliveryError;
 use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
@@ -30,6 +26,7 @@ use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::InfluxConfig;
 use crate::sinks::influx::connection::InfluxConnection;
 use crate::sinks::influx::ids::{IdsAsFields, are_fields};
+use crate::sinks::records::LineEncoder;
 use crate::sinks::sink::{Delivered, Destination, Progress, Sink};
 
 /// The actor.
@@ -37,55 +34,6 @@ pub type InfluxSink = Sink<Influx>;
 
 /// A server that takes less than this per request is not made for batches; requests do not shrink further.
 const BODY_BYTES_MIN: usize = 64 * 1024;
-
-/// From a record to its line.
-pub trait LineEncoder {
-    /// Appends the record's line, newline included, or nothing when there is no point to write.
-    ///
-    /// # Errors
-    /// What is wrong with the record, for its dead letter. What was appended is taken back then.
-    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String>;
-
-    /// The measurement of points whose ids may be tags or fields; `None` where there are no such ids.
-    fn measurement_with_ids(&self) -> Option<&str> {
-        None
-    }
-
-    /// Whether those ids are fields from now on.
-    fn set_ids_as_fields(&mut self, _are_fields: bool) {}
-}
-
-/// Records of the stream `user-events`.
-#[derive(Debug, Clone)]
-pub struct UserEventLines(pub UserPoint);
-
-/// Records of the stream `audit-events`.
-#[derive(Debug, Clone)]
-pub struct AuditEventLines(pub AuditPoint);
-
-impl LineEncoder for UserEventLines {
-    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-        let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
-        self.0.write(&event, out);
-        Ok(())
-    }
-}
-
-impl LineEncoder for AuditEventLines {
-    fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-        let event = AuditEvent::from_bytes(record.data).map_err(|error| error.to_string())?;
-        self.0.write(&event, out);
-        Ok(())
-    }
-
-    fn measurement_with_ids(&self) -> Option<&str> {
-        Some(self.0.measurement())
-    }
-
-    fn set_ids_as_fields(&mut self, are_fields: bool) {
-        self.0.set_ids_as_fields(are_fields);
-    }
-}
 
 /// One InfluxDB.
 pub struct Influx {

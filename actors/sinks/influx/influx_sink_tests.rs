@@ -18,6 +18,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name};
 
 use super::*;
+use crate::journal::batch::Record;
 use crate::kit::testing::discard_log;
 use crate::sinks::influx::client::{BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxTarget, RetentionPolicy, Scheme};
 
@@ -851,28 +852,4 @@ async fn over_tls_the_server_is_verified() {
         over_tls("127.0.0.1", Some(&directory.path().join("none"))).write(&batch(&SOME)).await.unwrap_err();
     assert!(missing.class == "config" && missing.detail.contains("none"), "{missing}");
     assert_eq!(server.seen.lock().unwrap().len(), 2, "nobody else was told the password");
-}
-
-#[test]
-fn records_become_lines() {
-    use butler_sos_domain::encode::line_protocol::Version;
-    use butler_sos_domain::event::UserEvent;
-
-    let event = UserEvent {
-        received_ns: 7,
-        host: "h".into(),
-        command: "Start session".into(),
-        ..UserEvent::default()
-    };
-    let mut data = Vec::new();
-    event.encode_into(&mut data);
-    let record = |data| Record { offset: 1, appended_at_ns: 1, data };
-    let mut lines = UserEventLines(UserPoint::new(Version::V1, "qs_", &[]));
-    let mut out = Vec::new();
-    lines.encode(&record(&data), &mut out).unwrap();
-    assert!(out.starts_with(b"user_events,host=h,") && out.ends_with(b" 7\n"));
-    assert!(lines.encode(&record(b"?"), &mut out).is_err());
-
-    let mut lines = AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
-    assert!(lines.encode(&record(b"?"), &mut out).is_err());
 }

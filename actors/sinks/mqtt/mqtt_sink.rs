@@ -6,17 +6,10 @@
 //! When full: a broker that does not acknowledge holds the batch; the journal keeps the rest.
 //! When it fails: what was acknowledged in order is committed, the connection is dropped, the next
 //! delivery opens another. At least once: what was sent and not acknowledged is sent again.
-//!
-//! An audit event's payload is `{"receivedAt":"2026-11-20T10:11:12.345Z","event":<body as received>}`,
-//! for a screenshot with `screenshotSavedPaths`, `screenshotSha256`, `screenshotError` when set.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use butler_sos_domain::audit::AuditRecord;
-use butler_sos_domain::encode::audit_mqtt;
-use butler_sos_domain::encode::mqtt::{UserPayload, UserTopics};
-use butler_sos_domain::event::UserEvent;
 use paho_mqtt::DeliveryToken;
 
 use crate::journal::batch::{Batch, Record};
@@ -24,6 +17,7 @@ use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
 use crate::sinks::mqtt::client::{Client, NotTaken};
 pub use crate::sinks::mqtt::client::{MqttConfig, MqttTls, MqttVersion};
+use crate::sinks::records::MessageEncoder;
 use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
 
 pub type MqttSink = Sink<Mqtt>;
@@ -32,7 +26,7 @@ pub type MqttSink = Sink<Mqtt>;
 pub struct Mqtt {
     config: MqttConfig,
     client_id: String,
-    messages: Messages,
+    encoder: Box<dyn MessageEncoder>,
     client: Option<Client>,
     suspect: Option<Suspect>,
     caution: Caution,
@@ -60,12 +54,6 @@ impl Caution {
     }
 }
 
-/// What events become, and where they go.
-enum Messages {
-    User { payload: UserPayload, topics: UserTopics },
-    Audit { topic: String },
-}
-
 /// A large event during which the connection ended.
 struct Suspect {
     offset: u64,
@@ -79,20 +67,11 @@ const SUSPECT_BYTES_MIN: usize = 16 * 1024;
 const STRIKES_MAX: u32 = 5;
 
 impl Mqtt {
-    /// User events. `tags` are the configured ones, name and value; see [`topic_mistake`] for topics.
-    pub fn user_events(config: MqttConfig, topics: UserTopics, tags: &[(String, String)]) -> Self {
-        Self::new(config, "user-events", Messages::User { payload: UserPayload::new(tags), topics })
-    }
-
-    /// Audit events, all to one topic.
-    pub fn audit_events(config: MqttConfig, topic: String) -> Self {
-        Self::new(config, "audit-events", Messages::Audit { topic })
-    }
-
-    fn new(config: MqttConfig, role: &str, messages: Messages) -> Self {
-        let client_id = client_id(config.client_id.as_deref(), role);
+    /// The stream that `encoder` is for. See [`topic_mistake`] for topics.
+    pub fn new(config: MqttConfig, encoder: impl MessageEncoder + 'static) -> Self {
+        let client_id = client_id(config.client_id.as_deref(), encoder.stream().name());
         let caution = Caution(Cell::new(usize::MAX));
-        Self { config, client_id, messages, client: None, suspect: None, caution }
+        Self { config, client_id, encoder: Box::new(encoder), client: None, suspect: None, caution }
     }
 
     /// The open connection, or a new one.
@@ -113,7 +92,7 @@ impl Mqtt {
         for record in batch.iter().take(if alone { 1 } else { usize::MAX }) {
             messages.clear();
             let mut event = InFlight { offset: record.offset, bytes: 0, tokens: Vec::new(), refused: None };
-            match guard(|| self.messages.of(record, &mut messages)) {
+            match guard(|| self.encoder.encode(&record, &mut messages)) {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) | Err(reason) => event.refused = Some(reason),
             }
@@ -281,32 +260,6 @@ impl Pipelined {
     }
 }
 
-impl Messages {
-    /// The topics and payloads of one event.
-    fn of<'m>(&'m self, record: Record<'_>, out: &mut Vec<(&'m str, Vec<u8>)>) -> Result<(), String> {
-        match self {
-            Self::User { payload, topics } => {
-                let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
-                let mut topics = topics.of(&event.command);
-                let Some(first) = topics.next() else { return Ok(()) };
-                let mut bytes = Vec::with_capacity(record.data.len() + 256);
-                payload.write(&event, &mut bytes);
-                for topic in topics {
-                    out.push((topic, bytes.clone()));
-                }
-                out.insert(0, (first, bytes));
-            }
-            Self::Audit { topic } => {
-                let event = AuditRecord::decode(record.data).map_err(|error| error.to_string())?;
-                let mut bytes = Vec::with_capacity(record.data.len() + 128);
-                audit_mqtt::write(&event, &mut bytes);
-                out.push((topic, bytes));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What makes a configured topic unusable for publishing; `None` when it is fine.
 pub fn topic_mistake(topic: &str) -> Option<&'static str> {
     if topic.is_empty() {
@@ -380,31 +333,5 @@ mod tests {
         for topic in ["", "a/+", "#", "a\0", &"x".repeat(70_000)] {
             assert!(topic_mistake(topic).is_some(), "{topic}");
         }
-    }
-
-    #[test]
-    fn an_event_goes_to_each_of_its_topics() {
-        let topics = UserTopics {
-            everything: Some("all".to_owned()),
-            session_start: Some("start".to_owned()),
-            ..UserTopics::default()
-        };
-        let messages = Messages::User { payload: UserPayload::new(&[]), topics };
-        let event = |command: &'static str| {
-            let event = UserEvent { host: "h".into(), command: command.into(), ..UserEvent::default() };
-            let mut record = Vec::new();
-            event.encode_into(&mut record);
-            record
-        };
-        let check = |data: &[u8], expect: Result<&[&str], ()>| {
-            let mut out = Vec::new();
-            let got = messages.of(Record { offset: 0, appended_at_ns: 0, data }, &mut out);
-            let topics: Vec<_> = out.iter().map(|(topic, _)| *topic).collect();
-            assert_eq!(got.map(|()| topics).map_err(|_| ()), expect.map(<[_]>::to_vec));
-            assert!(out.iter().all(|(_, payload)| *payload == out[0].1));
-        };
-        check(&event("Start session"), Ok(&["all", "start"]));
-        check(&event("Stop session"), Ok(&["all"]));
-        check(b"\x07damaged", Err(()));
     }
 }

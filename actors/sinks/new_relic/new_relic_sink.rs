@@ -12,8 +12,6 @@
 
 use std::time::Instant;
 
-use butler_sos_domain::encode::new_relic::UserAttributes;
-use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::pace::Pace;
 use slog::{Logger, warn};
 
@@ -26,6 +24,7 @@ use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::new_relic::client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
 };
+use crate::sinks::records::ObjectEncoder;
 use crate::sinks::sink::{Delivered, Destination, Progress, Sink};
 use butler_sos_domain::streams::Stream;
 
@@ -66,7 +65,7 @@ pub fn consumers(accounts: Vec<NewRelicAccount>) -> Vec<(Consumer, NewRelicAccou
 /// One account.
 pub struct NewRelic {
     config: NewRelicConfig,
-    attributes: UserAttributes,
+    encoder: Box<dyn ObjectEncoder>,
     log: Logger,
     client: Option<NewRelicClient>,
     /// [`reread::asked`] when it was made.
@@ -79,10 +78,11 @@ pub struct NewRelic {
 
 impl NewRelic {
     #[must_use]
-    pub fn new(config: NewRelicConfig, attributes: UserAttributes, log: Logger) -> Self {
+    pub fn new(config: NewRelicConfig, encoder: impl ObjectEncoder + 'static, log: Logger) -> Self {
         let pace = Pace::new(config.timeout, POST_TIMEOUT_MAX);
         let body_bytes_max = BODY_BYTES_MAX;
-        Self { config, attributes, log, client: None, made_at: 0, body_bytes_max, pace, job: None }
+        let encoder = Box::new(encoder);
+        Self { config, encoder, log, client: None, made_at: 0, body_bytes_max, pace, job: None }
     }
 
     fn client(&mut self) -> Result<&NewRelicClient, DeliveryError> {
@@ -158,7 +158,7 @@ impl Destination for NewRelic {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
             let limits = JobLimits { bytes_max: self.body_bytes_max, items_max: EVENTS_MAX };
-            Job::encode(batch, limits, |record, out| encode(&self.attributes, record, out))
+            Job::encode(batch, limits, |record, out| encode(&*self.encoder, record, out))
         });
         match self.work_off(&mut job).await {
             Ok(()) => Ok(job.delivered(batch)),
@@ -170,10 +170,9 @@ impl Destination for NewRelic {
     }
 }
 
-/// An event's JSON object, with a comma behind it.
-fn encode(attributes: &UserAttributes, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
-    let event = UserEvent::decode(record.data).map_err(|error| error.to_string())?;
-    attributes.write(&event, out);
+/// A record's object, with a comma behind it.
+fn encode(encoder: &dyn ObjectEncoder, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    encoder.encode(record, out)?;
     out.push(b',');
     Ok(())
 }
@@ -182,9 +181,13 @@ fn encode(attributes: &UserAttributes, record: &Record<'_>, out: &mut Vec<u8>) -
 mod tests {
     use actix_web::{App, HttpResponse, HttpServer, web};
 
+    use butler_sos_domain::encode::new_relic::UserAttributes;
+    use butler_sos_domain::event::UserEvent;
+
     use super::*;
     use crate::net::tls::tests::Pki;
     use crate::sinks::new_relic::client::POST_TIMEOUT;
+    use crate::sinks::records::user_events::UserEventObjects;
 
     #[test]
     fn each_account_is_a_consumer() {
@@ -225,13 +228,13 @@ mod tests {
 
     #[test]
     fn events_become_json_and_what_is_none_is_refused() {
-        let attributes = UserAttributes::new(false, &[], &[]);
+        let encoder = UserEventObjects(UserAttributes::new(false, &[], &[]));
         let event = UserEvent { host: "h".into(), command: "c".into(), ..UserEvent::default() };
         let mut data = Vec::new();
         event.encode_into(&mut data);
         let batch = Batch::of_records(7, [data.as_slice(), b"no event", data.as_slice()]);
         let limits = JobLimits { bytes_max: BODY_BYTES_MAX, items_max: EVENTS_MAX };
-        let mut job = Job::encode(&batch, limits, |record, out| encode(&attributes, record, out));
+        let mut job = Job::encode(&batch, limits, |record, out| encode(&encoder, record, out));
         let group = job.next_group().unwrap();
         let object = r#"{"timestamp":0,"qs_host":"h","qs_event_action":"c","eventType":"qs_userEvent"},"#;
         assert_eq!(job.body_of(&group), object.repeat(2));

@@ -8,7 +8,8 @@ use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::sinks::influx::client::{
     BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme, WRITE_TIMEOUT_MAX,
 };
-use butler_sos_actors::sinks::influx::influx_sink::{Influx, InfluxSink, LineEncoder};
+use butler_sos_actors::sinks::influx::influx_sink::{Influx, InfluxSink};
+use butler_sos_actors::sinks::records::LineEncoder;
 use butler_sos_domain::streams::Stream;
 
 use crate::sink_harness::Harness;

@@ -6,6 +6,7 @@ use actix::Actor;
 use butler_sos_actors::kit::clock::unix_ns;
 use butler_sos_actors::sinks::new_relic::client::{NewRelicAccount, NewRelicConfig};
 use butler_sos_actors::sinks::new_relic::new_relic_sink::{NewRelic, NewRelicSink, consumers};
+use butler_sos_actors::sinks::records::user_events::UserEventObjects;
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use butler_sos_domain::event::UserEvent;
 use butler_sos_integration_tests::fake_influx::Fault;
@@ -51,8 +52,10 @@ fn start(fake: &FakeNewRelic, settings: Settings) -> Harness {
         };
         let (attributes, log) = (settings.attributes.clone(), harness.log.clone());
         let sink = harness.sink(consumer, 10_000, Duration::from_millis(5));
-        NewRelicSink::new(sink, move || NewRelic::new(config.clone(), attributes.clone(), log.clone()))
-            .start();
+        NewRelicSink::new(sink, move || {
+            NewRelic::new(config.clone(), UserEventObjects(attributes.clone()), log.clone())
+        })
+        .start();
     }
     harness
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use butler_sos_actors::kit::clock::unix_ns;
-use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, UserEventLines};
+use butler_sos_actors::sinks::records::audit_events::AuditEventLines;
+use butler_sos_actors::sinks::records::user_events::UserEventLines;
 use butler_sos_domain::app_id::AppNames;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::encode::audit_line::AuditPoint;

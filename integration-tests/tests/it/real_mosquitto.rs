@@ -6,8 +6,10 @@ use std::time::Duration;
 use actix::Actor;
 use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::sinks::mqtt::mqtt_sink::{Mqtt, MqttConfig, MqttSink, MqttTls, MqttVersion};
+use butler_sos_actors::sinks::records::audit_events::AuditEventMessages;
+use butler_sos_actors::sinks::records::user_events::UserEventMessages;
 use butler_sos_domain::audit::AuditRecord;
-use butler_sos_domain::encode::mqtt::UserTopics;
+use butler_sos_domain::encode::mqtt::{UserPayload, UserTopics};
 use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
@@ -156,8 +158,9 @@ impl Subscriber {
     }
 }
 
-fn tags() -> Vec<(String, String)> {
-    vec![("env".to_owned(), "test".to_owned())]
+fn user_messages() -> UserEventMessages {
+    let tags = [("env".to_owned(), "test".to_owned())];
+    UserEventMessages { payload: UserPayload::new(&tags), topics: topics() }
 }
 
 // === tests
@@ -174,7 +177,7 @@ async fn every_event_reaches_each_of_its_topics() {
         let subscriber = Subscriber::plain(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, qos, in_flight_max: window, ..config(&broker) };
-        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
         harness.append(&events(0..1_000)).await;
         harness.settle().await;
         assert_eq!(subscriber.expect(0..1_000).await, 2_000, "{version:?} QoS {qos}");
@@ -207,7 +210,7 @@ async fn tls_with_password_and_client_certificate() {
             ..config(&broker)
         };
         let harness = harness();
-        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
         harness.append(&events(0..100)).await;
         harness.settle().await;
         subscriber.expect(0..100).await;
@@ -236,7 +239,7 @@ async fn what_is_wrong_is_named_without_the_password() {
         (wrong("s3cret-word", Some(tls), MqttVersion::V5, "127.0.0.2"), "connect"),
     ] {
         let harness = harness();
-        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
         harness.append(&events(0..1)).await;
         let states = || format!("{:?}", harness.metrics.destination_states());
         until(class, || has_errors(&harness, class), states).await;
@@ -253,7 +256,7 @@ async fn nothing_is_lost_while_the_broker_is_away() {
         let subscriber = Subscriber::plain(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, in_flight_max: 50, ..config(&broker) };
-        start_sink(&harness, move || Mqtt::user_events(config.clone(), topics(), &tags()));
+        start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
         harness.append(&events(0..300)).await;
         subscriber.expect(0..300).await;
 
@@ -284,7 +287,9 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
         let subscriber = Subscriber::plain(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, ..config(&broker) };
-        start_sink(&harness, move || Mqtt::audit_events(config.clone(), "sos/audit".to_owned()));
+        start_sink(&harness, move || {
+            Mqtt::new(config.clone(), AuditEventMessages { topic: "sos/audit".to_owned() })
+        });
         let event = |n: usize| {
             let body = match n {
                 3 => format!("{{\"n\":{n},\"long\":\"{}\"}}", "x".repeat(40_000)),
@@ -320,9 +325,7 @@ async fn many_connections_leave_nothing_behind() {
     broker.stop();
     let harness = harness();
     let config = config(&broker);
-    start_hasty_sink(&harness, Duration::from_millis(1), move || {
-        Mqtt::user_events(config.clone(), topics(), &tags())
-    });
+    start_hasty_sink(&harness, Duration::from_millis(1), move || Mqtt::new(config.clone(), user_messages()));
     let files_and_threads = || {
         let count = |of: &str| std::fs::read_dir(format!("/proc/self/{of}")).unwrap().count();
         (count("fd"), count("task"))

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use butler_sos_actors::sinks::files::csv_sink::{CsvConfig, CsvFile};
+use butler_sos_actors::sinks::records::audit_events::AuditEventRows;
+use butler_sos_actors::sinks::records::user_events::UserEventRows;
+use butler_sos_domain::encode::audit_csv::AuditCsv;
 use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
@@ -31,7 +34,6 @@ fn user_events(config: &Config) -> Option<CsvConfig> {
     is_on.then(|| CsvConfig {
         directory: PathBuf::from(&section.export_directory),
         rotate_bytes: section.rotate_bytes,
-        neutralise_formulas: section.neutralise_formulas,
     })
 }
 
@@ -41,12 +43,12 @@ fn audit_events(config: &Config) -> Option<CsvConfig> {
     is_on.then(|| CsvConfig {
         directory: PathBuf::from(&section.export_directory),
         rotate_bytes: section.rotate_bytes,
-        neutralise_formulas: section.neutralise_formulas,
     })
 }
 
 fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
     let Some(csv) = user_events(config) else { return Vec::new() };
+    let neutralise_formulas = config.pipeline.csv.user_events.neutralise_formulas;
     let identity = Identity {
         stream: Stream::UserEvents,
         name: "csv_sink",
@@ -54,11 +56,14 @@ fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
         error_type: ("FILE_WRITE", "USER_EVENTS_CSV"),
     };
     let modes = settings::modes(config);
-    vec![Planned::new(identity, rows(), move || CsvFile::user_events(csv.clone()).created_with(modes))]
+    vec![Planned::new(identity, rows(), move || {
+        CsvFile::new(csv.clone(), UserEventRows { neutralise_formulas }).created_with(modes)
+    })]
 }
 
 fn plan_audit_events(config: &Config, _: &Logger) -> Vec<Planned> {
     let Some(csv) = audit_events(config) else { return Vec::new() };
+    let neutralise_formulas = config.pipeline.csv.audit_events.neutralise_formulas;
     let identity = Identity {
         stream: Stream::AuditEvents,
         name: "audit_csv_sink",
@@ -66,7 +71,9 @@ fn plan_audit_events(config: &Config, _: &Logger) -> Vec<Planned> {
         error_type: ("FILE_WRITE", "AUDIT_EVENTS_CSV"),
     };
     let modes = settings::modes(config);
-    vec![Planned::new(identity, rows(), move || CsvFile::audit_events(csv.clone(), &[]).created_with(modes))]
+    vec![Planned::new(identity, rows(), move || {
+        CsvFile::new(csv.clone(), AuditEventRows(AuditCsv::new(&[], neutralise_formulas))).created_with(modes)
+    })]
 }
 
 fn directory(csv: Option<CsvConfig>, setting: &'static str) -> Vec<Directory> {

@@ -8,7 +8,9 @@ use butler_sos_actors::sinks::influx::client::{
     InfluxClient, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme,
 };
 use butler_sos_actors::sinks::influx::ids::IdsAsFields;
-use butler_sos_actors::sinks::influx::influx_sink::{AuditEventLines, Influx, UserEventLines};
+use butler_sos_actors::sinks::influx::influx_sink::Influx;
+use butler_sos_actors::sinks::records::audit_events::AuditEventLines;
+use butler_sos_actors::sinks::records::user_events::UserEventLines;
 use butler_sos_domain::encode::audit_line::{AuditPoint, DEFAULT_MEASUREMENT};
 use butler_sos_domain::encode::user_line::{MEASUREMENT as USER_MEASUREMENT, UserPoint};
 use butler_sos_domain::own_errors::influx_error_type;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use butler_sos_actors::sinks::mqtt::mqtt_sink::{self, Mqtt, MqttConfig, MqttTls, MqttVersion};
-use butler_sos_domain::encode::mqtt::UserTopics;
+use butler_sos_actors::sinks::records::audit_events::AuditEventMessages;
+use butler_sos_actors::sinks::records::user_events::UserEventMessages;
+use butler_sos_domain::encode::mqtt::{UserPayload, UserTopics};
 use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
@@ -25,11 +27,10 @@ fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
             label: "MQTT".into(),
             error_type: ("MQTT_PUBLISH", "USER_EVENTS_MQTT"),
         };
-        let (mqtt, topics) = (mqtt(config), user_topics(config));
-        let tags = pairs(&config.butler_sos.user_events.tags);
-        planned.push(Planned::new(identity, at_once(), move || {
-            Mqtt::user_events(mqtt.clone(), topics.clone(), &tags)
-        }));
+        let payload = UserPayload::new(&pairs(&config.butler_sos.user_events.tags));
+        let messages = UserEventMessages { payload, topics: user_topics(config) };
+        let mqtt = mqtt(config);
+        planned.push(Planned::new(identity, at_once(), move || Mqtt::new(mqtt.clone(), messages.clone())));
     }
     if let Some(topic) = &config.pipeline.mqtt.audit_events.topic
         && config.audit_events_to_mqtt()
@@ -40,9 +41,8 @@ fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
             label: "MQTT, audit".into(),
             error_type: ("MQTT_PUBLISH", "AUDIT_EVENTS_MQTT"),
         };
-        let (mqtt, topic) = (mqtt(config), topic.clone());
-        planned
-            .push(Planned::new(identity, at_once(), move || Mqtt::audit_events(mqtt.clone(), topic.clone())));
+        let (mqtt, messages) = (mqtt(config), AuditEventMessages { topic: topic.clone() });
+        planned.push(Planned::new(identity, at_once(), move || Mqtt::new(mqtt.clone(), messages.clone())));
     }
     planned
 }

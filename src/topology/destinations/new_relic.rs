@@ -5,6 +5,7 @@ use butler_sos_actors::sinks::new_relic::client::{
     EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT,
 };
 use butler_sos_actors::sinks::new_relic::new_relic_sink::{self, NewRelic};
+use butler_sos_actors::sinks::records::user_events::UserEventObjects;
 use butler_sos_domain::encode::new_relic::{UserAttributes, VERSION_ATTRIBUTE};
 use slog::Logger;
 
@@ -20,7 +21,7 @@ fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
     if !config.user_events_to_new_relic() {
         return Vec::new();
     }
-    let attributes = attributes(config);
+    let objects = UserEventObjects(attributes(config));
     let consumers = new_relic_sink::consumers(accounts(config)).into_iter().enumerate();
     let planned = consumers.map(|(index, (consumer, account))| {
         let identity = Identity {
@@ -33,10 +34,10 @@ fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
             error_type: ("NEW_RELIC_POST", "USER_EVENTS_NEW_RELIC"),
         };
         let new_relic = new_relic(config, account);
-        let (attributes, log) = (attributes.clone(), log.clone());
+        let (objects, log) = (objects.clone(), log.clone());
         let fetch_limits = FetchLimits { records_max: EVENTS_MAX, ..at_once() };
         Planned::new(identity, fetch_limits, move || {
-            NewRelic::new(new_relic.clone(), attributes.clone(), log.clone())
+            NewRelic::new(new_relic.clone(), objects.clone(), log.clone())
         })
     });
     planned.collect()
