@@ -8,8 +8,10 @@
 //! Contract: `audit-api.md`.
 
 pub mod answer;
+pub mod body_hash;
 pub mod check;
 pub mod conflict;
+pub mod conflict_mark;
 pub mod constraints;
 pub mod envelope;
 pub mod event;
@@ -30,8 +32,9 @@ mod golden_tests;
 mod hostile_tests;
 
 pub use answer::Answer;
+pub use body_hash::BodyHash;
 pub use check::{Accepted, Refusal, check};
-pub use conflict::{BodyHash, Conflict};
+pub use conflict_mark::Conflict;
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
 pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};
