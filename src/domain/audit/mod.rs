@@ -21,6 +21,7 @@ mod outline;
 pub mod payload;
 pub mod pseudonymous;
 pub mod record;
+pub mod refusal;
 pub mod sample;
 mod schema;
 pub mod time;
@@ -33,10 +34,11 @@ mod hostile_tests;
 
 pub use answer::Answer;
 pub use body_hash::BodyHash;
-pub use check::{Accepted, Refusal, check};
+pub use check::{Accepted, check};
 pub use conflict_mark::Conflict;
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
+pub use refusal::Refusal;
 pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};
 
 /// The type of the events that bring a screenshot's URL.
