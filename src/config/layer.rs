@@ -9,11 +9,11 @@ use std::{cell::RefCell, path::Path};
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::{
-    coerce,
+    coerce::{self, Kind},
     load::{is_reference, secret},
     masked::{self, quoted},
     mistake::{Mistake, MistakeKind},
-    schema::{Fallback, Key, Kind, Leaf, Shape},
+    schema::{Fallback, Key, Leaf, Shape},
     yaml::{self, Entry, Node, NodeValue, Place},
 };
 

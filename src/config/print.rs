@@ -7,10 +7,11 @@ use config::{Value, ValueKind};
 
 use super::{
     Config,
+    coerce::Kind,
     layer::join,
     load::{DEFAULT_ORIGIN, Loaded},
     masked::{self, HIDDEN},
-    schema::{Key, Kind, Leaf, Section, Shape},
+    schema::{Key, Leaf, Section, Shape},
 };
 
 /// One value of the merged configuration, fit to be shown.
