@@ -8,10 +8,10 @@ use config::{Value, ValueKind};
 use super::{
     Config,
     coerce::Kind,
-    layer::join,
-    load::{DEFAULT_ORIGIN, Loaded},
+    load::Loaded,
     masked::{self, HIDDEN},
-    schema::{Key, Leaf, Section, Shape},
+    schema::{DEFAULT_ORIGIN, Key, Leaf, Section, Shape},
+    setting_path::join,
 };
 
 /// One value of the merged configuration, fit to be shown.

@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::coerce::{self, Kind};
 
+/// Where a value comes from that nobody has set.
+pub const DEFAULT_ORIGIN: &str = "default";
+
 /// One key of a section.
 pub struct Key {
     /// As written in the file, camelCase.
@@ -97,7 +100,7 @@ pub fn section_defaults(keys: &[Key], origin: &String) -> Value {
 
 /// A section as its keys' defaults make it.
 pub fn defaults<S: Section>() -> S {
-    section_defaults(&S::keys(), &"default".to_owned())
+    section_defaults(&S::keys(), &DEFAULT_ORIGIN.to_owned())
         .try_deserialize()
         .expect("the built-in defaults fit their own types; a test reads them all")
 }
