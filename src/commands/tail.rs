@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use super::client::{ClientError, Server};
+use super::client::Server;
+use super::client_error::ClientError;
 use super::sse_reader::{SseEvent, SseReader};
 use super::text::one_line;
 use super::{CommandError, note, say};
