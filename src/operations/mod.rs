@@ -17,6 +17,7 @@
 pub mod access;
 pub mod advice;
 pub mod answer;
+pub mod asked;
 pub mod assets;
 pub mod event_json;
 pub mod history;

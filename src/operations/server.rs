@@ -18,10 +18,11 @@ use butler_sos_actors::net::http_server::{self, ServerConfig};
 use butler_sos_domain::client_network::IPV6_PREFIX;
 use serde::{Deserialize, Serialize};
 
-use super::access::{Access, Asked};
+use super::access::Access;
 use super::answer::{Answer, Refusal, body, json, query};
+use super::asked::{Asked, BrowserHeaders};
 use super::event_json::{EventJson, Filter, stream_named};
-use super::origin::{BrowserHeaders, is_passed_on};
+use super::origin::is_passed_on;
 use super::tail::unknown_stream;
 use super::view::View;
 use super::{assets, jobs, kept, live, screenshots, sse, tail};
