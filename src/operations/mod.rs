@@ -27,6 +27,7 @@ pub mod kept;
 pub mod live;
 pub mod machine;
 pub mod origin;
+pub mod problem;
 pub mod process;
 pub mod screenshots;
 pub mod server;
