@@ -7,7 +7,7 @@ use super::table::{Side, Table};
 use super::text::{bytes, count, duration, one_line};
 use super::{CommandError, job, say};
 use crate::logging::line::escaped_json;
-use crate::operations::jobs::Phase;
+use crate::operations::job_state::Phase;
 use crate::operations::problem::Severity;
 use crate::operations::state::{DestinationStateNow, State};
 

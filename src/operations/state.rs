@@ -10,7 +10,7 @@ use butler_sos_actors::kit::message::JournalState;
 use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use serde::{Deserialize, Serialize};
 
-use super::jobs::JobState;
+use super::job_state::JobState;
 use super::problem::Problem;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
