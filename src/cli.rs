@@ -1,6 +1,10 @@
 //! The command line. Butler SOS's own flags work beside the commands; without a command the server runs.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
@@ -343,7 +347,7 @@ pub enum Shell {
 #[derive(Clone, Debug, Args)]
 pub struct PrintLog4net {
     /// This server, as the proxy reaches it: a name, IPv4 or IPv6.
-    #[arg(long, value_parser = crate::print_log4net::parse_host)]
+    #[arg(long, value_parser = parse_host)]
     pub host: String,
     /// Its port for user events; else the one in the configuration.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
@@ -400,6 +404,29 @@ fn parse_header_secret(text: &str) -> Result<Secret, String> {
         Ok(Secret::new(text))
     } else {
         Err("a token is printable ASCII without blanks".into())
+    }
+}
+
+/// A name in the domain name system has at most so many characters.
+const HOST_CHARS_MAX: usize = 253;
+
+/// A name or an address that log4net resolves.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_host(text: &str) -> Result<String, String> {
+    let host = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    let name = host.len() <= HOST_CHARS_MAX && host.trim_end_matches('.').split('.').all(label);
+    if host.parse::<IpAddr>().is_ok() || name {
+        Ok(host.to_owned())
+    } else {
+        Err("a host name, an IPv4 or an IPv6 address, without port".into())
     }
 }
 

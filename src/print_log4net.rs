@@ -8,8 +8,6 @@
 //! What the conversion patterns make of an event is described in [`butler_sos_domain::datagram`]. The files in
 //! `conf/log4net` are what [`file`] prints for [`EXAMPLE_HOST`]; a test keeps them so.
 
-use std::net::IpAddr;
-
 use crate::cli::{PrintLog4net, ProxyLayout};
 use crate::config::Config;
 
@@ -18,9 +16,6 @@ pub const EXAMPLE_HOST: &str = "butler-sos.example.com";
 
 /// Where a proxy sends to when nothing says otherwise.
 const PORT_DEFAULT: u16 = 9997;
-
-/// A name in the domain name system has at most so many characters.
-const HOST_CHARS_MAX: usize = 253;
 
 const FILE: &str = include_str!("print_log4net/file.xml");
 const APPENDER: &str = include_str!("print_log4net/appender.xml");
@@ -133,26 +128,6 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
 /// Text as the value of an attribute.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// A name or an address that log4net resolves.
-///
-/// # Errors
-/// What would be right.
-pub fn parse_host(text: &str) -> Result<String, String> {
-    let host = text.trim().trim_start_matches('[').trim_end_matches(']');
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
-    };
-    let name = host.len() <= HOST_CHARS_MAX && host.trim_end_matches('.').split('.').all(label);
-    if host.parse::<IpAddr>().is_ok() || name {
-        Ok(host.to_owned())
-    } else {
-        Err("a host name, an IPv4 or an IPv6 address, without port".into())
-    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use butler_sos_domain::sample;
 use url::Url;
 
 use crate::cli::{Layout, SendSample};
-use crate::commands::client::{http_client, reachable, token_in};
-use crate::commands::token::{Configured, Sent, token_for};
+use crate::commands::address::reachable;
+use crate::commands::client::http_client;
+use crate::commands::token::{Configured, Sent, token_for, token_in};
 use crate::config::Config;
 use butler_sos_actors::kit::clock::unix_ms;
 

@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use slog::{Logger, warn};
 
-use crate::operations::view::{Readiness, View};
+use crate::operations::readiness::Readiness;
+use crate::operations::view::View;
 
 /// The line to the service manager; cheap to clone.
 #[derive(Clone)]
@@ -139,7 +140,7 @@ mod tests {
     use slog::{Discard, o};
 
     use super::*;
-    use crate::operations::view::DestinationReadiness;
+    use crate::operations::readiness::DestinationReadiness;
 
     /// A service manager that listens, and a line to it.
     struct Fake {

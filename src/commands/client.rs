@@ -4,7 +4,6 @@
 //! to which server is [`token`](super::token). Orders carry `X-Butler-SOS: 1`, which the server wants where it asks for
 //! no token. Redirects are not followed: the token is for the server that was named.
 
-use std::path::Path;
 use std::time::Duration;
 
 use awc::error::SendRequestError;
@@ -15,46 +14,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::token::{Configured, Sent, token_for};
+use super::address::{address, configured_address};
+use super::client_error::ClientError;
+use super::token::{Configured, Sent, token_for, token_in};
 use crate::cli::ServerArguments;
 use crate::config::pipeline::operations::Operations;
-use crate::config::secret::Secret;
-use crate::exit;
 
 /// Until an answer begins. The server itself waits up to 15 s for a destination.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A thousand dead letters with all their texts fit.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// No token is longer.
-const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// Why the server cannot be asked, or does not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("--server: {0}")]
-    Address(&'static str),
-    #[error(
-        "the configuration has the server listen on any free port: say where it is with --server http://HOST:PORT"
-    )]
-    NoPort,
-    #[error("--token-file {path}: {detail}")]
-    TokenFile { path: String, detail: String },
-    #[error("no TLS: {0}")]
-    Tls(#[from] openssl::error::ErrorStack),
-    #[error("no answer from {server}: {detail} (does the server run? another address: --server)")]
-    Unreachable { server: String, detail: String },
-    #[error(
-        "a token is not sent to another machine in clear text: give --server as https://…, go through an SSH tunnel, or \
-         say --insecure-http"
-    )]
-    ClearText,
-    /// In the server's own words.
-    #[error("{detail}{hint}")]
-    Refused { status: StatusCode, detail: String, hint: &'static str },
-    #[error("{server} answers, but not as butler-sos does: {detail}")]
-    Foreign { server: String, detail: String },
-}
 
 fn hint(status: StatusCode, sent: &Sent) -> &'static str {
     match (status, sent) {
@@ -63,26 +33,6 @@ fn hint(status: StatusCode, sent: &Sent) -> &'static str {
         }
         (StatusCode::UNAUTHORIZED, _) => " (--token-file or --token, or Pipeline.operations.token)",
         _ => "",
-    }
-}
-
-impl ClientError {
-    /// The exit code that says the same.
-    #[must_use]
-    pub fn exit(&self) -> u8 {
-        match self {
-            Self::Address(_)
-            | Self::NoPort
-            | Self::ClearText
-            | Self::Refused { status: StatusCode::BAD_REQUEST, .. } => exit::USAGE,
-            _ => exit::UNAVAILABLE,
-        }
-    }
-
-    /// Asking again as it is cannot help.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if status.is_client_error())
     }
 }
 
@@ -220,60 +170,6 @@ impl Server {
     }
 }
 
-/// A URL from the command line. Its text is not repeated in errors: somebody may have put a password into it.
-fn address(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text).map_err(|_| ClientError::Address("not a URL, as http://127.0.0.1:9842"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(ClientError::Address("a URL begins with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ClientError::Address("no user and no password: a token is given with --token-file"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(ClientError::Address("neither ? nor # belong into it"));
-    }
-    Ok(url)
-}
-
-/// Where a server that listens on `host` is reached from this machine.
-fn configured_address(host: &str, port: u16) -> Result<Url, ClientError> {
-    if port == 0 {
-        return Err(ClientError::NoPort);
-    }
-    let url = Url::parse(&format!("http://{}:{port}", reachable(host)));
-    url.map_err(|_| ClientError::Address("Pipeline.operations.host is no host: say where the server is"))
-}
-
-/// An address to listen on, as an address to send to.
-#[must_use]
-pub fn reachable(host: &str) -> String {
-    match host.trim_matches(['[', ']']) {
-        "0.0.0.0" | "" => "127.0.0.1".to_owned(),
-        "::" => "[::1]".to_owned(),
-        host if host.contains(':') => format!("[{host}]"),
-        host => host.to_owned(),
-    }
-}
-
-/// The token in a file.
-///
-/// # Errors
-/// When it cannot be read, or holds what is no token.
-pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
-    use std::io::Read;
-    let failed = |detail: String| ClientError::TokenFile { path: path.display().to_string(), detail };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let read = file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text);
-    read.map_err(|error| failed(error.to_string()))?;
-    let token = text.trim();
-    // It becomes a header: what cannot stand there is no token, and must not be shown either.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(failed("it holds no token".to_owned()));
-    }
-    Ok(Secret::new(token))
-}
-
 /// The client that all commands call out with.
 ///
 /// # Errors
@@ -294,34 +190,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_to_listen_on_are_reached() {
-        let check = |host: &str, expect: &str| {
-            let url = configured_address(host, 9842).expect(host);
-            assert_eq!(url.as_str(), expect, "{host}");
-        };
-        check("127.0.0.1", "http://127.0.0.1:9842/");
-        check("0.0.0.0", "http://127.0.0.1:9842/");
-        check("", "http://127.0.0.1:9842/");
-        check("::", "http://[::1]:9842/");
-        check("::1", "http://[::1]:9842/");
-        check("[fd00::2]", "http://[fd00::2]:9842/");
-        check("sense.example.com", "http://sense.example.com:9842/");
-        assert!(configured_address("127.0.0.1", 0).is_err());
-    }
-
-    #[test]
-    fn a_url_with_a_password_is_refused_without_repeating_it() {
-        for text in
-            ["http://u:hunter2@h", "hunter2", "ftp://h/hunter2", "http://h/?t=hunter2", "http://hunter2@h"]
-        {
-            let error = address(text).expect_err(text);
-            assert_eq!(error.exit(), exit::USAGE);
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-        assert_eq!(address("https://h/butler").map(String::from).ok().as_deref(), Some("https://h/butler"));
-    }
-
-    #[test]
     fn an_id_cannot_become_another_path() {
         let check = |base: &str, path: &[&str], expect: &str| {
             let arguments = ServerArguments { server: Some(base.to_owned()), ..ServerArguments::default() };
@@ -337,16 +205,5 @@ mod tests {
                 "http://h:1/b/api/dead-letters/..%2Fx%3Fy?user=a%26b",
             );
         });
-    }
-
-    #[test]
-    fn a_token_is_read_from_its_file() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("token");
-        for (text, expect) in [("s3cret\n", Some("s3cret")), ("", None), ("a\nb", None), (" \n", None)] {
-            std::fs::write(&path, text).expect("a file");
-            assert_eq!(token_in(&path).ok().as_ref().map(Secret::expose), expect, "{text:?}");
-        }
-        assert!(token_in(&directory.path().join("gone")).is_err());
     }
 }

@@ -15,8 +15,8 @@ use super::text::{bytes, count, moment, one_line};
 use super::{CommandError, job, note, say};
 use crate::cli::{DlqList, DlqSome, DlqTask};
 use crate::logging::line::escaped_json;
-use crate::operations::jobs::Outcome;
 use crate::operations::kept::DeadLetterJson;
+use crate::operations::retry::Outcome;
 use crate::operations::state::State;
 
 const API: &str = "dead-letters";

@@ -9,7 +9,7 @@ use super::client::Server;
 use super::text::{count, one_line};
 use super::{CommandError, note, say};
 use crate::logging::line::escaped_json;
-use crate::operations::jobs::{JobKind, JobState, Phase};
+use crate::operations::job_state::{JobKind, JobState, Phase};
 use crate::operations::state::State;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -18,7 +18,9 @@ use crate::cli::{Command, ServerArguments};
 use crate::config::pipeline::operations::Operations;
 use crate::exit;
 
+pub mod address;
 pub mod client;
+pub mod client_error;
 pub mod dlq;
 pub mod job;
 pub mod replay;
@@ -38,7 +40,7 @@ pub enum CommandError {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
-    Client(#[from] client::ClientError),
+    Client(#[from] client_error::ClientError),
     /// The server answered, and what was wanted did not happen.
     #[error("{0}")]
     NotDone(String),

@@ -7,8 +7,8 @@ use super::table::{Side, Table};
 use super::text::{bytes, count, duration, one_line};
 use super::{CommandError, job, say};
 use crate::logging::line::escaped_json;
-use crate::operations::advice::Severity;
-use crate::operations::jobs::Phase;
+use crate::operations::job_state::Phase;
+use crate::operations::problem::Severity;
 use crate::operations::state::{DestinationStateNow, State};
 
 /// The most of an error that a table shows.
@@ -157,7 +157,7 @@ fn journal(state: &State) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::advice::Problem;
+    use crate::operations::problem::Problem;
 
     fn state() -> State {
         let json = serde_json::json!({

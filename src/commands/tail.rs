@@ -9,7 +9,8 @@ use butler_sos_domain::streams::Stream;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use super::client::{ClientError, Server};
+use super::client::Server;
+use super::client_error::ClientError;
 use super::sse_reader::{SseEvent, SseReader};
 use super::text::one_line;
 use super::{CommandError, note, say};

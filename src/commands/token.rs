@@ -3,13 +3,18 @@
 //! The configured token is for the configured server: another one gets the token that it is given on the command
 //! line, or none. And no token leaves this machine in clear text unless that is asked for.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 
 use url::{Host, Url};
 
-use super::client::{ClientError, reachable};
+use super::address::reachable;
+use super::client_error::ClientError;
 use crate::config::secret::Secret;
+
+/// No token is longer.
+const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// A server as the configuration names it, with its token.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +42,24 @@ impl Sent {
             Self::Withheld | Self::Nothing => None,
         }
     }
+}
+
+/// The token in a file.
+///
+/// # Errors
+/// When it cannot be read, or holds what is no token.
+pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
+    let failed = |detail: String| ClientError::TokenFile { path: path.display().to_string(), detail };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let read = file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|error| failed(error.to_string()))?;
+    let token = text.trim();
+    // It becomes a header: what cannot stand there is no token, and must not be shown either.
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(failed("it holds no token".to_owned()));
+    }
+    Ok(Secret::new(token))
 }
 
 /// What is sent to `server`: the token that was `given` on the command line, else the configured one.
@@ -196,5 +219,16 @@ mod tests {
         check("http://localhost.sense.lab:9842", false);
         check("http://[2001:db8::1]:9842", false);
         check("http://0.0.0.0:9842", false);
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        for (text, expect) in [("s3cret\n", Some("s3cret")), ("", None), ("a\nb", None), (" \n", None)] {
+            std::fs::write(&path, text).expect("a file");
+            assert_eq!(token_in(&path).ok().as_ref().map(Secret::expose), expect, "{text:?}");
+        }
+        assert!(token_in(&directory.path().join("gone")).is_err());
     }
 }

@@ -2,7 +2,45 @@
 
 use config::ValueKind;
 
-use super::schema::Kind;
+/// How the text of a scalar is read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Bool,
+    /// A whole number within bounds, both included.
+    Int {
+        min: i64,
+        max: i64,
+    },
+    /// A number within bounds, both included.
+    Float {
+        min: f64,
+        max: f64,
+    },
+    /// A number of bytes: `1048576`, `64 MiB`, `1GB`.
+    Bytes {
+        min: i64,
+        max: i64,
+    },
+    /// A span of time, kept in seconds: `90`, `90s`, `15m`, `24h`, `7d`.
+    Seconds {
+        min: i64,
+        max: i64,
+    },
+    Text,
+    /// Text that is never shown; `${NAME}` and `file:/path` are looked up.
+    Secret,
+    /// The same for an address: its scheme, host and port are shown, for its path may hold a secret.
+    SecretAddress,
+    /// One of these words, compared without case.
+    OneOf(&'static [&'static str]),
+}
+
+impl Kind {
+    /// Whether its text is looked up in environment and files, and hidden.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Kind::Secret | Kind::SecretAddress)
+    }
+}
 
 /// Reads `text` as `kind` says. The error tells what would be right, and never repeats the text.
 pub fn scalar(kind: &Kind, text: &str) -> Result<ValueKind, String> {

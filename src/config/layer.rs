@@ -4,16 +4,17 @@
 //! A file, an environment variable and a flag differ only in where their tree comes from. Layers are put on top of
 //! each other by the `config` crate: tables are merged, everything else is replaced.
 
-use std::{cell::RefCell, path::Path};
+use std::cell::RefCell;
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::{
-    coerce,
-    load::{is_reference, secret},
+    coerce::{self, Kind},
+    environment::{Environment, is_reference, secret},
     masked::{self, quoted},
     mistake::{Mistake, MistakeKind},
-    schema::{Fallback, Key, Kind, Leaf, Shape},
+    schema::{Fallback, Key, Leaf, Shape},
+    setting_path::join,
     yaml::{self, Entry, Node, NodeValue, Place},
 };
 
@@ -34,19 +35,6 @@ impl Source for Layer {
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         Ok(self.0.clone())
-    }
-}
-
-/// The environment and the file system, as far as a configuration may look at them.
-pub trait Environment {
-    fn variables(&self) -> Vec<(String, String)>;
-    fn variable(&self, name: &str) -> Option<String>;
-    /// A file of at most `bytes_max` bytes.
-    fn file(&self, path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>>;
-    fn exists(&self, path: &Path) -> bool;
-    /// The permission bits of a file, where the system has them.
-    fn mode(&self, _path: &Path) -> Option<u32> {
-        None
     }
 }
 
@@ -281,10 +269,6 @@ impl<'a> Reader<'a> {
 
 fn is_required(shape: &Shape) -> bool {
     matches!(shape, Shape::Scalar(Leaf { default: Fallback::Required, .. }))
-}
-
-pub fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// What a message shows of a key that nobody knows. In `{password: a,b}` the key `b` is a piece of a password.

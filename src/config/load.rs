@@ -2,8 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +10,12 @@ use config::{Config as Layers, ConfigError, Map, Value, ValueKind};
 use super::{
     Config,
     butler::audit_events::DestinationKind,
-    decode::{self, Decoded, OtherEncoding},
-    layer::{Environment, Layer, Reader, join, setting},
-    masked::quoted,
+    decode::{self, OtherEncoding},
+    environment::{Environment, Process},
+    layer::{Layer, Reader, setting},
     mistake::{Mistake, MistakeKind, Mistakes},
-    schema::{Key, Section, Shape, section_defaults},
+    schema::{DEFAULT_ORIGIN, Key, Section, Shape, section_defaults},
+    setting_path::join,
     verify,
     yaml::{self, Place},
 };
@@ -26,14 +25,10 @@ use crate::cli::Settings;
 pub const SYSTEM_FILE: &str = "/etc/butler-sos/butler-sos.yaml";
 /// What holds when no file is named and none is there: everything local, nothing else needed.
 const BUILT_IN_FILE: &str = include_str!("../../conf/default.yaml");
-/// Where a value comes from that nobody has set.
-pub(super) const DEFAULT_ORIGIN: &str = "default";
 /// Variables that begin so are settings.
 const ENVIRONMENT_PREFIX: &str = "BUTLER_SOS__";
 /// The permission bit that lets everybody read a file.
 const READABLE_BY_ALL: u32 = 0o004;
-/// Most bytes of a secret's file.
-const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A configuration that can be run.
 #[derive(Clone)]
@@ -375,80 +370,4 @@ fn is_within(off: &[String], path: &str) -> bool {
             rest.starts_with(['.', '[']) && rest != ".enable" && rest != ".enableAppNameExtract"
         })
     })
-}
-
-/// The real environment and file system.
-struct Process;
-
-impl Environment for Process {
-    fn variables(&self) -> Vec<(String, String)> {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        // A name with `=` or NUL in it makes no variable.
-        if name.is_empty() || name.contains(['=', '\0']) { None } else { std::env::var(name).ok() }
-    }
-
-    fn file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::Error::other("it is a directory"));
-        }
-        let mut bytes = Vec::new();
-        let read = file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-        if read as u64 > bytes_max {
-            return Err(io::Error::other(format!("it is larger than {bytes_max} bytes")));
-        }
-        Ok(bytes)
-    }
-
-    #[cfg(unix)]
-    fn mode(&self, path: &Path) -> Option<u32> {
-        use std::os::unix::fs::PermissionsExt;
-        /// What `chmod` takes.
-        const PERMISSIONS: u32 = 0o7777;
-        fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & PERMISSIONS)
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
-    }
-}
-
-/// Whether a secret is looked up elsewhere: `${NAME}` or `file:/path`.
-pub(super) fn is_reference(text: &str) -> bool {
-    variable_name(text).is_some() || text.starts_with(FILE_PREFIX)
-}
-
-const FILE_PREFIX: &str = "file:";
-
-fn variable_name(text: &str) -> Option<&str> {
-    text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
-}
-
-/// Looks a secret up: `${NAME}` is that environment variable, `file:/path` the content of that file without the end
-/// of its last line, anything else is the secret itself.
-pub(super) fn secret(environment: &dyn Environment, text: &str) -> Result<String, String> {
-    if let Some(name) = variable_name(text) {
-        return environment
-            .variable(name)
-            .ok_or_else(|| format!("the environment variable {} is not set", quoted(name)));
-    }
-    if let Some(path) = text.strip_prefix(FILE_PREFIX) {
-        let path = Path::new(path.strip_prefix("//").unwrap_or(path));
-        let shown = quoted(&path.display().to_string());
-        let bytes = environment
-            .file(path, SECRET_BYTES_MAX)
-            .map_err(|error| format!("the secret's file {shown} cannot be read: {error}"))?;
-        let content = match decode::text(&bytes) {
-            Ok(Decoded { text, other: None }) => text,
-            Ok(_) => return Err(format!("the secret's file {shown} cannot be read: it is not UTF-8")),
-            Err(error) => return Err(format!("the secret's file {shown} cannot be read: {error}")),
-        };
-        return Ok(content.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    Ok(text.to_owned())
 }

@@ -8,6 +8,8 @@
 //! | `schema` | how a setting is described, and the macro that describes a section |
 //! | `butler/`, `pipeline/` | the sections, one file each |
 //! | `decode` | a file's bytes as text |
+//! | `environment` | the environment, files, and the secrets in them |
+//! | `setting_path` | how a setting is named |
 //! | `yaml` | a file as a tree with lines and columns |
 //! | `coerce`, `layer` | that tree held against the description |
 //! | `load` | the layers put together |
@@ -19,6 +21,7 @@
 pub mod butler;
 mod coerce;
 mod decode;
+mod environment;
 mod layer;
 mod load;
 mod masked;
@@ -28,6 +31,7 @@ mod print;
 pub mod reference;
 pub mod schema;
 pub mod secret;
+mod setting_path;
 mod verify;
 mod yaml;
 
@@ -40,7 +44,7 @@ use self::{
     schema::section,
 };
 pub use self::{
-    layer::Environment,
+    environment::Environment,
     load::{Loaded, SYSTEM_FILE, load, load_from},
     mistake::{Mistake, MistakeKind, Mistakes},
     print::{Hides, Shown, ShownConfiguration},

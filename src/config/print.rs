@@ -7,10 +7,11 @@ use config::{Value, ValueKind};
 
 use super::{
     Config,
-    layer::join,
-    load::{DEFAULT_ORIGIN, Loaded},
+    coerce::Kind,
+    load::Loaded,
     masked::{self, HIDDEN},
-    schema::{Key, Kind, Leaf, Section, Shape},
+    schema::{DEFAULT_ORIGIN, Key, Leaf, Section, Shape},
+    setting_path::join,
 };
 
 /// One value of the merged configuration, fit to be shown.

@@ -2,8 +2,9 @@
 //! does.
 
 use super::{
-    Config, coerce,
-    schema::{Fallback, Key, Kind, Leaf, Section, Shape},
+    Config,
+    coerce::{self, Kind},
+    schema::{Fallback, Key, Leaf, Section, Shape},
 };
 
 const HEAD: &str = "\

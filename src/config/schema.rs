@@ -9,7 +9,10 @@
 use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use super::coerce;
+use super::coerce::{self, Kind};
+
+/// Where a value comes from that nobody has set.
+pub const DEFAULT_ORIGIN: &str = "default";
 
 /// One key of a section.
 pub struct Key {
@@ -55,39 +58,6 @@ pub enum Fallback {
     Required,
 }
 
-/// How the text of a scalar is read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    Bool,
-    /// A whole number within bounds, both included.
-    Int {
-        min: i64,
-        max: i64,
-    },
-    /// A number within bounds, both included.
-    Float {
-        min: f64,
-        max: f64,
-    },
-    /// A number of bytes: `1048576`, `64 MiB`, `1GB`.
-    Bytes {
-        min: i64,
-        max: i64,
-    },
-    /// A span of time, kept in seconds: `90`, `90s`, `15m`, `24h`, `7d`.
-    Seconds {
-        min: i64,
-        max: i64,
-    },
-    Text,
-    /// Text that is never shown; `${NAME}` and `file:/path` are looked up.
-    Secret,
-    /// The same for an address: its scheme, host and port are shown, for its path may hold a secret.
-    SecretAddress,
-    /// One of these words, compared without case.
-    OneOf(&'static [&'static str]),
-}
-
 /// A group of keys with a struct of its own.
 pub trait Section: DeserializeOwned {
     /// What the section is for, one string a line.
@@ -105,13 +75,6 @@ impl Shape {
             Shape::Scalar(leaf) => Value::new(Some(origin), leaf.default_kind()),
             Shape::Ignored => Value::new(Some(origin), ValueKind::Nil),
         }
-    }
-}
-
-impl Kind {
-    /// Whether its text is looked up in environment and files, and hidden.
-    pub fn is_secret(&self) -> bool {
-        matches!(self, Kind::Secret | Kind::SecretAddress)
     }
 }
 
@@ -137,7 +100,7 @@ pub fn section_defaults(keys: &[Key], origin: &String) -> Value {
 
 /// A section as its keys' defaults make it.
 pub fn defaults<S: Section>() -> S {
-    section_defaults(&S::keys(), &"default".to_owned())
+    section_defaults(&S::keys(), &DEFAULT_ORIGIN.to_owned())
         .try_deserialize()
         .expect("the built-in defaults fit their own types; a test reads them all")
 }

@@ -12,7 +12,7 @@ use serde_saphyr::{
     options::{AliasLimits, DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use super::{layer::join, masked};
+use super::{masked, setting_path::join};
 
 /// Most bytes of a file.
 pub const FILE_BYTES_MAX: usize = 4 << 20;

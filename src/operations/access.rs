@@ -15,8 +15,9 @@ use openssl::memcmp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::answer::Refusal;
+use super::asked::Asked;
 use super::assets;
-use super::origin::{BrowserHeaders, is_fetched_by_another_page, looks_fetched_by_another_page};
+use super::origin::{is_fetched_by_another_page, looks_fetched_by_another_page};
 
 /// Which endpoints a listener serves, and to whom.
 #[derive(Clone)]
@@ -36,20 +37,6 @@ enum Serves {
     Only(&'static str),
     /// Its `configVisualisation`.
     Configuration,
-}
-
-/// The parts of a request that decide.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Asked<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub authorization: Option<&'a str>,
-    pub host: Option<&'a str>,
-    /// The header `X-Butler-SOS`.
-    pub own_header: Option<&'a str>,
-    pub browser: BrowserHeaders<'a>,
-    /// A proxy passed it on.
-    pub is_passed_on: bool,
 }
 
 /// What the configuration's listener serves.
@@ -178,6 +165,7 @@ fn bearer_is(authorization: Option<&str>, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operations::asked::BrowserHeaders;
 
     const LOOPBACK: &str = "127.0.0.1:9842";
     const EVERYWHERE: &str = "0.0.0.0:9842";

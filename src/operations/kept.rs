@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Refusal, json};
 use super::event_json::EventJson;
-use super::view::View;
 
 /// A dead letter for people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,8 +69,8 @@ impl Letter {
 }
 
 /// The newest rejected datagrams.
-pub async fn quarantine(view: &View, limit: usize) -> Answer {
-    let directory = view.quarantine.clone();
+pub async fn quarantine(directory: &Path, limit: usize) -> Answer {
+    let directory = directory.to_owned();
     let entries = off_thread(move || actor::newest(&directory, limit, |_| true)).await?;
     let lines: Vec<serde_json::Value> = entries
         .iter()
@@ -85,15 +84,15 @@ pub async fn quarantine(view: &View, limit: usize) -> Answer {
 }
 
 /// The newest dead letters, of one destination or of all.
-pub async fn dead_letters(view: &View, destination: Option<String>, limit: usize) -> Answer {
-    let letters = newest_letters(&view.dead_letters, destination, limit).await?;
+pub async fn dead_letters(directory: &Path, destination: Option<String>, limit: usize) -> Answer {
+    let letters = newest_letters(directory, destination, limit).await?;
     let letters: Vec<DeadLetterJson> = letters.into_iter().map(|letter| letter.shown(false)).collect();
     Ok(json(&serde_json::json!({ "deadLetters": letters })))
 }
 
 /// One dead letter with its record.
-pub async fn dead_letter(view: &View, id: EntryId) -> Answer {
-    Ok(json(&letter(&view.dead_letters, id).await?.shown(true)))
+pub async fn dead_letter(directory: &Path, id: EntryId) -> Answer {
+    Ok(json(&letter(directory, id).await?.shown(true)))
 }
 
 async fn newest_letters(

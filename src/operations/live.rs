@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::Refusal;
 use super::sse;
-use super::view::View;
+use super::state::State;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,26 +50,28 @@ impl Live {
     }
 }
 
-/// Events for one more listener.
+/// Events for one more listener. `state` is asked each second while anybody listens.
 ///
 /// # Errors
 /// When all places are taken.
-pub fn events(view: &View) -> Result<impl Stream<Item = Bytes> + 'static, Refusal> {
-    let place = view.live.place()?;
-    let mut listener = view.live.last.subscribe();
-    let starts =
-        !std::mem::replace(&mut *view.live.runs.lock().unwrap_or_else(PoisonError::into_inner), true);
+pub fn events(
+    live: &Arc<Live>,
+    state: impl AsyncFn() -> State + 'static,
+) -> Result<impl Stream<Item = Bytes> + 'static, Refusal> {
+    let place = live.place()?;
+    let mut listener = live.last.subscribe();
+    let starts = !std::mem::replace(&mut *live.runs.lock().unwrap_or_else(PoisonError::into_inner), true);
     if starts {
         // What stands there is from the last time that somebody listened.
         listener.mark_unchanged();
-        actix_rt::spawn(notify(view.clone()));
+        actix_rt::spawn(notify(Arc::clone(live), state));
     } else {
         listener.mark_changed();
     }
     Ok(futures_util::stream::unfold((listener, place), |(mut listener, place)| async move {
         loop {
             match tokio::time::timeout(sse::HEARTBEAT, listener.changed()).await {
-                // The sender lives as long as the view.
+                // The sender lives as long as the server.
                 Ok(Err(_)) => return None,
                 Ok(Ok(())) => {
                     let bytes = listener.borrow_and_update().clone();
@@ -83,18 +85,18 @@ pub fn events(view: &View) -> Result<impl Stream<Item = Bytes> + 'static, Refusa
     }))
 }
 
-async fn notify(view: View) {
+async fn notify(live: Arc<Live>, state: impl AsyncFn() -> State) {
     let mut next = Instant::now();
     loop {
         {
-            let mut runs = view.live.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            if view.live.last.receiver_count() == 0 {
+            let mut runs = live.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            if live.last.receiver_count() == 0 {
                 *runs = false;
                 return;
             }
         }
-        let state = view.state().await;
-        view.live.last.send_replace(sse::event("state", None, &state));
+        let now = state().await;
+        live.last.send_replace(sse::event("state", None, &now));
         next = (next + INTERVAL).max(Instant::now());
         sleep_until(next).await;
     }

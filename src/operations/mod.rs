@@ -8,7 +8,7 @@
 //! | `/api/events`, `/api/tail` | the newest events; those to come as server-sent events ([`event_json`]) |
 //! | `/api/screenshots`, `/api/screenshots/{offset}/image` | finished screenshots and their files |
 //! | `/api/quarantine`, `/api/dead-letters` | what is kept aside ([`kept`]) |
-//! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` | and what can be done about it ([`jobs`]) |
+//! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` | and what can be done about it ([`retry`], [`replay`]) |
 //! | `/api/configuration` | every setting with its value and where it came from, secrets hidden |
 //!
 //! It reads counters, asks the journal, and reads directories; what it changes it asks the actors to change. Who may
@@ -17,16 +17,24 @@
 pub mod access;
 pub mod advice;
 pub mod answer;
+pub mod asked;
 pub mod assets;
 pub mod event_json;
 pub mod history;
+pub mod job_state;
 pub mod jobs;
+pub mod journal_port;
 pub mod journal_reader;
 pub mod kept;
 pub mod live;
 pub mod machine;
 pub mod origin;
+pub mod problem;
 pub mod process;
+pub mod readiness;
+pub mod redeliverer;
+pub mod replay;
+pub mod retry;
 pub mod screenshots;
 pub mod server;
 pub mod sse;

@@ -8,46 +8,15 @@
 //! A reverse proxy is told by the headers that it adds, or by HTTP/1.0, which no browser and no tool of today speaks
 //! and nginx does by default. One that adds nothing and speaks HTTP/1.1 cannot be told from a client on this machine.
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::HeaderMap;
 
-use super::access::Asked;
-
-/// What a browser adds to a request.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BrowserHeaders<'a> {
-    pub fetch_site: Option<&'a str>,
-    pub fetch_mode: Option<&'a str>,
-    pub fetch_dest: Option<&'a str>,
-    pub origin: Option<&'a str>,
-    pub referer: Option<&'a str>,
-    pub user_agent: Option<&'a str>,
-}
+use super::asked::Asked;
 
 /// A stream goes on, and each holds a place.
 const STREAMS: [&str; 2] = ["/api/live", "/api/tail"];
 
 /// What people open.
 const PAGES: [&str; 2] = ["/", "/configuration"];
-
-/// Stands for a value that is not text: like nothing that is allowed.
-const UNREADABLE: &str = "?";
-
-// === impl BrowserHeaders ===
-
-impl<'a> BrowserHeaders<'a> {
-    #[must_use]
-    pub fn of(headers: &'a HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(UNREADABLE));
-        Self {
-            fetch_site: text("sec-fetch-site"),
-            fetch_mode: text("sec-fetch-mode"),
-            fetch_dest: text("sec-fetch-dest"),
-            origin: text(header::ORIGIN.as_str()),
-            referer: text(header::REFERER.as_str()),
-            user_agent: text(header::USER_AGENT.as_str()),
-        }
-    }
-}
 
 /// Whether the browser says that a page of another origin asks, other than by a link to a page or a document.
 #[must_use]
@@ -99,8 +68,10 @@ pub fn is_passed_on(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{self, HeaderName, HeaderValue};
+
     use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use crate::operations::asked::BrowserHeaders;
 
     const HOST: &str = "localhost:9842";
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use butler_sos_actors::journal::message::StreamState;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::image::{ImageKind, SIGNATURE_BYTES};
 use butler_sos_domain::streams::Stream;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Refusal, json};
 use super::event_json::EventJson;
-use super::view::View;
+use super::journal_reader::JournalReader;
 
 /// Where images are, and how large one may be (`Pipeline.screenshots.bytesMax`).
 #[derive(Debug, Clone, Default)]
@@ -34,11 +35,14 @@ struct List {
 }
 
 /// The newest screenshot events whose download has ended.
-pub async fn list(view: &View, limit: usize, before: Option<u64>) -> Answer {
-    let stream = view.stream(Stream::AuditEvents).await?;
-    let found = view
-        .reader
-        .newest(&stream, before, limit, |offset, data| {
+pub async fn list(
+    reader: &JournalReader,
+    audit_events: &StreamState,
+    limit: usize,
+    before: Option<u64>,
+) -> Answer {
+    let found = reader
+        .newest(audit_events, before, limit, |offset, data| {
             // Only a finished download knows where its event was.
             AuditRecord::decode(data).ok()?.source_offset?;
             EventJson::of_record(Stream::AuditEvents, offset, data)
@@ -49,16 +53,19 @@ pub async fn list(view: &View, limit: usize, before: Option<u64>) -> Answer {
 }
 
 /// The image of the event at `offset`.
-pub async fn image(view: &View, offset: u64) -> Answer {
-    let stream = view.stream(Stream::AuditEvents).await?;
-    let data = view.reader.record(&stream, offset).await?;
+pub async fn image(
+    reader: &JournalReader,
+    audit_events: &StreamState,
+    storage: Storage,
+    offset: u64,
+) -> Answer {
+    let data = reader.record(audit_events, offset).await?;
     let record = AuditRecord::decode(&data).map_err(|error| Refusal::unavailable(error.to_string()))?;
     let paths: Vec<PathBuf> =
         record.screenshot.saved_paths.iter().map(|path| PathBuf::from(&**path)).collect();
     if paths.is_empty() {
         return Err(Refusal::not_found("this event has no image"));
     }
-    let storage = view.storage.clone();
     let read = actix_web::web::block(move || read_image(&storage, &paths)).await;
     let (kind, bytes) = read.map_err(|_| Refusal::unavailable("the server is stopping"))??;
     Ok(HttpResponse::Ok()

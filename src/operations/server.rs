@@ -19,13 +19,14 @@ use butler_sos_domain::client_network::IPV6_PREFIX;
 use butler_sos_domain::streams::Stream;
 use serde::{Deserialize, Serialize};
 
-use super::access::{Access, Asked};
+use super::access::Access;
 use super::answer::{Answer, Refusal, body, json, query};
+use super::asked::{Asked, BrowserHeaders};
 use super::event_json::{EventJson, Filter};
-use super::origin::{BrowserHeaders, is_passed_on};
+use super::origin::is_passed_on;
 use super::tail::stream_of_events;
 use super::view::View;
-use super::{assets, jobs, kept, live, screenshots, sse, tail};
+use super::{assets, kept, live, replay, retry, screenshots, sse, tail};
 use crate::config::ShownConfiguration;
 
 /// What is larger than this is no order of ours.
@@ -218,24 +219,34 @@ async fn read(path: &str, query_text: &str, view: &View, access: &Access) -> Ans
     let list = || query::<ListQuery>(query_text);
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["state"] => Ok(json(&view.state().await)),
-        ["live"] => Ok(sse::response(live::events(view)?)),
-        ["tail"] => Ok(sse::response(Box::pin(tail::events(view, query(query_text)?).await?))),
+        ["live"] => {
+            let of = view.clone();
+            Ok(sse::response(live::events(&view.live, async move || of.state().await)?))
+        }
+        ["tail"] => {
+            let (journal, reader) = (view.journal(), view.reader.clone());
+            let events = tail::events(&view.live, journal, reader, query(query_text)?).await?;
+            Ok(sse::response(Box::pin(events)))
+        }
         ["events"] => events(view, list()?).await,
         ["screenshots"] => {
             let list = list()?;
-            screenshots::list(view, list.limit(), list.before).await
+            let audit_events = view.journal().stream(Stream::AuditEvents).await?;
+            screenshots::list(&view.reader, &audit_events, list.limit(), list.before).await
         }
         ["screenshots", offset, "image"] => {
             let offset = offset.parse().map_err(|_| Refusal::bad_request("an offset is a number"))?;
-            screenshots::image(view, offset).await
+            let audit_events = view.journal().stream(Stream::AuditEvents).await?;
+            screenshots::image(&view.reader, &audit_events, view.storage.clone(), offset).await
         }
-        ["quarantine"] => kept::quarantine(view, list()?.limit()).await,
+        ["quarantine"] => kept::quarantine(&view.quarantine, list()?.limit()).await,
         ["dead-letters"] => {
             let list = list()?;
             let limit = list.limit();
-            kept::dead_letters(view, list.destination.filter(|name| !name.is_empty()), limit).await
+            let destination = list.destination.filter(|name| !name.is_empty());
+            kept::dead_letters(&view.dead_letters, destination, limit).await
         }
-        ["dead-letters", id] => kept::dead_letter(view, kept::entry_id(id)?).await,
+        ["dead-letters", id] => kept::dead_letter(&view.dead_letters, kept::entry_id(id)?).await,
         ["configuration"] => {
             let settings: Vec<_> = configuration(view, access)
                 .settings
@@ -255,7 +266,7 @@ async fn events(view: &View, list: ListQuery) -> Answer {
         Some(name) => stream_of_events(name)?,
     };
     let filter = Filter { user: list.user, app: list.app, event_type: list.event_type };
-    let of = view.stream(stream).await?;
+    let of = view.journal().stream(stream).await?;
     let found = view
         .reader
         .newest(&of, list.before, limit, |offset, data| {
@@ -271,12 +282,16 @@ async fn events(view: &View, list: ListQuery) -> Answer {
 async fn change(path: &str, bytes: &Bytes, view: &View) -> Answer {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts.as_slice() {
-        ["api", "dead-letters", "retry"] => jobs::retry_all(view, body(bytes)?).await,
-        ["api", "dead-letters", "drop"] => jobs::drop_all(view, body(bytes)?).await,
-        ["api", "dead-letters", id, "retry"] => jobs::retry_one(view, kept::entry_id(id)?).await,
-        ["api", "dead-letters", id, "drop"] => jobs::drop_one(view, kept::entry_id(id)?).await,
-        ["api", "replay"] => jobs::replay(view, body(bytes)?).await,
-        ["api", "replay", "stop"] => jobs::stop(view, &body(bytes)?),
+        ["api", "dead-letters", "retry"] => retry::retry_all(&view.redeliverer(), body(bytes)?).await,
+        ["api", "dead-letters", "drop"] => retry::drop_all(&view.redeliverer(), body(bytes)?).await,
+        ["api", "dead-letters", id, "retry"] => {
+            retry::retry_one(&view.redeliverer(), kept::entry_id(id)?).await
+        }
+        ["api", "dead-letters", id, "drop"] => {
+            retry::drop_one(&view.redeliverer(), kept::entry_id(id)?).await
+        }
+        ["api", "replay"] => replay::replay(&view.redeliverer(), body(bytes)?).await,
+        ["api", "replay", "stop"] => replay::stop(&view.redeliverer(), &body(bytes)?),
         #[cfg(feature = "test-panics")]
         ["test", "panic", actor] => {
             let found = view.switches.panic(actor);

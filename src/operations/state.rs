@@ -10,8 +10,8 @@ use butler_sos_actors::journal::message::JournalState;
 use butler_sos_actors::kit::metric::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use serde::{Deserialize, Serialize};
 
-use super::advice::Problem;
-use super::jobs::JobState;
+use super::job_state::JobState;
+use super::problem::Problem;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

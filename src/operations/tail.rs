@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::answer::Refusal;
 use super::event_json::{EventJson, Filter};
-use super::live::Place;
+use super::journal_port::JournalPort;
+use super::journal_reader::JournalReader;
+use super::live::{Live, Place};
 use super::sse;
-use super::view::View;
 
 /// `/api/tail?stream=&from=&user=&app=&type=`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,7 +38,12 @@ const RECORDS_MAX: usize = 500;
 
 /// # Errors
 /// An unknown stream, `from` without a stream, no place left, a journal that does not answer.
-pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = Bytes> + 'static, Refusal> {
+pub async fn events(
+    live: &Live,
+    journal: JournalPort,
+    reader: JournalReader,
+    query: TailQuery,
+) -> Result<impl Events<Item = Bytes> + 'static, Refusal> {
     let streams = match query.stream.as_deref() {
         None | Some("") if query.from.is_some() => {
             return Err(Refusal::bad_request("from is an offset of one stream: say which with stream="));
@@ -45,8 +51,8 @@ pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = 
         None | Some("") => Stream::of_events().collect(),
         Some(name) => vec![stream_of_events(name)?],
     };
-    let place = view.live.place()?;
-    let now = view.streams().await?;
+    let place = live.place()?;
+    let now = journal.streams().await?;
     let places = streams.into_iter().map(|stream| {
         let end = now.iter().find(|of| of.stream == stream).map_or(0, |of| of.next_offset);
         (stream, query.from.unwrap_or(end))
@@ -54,7 +60,8 @@ pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = 
     let filter = Filter { user: query.user, app: query.app, event_type: query.event_type };
     let tail = Tail {
         at: places.collect(),
-        view: view.clone(),
+        journal,
+        reader,
         filter,
         ready: VecDeque::new(),
         spoke: Instant::now(),
@@ -76,7 +83,8 @@ pub fn stream_of_events(name: &str) -> Result<Stream, Refusal> {
 struct Tail {
     /// Where to read on.
     at: Vec<(Stream, u64)>,
-    view: View,
+    journal: JournalPort,
+    reader: JournalReader,
     filter: Filter,
     ready: VecDeque<Bytes>,
     spoke: Instant,
@@ -106,14 +114,14 @@ impl Tail {
 
     /// Reads on in each stream; whether there was anything.
     async fn look(&mut self) -> Result<bool, Refusal> {
-        let now = self.view.streams().await?;
+        let now = self.journal.streams().await?;
         let mut has_read = false;
         for (stream, at) in &mut self.at {
             let Some(of) = now.iter().find(|of| of.stream == *stream) else { continue };
             if *at >= of.next_offset {
                 continue;
             }
-            let batch = self.view.reader.read(*stream, *at, RECORDS_MAX).await?;
+            let batch = self.reader.read(*stream, *at, RECORDS_MAX).await?;
             for record in batch.iter() {
                 let event = EventJson::of_record(*stream, record.offset, record.data);
                 if let Some(event) = event.filter(|event| self.filter.takes(event)) {

@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use butler_sos_actors::journal::message::{JournalState, JournalStateNow, OffsetsWithin, StreamState};
+use butler_sos_actors::journal::message::{JournalState, JournalStateNow, OffsetsWithin};
 use butler_sos_actors::kit::clock::unix_ms;
 use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::line_log::message::AppendLines;
-use butler_sos_domain::streams::Stream;
-use serde::Serialize;
 use slog::Logger;
 
-use super::advice::{off, problems};
-use super::answer::Refusal;
+use super::advice::problems;
 use super::history::{History, INTERVAL};
 use super::jobs::{Jobs, RedeliveryPort};
-use super::journal_reader::{JOURNAL_TIMEOUT, JournalReader};
+use super::journal_port::JournalPort;
+use super::journal_reader::JournalReader;
 use super::live::Live;
 use super::process::ProcessView;
+use super::readiness::Readiness;
+use super::redeliverer::Redeliverer;
 use super::screenshots::Storage;
 use super::state::{Listening, MailboxState, ProcessNow, State};
 use crate::config::ShownConfiguration;
@@ -73,39 +73,30 @@ pub struct View {
     pub switches: butler_sos_actors::kit::supervisor::PanicSwitches,
 }
 
-/// The answer of `/ready` and `/health`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Readiness {
-    /// Intake has stopped.
-    #[serde(skip)]
-    pub stopping: bool,
-    pub status: &'static str,
-    /// Why no event can be taken at the moment.
-    pub reasons: Vec<String>,
-    /// Where events wait although they are safe.
-    pub warnings: Vec<String>,
-    pub destinations: BTreeMap<&'static str, DestinationReadiness>,
-    /// For those who watch over this process; in words it is among the reasons.
-    #[serde(skip)]
-    pub journal_answers: bool,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DestinationReadiness {
-    pub up: bool,
-    pub lag_events: u64,
-    pub lag_seconds: f64,
-    pub last_error: Option<String>,
-    pub last_error_class: Option<&'static str>,
-    pub last_error_unix_ms: Option<u64>,
-}
-
 impl View {
+    /// The part that asks the journal.
+    pub fn journal(&self) -> JournalPort {
+        let (to_journal, meters) = (self.to_journal_state.clone(), Arc::clone(&self.destinations));
+        JournalPort { to_journal, meters }
+    }
+
+    /// The part that delivers once more.
+    pub fn redeliverer(&self) -> Redeliverer {
+        Redeliverer {
+            ports: Arc::clone(&self.redelivery),
+            jobs: Arc::clone(&self.jobs),
+            journal: self.journal(),
+            reader: self.reader.clone(),
+            to_offsets: self.to_offsets.clone(),
+            to_dead_letters: self.to_dead_letters.clone(),
+            dead_letters: self.dead_letters.clone(),
+            log: self.log.clone(),
+        }
+    }
+
     /// Sets every gauge that somebody else knows, and writes the exposition.
     pub async fn exposition(&self) -> String {
-        let _ = self.journal_state().await;
+        let _ = self.journal().state().await;
         for mailbox in self.mailboxes.iter() {
             let (depth, bound) = (mailbox.depth_and_bound)();
             mailbox.meter.set_mailbox(depth, bound);
@@ -115,68 +106,17 @@ impl View {
     }
 
     pub async fn readiness(&self) -> Readiness {
-        self.readiness_with(self.journal_state().await.as_ref())
+        self.readiness_with(self.journal().state().await.as_ref())
     }
 
     fn readiness_with(&self, journal: Option<&JournalState>) -> Readiness {
-        let mut reasons = Vec::new();
-        let mut warnings = Vec::new();
         let stopping = self.draining.load(Ordering::Relaxed);
-        if stopping {
-            reasons.push("the server is stopping".to_owned());
-        }
-        match journal {
-            None => reasons.push("the journal does not answer".to_owned()),
-            Some(JournalState { append_trouble: Some(trouble), .. }) => {
-                reasons.push(format!("the journal takes no events: {trouble}"));
-            }
-            Some(_) => {}
-        }
-        if let Some(off_seconds) = journal.and_then(|journal| journal.clock_off_seconds) {
-            warnings.push(format!("the clock is {}", off(off_seconds)));
-        }
-        let lag: BTreeMap<_, _> =
-            journal.iter().flat_map(|j| &j.consumers).map(|c| (c.consumer.name, c)).collect();
-        let mut destinations = BTreeMap::new();
-        for (name, state) in self.metrics.destination_states() {
-            let (lag_events, lag_seconds) =
-                lag.get(name).map_or((0, 0.0), |consumer| (consumer.lag_records, consumer.lag_seconds));
-            if !state.up {
-                let detail = state.last_error.as_deref().unwrap_or("no answer yet");
-                warnings.push(format!(
-                    "{name} does not take events ({detail}); {lag_events} wait in the journal"
-                ));
-            }
-            let parked = self.destinations.get(name).map_or(0, |meter| meter.parked.get());
-            if parked > 0 {
-                warnings.push(format!(
-                    "{name} is at a limit of its own; {parked} events are parked until it is raised"
-                ));
-            }
-            destinations.insert(
-                name,
-                DestinationReadiness {
-                    up: state.up,
-                    lag_events,
-                    lag_seconds,
-                    last_error: state.last_error,
-                    last_error_class: state.last_error_class,
-                    last_error_unix_ms: state.last_error_unix_ms,
-                },
-            );
-        }
-        let status = match (reasons.is_empty(), warnings.is_empty()) {
-            (false, _) => "not ready",
-            (true, false) => "degraded",
-            (true, true) => "ok",
-        };
-        let journal_answers = journal.is_some();
-        Readiness { stopping, status, reasons, warnings, destinations, journal_answers }
+        Readiness::of(stopping, journal, &self.metrics, &self.destinations)
     }
 
     /// Everything at this moment.
     pub async fn state(&self) -> State {
-        let journal = self.journal_state().await;
+        let journal = self.journal().state().await;
         let Readiness { status, reasons, warnings, .. } = self.readiness_with(journal.as_ref());
         let figures = self.metrics.figures();
         let before = {
@@ -238,41 +178,5 @@ impl View {
             }
             tokio::time::sleep(INTERVAL + Duration::from_millis(10)).await;
         }
-    }
-
-    /// The journal's state, the lag without what is held; sets the lag gauges on the way.
-    async fn journal_state(&self) -> Option<JournalState> {
-        let held = |name: &str| self.destinations.get(name).map_or(0, DestinationMeter::held);
-        let held_before: BTreeMap<_, _> = self.destinations.keys().map(|name| (*name, held(name))).collect();
-        let ask = self.to_journal_state.ask(JournalStateNow);
-        let mut state = tokio::time::timeout(JOURNAL_TIMEOUT, ask).await.ok()?.ok()?;
-        for consumer in &mut state.consumers {
-            let name = consumer.consumer.name;
-            // Work went on meanwhile: rather one too many is said to wait than one too few.
-            let held = held(name).min(held_before.get(name).copied().unwrap_or(0));
-            consumer.lag_records = consumer.lag_records.saturating_sub(held);
-            if consumer.lag_records == 0 {
-                consumer.lag_seconds = 0.0;
-            }
-            if let Some(meter) = self.destinations.get(name) {
-                meter.lag_events.set(i64::try_from(consumer.lag_records).unwrap_or(i64::MAX));
-                meter.lag_seconds.set(consumer.lag_seconds);
-            }
-        }
-        Some(state)
-    }
-
-    /// The journal's state, or why it cannot be told.
-    pub async fn journal(&self) -> Result<JournalState, Refusal> {
-        self.journal_state().await.ok_or_else(|| Refusal::unavailable("the journal does not answer"))
-    }
-
-    pub async fn streams(&self) -> Result<Vec<StreamState>, Refusal> {
-        Ok(self.journal().await?.streams)
-    }
-
-    pub async fn stream(&self, stream: Stream) -> Result<StreamState, Refusal> {
-        let found = self.streams().await?.into_iter().find(|of| of.stream == stream);
-        found.ok_or_else(|| Refusal::unavailable("the journal is being opened"))
     }
 }

@@ -5,6 +5,7 @@ use butler_sos_domain::fallback_encoding::{Decoded, FallbackEncoding};
 use roxmltree::{Document, Node};
 
 use super::*;
+use crate::cli::parse_host;
 
 fn print(host: &str, port: Option<u16>, layout: ProxyLayout) -> String {
     let host = parse_host(host).expect("a host");

@@ -10,13 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use butler_sos_domain::audit::{AuditRecord, BodyHash};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::intake::{Account, Intake};
-use super::recent::{Added, Announced, Ids, Met, Outcome};
+use super::account::Account;
+use super::recent::{Added, Announced, Ids, Met, Outcome, Recent};
 use crate::journal::batch::RecordBatch;
 use crate::journal::message::Append;
-use crate::kit::mailbox::InFlight;
+use crate::kit::mailbox::{InFlight, Mailbox};
+use crate::kit::metric::{ActorMeter, IntakeMeter};
 use butler_sos_domain::streams::Stream;
 
 /// Bytes of a record around the body.
@@ -48,12 +50,21 @@ pub struct Event<'a> {
 }
 
 /// What goes to the journal as one append.
-pub struct Group {
+struct Group {
     records: RecordBatch,
     announced: Announced,
     in_flight: InFlight,
     room: Option<OwnedSemaphorePermit>,
     conflicts: u64,
+}
+
+/// Brings groups to the journal, for all threads.
+pub struct GroupWriter {
+    to_journal: Mailbox<Append>,
+    recent: Recent,
+    meter: Arc<IntakeMeter>,
+    actor: ActorMeter,
+    panicked: Counter,
 }
 
 /// Why an event is in no group.
@@ -66,33 +77,33 @@ pub enum NotJoined {
 
 impl Groups {
     /// Puts the event into a group, which goes to the journal also when the caller does not wait for it.
-    pub fn join(&self, intake: &Arc<Intake>, event: Event<'_>) -> Result<Added, NotJoined> {
+    pub fn join(&self, writer: &Arc<GroupWriter>, event: Event<'_>) -> Result<Added, NotJoined> {
         let stream = event.stream;
         let full = self.with(stream, |lane| lane.open.take_if(|group| !group.takes(&event.record)));
         if let Some(full) = full {
-            self.send(intake, stream, Some(full));
+            self.send(writer, stream, Some(full));
         }
         let (joined, is_idle) = self.with(stream, |lane| {
-            let group = lane.open.get_or_insert_with(|| intake.begin_group());
+            let group = lane.open.get_or_insert_with(|| writer.begin());
             (group.join(event), lane.senders == 0)
         });
         if is_idle {
-            self.send(intake, stream, None);
+            self.send(writer, stream, None);
         }
         joined
     }
 
     /// Sends `group`, and then whatever has gathered meanwhile; without a group, what those who are ready now still
     /// bring goes too.
-    fn send(&self, intake: &Arc<Intake>, stream: Stream, group: Option<Group>) {
-        let (sender, intake) = (Sender::new(self, stream), Arc::clone(intake));
+    fn send(&self, writer: &Arc<GroupWriter>, stream: Stream, group: Option<Group>) {
+        let (sender, writer) = (Sender::new(self, stream), Arc::clone(writer));
         actix_rt::spawn(async move {
             let mut next = group;
             if next.is_none() {
                 tokio::task::yield_now().await;
             }
             while let Some(group) = next.take().or_else(|| sender.take()) {
-                intake.store(stream, group).await;
+                writer.store(stream, group).await;
             }
         });
     }
@@ -125,8 +136,44 @@ impl Drop for Sender {
     }
 }
 
+impl GroupWriter {
+    pub fn new(
+        to_journal: Mailbox<Append>,
+        recent: Recent,
+        meter: Arc<IntakeMeter>,
+        actor: ActorMeter,
+    ) -> Self {
+        Self { to_journal, recent, panicked: meter.shed("actor_panic"), meter, actor }
+    }
+
+    /// A group without events.
+    fn begin(&self) -> Group {
+        let mut in_flight = InFlight::default();
+        in_flight.answers_for(0, self.panicked.clone());
+        Group::new(self.recent.announce(), in_flight)
+    }
+
+    /// Brings a group to the journal and tells those who wait how it ended.
+    async fn store(&self, stream: Stream, group: Group) {
+        let conflicts = group.conflicts();
+        let (append, in_flight, finish) = group.into_append(stream);
+        self.actor.sent.inc();
+        let took = self.meter.times.begin(append.records.len() as u64);
+        let outcome = match self.to_journal.ask_with(append, in_flight).await {
+            Ok(Ok(_)) => Outcome::Stored,
+            Ok(Err(_)) => Outcome::NoRoom,
+            Err(_) => Outcome::Lost,
+        };
+        drop(took);
+        if conflicts > 0 && outcome == Outcome::Stored {
+            self.meter.remark("conflict").inc_by(conflicts);
+        }
+        finish(outcome);
+    }
+}
+
 impl Group {
-    pub fn new(announced: Announced, in_flight: InFlight) -> Self {
+    fn new(announced: Announced, in_flight: InFlight) -> Self {
         Self { records: RecordBatch::new(), announced, in_flight, room: None, conflicts: 0 }
     }
 
@@ -156,12 +203,12 @@ impl Group {
     }
 
     /// How many of its events came with the ids of another one.
-    pub fn conflicts(&self) -> u64 {
+    fn conflicts(&self) -> u64 {
         self.conflicts
     }
 
     /// What goes to the journal, and what is done when it has answered.
-    pub fn into_append(self, stream: Stream) -> (Append, InFlight, impl FnOnce(Outcome)) {
+    fn into_append(self, stream: Stream) -> (Append, InFlight, impl FnOnce(Outcome)) {
         let Self { records, announced, in_flight, room, .. } = self;
         let finish = move |outcome| {
             announced.finish(outcome);

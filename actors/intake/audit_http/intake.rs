@@ -20,16 +20,16 @@ use butler_sos_domain::audit::{
 };
 use butler_sos_domain::pseudonym::{NONCE_BYTES, Pseudonymizer};
 use butler_sos_domain::rate_window::{Exceeded, RateWindows};
-use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::group::{Event, Group, Groups, NotJoined};
+use super::account::Account;
+use super::group::{Event, GroupWriter, Groups, NotJoined};
 use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
 use crate::journal::message::Append;
 use crate::kit::clock::Clock;
 use crate::kit::guard::guard;
-use crate::kit::mailbox::{InFlight, Mailbox};
+use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use butler_sos_domain::streams::Stream;
 
@@ -38,7 +38,7 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all threads share.
 pub struct Intake {
-    to_journal: Mailbox<Append>,
+    writer: Arc<GroupWriter>,
     recent: Recent,
     /// One permit for each event between here and the journal's answer.
     room: Arc<Semaphore>,
@@ -47,9 +47,8 @@ pub struct Intake {
     closed: AtomicBool,
     screenshots: bool,
     privacy: Option<Privacy>,
-    meter: IntakeMeter,
+    meter: Arc<IntakeMeter>,
     actor: ActorMeter,
-    panicked: Counter,
     since: Instant,
     clock: Clock,
 }
@@ -99,9 +98,10 @@ impl Intake {
         meter: IntakeMeter,
         actor: ActorMeter,
     ) -> Self {
-        let queue_max = queue_max.max(1);
+        let (queue_max, meter) = (queue_max.max(1), Arc::new(meter));
+        let writer = GroupWriter::new(to_journal, recent.clone(), Arc::clone(&meter), actor.clone());
         Self {
-            to_journal,
+            writer: Arc::new(writer),
             recent,
             room: Arc::new(Semaphore::new(queue_max as usize)),
             queue_max,
@@ -109,7 +109,6 @@ impl Intake {
             closed: AtomicBool::new(false),
             screenshots,
             privacy: None,
-            panicked: meter.shed("actor_panic"),
             meter,
             actor,
             since: Instant::now(),
@@ -130,10 +129,9 @@ impl Intake {
     }
 
     /// One more POST; its account is settled by the reason that it ends with.
-    pub fn account(self: &Arc<Self>) -> Account {
-        self.meter.received.inc();
+    pub fn account(&self) -> Account {
         self.actor.received.inc();
-        Account { intake: Arc::clone(self), is_open: true }
+        Account::open(&self.meter)
     }
 
     /// Events between here and the journal's answer, and their bound.
@@ -154,13 +152,7 @@ impl Intake {
     }
 
     /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
-    pub async fn take(
-        self: &Arc<Self>,
-        body: &[u8],
-        version: Option<&str>,
-        account: Account,
-        groups: &Groups,
-    ) -> Taken {
+    pub async fn take(&self, body: &[u8], version: Option<&str>, account: Account, groups: &Groups) -> Taken {
         let received_ns = self.clock.stamp();
         let checked = guard(|| {
             let accepted = audit::check(body, version)?;
@@ -211,7 +203,7 @@ impl Intake {
             ..AuditRecord::received(received_ns, &kept.body)
         };
         let ids = self.recent.ids(&file_names);
-        match groups.join(self, Event { stream, hash, ids, record, room, account }) {
+        match groups.join(&self.writer, Event { stream, hash, ids, record, room, account }) {
             Ok(Added { awaited, conflict_of }) => {
                 stored.conflict = conflict_of.map(|_| accepted.event_id.into_owned());
                 self.taken(awaited, stored).await
@@ -244,31 +236,6 @@ impl Intake {
         }
         let Accepted { event_id, correlation_id, timestamp, .. } = accepted;
         conflict::file_names(event_id, correlation_id.as_deref(), timestamp, received_ns)
-    }
-
-    /// A group without events.
-    pub fn begin_group(&self) -> Group {
-        let mut in_flight = InFlight::default();
-        in_flight.answers_for(0, self.panicked.clone());
-        Group::new(self.recent.announce(), in_flight)
-    }
-
-    /// Brings a group to the journal and tells those who wait how it ended.
-    pub async fn store(&self, stream: Stream, group: Group) {
-        let conflicts = group.conflicts();
-        let (append, in_flight, finish) = group.into_append(stream);
-        self.actor.sent.inc();
-        let took = self.meter.times.begin(append.records.len() as u64);
-        let outcome = match self.to_journal.ask_with(append, in_flight).await {
-            Ok(Ok(_)) => Outcome::Stored,
-            Ok(Err(_)) => Outcome::NoRoom,
-            Err(_) => Outcome::Lost,
-        };
-        drop(took);
-        if conflicts > 0 && outcome == Outcome::Stored {
-            self.meter.remark("conflict").inc_by(conflicts);
-        }
-        finish(outcome);
     }
 
     /// What is stored: the body as it is, or without names; `None` when they cannot be replaced.
@@ -315,37 +282,5 @@ fn refusal_label(refusal: &Refusal) -> &'static str {
         payload::REASON => "payload",
         envelope::REASON if refusal.outcome == "dropped" => "schema",
         _ => "not_json",
-    }
-}
-
-/// One event received whose end is not counted yet. Dropped open, its client went away in the middle.
-pub struct Account {
-    intake: Arc<Intake>,
-    is_open: bool,
-}
-
-impl Account {
-    pub fn rejected(mut self, reason: &'static str) {
-        self.is_open = false;
-        self.intake.meter.rejected(reason).inc();
-    }
-
-    pub fn shed(mut self, reason: &'static str) {
-        self.is_open = false;
-        self.intake.meter.shed(reason).inc();
-    }
-
-    /// From here on the in-flight guard answers for the event.
-    pub fn pass_on(mut self, in_flight: &mut InFlight) {
-        self.is_open = false;
-        in_flight.join();
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if self.is_open {
-            self.intake.meter.rejected("incomplete").inc();
-        }
     }
 }

@@ -5,11 +5,13 @@
 //!                             ├─ client              whose request it is
 //!                             ├─ token, body         what is looked at before the content
 //!                             └─ intake ─┬─ recent   the content, duplicates
+//!                                        ├─ account  how each event ended
 //!                                        └─ group    what goes to the journal together
 //! ```
 //!
 //! Contract: `audit-api.md`.
 
+pub mod account;
 pub mod body;
 pub mod client;
 pub mod cors;

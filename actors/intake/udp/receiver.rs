@@ -7,7 +7,6 @@
 //! panics.
 
 mod coalescing;
-mod port;
 mod tally;
 
 use std::sync::Arc;
@@ -18,14 +17,12 @@ use nix::errno::Errno;
 use slog::{Logger, info, warn};
 
 use self::coalescing::Coalescing;
-pub(crate) use self::port::ReceiverState;
-pub use self::port::UdpPort;
-use self::port::lock;
 pub(crate) use self::tally::IntakeCounters;
 use self::tally::{DropLog, Tally};
 use crate::intake::backpressure::Change;
 use crate::intake::message::{Datagram, DatagramsReceived};
 use crate::intake::udp::datagram_filter::AllowedSources;
+use crate::intake::udp::port::{ReceiverState, UdpPort, lock};
 use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{InFlight, Mailbox};
@@ -286,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::intake::udp::datagram_filter::Refusal;
-    use crate::intake::udp::udp_ingestor::{self, UdpConfig};
+    use crate::intake::udp::port::{UdpConfig, open};
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{Probe, discard_log};
 
@@ -320,7 +317,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
         let config = UdpConfig { datagram_bytes_max: 10, ..UdpConfig::for_test() };
-        let port = udp_ingestor::open(&config, Default::default(), &discard_log()).unwrap();
+        let port = open(&config, Default::default(), &discard_log()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..BATCH_MAX + 1 {
             sender.send_to(&[b'x'; 11], port.address()).unwrap();

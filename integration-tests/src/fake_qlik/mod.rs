@@ -9,6 +9,7 @@
 //! It runs in a thread of its own, on ports that the system chooses, until it is dropped.
 
 pub mod certificates;
+mod context;
 pub mod pictures;
 pub mod proxy;
 mod qps;
@@ -27,7 +28,7 @@ pub use self::certificates::{Certificates, NAMES};
 pub use self::record::Recorded;
 pub use self::state::{Counts, Limits, Unauthorized, User};
 
-use self::server::{Context, Server};
+use self::context::{Context, Server};
 use self::state::State;
 
 /// TCP ports; 0 lets the system choose.

@@ -44,8 +44,8 @@ use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 
+use super::context::{Context, Server};
 use super::pictures;
-use super::server::{Context, Server};
 use super::state::{Redeemed, Unauthorized, User};
 
 /// Prefixes of the virtual proxies; the default one is empty.

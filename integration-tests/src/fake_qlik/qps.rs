@@ -19,8 +19,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::context::Context;
 use super::proxy::VIRTUAL_PROXIES;
-use super::server::Context;
 use super::state::User;
 
 #[derive(Deserialize)]

@@ -1,80 +1,20 @@
 //! The fake's four servers: sockets, TLS, recording.
 
 use std::any::Any;
-use std::io::Write;
 use std::net::TcpListener;
-use std::sync::{Arc, OnceLock};
 
 use actix_tls::accept::openssl::TlsStream;
 use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode};
 
 use super::certificates::Certificates;
+use super::context::{Context, Server};
 use super::record::{Recorded, masked_cookie, masked_path};
-use super::state::State;
-use super::{Ports, pictures, proxy, qps};
-
-/// Which of the four a request came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
-    Qps,
-    Qrs,
-    Https,
-    Http,
-}
-
-impl Server {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Qps => "qps",
-            Self::Qrs => "qrs",
-            Self::Https => "https",
-            Self::Http => "http",
-        }
-    }
-}
-
-/// What every request needs.
-#[derive(Clone)]
-pub struct Context {
-    pub server: Server,
-    pub state: Arc<State>,
-    pub ports: Ports,
-}
-
-impl Context {
-    pub fn url(&self, host: &str, server: Server, path: &str) -> String {
-        match server {
-            Server::Http => format!("http://{host}:{}{path}", self.ports.http),
-            _ => format!("https://{host}:{}{path}", self.ports.https),
-        }
-    }
-
-    /// Longer than anyone waits.
-    pub async fn never(&self) {
-        actix_rt::time::sleep(std::time::Duration::from_secs(3600)).await;
-    }
-
-    /// A PNG's head and 60 MiB of nothing, packed.
-    pub fn gzip_bomb(&self) -> &'static [u8] {
-        static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
-        BOMB.get_or_init(|| {
-            let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-            packer.write_all(pictures::PNG_SIGNATURE).expect("memory");
-            let mebibyte = vec![0; 1 << 20];
-            for _ in 0..60 {
-                packer.write_all(&mebibyte).expect("memory");
-            }
-            packer.finish().expect("memory")
-        })
-    }
-}
+use super::{proxy, qps};
 
 /// Whether the peer showed a certificate.
 #[derive(Clone, Copy)]

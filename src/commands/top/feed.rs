@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::filter::Filter;
-use crate::commands::client::{ClientError, Server};
+use crate::commands::client::Server;
+use crate::commands::client_error::ClientError;
 use crate::commands::sse_reader::SseReader;
 use crate::operations::event_json::EventJson;
 use crate::operations::state::State;

@@ -2,7 +2,7 @@
 
 use super::rates::{Count, Rates};
 use crate::commands::text::{bytes, count, duration, one_line};
-use crate::operations::advice::Severity;
+use crate::operations::problem::Severity;
 use crate::operations::state::{ActorState, MailboxState, State};
 use butler_sos_domain::streams::Stream;
 

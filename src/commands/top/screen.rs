@@ -24,8 +24,8 @@ use super::model::{Focus, Model, Scrolled};
 use super::rates::Count;
 use crate::commands::job;
 use crate::commands::text::{bytes, count, duration, one_line};
-use crate::operations::advice::Severity;
-use crate::operations::jobs::Phase;
+use crate::operations::job_state::Phase;
+use crate::operations::problem::Severity;
 use crate::operations::state::State;
 
 /// A silence that is worth a word; a state comes each second.

@@ -7,7 +7,7 @@ use ratatui::crossterm::event::KeyCode;
 use super::super::model::EventLine;
 use super::super::picture::svg;
 use super::*;
-use crate::operations::advice::Problem;
+use crate::operations::problem::Problem;
 
 /// A server at work in the second `at`: InfluxDB can be away.
 fn state(at: u64, is_influx_up: bool) -> State {

@@ -33,7 +33,7 @@ fn the_production_example_has_the_shape_of_butler_sos_15() {
     fn paths(node: &yaml::Node, path: &str, found: &mut std::collections::BTreeSet<String>) {
         match &node.value {
             yaml::NodeValue::Table(entries) => entries.iter().for_each(|entry| {
-                let inner = layer::join(path, &entry.key);
+                let inner = setting_path::join(path, &entry.key);
                 paths(&entry.node, &inner, found);
                 found.insert(inner);
             }),

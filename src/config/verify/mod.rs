@@ -13,9 +13,9 @@ use std::{fs::File, path::Path};
 use super::{
     Config,
     butler::{influxdb::Scheme, screenshots::AuthMode},
-    load::DEFAULT_ORIGIN,
     masked::quoted,
     mistake::{Mistake, MistakeKind},
+    schema::DEFAULT_ORIGIN,
     yaml::BACKSLASH_HINT,
 };
 pub use frequency::interval_seconds;

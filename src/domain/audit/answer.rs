@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::check::Refusal;
+use super::refusal::Refusal;
 
 /// `{"status","receivedAt","outcome","reason"?,"details"?}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

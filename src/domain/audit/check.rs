@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::json::Unread;
 use super::outline::{DEPTH_MAX, Names, Outline, Shape};
+use super::refusal::Refusal;
 use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
 
 /// What the intake needs to know of an event that it may take.
@@ -29,18 +30,6 @@ impl Accepted<'_> {
     pub fn is_screenshot(&self) -> bool {
         self.event_type == SCREENSHOT_TYPE
     }
-}
-
-/// Why a body is not taken: what the answer says, save the time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
-    /// 400 or 422.
-    pub status: u16,
-    /// `error` for a body that could not be read, else `dropped`.
-    pub outcome: &'static str,
-    pub reason: &'static str,
-    /// An object, as the contract lays it out for the reason.
-    pub details: Value,
 }
 
 /// What any schema has a word about.

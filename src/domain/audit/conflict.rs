@@ -2,35 +2,13 @@
 //!
 //! Ids are `eventId`, `correlationId` and `timestamp`; files are named after them, and points in InfluxDB are told apart
 //! by them. Whoever sends the same ids with another body would replace what the first event left. So the intake, which
-//! remembers the ids of recent events ([`file_names`]), marks the later one in its record with the hash of the first body. Of
-//! a marked event every destination makes something that stands beside the first:
-//!
-//! | | |
-//! |---|---|
-//! | files | `_conflict-` and the first 16 hex digits of its own body's SHA-256 before the extension |
-//! | InfluxDB | a point 1 to 999 999 ns later, by the same hash |
-//! | `conflictOf` | the first half of the first body's SHA-256, in hex: a field, a member, or in the column `tags` |
+//! remembers the ids of recent events ([`file_names`]), marks the later one in its record with the hash of the first
+//! body. What the mark does is in [`super::conflict_mark`].
 
-use std::fmt;
-
-use openssl::sha::Sha256;
-
+use super::body_hash::BodyHash;
 use super::event::{AuditEvent, Moment};
 use super::record::AuditRecord;
 use crate::file_name;
-
-/// What a body is recognised by: the first half of its SHA-256. Nobody can make two bodies that have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BodyHash(pub [u8; 16]);
-
-/// That an event came with the ids of an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conflict {
-    /// The body that came first.
-    pub of: BodyHash,
-    /// The event's own.
-    pub own: BodyHash,
-}
 
 /// An event of the journal, as the intake remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,44 +17,6 @@ pub struct Remembered {
     /// The first body with its ids.
     pub first: BodyHash,
     pub file_names: Vec<String>,
-}
-
-/// A point of a conflict lies in the millisecond of the first one.
-const OFFSET_NS_MAX: u64 = 999_999;
-
-impl BodyHash {
-    pub fn of(body: &[u8]) -> Self {
-        // Not the function of one call, which looks its algorithm up in OpenSSL's providers each time.
-        let mut hash = Sha256::new();
-        hash.update(body);
-        let mut half = [0; 16];
-        half.copy_from_slice(&hash.finish()[..16]);
-        Self(half)
-    }
-
-    fn first_half(self) -> u64 {
-        self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }
-}
-
-impl fmt::Display for BodyHash {
-    /// In lower-case hex.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl Conflict {
-    /// What stands in a file's name before its extension.
-    pub fn suffix(&self) -> String {
-        format!("{}{:016x}", file_name::CONFLICT, self.own.first_half())
-    }
-
-    /// How much later its point is.
-    pub fn offset_ns(&self) -> i64 {
-        // Far below an i64's bounds.
-        (1 + self.own.first_half() % OFFSET_NS_MAX) as i64
-    }
 }
 
 impl Remembered {
@@ -115,19 +55,6 @@ mod tests {
 
     const ID: &str = "00000000-0000-4000-8000-00000000ABCD";
     const RECEIVED_NS: u64 = 1_795_169_472_345_000_000;
-
-    #[test]
-    fn a_conflict_stands_beside_the_first() {
-        let conflict = Conflict { of: BodyHash::of(b"{}"), own: BodyHash::of(b"[]") };
-        assert_eq!(conflict.of.to_string(), "44136fa355b3678a1146ad16f7e8649e");
-        assert_eq!(conflict.suffix(), "_conflict-4f53cda18c2baa0c");
-        assert_eq!(conflict.offset_ns(), 1 + (0x4f53_cda1_8c2b_aa0c_u64 % 999_999) as i64);
-        let own = |byte| Conflict { own: BodyHash([byte; 16]), ..conflict };
-        for byte in 0..=255 {
-            assert!((1..=999_999).contains(&own(byte).offset_ns()));
-        }
-        assert_eq!(own(0).suffix(), "_conflict-0000000000000000");
-    }
 
     #[test]
     fn ids_that_lead_to_one_name_are_the_same() {

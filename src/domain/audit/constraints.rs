@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::check::Refusal;
 use super::envelope::Envelope;
 use super::json::Kind;
+use super::refusal::Refusal;
 use crate::uuid::is_uuid;
 
 pub const REASON: &str = "One or more constraint violations";

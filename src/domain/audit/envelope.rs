@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::check::Refusal;
 use super::json::{Json, Kind};
 use super::outline::Outline;
+use super::refusal::Refusal;
 use super::schema::{Broken, Schema};
 
 /// Also the reason for a body that is not JSON at all.

@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 
-use super::conflict::{BodyHash, Conflict};
+use super::body_hash::BodyHash;
+use super::conflict_mark::Conflict;
 use super::json::{Cursor, Json, Kind, NotJson, write_string};
 use super::record::{AuditRecord, RecordError, ScreenshotOutcome};
 use super::time::{rfc3339, timestamp_ms};

@@ -8,8 +8,10 @@
 //! Contract: `audit-api.md`.
 
 pub mod answer;
+pub mod body_hash;
 pub mod check;
 pub mod conflict;
+pub mod conflict_mark;
 pub mod constraints;
 pub mod envelope;
 pub mod event;
@@ -19,6 +21,7 @@ mod outline;
 pub mod payload;
 pub mod pseudonymous;
 pub mod record;
+pub mod refusal;
 pub mod sample;
 mod schema;
 pub mod time;
@@ -30,10 +33,12 @@ mod golden_tests;
 mod hostile_tests;
 
 pub use answer::Answer;
-pub use check::{Accepted, Refusal, check};
-pub use conflict::{BodyHash, Conflict};
+pub use body_hash::BodyHash;
+pub use check::{Accepted, check};
+pub use conflict_mark::Conflict;
 pub use event::{AuditEvent, DataStateId, EventError};
 pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
+pub use refusal::Refusal;
 pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};
 
 /// The type of the events that bring a screenshot's URL.

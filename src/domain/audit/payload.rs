@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::check::Refusal;
 use super::outline::Outline;
+use super::refusal::Refusal;
 use super::schema::Schema;
 
 pub const REASON: &str = "Payload validation failed";

@@ -25,7 +25,7 @@
 
 use std::borrow::Cow;
 
-use super::conflict::BodyHash;
+use super::body_hash::BodyHash;
 
 /// The only format there is so far.
 const FORMAT: u8 = 1;

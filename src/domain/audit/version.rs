@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::check::Refusal;
 use super::envelope::Envelope;
+use super::refusal::Refusal;
 
 /// The version of Butler SOS that this server answers as.
 pub const BUTLER_SOS_VERSION: &str = "15.0.1";

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use actix::Addr;
 
 use super::*;
+use crate::intake::udp::allowed_sources::SourceError;
 use crate::kit::clock::{Clock, unix_ns};
 use crate::kit::metric::Metrics;
 use crate::kit::supervisor::{RestartPolicy, Supervision};

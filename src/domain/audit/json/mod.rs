@@ -9,6 +9,7 @@
 //! Where a string has to become text, half a surrogate pair becomes U+FFFD, since no text can hold it.
 
 mod copy;
+mod cursor;
 mod object;
 mod scan;
 mod string;
@@ -18,10 +19,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+pub use cursor::{Cursor, Items, Members};
 pub(crate) use object::Object;
 pub use object::write_number;
 pub(super) use scan::end_of_string;
-pub use scan::{Cursor, Items, Members};
 pub use string::write_string;
 
 /// One JSON value, as the text it stands in, without blanks around it.

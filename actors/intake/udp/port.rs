@@ -1,4 +1,4 @@
-//! The open port: what outlives a restart of the actor.
+//! The open port: how it is opened, and what of it outlives a restart of the actor.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,10 +11,77 @@ use slog::Logger;
 use tokio::sync::watch;
 
 use crate::intake::backpressure::Backpressure;
-use crate::intake::udp::allowed_sources::SourceList;
-use crate::intake::udp::datagram_filter::{Admission, AllowedSources};
-use crate::intake::udp::socket::BoundSocket;
+use crate::intake::udp::allowed_sources::{SourceError, SourceList};
+use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
+use crate::intake::udp::socket::{self, BoundSocket, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
+
+/// `Butler-SOS.userEvents.udpServerConfig` and `Pipeline.udp`.
+#[derive(Debug, Clone)]
+pub struct UdpConfig {
+    pub socket: SocketConfig,
+    /// `maxMessageSize`.
+    pub datagram_bytes_max: usize,
+    /// `rateLimit`, when it is on: datagrams in each minute.
+    pub per_minute_max: Option<u64>,
+    /// `allowedSources`, when `enableSourceValidation` is on: addresses, networks, names.
+    pub allowed_sources: Option<Vec<String>>,
+    /// How often names in `allowed_sources` are resolved again.
+    pub sources_refresh: Duration,
+    /// How long to gather datagrams when they are dense.
+    pub pause: Duration,
+    /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
+    pub backpressure_percent: u8,
+}
+
+#[cfg(test)]
+impl UdpConfig {
+    /// A port of the kernel's choice, open for everybody on this machine.
+    pub(crate) fn for_test() -> Self {
+        Self {
+            socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
+            datagram_bytes_max: 1_000,
+            per_minute_max: None,
+            allowed_sources: None,
+            sources_refresh: Duration::from_secs(300),
+            pause: Duration::from_micros(500),
+            backpressure_percent: 80,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Sources(#[from] SourceError),
+}
+
+/// Opens the port. Blocks while names are resolved; for the start of the server, before any actor.
+///
+/// `clock` stamps what is received.
+///
+/// # Errors
+/// When the socket cannot be bound, or source validation is on and nothing in the list resolves.
+pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPort>, OpenError> {
+    let mut sources =
+        config.allowed_sources.as_ref().map(|texts| SourceList::new(texts.iter().map(String::as_str)));
+    let allowed = match &mut sources {
+        None => AllowedSources::Everyone,
+        Some(list) => {
+            list.resolve(log);
+            list.allowed()?
+        }
+    };
+    let bound = socket::open(&config.socket, log)?;
+    let admission =
+        Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
+    let receiver_state =
+        ReceiverState { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
+    let periods = (config.pause, config.sources_refresh);
+    Ok(Arc::new(UdpPort::new(bound, receiver_state, sources, allowed, periods)))
+}
 
 /// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
 pub struct UdpPort {
@@ -43,7 +110,7 @@ pub(crate) struct ReceiverState {
 }
 
 impl UdpPort {
-    pub(crate) fn new(
+    fn new(
         bound: BoundSocket,
         receiver_state: ReceiverState,
         sources: Option<SourceList>,
