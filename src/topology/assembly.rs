@@ -22,6 +22,7 @@ use butler_sos_actors::line_log::message::AppendLines;
 use butler_sos_actors::screenshots::redirect_walker::{CONSUMER as WALKER, WalkerMailboxes};
 use butler_sos_actors::sinks::sink::{SinkConfig, SinkMailboxes};
 use butler_sos_domain::audit::conflict::Remembered;
+use butler_sos_domain::streams::Stream;
 use slog::info;
 
 use super::destinations::Planned;
@@ -52,6 +53,8 @@ pub struct Assembly<'a> {
     meters: BTreeMap<&'static str, DestinationMeter>,
     redelivery: BTreeMap<&'static str, RedeliveryPort>,
     addresses: Vec<(&'static str, SocketAddr)>,
+    /// What people call streams, intakes and destinations, by their names.
+    labels: BTreeMap<String, String>,
     /// In the order in which they are to be closed.
     pub intakes: Vec<Mailbox<Close>>,
 }
@@ -91,6 +94,7 @@ impl<'a> Assembly<'a> {
             meters: BTreeMap::new(),
             redelivery: BTreeMap::new(),
             addresses: Vec::new(),
+            labels: labels_of_streams(),
             intakes: Vec::new(),
         })
     }
@@ -127,6 +131,7 @@ impl<'a> Assembly<'a> {
             let consumer = planned.consumer;
             let replay_refused = planned.replay_refused;
             self.own.name_errors_of(consumer.name, planned.error_type);
+            self.labels.insert(consumer.name.to_owned(), planned.label.to_string());
             let meter = self.shared.metrics.destination(consumer.name);
             self.meters.insert(consumer.name, meter.clone());
             let sink = SinkConfig {
@@ -162,6 +167,7 @@ impl<'a> Assembly<'a> {
         let Runtime { supervision, metrics, log } = self.shared;
         let mut started = screenshots::start(self.config, supervision, &thread, metrics, mailboxes, log)?;
         self.meters.insert(WALKER.name, started.meter.clone());
+        self.labels.insert(WALKER.name.to_owned(), "Screenshots".to_owned());
         self.gauges.append(&mut started.gauges);
         Ok(started)
     }
@@ -267,6 +273,7 @@ impl<'a> Assembly<'a> {
             live: Arc::new(Live::new(operations.live_listeners_max)),
             history: Arc::default(),
             listening: Arc::new(self.addresses.iter().map(Listening::from).collect()),
+            labels: Arc::new(self.labels),
             dead_letters: settings::dead_letters(config).directory,
             quarantine: settings::quarantine(config).directory,
             storage: screenshots::storage(config),
@@ -288,6 +295,16 @@ impl<'a> Assembly<'a> {
             arbiters: self.arbiters,
         })
     }
+}
+
+fn labels_of_streams() -> BTreeMap<String, String> {
+    let named = |stream: Stream| {
+        let label = stream.label().to_owned();
+        // An intake is called like the events that it takes.
+        let intake = stream.is_final().then(|| (stream.intake().to_owned(), label.clone()));
+        [(stream.name().to_owned(), label)].into_iter().chain(intake)
+    };
+    Stream::ALL.into_iter().flat_map(named).collect()
 }
 
 /// What is left when everything runs.
