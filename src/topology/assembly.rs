@@ -22,7 +22,7 @@ use butler_sos_actors::sinks::sink::{SinkConfig, SinkMailboxes};
 use butler_sos_domain::audit::conflict::Remembered;
 use slog::info;
 
-use super::destinations::Planned;
+use super::destinations::{self, Planned};
 use super::screenshots::{self, Downloads};
 use super::self_metrics::SelfMetrics;
 use super::settings::{self, bound};
@@ -136,7 +136,8 @@ impl<'a> Assembly<'a> {
                 log: self.shared.log.clone(),
             };
             let thread = self.thread()?;
-            let to_sink = planned.start(&self.shared.supervision, &thread, sink);
+            let mailbox_max = destinations::mailbox_max(&self.config.pipeline.actors, &consumer);
+            let to_sink = planned.start(&self.shared.supervision, &thread, sink, mailbox_max);
             let port = RedeliveryPort { stream: consumer.stream, to_sink, replay_refused };
             self.redelivery.insert(consumer.name, port);
             info!(self.shared.log, "destination"; "name" => consumer.name, "stream" => consumer.stream.name());

@@ -26,9 +26,10 @@ use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::user_line::UserPoint;
 use slog::Logger;
 
-use super::settings::{self, pairs, size};
+use super::settings::{self, bound, pairs, size};
 use crate::config::Config;
 use crate::config::butler::audit_events::DestinationKind;
+use crate::config::pipeline::actors::Actors;
 
 /// A sink that is to be started.
 pub struct Planned {
@@ -39,10 +40,7 @@ pub struct Planned {
     start: Start,
 }
 
-type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig) -> Mailbox<Redeliver>>;
-
-/// Orders to deliver once more that may wait for one sink.
-const REDELIVERIES_MAX: u32 = 16;
+type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig, u32) -> Mailbox<Redeliver>>;
 
 impl Planned {
     fn new<D: Destination>(
@@ -73,22 +71,40 @@ impl Planned {
         fetch_limits: FetchLimits,
         sink: impl FnOnce(SinkConfig) -> Sink<D> + Send + 'static,
     ) -> Self {
-        let start: Start = Box::new(move |supervision, arbiter, meter, config| {
+        let start: Start = Box::new(move |supervision, arbiter, meter, config, mailbox_max| {
             let sink = supervision.start(arbiter, meter, move || sink(config));
-            Mailbox::new(sink, REDELIVERIES_MAX)
+            Mailbox::new(sink, mailbox_max)
         });
         Self { consumer: Consumer { stream, name }, fetch_limits, replay_refused: D::REPLAY_REFUSED, start }
     }
 
-    /// Starts it; answers where orders to deliver once more lead.
+    /// Starts it; answers where orders to deliver once more lead. As many of them as `mailbox_max` may wait.
     pub fn start(
         self,
         supervision: &Supervision,
         arbiter: &ArbiterHandle,
         config: SinkConfig,
+        mailbox_max: u32,
     ) -> Mailbox<Redeliver> {
-        (self.start)(supervision, arbiter, config.actor.clone(), config)
+        (self.start)(supervision, arbiter, config.actor.clone(), config, mailbox_max)
     }
+}
+
+/// The bound of a sink's mailbox. Sinks of one kind share a setting, whichever events they take and to whichever account.
+pub fn mailbox_max(actors: &Actors, consumer: &Consumer) -> u32 {
+    let mailbox = match consumer.name.trim_start_matches("audit_") {
+        "influx_sink" => actors.influx_sink.mailbox,
+        "mqtt_sink" => actors.mqtt_sink.mailbox,
+        "csv_sink" => actors.csv_sink.mailbox,
+        "json_sink" => actors.json_sink.mailbox,
+        "parquet_sink" => actors.parquet_sink.mailbox,
+        "qvd_sink" => actors.qvd_sink.mailbox,
+        account => {
+            debug_assert!(account.starts_with("new_relic_sink"), "{account} has a setting of its own");
+            actors.new_relic_sink.mailbox
+        }
+    };
+    bound(mailbox)
 }
 
 /// Most bytes of records in one batch of a destination that has no limit of its own.
@@ -167,6 +183,7 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         let influx = settings::audit_influx(config);
         let tags = pairs(&section.static_tags);
         let (version, measurement) = (version_of(&influx), section.measurement_name.clone());
+        let schema_version = section.audit_event_schema_version.clone();
         let log = log.clone();
         let fetch_limits = FetchLimits {
             records_max: size(section.max_batch_size),
@@ -176,7 +193,8 @@ fn audit_destinations(config: &Config, log: &Logger) -> Vec<Planned> {
         let (parking, ids) =
             (settings::parking(config, "audit_influx_sink"), settings::ids_as_fields(config));
         planned.push(Planned::with_parking(stream, "audit_influx_sink", fetch_limits, parking, move || {
-            let lines = AuditEventLines(AuditPoint::new(version, &measurement, &tags));
+            let point = AuditPoint::new(version, &measurement, &tags).with_schema_version(&schema_version);
+            let lines = AuditEventLines(point);
             Influx::new(influx.clone(), lines, log.clone()).with_ids(ids)
         }));
     }

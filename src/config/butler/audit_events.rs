@@ -208,7 +208,7 @@ section! {
         "writeFrequency" => write_frequency: u64 = int(20_000, 0..=86_400_000);
         /// Name of the measurement.
         "measurementName" => measurement_name: String = text("audit_event");
-        /// Value of the tag `auditEventSchemaVersion`.
+        /// Value of the tag `auditEventSchemaVersion`, whatever version an event names; empty: 1.
         "auditEventSchemaVersion" => audit_event_schema_version: String = text("1");
         /// Tags added to every point.
         "staticTags" => static_tags: Vec<NameValue> = list_of::<NameValue>();
