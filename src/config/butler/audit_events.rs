@@ -216,7 +216,7 @@ section! {
         "v1Config" => v1: V1Config = group::<V1Config>();
         /// When `version` is 2.
         "v2Config" => v2: V2Config = group::<V2Config>();
-        /// When `version` is 3.
+        /// When `version` is 3. `description` is accepted and has no effect: InfluxDB 3 keeps none.
         "v3Config" => v3: V3Config = group::<V3Config>();
     }
 }
