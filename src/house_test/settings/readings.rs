@@ -385,7 +385,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let text = of.tokens.to_string();
         let mut parts = BTreeSet::new();
         let mut is_field = false;
-        for word in words(&text) {
+        for word in tokens(&text) {
             if word == "." {
                 is_field = true;
                 continue;
@@ -403,8 +403,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 }
 
 /// The names, and every other sign by itself; texts are left out.
-fn words(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
+fn tokens(text: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let is_part = |character: char| character.is_alphanumeric() || character == '_';
@@ -423,9 +423,9 @@ fn words(text: &str) -> Vec<&str> {
         };
         let (word, behind) = rest.split_at(len);
         if first != '"' && !first.is_whitespace() {
-            words.push(word);
+            tokens.push(word);
         }
         rest = behind;
     }
-    words
+    tokens
 }
