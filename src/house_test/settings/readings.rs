@@ -10,6 +10,7 @@ use syn::visit::{self, Visit};
 use syn::{Expr, FnArg, ImplItem, Item, Member, Pat, ReturnType, Type};
 
 use super::super::source::Source;
+use super::super::tests_in::{is_test, is_test_file};
 use super::sections::{ROOT, Sections, Setting, names_in};
 
 /// A part of the configuration: the section that the way began at, and the fields after it.
@@ -67,22 +68,6 @@ pub fn readings(sections: &Sections, sources: &[Source]) -> Readings {
         reader.visit_impl_item_fn(method);
     }
     reader.found
-}
-
-fn is_test_file(path: &str) -> bool {
-    let name = path.trim_end_matches(".rs");
-    name.ends_with("_test")
-        || name.ends_with("_tests")
-        || name.ends_with("/tests")
-        || path.contains("_test/")
-        || path.contains("/tests/")
-}
-
-fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| match &attribute.meta {
-        syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
-        _ => false,
-    })
 }
 
 /// The methods of sections.
