@@ -273,3 +273,40 @@ fn version_of(influx: &InfluxConfig) -> Version {
         InfluxTarget::V3 { .. } => Version::V3,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_sink_has_a_bound_of_its_own() {
+        let mut actors = Actors::default();
+        for (bound, sink) in [
+            &mut actors.influx_sink,
+            &mut actors.mqtt_sink,
+            &mut actors.csv_sink,
+            &mut actors.json_sink,
+            &mut actors.parquet_sink,
+            &mut actors.qvd_sink,
+            &mut actors.new_relic_sink,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            sink.mailbox = bound;
+        }
+        let check = |names: &[&'static str], expect: u32| {
+            for name in names {
+                let consumer = Consumer { stream: Stream::AuditEvents, name };
+                assert_eq!(mailbox_max(&actors, &consumer), expect, "{name}");
+            }
+        };
+        check(&["influx_sink", "audit_influx_sink"], 0);
+        check(&["mqtt_sink", "audit_mqtt_sink"], 1);
+        check(&["csv_sink", "audit_csv_sink"], 2);
+        check(&["json_sink"], 3);
+        check(&["parquet_sink"], 4);
+        check(&["qvd_sink"], 5);
+        check(&["new_relic_sink", "new_relic_sink_18"], 6);
+    }
+}
