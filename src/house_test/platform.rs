@@ -82,7 +82,7 @@ impl Found {
     fn path(&mut self, path: &[String]) {
         let begins =
             |of: &&[&str]| path.len() >= of.len() && of.iter().zip(path).all(|(of, word)| of == word);
-        self.0.extend(PATHS.into_iter().filter(|of| begins(&of)).map(|of| of.join("::")));
+        self.0.extend(PATHS.into_iter().filter(begins).map(|of| of.join("::")));
     }
 
     fn tree(&mut self, before: &[String], tree: &UseTree) {

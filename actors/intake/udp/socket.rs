@@ -1,7 +1,6 @@
 //! The socket that user events arrive at: bound once, kept across restarts of the actor that reads it.
 //!
-//! [`open`] does all that can fail before anything starts: resolving, binding, asking the kernel for buffer
-//! space.
+//! [`open`] does all that can fail before anything starts: resolving, binding, asking the kernel for buffer space.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};

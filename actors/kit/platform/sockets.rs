@@ -225,5 +225,7 @@ mod tests {
         let dropped = bound.kernel_drops().unwrap();
         assert!(dropped > 0, "the buffer was meant to be too small");
         assert_eq!(received + dropped as usize, 2_000);
+        let unknown = BoundUdp { inode: 0, ..bound };
+        assert_eq!(unknown.kernel_drops(), None);
     }
 }
