@@ -4,7 +4,7 @@
 //! is left above a reserve for journal, files, destinations and the operations endpoint, so that a crowd of
 //! connections cannot keep the server from opening its own files.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use butler_sos_actors::kit::platform::process::{open_files, raise_open_files};
 use slog::{Logger, warn};
 
 /// For everything but connections to the audit API.
@@ -12,11 +12,11 @@ const RESERVE: usize = 512;
 
 /// Raises the limit as far as it goes, and says when that is too little for so many connections.
 pub fn raise(connections_wanted: usize, log: &Logger) {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    if let Ok(limit) = open_files()
+        && limit.now < limit.most
+        && let Err(error) = raise_open_files(limit)
     {
-        warn!(log, "the limit of open files cannot be raised"; "limit" => soft, "error" => %error);
+        warn!(log, "the limit of open files cannot be raised"; "limit" => limit.now, "error" => %error);
     }
     let connections = connections_within(connections_wanted);
     if connections < connections_wanted {
@@ -32,7 +32,7 @@ pub fn connections_within(wanted: usize) -> usize {
 }
 
 fn limit() -> usize {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
+    open_files().map_or(1_024, |limit| usize::try_from(limit.now).unwrap_or(usize::MAX))
 }
 
 fn within(wanted: usize, limit: usize) -> usize {

@@ -5,6 +5,8 @@
 //! | SIGTERM, SIGINT | it stops; a second one later than a second after the first stops it at once |
 //! | SIGHUP | certificates and authorities are read again, the log file is opened anew |
 //! | SIGUSR1, SIGUSR2 | nothing; the log tells |
+//!
+//! Commands that go on for a while hear those that they have to, [`Interrupts`] and [`Leaving`].
 
 use std::io;
 use std::time::Duration;
@@ -76,5 +78,37 @@ impl Others {
                 else => return,
             }
         }
+    }
+}
+
+/// Ctrl-C, heard from the beginning: what is pressed while nobody waits counts too.
+pub struct Interrupts(Signal);
+
+impl Interrupts {
+    pub fn listen() -> io::Result<Self> {
+        signal(SignalKind::interrupt()).map(Self)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// What ends a program from outside.
+pub struct Leaving([Signal; 4]);
+
+impl Leaving {
+    pub fn listen() -> io::Result<Self> {
+        let [interrupt, terminate, hangup, quit] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+                .map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?, quit?]))
+    }
+
+    /// Waits for any of them.
+    pub async fn any(&mut self) {
+        let all = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(all).await;
     }
 }

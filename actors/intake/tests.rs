@@ -138,7 +138,7 @@ impl Intake {
     /// Waits until every datagram that was sent is accounted for.
     async fn settles(&self, sent: u64) {
         until(|| {
-            self.port.count_kernel_drops(&self.meter.kernel()).unwrap();
+            self.port.count_kernel_drops(&self.meter.kernel()).expect("the kernel tells");
             self.meter.received.get() + self.meter.kernel().get() == sent
         })
         .await;

@@ -166,7 +166,7 @@ impl Stream {
         let mut must_roll = true;
         if let Some(last) = segments.back_mut() {
             let path = directory.join(segment::file_name(last.base_offset));
-            let file = Arc::new(fs::OpenOptions::new().read(true).write(true).open(path)?);
+            let file = Arc::new(platform::open_to_write(&path)?);
             let scan = segment::scan(file.clone(), store_id, last.base_offset, last.bytes)?;
             if scan.good_bytes < last.bytes {
                 if !segment::is_room(&file, scan.good_bytes..last.bytes)? {

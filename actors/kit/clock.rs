@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use butler_sos_domain::receipt_clock::ReceiptClock;
-use nix::time::{ClockId, clock_gettime};
+
+use super::platform::clock::since_boot_ns;
 
 /// Stamps times of receipt. Its clones are one clock: that is what keeps stamps unique over all streams.
 #[derive(Debug, Clone, Default)]
@@ -47,12 +48,8 @@ pub fn unix_ms() -> u64 {
 /// Nanoseconds of a clock that nobody sets and that counts on while the machine sleeps.
 #[must_use]
 pub fn steady_ns() -> u64 {
-    match clock_gettime(ClockId::CLOCK_BOOTTIME) {
-        Ok(time) => u64::try_from(i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
-            .unwrap_or(u64::MAX),
-        // A kernel without it: no jump is seen then.
-        Err(_) => unix_ns(),
-    }
+    // Without such a clock no jump is seen.
+    since_boot_ns().unwrap_or_else(unix_ns)
 }
 
 #[cfg(test)]

@@ -539,7 +539,8 @@ pub struct IntakeMeter {
 }
 
 impl IntakeMeter {
-    /// What the kernel dropped: for an intake with a receive buffer of its own, and shown for no other.
+    /// What the kernel dropped: for an intake with a receive buffer of its own on a system that tells, and shown for no
+    /// other.
     pub fn kernel(&self) -> Counter {
         self.kernel.get_or_create_owned(&IntakeLabel { intake: self.name })
     }
@@ -733,6 +734,8 @@ mod tests {
         );
         let kernel = "butler_sos_events_dropped_by_kernel_total";
         assert_eq!(samples(kernel), [format!("{kernel}{{intake=\"user_events\"}} 1")]);
+        let drops = |intake: &str| metrics.figures().intakes[intake].dropped_by_kernel;
+        assert_eq!((drops("user_events"), drops("audit_events")), (Some(1), None));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl SegmentStore {
             let mut file = platform::create_afresh(&aside, Modes::default())?;
             file.write_all(&block)?;
             file.sync_data()?;
-            fs::rename(&aside, &path)?;
+            platform::rename_over(&aside, &path)?;
         }
         platform::sync_directory(&self.directory)?;
         let left = lines.iter().map(|line| line.len() as u64 + 1).sum();

@@ -131,7 +131,7 @@ impl Copy {
 
     fn finish(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.target)?;
+        platform::rename_over(&self.temporary, &self.target)?;
         self.is_finished = true;
         match self.target.parent() {
             Some(directory) => platform::sync_directory(directory),

@@ -4,7 +4,6 @@
 //! told so, and not that the file is wrong.
 
 use std::{
-    fs,
     io::{self, ErrorKind},
     net::TcpListener,
 };
@@ -12,6 +11,7 @@ use std::{
 use butler_sos_actors::intake::udp::allowed_sources::SourceList;
 use butler_sos_actors::intake::udp::socket::{self, SocketError};
 use butler_sos_actors::journal::store;
+use butler_sos_actors::kit::platform::process::{Holder, Protocol, holder_of_port};
 use slog::{Discard, Logger, o};
 
 use super::report::{CheckResult, Verdict};
@@ -34,7 +34,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
             let host = listener.host.trim_matches(['[', ']']);
             let outcome = TcpListener::bind((host, listener.port)).map(drop);
             let attempt = Attempt { protocol: Protocol::Tcp, host, port: listener.port, is_running };
-            attempt.judge(listener.path, outcome, holder)
+            attempt.judge(listener.path, outcome, holder_of_port)
         })
         .collect();
     if config.butler_sos.user_events.enable {
@@ -50,7 +50,7 @@ fn udp(config: &Config, is_running: bool) -> Vec<CheckResult> {
     let silent = Logger::root(Discard, o!());
     match socket::open(&socket, &silent) {
         Ok(bound) => {
-            let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder)];
+            let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder_of_port)];
             let (wanted, got) = (socket.receive_buffer_bytes, bound.receive_buffer_bytes);
             if got < wanted {
                 let detail = format!("the kernel gives {got} bytes only; raise the sysctl net.core.rmem_max");
@@ -58,7 +58,7 @@ fn udp(config: &Config, is_running: bool) -> Vec<CheckResult> {
             }
             found
         }
-        Err(SocketError::Bind { source, .. }) => vec![attempt.judge(UDP_PORT, Err(source), holder)],
+        Err(SocketError::Bind { source, .. }) => vec![attempt.judge(UDP_PORT, Err(source), holder_of_port)],
         Err(error) => vec![CheckResult::new(Verdict::Unavailable, UDP_HOST, error.to_string())],
     }
 }
@@ -86,26 +86,11 @@ pub fn sources(config: &Config) -> Vec<CheckResult> {
     found
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Protocol {
-    Tcp,
-    Udp,
-}
-
-impl Protocol {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-        }
+fn name_of(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
     }
-}
-
-/// A process that holds a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Holder {
-    process: u32,
-    name: String,
 }
 
 /// An address that was tried.
@@ -126,8 +111,8 @@ impl Attempt<'_> {
     ) -> CheckResult {
         let Self { protocol, host, port, is_running } = self;
         let at = match host.contains(':') {
-            true => format!("{} [{host}]:{port}", protocol.name()),
-            false => format!("{} {host}:{port}", protocol.name()),
+            true => format!("{} [{host}]:{port}", name_of(*protocol)),
+            false => format!("{} {host}:{port}", name_of(*protocol)),
         };
         let Err(error) = outcome else {
             let detail = match port {
@@ -164,47 +149,6 @@ impl Attempt<'_> {
     }
 }
 
-/// Who holds a port, as far as `/proc` shows it to this user.
-fn holder(protocol: Protocol, port: u16) -> Option<Holder> {
-    let tables = match protocol {
-        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
-        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
-    };
-    let inodes: Vec<u64> = tables
-        .into_iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|text| sockets_at(&text, protocol, port))
-        .collect();
-    if inodes.is_empty() {
-        return None;
-    }
-    let links: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let process: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let is_it = |link: &std::path::Path| links.iter().any(|known| link.as_os_str() == known.as_str());
-        let mut open = fs::read_dir(entry.path().join("fd")).ok()?.flatten();
-        open.any(|file| fs::read_link(file.path()).is_ok_and(|link| is_it(&link))).then(|| {
-            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            Holder { process, name: name.trim_end().to_owned() }
-        })
-    })
-}
-
-/// Inodes of the sockets that listen at a port: `/proc/net/tcp` and `udp` have one socket a line, the local address
-/// with its port in hexadecimal in column 2, the state in column 4, the inode in column 10.
-fn sockets_at(table: &str, protocol: Protocol, port: u16) -> Vec<u64> {
-    const TCP_LISTEN: &str = "0A";
-    let socket = |line: &str| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, local) = columns.get(1)?.rsplit_once(':')?;
-        let listens = matches!(protocol, Protocol::Udp) || *columns.get(3)? == TCP_LISTEN;
-        (listens && u16::from_str_radix(local, 16).ok()? == port)
-            .then(|| columns.get(9)?.parse().ok())
-            .flatten()
-    };
-    table.lines().skip(1).filter_map(socket).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -238,29 +182,6 @@ mod tests {
         check("a", 80, Some(ErrorKind::AddrNotAvailable), false, None, (Unavailable, expect));
         let expect = "TCP a:80 is not allowed to this user: ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
         check("a", 80, Some(ErrorKind::PermissionDenied), false, None, (Unavailable, expect));
-    }
-
-    #[test]
-    fn the_holder_of_a_port_is_found() {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        for (protocol, address) in [(Protocol::Tcp, tcp.local_addr()), (Protocol::Udp, udp.local_addr())] {
-            let found = holder(protocol, address.expect("an address").port());
-            assert_eq!(found.map(|holder| holder.process), Some(std::process::id()), "{protocol:?}");
-        }
-    }
-
-    #[test]
-    fn tables_of_sockets() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:2672 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0\n\
-            1: 0100007F:2672 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 112 1 0 100 0 0 10 0\n\
-            2: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 113 1 0 100 0 0 10 0\n\
-            short line\n";
-        assert_eq!(sockets_at(table, Protocol::Tcp, 9842), [111]);
-        assert_eq!(sockets_at(table, Protocol::Udp, 9842), [111, 112]);
-        assert!(sockets_at(table, Protocol::Tcp, 81).is_empty());
-        assert!(sockets_at("", Protocol::Tcp, 81).is_empty());
     }
 
     #[test]

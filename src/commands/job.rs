@@ -3,14 +3,13 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::client::Server;
 use super::text::{count, one_line};
 use super::{CommandError, note, say};
 use crate::logging::line::escaped_json;
 use crate::operations::job_state::{JobKind, JobState, Phase};
 use crate::operations::state::State;
+use crate::signals::Interrupts;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -23,9 +22,8 @@ pub(super) struct Started {
 /// Shows how a job goes until it has ended, then says how. Ctrl-C stops it; a second one leaves it to itself.
 pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> Result<(), CommandError> {
     // One for the whole time: what is pressed while the server is being asked counts too.
-    let interrupts = signal(SignalKind::interrupt());
-    let mut interrupts =
-        interrupts.map_err(|error| CommandError::NotDone(format!("Ctrl-C cannot be heard: {error}")))?;
+    let mut interrupts = Interrupts::listen()
+        .map_err(|error| CommandError::NotDone(format!("Ctrl-C cannot be heard: {error}")))?;
     let mut meter = Meter::new(!as_json);
     let mut job = begun;
     let mut is_stopped = false;
@@ -33,7 +31,7 @@ pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> R
         meter.show(&job);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = interrupts.recv() => {
+            () = interrupts.next() => {
                 if is_stopped {
                     meter.end();
                     return Err(CommandError::NotDone(format!("left alone: {}", progress(&job))));

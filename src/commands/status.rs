@@ -86,8 +86,9 @@ fn intakes(state: &State) -> Table {
         ("KERNEL DROPS", Right),
     ]);
     for (name, IntakeFigures { received, stored, dropped_by_kernel, rejected, shed, .. }) in &state.intakes {
-        let figures = [*received, *stored, rejected.values().sum(), shed.values().sum(), *dropped_by_kernel];
-        table.push([one_line(name, 40)].into_iter().chain(figures.map(count)).collect());
+        let figures = [*received, *stored, rejected.values().sum(), shed.values().sum()];
+        let kernel = dropped_by_kernel.map_or_else(|| "-".to_owned(), count);
+        table.push([one_line(name, 40)].into_iter().chain(figures.map(count)).chain([kernel]).collect());
     }
     table
 }
@@ -220,6 +221,14 @@ JOURNAL      RECORDS  NEXT OFFSET     SIZE       OF     OLDEST
 user-events    1 190         1200  2.0 KiB  4.0 GiB  1 min 0 s
 ";
         assert_eq!(screen(&state).replace('\u{a0}', " "), expect);
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_is_no_zero() {
+        let mut state = state();
+        state.intakes.get_mut("user_events").expect("it is there").dropped_by_kernel = None;
+        let text = screen(&state).replace('\u{a0}', " ");
+        assert!(text.contains("\nuser_events     1 200   1 190         9     1             -\n"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use butler_sos_actors::kit::platform;
+
 use super::{
     decode::{self, Decoded},
     masked::quoted,
@@ -57,12 +59,8 @@ impl Environment for Process {
         Ok(bytes)
     }
 
-    #[cfg(unix)]
     fn mode(&self, path: &Path) -> Option<u32> {
-        use std::os::unix::fs::PermissionsExt;
-        /// What `chmod` takes.
-        const PERMISSIONS: u32 = 0o7777;
-        fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & PERMISSIONS)
+        platform::mode(path)
     }
 
     fn exists(&self, path: &Path) -> bool {

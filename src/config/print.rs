@@ -46,13 +46,12 @@ pub struct ShownConfiguration {
 
 /// Settings that name somebody or something, by their key. Of some Butler SOS shows the first ten characters; three
 /// are enough to recognise one's own.
-const NAMING_KEYS: [&str; 30] = [
+const NAMING_KEYS: [&str; 29] = [
     "accountId",
     "accountName",
     "allowedImageDownloadHosts",
     "allowedOrigins",
     "allowedSources",
-    "baseTopic",
     "brokerHost",
     "bucket",
     "ca",

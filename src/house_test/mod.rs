@@ -1,5 +1,8 @@
 //! What ARCHITECTURE.md says of the house, held against the code.
 
 mod imports;
+mod platform;
+mod settings;
 mod source;
+mod tests_in;
 mod words;

@@ -112,7 +112,8 @@ fn of_journal(state: &State, found: &mut Vec<Problem>) {
 fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
     for (name, intake) in &state.intakes {
         let earlier = before.intakes.get(name).cloned().unwrap_or_default();
-        let dropped = intake.dropped_by_kernel.saturating_sub(earlier.dropped_by_kernel);
+        let dropped =
+            intake.dropped_by_kernel.unwrap_or(0).saturating_sub(earlier.dropped_by_kernel.unwrap_or(0));
         if dropped > 0 {
             found.push(problem(
                 Severity::Error, "kernel-drops", name,
@@ -462,7 +463,7 @@ mod tests {
         check(
             |s| {
                 let intake = s.intakes.get_mut("user_events").expect("it is there");
-                intake.dropped_by_kernel = 7;
+                intake.dropped_by_kernel = Some(7);
                 intake.shed.insert("queue_full".into(), 2);
                 intake.rejected.insert("source".into(), 2);
                 intake.rejected.insert("excluded_user".into(), 2);

@@ -13,6 +13,7 @@ use actix_rt::ArbiterHandle;
 use butler_sos_actors::intake::event_counts::EventCounts;
 use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::Metrics;
+use butler_sos_actors::kit::platform::process::host_name;
 use butler_sos_actors::kit::supervisor::Supervision;
 use butler_sos_actors::self_metrics::heartbeat::{Heartbeat, HeartbeatConfig};
 use butler_sos_actors::self_metrics::own_measurements::{
@@ -43,12 +44,11 @@ pub struct SelfMetrics<'a> {
 
 impl<'a> SelfMetrics<'a> {
     pub fn new(config: &'a Config, metrics: &'a Metrics) -> Self {
-        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         let mut own = Self {
             config,
             metrics,
             version: influxdb::user_events(config).target.version(),
-            host: host.unwrap_or_default(),
+            host: host_name().unwrap_or_default(),
             reported: OwnMeasurementsConfig::default(),
         };
         let influxdb = &config.butler_sos.influxdb;

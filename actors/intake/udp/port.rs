@@ -1,6 +1,5 @@
 //! The open port: how it is opened, and what of it outlives a restart of the actor.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +12,9 @@ use tokio::sync::watch;
 use crate::intake::backpressure::Backpressure;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
 use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
-use crate::intake::udp::socket::{self, BoundSocket, SocketConfig, SocketError};
+use crate::intake::udp::socket::{self, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
+use crate::kit::platform::sockets::BoundUdp;
 
 /// `Butler-SOS.userEvents.udpServerConfig` and `Pipeline.udp`.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPor
 
 /// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
 pub struct UdpPort {
-    pub(crate) bound: BoundSocket,
+    pub(crate) bound: BoundUdp,
     pub(crate) bytes_max: usize,
     pub(crate) pause: Duration,
     pub(crate) sources_refresh: Duration,
@@ -111,7 +111,7 @@ pub(crate) struct ReceiverState {
 
 impl UdpPort {
     fn new(
-        bound: BoundSocket,
+        bound: BoundUdp,
         receiver_state: ReceiverState,
         sources: Option<SourceList>,
         allowed: AllowedSources,
@@ -170,18 +170,16 @@ impl UdpPort {
         *lock(&self.source_list) = Some(list);
     }
 
-    /// Adds to `kernel` what the kernel has dropped since the last call; says how much. The actor calls this every
-    /// second, whoever shows the figures may call it just before. Blocks for about a millisecond.
-    ///
-    /// # Errors
-    /// When `/proc` does not tell.
-    pub fn count_kernel_drops(&self, kernel: &Counter) -> io::Result<u64> {
+    /// Adds to `kernel` what the kernel has dropped since the last call; says how much, or `None` when the system does not
+    /// tell. The actor calls this every second, whoever shows the figures may call it just before. Blocks for about a
+    /// millisecond.
+    pub fn count_kernel_drops(&self, kernel: &Counter) -> Option<u64> {
         let mut seen = lock(&self.drops_seen);
         let now = self.bound.kernel_drops()?;
         let new = u64::from(now.wrapping_sub(*seen));
         *seen = now;
         kernel.inc_by(new);
-        Ok(new)
+        Some(new)
     }
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use slog::{Logger, info, warn};
 
 use self::coalescing::Coalescing;
@@ -23,10 +22,10 @@ use crate::intake::backpressure::Change;
 use crate::intake::message::{Datagram, DatagramsReceived};
 use crate::intake::udp::datagram_filter::AllowedSources;
 use crate::intake::udp::port::{ReceiverState, UdpPort, lock};
-use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{InFlight, Mailbox};
 use crate::kit::metric::ActorMeter;
+use crate::kit::platform::sockets::{ReceiveArea, Received, SLOTS, WhenEmpty, is_nothing_there};
 
 /// Most datagrams in one message.
 pub(crate) const BATCH_MAX: usize = 512;
@@ -101,8 +100,9 @@ impl Receiver {
     fn drain(&self, receiver_state: &mut ReceiverState, state: &mut State) {
         let began = Instant::now();
         while began.elapsed() < DRAIN_MAX && self.turn(receiver_state, state, WhenEmpty::Return) > 0 {}
-        // Where /proc cannot be read, the actor has said so.
-        let _ = self.port.count_kernel_drops(&self.counters.kernel);
+        if let Some(kernel) = &self.counters.kernel {
+            self.port.count_kernel_drops(kernel);
+        }
         self.port.drained.send_replace(true);
     }
 
@@ -170,9 +170,9 @@ impl Receiver {
             });
         match received {
             Ok(count) => count,
-            Err(Errno::EAGAIN | Errno::EINTR) => 0,
-            Err(errno) => {
-                state.drop_log.error(errno, self.port.began.elapsed(), &self.log);
+            Err(error) if is_nothing_there(&error) => 0,
+            Err(error) => {
+                state.drop_log.error(&error, self.port.began.elapsed(), &self.log);
                 std::thread::park_timeout(ERROR_PAUSE);
                 0
             }
@@ -323,7 +323,7 @@ mod tests {
             sender.send_to(&[b'x'; 11], port.address()).unwrap();
         }
         let metrics = Metrics::new();
-        let counters = IntakeCounters::new(&metrics.intake("user_events"));
+        let counters = IntakeCounters::new(&metrics.intake("user_events"), &port);
         let (to_parser, _) = Probe::mailbox(10, |_: &DatagramsReceived| ());
         let receiver = Receiver {
             port: Arc::clone(&port),

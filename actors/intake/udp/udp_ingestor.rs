@@ -46,7 +46,8 @@ impl UdpIngestor {
         actor: ActorMeter,
         log: Logger,
     ) -> Self {
-        Self { port, to_parser, counters: IntakeCounters::new(intake), actor, log, stop: None }
+        let counters = IntakeCounters::new(intake, &port);
+        Self { port, to_parser, counters, actor, log, stop: None }
     }
 
     fn start_thread(&mut self, ctx: &mut Context<Self>) {
@@ -91,22 +92,17 @@ impl UdpIngestor {
     }
 
     fn watch_kernel_drops(&self, ctx: &mut Context<Self>) {
-        let (port, kernel, log) = (Arc::clone(&self.port), self.counters.kernel.clone(), self.log.clone());
+        let (port, log) = (Arc::clone(&self.port), self.log.clone());
+        let Some(kernel) = self.counters.kernel.clone() else {
+            warn!(log, "cannot read how many datagrams the kernel drops");
+            return;
+        };
         let watch = async move {
-            let mut logged = false;
             let (mut dropped, mut last) = (0, None::<Instant>);
             loop {
                 let (port, kernel) = (Arc::clone(&port), kernel.clone());
                 let counted = actix_rt::task::spawn_blocking(move || port.count_kernel_drops(&kernel)).await;
-                match counted {
-                    Ok(Ok(0)) | Err(_) => {}
-                    Ok(Ok(new)) => dropped += new,
-                    Ok(Err(error)) if !logged => {
-                        warn!(log, "cannot read how many datagrams the kernel drops"; "error" => %error);
-                        logged = true;
-                    }
-                    Ok(Err(_)) => {}
-                }
+                dropped += counted.ok().flatten().unwrap_or(0);
                 if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
                     warn!(log, "the kernel dropped datagrams: the receive buffer was full";
                         "datagrams" => dropped, "sysctl" => "net.core.rmem_max");

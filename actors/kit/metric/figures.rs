@@ -38,7 +38,8 @@ pub struct ActorFigures {
 pub struct IntakeFigures {
     pub received: u64,
     pub stored: u64,
-    pub dropped_by_kernel: u64,
+    /// `None` for an intake without a receive buffer of its own, and where the system does not tell.
+    pub dropped_by_kernel: Option<u64>,
     pub rejected: BTreeMap<String, u64>,
     pub shed: BTreeMap<String, u64>,
     /// Kept, but with something that an administrator may want to know.
@@ -129,7 +130,7 @@ impl IntakeMeter {
         IntakeFigures {
             received: self.received.get(),
             stored: self.stored.get(),
-            dropped_by_kernel: self.kernel.get(&IntakeLabel { intake: self.name }).map_or(0, |of| of.get()),
+            dropped_by_kernel: self.kernel.get(&IntakeLabel { intake: self.name }).map(|of| of.get()),
             rejected: self.rejected.of(self.name),
             shed: self.shed.of(self.name),
             remarks: self.remarks.of(self.name),

@@ -26,11 +26,11 @@ use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
-use nix::sys::socket::{Backlog, listen};
 use openssl::ssl::SslAcceptorBuilder;
 
 use self::connection_limiter::{ConnectionLimiter, ConnectionSlot};
 use self::deadline_stream::{DeadlineStream, Limits};
+use crate::kit::platform::sockets::set_backlog;
 
 /// How a server is bounded.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    listen(&listener, Backlog::new(BACKLOG)?)?;
+    set_backlog(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let threads = config.threads.max(1);
     let server = Server::build()

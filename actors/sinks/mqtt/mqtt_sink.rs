@@ -15,6 +15,7 @@ use paho_mqtt::DeliveryToken;
 use crate::journal::batch::{Batch, Record};
 use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
+use crate::kit::platform::process::host_name;
 use crate::sinks::mqtt::client::{Client, NotTaken};
 pub use crate::sinks::mqtt::client::{MqttConfig, MqttTls, MqttVersion};
 use crate::sinks::records::MessageEncoder;
@@ -290,8 +291,8 @@ fn client_id(configured: Option<&str>, role: &str) -> String {
         Some(id) if role == "user-events" => id.to_owned(),
         Some(id) => format!("{id}-{role}"),
         None => {
-            let host = nix::unistd::gethostname().unwrap_or_default();
-            format!("butler-sos-{}-{}-{role}", host.to_string_lossy(), std::process::id())
+            let host = host_name().unwrap_or_default();
+            format!("butler-sos-{host}-{}-{role}", std::process::id())
         }
     }
 }

@@ -138,7 +138,6 @@ fn lines(version: Version, ids_as_fields: bool) -> String {
     ] {
         let event = AuditEvent {
             timestamp_ms: i64::try_from(now / 1_000_000).expect("a time"),
-            schema_version: "1".into(),
             event_type: event_type.into(),
             event_id: id.into(),
             correlation_id: text("c"),
@@ -170,7 +169,6 @@ fn lines(version: Version, ids_as_fields: bool) -> String {
     audit.write(
         &AuditEvent {
             timestamp_ms: i64::try_from(now / 1_000_000).expect("a time"),
-            schema_version: "1".into(),
             event_type: "audit.event".into(),
             event_id: "3".into(),
             ..AuditEvent::default()

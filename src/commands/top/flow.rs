@@ -105,7 +105,7 @@ fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
                 Level::Look => ("look", level),
                 Level::Well => ("open", level),
             };
-            let lost = of.shed.values().sum::<u64>() + of.dropped_by_kernel;
+            let lost = of.shed.values().sum::<u64>() + of.dropped_by_kernel.unwrap_or(0);
             Row {
                 name: name.to_owned(),
                 state: detail,

@@ -14,7 +14,6 @@
 use std::time::Duration;
 
 use ratatui::crossterm::event::Event;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -22,6 +21,7 @@ use super::CommandError;
 use super::client::Server;
 use super::text::one_line;
 use crate::cli::Top;
+use crate::signals::Leaving;
 
 pub mod feed;
 pub mod filter;
@@ -42,7 +42,8 @@ const NEWS_MAX: usize = 16;
 
 pub(super) async fn run(server: &Server, arguments: &Top) -> Result<(), CommandError> {
     let not_heard = |error| CommandError::NotDone(format!("signals cannot be heard: {error}"));
-    let mut signals = Signals::new().map_err(not_heard)?;
+    // Each of them leaves the terminal as it was.
+    let mut signals = Leaving::listen().map_err(not_heard)?;
     let model = Model {
         server: server.name(),
         filter: arguments.filter.clone(),
@@ -58,25 +59,6 @@ pub(super) async fn run(server: &Server, arguments: &Top) -> Result<(), CommandE
         // It ends with those who want events.
         () = async { feed::events(server, wanted, &to_screen).await; std::future::pending().await } => Ok(()),
         () = signals.any() => Ok(()),
-    }
-}
-
-/// What ends a program from outside; each leaves the terminal as it was.
-struct Signals {
-    signals: [Signal; 4],
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let [int, term, hup, quit] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
-                .map(signal);
-        Ok(Self { signals: [int?, term?, hup?, quit?] })
-    }
-
-    async fn any(&mut self) {
-        let all = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures_util::future::select_all(all).await;
     }
 }
 

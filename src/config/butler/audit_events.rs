@@ -211,7 +211,7 @@ section! {
         "writeFrequency" => write_frequency: u64 = int(20_000, 0..=86_400_000);
         /// Name of the measurement.
         "measurementName" => measurement_name: String = text("audit_event");
-        /// Value of the tag `auditEventSchemaVersion`.
+        /// Value of the tag `auditEventSchemaVersion`, whatever version an event names; empty: 1.
         "auditEventSchemaVersion" => audit_event_schema_version: String = text("1");
         /// Tags added to every point.
         "staticTags" => static_tags: Vec<NameValue> = list_of::<NameValue>();
@@ -219,7 +219,7 @@ section! {
         "v1Config" => v1: V1Config = group::<V1Config>();
         /// When `version` is 2.
         "v2Config" => v2: V2Config = group::<V2Config>();
-        /// When `version` is 3.
+        /// When `version` is 3. `description` is accepted and has no effect: InfluxDB 3 keeps none.
         "v3Config" => v3: V3Config = group::<V3Config>();
     }
 }

@@ -25,7 +25,7 @@ section! {
         "v1Config" => v1: V1Config = group::<V1Config>();
         /// When `version` is 2.
         "v2Config" => v2: V2Config = group::<V2Config>();
-        /// When `version` is 3.
+        /// When `version` is 3. `description` is accepted and has no effect: InfluxDB 3 keeps none.
         "v3Config" => v3: V3Config = group::<V3Config>();
         ignored "includeFields";
         ignored "failedPollsTracking";
@@ -99,14 +99,13 @@ section! {
     pub struct V3Config {
         /// Database; made when it is not there.
         "database" => database: Option<String> = maybe_text();
-        /// The description of a database that is made.
-        "description" => description: Option<String> = maybe_text();
         /// API token.
         "token" => token: Secret = secret();
         /// How long a new database keeps points.
         "retentionDuration" => retention_duration: String = text("10d");
         /// Milliseconds that a write may take.
         "writeTimeout" => write_timeout: u64 = int(10_000, 1_000..=3_600_000);
+        ignored "description";
         ignored "queryTimeout";
     }
 }

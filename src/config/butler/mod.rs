@@ -52,7 +52,8 @@ section! {
         "qlikSenseEvents" => qlik_sense_events: QlikSenseEvents = group::<QlikSenseEvents>();
         /// The InfluxDB of user events and of what the server says about itself.
         "influxdbConfig" => influxdb: InfluxdbConfig = group::<InfluxdbConfig>();
-        /// The MQTT broker.
+        /// The MQTT broker. `baseTopic` is accepted and has no effect: Butler SOS puts it before topics of health metrics
+        /// and user sessions, which this server does not publish; user events have topics of their own.
         "mqttConfig" => mqtt: MqttConfig = group::<MqttConfig>();
         /// New Relic.
         "newRelic" => new_relic: NewRelic = group::<NewRelic>();

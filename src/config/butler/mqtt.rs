@@ -13,8 +13,6 @@ section! {
         "brokerHost" => broker_host: String = text("localhost");
         /// Port; 8883 is usual with TLS.
         "brokerPort" => broker_port: u16 = remote_port(1883);
-        /// Put before topics that have none of their own.
-        "baseTopic" => base_topic: String = text("butler-sos/");
         /// TLS. Not known to Butler SOS.
         "tls" => tls: MqttTls = group::<MqttTls>();
         /// User name. Not known to Butler SOS.
@@ -29,6 +27,7 @@ section! {
         "version" => version: MqttVersion = one_of("3", MqttVersion::NAMES);
         /// Seconds between signs of life. Not known to Butler SOS.
         "keepAliveSeconds" => keep_alive_seconds: u16 = int(30, 1..=65_535);
+        ignored "baseTopic";
     }
 }
 

@@ -118,29 +118,54 @@ section! {
     }
 }
 
-/// Sections that differ in their default topic alone.
-macro_rules! topics {
-    ($($about:literal $name:ident = $topic:literal;)*) => {
-        $(
-            section! {
-                #[doc = $about]
-                pub struct $name {
-                    /// Whether messages go there.
-                    "enable" => enable: bool = yes();
-                    /// The topic.
-                    "topic" => topic: String = text($topic);
-                }
-            }
-        )*
-    };
+section! {
+    /// The topic of every event.
+    pub struct EverythingTopic {
+        /// Whether messages go there.
+        "enable" => enable: bool = yes();
+        /// The topic.
+        "topic" => topic: String = text("qliksense/userevent");
+    }
 }
 
-topics! {
-    "The topic of every event." EverythingTopic = "qliksense/userevent";
-    "The topic of sessions that start." SessionStartTopic = "qliksense/userevent/session/start";
-    "The topic of sessions that stop." SessionStopTopic = "qliksense/userevent/session/stop";
-    "The topic of connections that open." ConnectionOpenTopic = "qliksense/userevent/connection/open";
-    "The topic of connections that close." ConnectionCloseTopic = "qliksense/userevent/connection/close";
+section! {
+    /// The topic of sessions that start.
+    pub struct SessionStartTopic {
+        /// Whether messages go there.
+        "enable" => enable: bool = yes();
+        /// The topic.
+        "topic" => topic: String = text("qliksense/userevent/session/start");
+    }
+}
+
+section! {
+    /// The topic of sessions that stop.
+    pub struct SessionStopTopic {
+        /// Whether messages go there.
+        "enable" => enable: bool = yes();
+        /// The topic.
+        "topic" => topic: String = text("qliksense/userevent/session/stop");
+    }
+}
+
+section! {
+    /// The topic of connections that open.
+    pub struct ConnectionOpenTopic {
+        /// Whether messages go there.
+        "enable" => enable: bool = yes();
+        /// The topic.
+        "topic" => topic: String = text("qliksense/userevent/connection/open");
+    }
+}
+
+section! {
+    /// The topic of connections that close.
+    pub struct ConnectionCloseTopic {
+        /// Whether messages go there.
+        "enable" => enable: bool = yes();
+        /// The topic.
+        "topic" => topic: String = text("qliksense/userevent/connection/close");
+    }
 }
 
 section! {

@@ -37,19 +37,19 @@ section! {
         /// Writes images, each on a thread of its own while it is downloaded: as many as there are downloads.
         "imageWriter" => image_writer: Mailbox = group::<Mailbox>();
         /// Writes to InfluxDB.
-        "influxSink" => influx_sink: Mailbox = group::<Mailbox>();
+        "influxSink" => influx_sink: SinkMailbox = group::<SinkMailbox>();
         /// Publishes by MQTT.
-        "mqttSink" => mqtt_sink: Mailbox = group::<Mailbox>();
+        "mqttSink" => mqtt_sink: SinkMailbox = group::<SinkMailbox>();
         /// Writes CSV files.
-        "csvSink" => csv_sink: Mailbox = group::<Mailbox>();
+        "csvSink" => csv_sink: SinkMailbox = group::<SinkMailbox>();
         /// Writes JSON files.
-        "jsonSink" => json_sink: Mailbox = group::<Mailbox>();
+        "jsonSink" => json_sink: SinkMailbox = group::<SinkMailbox>();
         /// Writes Parquet files.
-        "parquetSink" => parquet_sink: Mailbox = group::<Mailbox>();
+        "parquetSink" => parquet_sink: SinkMailbox = group::<SinkMailbox>();
         /// Writes QVD files.
-        "qvdSink" => qvd_sink: Mailbox = group::<Mailbox>();
+        "qvdSink" => qvd_sink: SinkMailbox = group::<SinkMailbox>();
         /// Sends to New Relic.
-        "newRelicSink" => new_relic_sink: Mailbox = group::<Mailbox>();
+        "newRelicSink" => new_relic_sink: SinkMailbox = group::<SinkMailbox>();
     }
 }
 
@@ -58,6 +58,14 @@ section! {
     pub struct Mailbox {
         /// Messages that may wait (a message is a batch of events or a question).
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
+    }
+}
+
+section! {
+    /// A destination. Events are not bounded here: a sink fetches them from the journal.
+    pub struct SinkMailbox {
+        /// Orders to deliver events once more (retried dead letters, replays) that may wait, each with a batch of events.
+        "mailbox" => mailbox: usize = int(16, 1..=1_000_000);
     }
 }
 

@@ -18,7 +18,7 @@ use self::{
     network::{AppDirectory, Influxdb, Mqtt, Retry},
     operations::{Log, Operations, OwnMeasurements},
     privacy::Privacy,
-    screenshots::Screenshots,
+    screenshots::ScreenshotDownloads,
 };
 use crate::config::schema::section;
 
@@ -38,7 +38,7 @@ section! {
         /// The audit API.
         "audit" => audit: AuditIntake = group::<AuditIntake>();
         /// Downloads of screenshots.
-        "screenshots" => screenshots: Screenshots = group::<Screenshots>();
+        "screenshots" => screenshots: ScreenshotDownloads = group::<ScreenshotDownloads>();
         /// Questions to QRS for names of apps.
         "appDirectory" => app_directory: AppDirectory = group::<AppDirectory>();
         /// Pauses between tries at a destination that fails.

@@ -8,7 +8,7 @@ use crate::config::schema::section;
 
 section! {
     /// Downloads of screenshots.
-    pub struct Screenshots {
+    pub struct ScreenshotDownloads {
         /// Whether images may be downloaded by plain http: `false`, `withoutTickets` (images that need no login) or
         /// `true` (tickets and sessions go over the network in clear text, as Butler SOS sends them; not advised).
         "allowHttp" => allow_http: AllowHttp = one_of("false", AllowHttp::NAMES);

@@ -28,8 +28,6 @@ pub struct AuditEvent<'a> {
     /// The envelope's `timestamp` as sent, when it is far ahead: a client's clock, or a liar, must not put events where
     /// nobody looks for them and no retention ends.
     pub client_timestamp: Text<'a>,
-    /// The envelope's `schemaVersion` as text, `1` for `1`, `1.0` and `"1"`.
-    pub schema_version: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
     pub event_id: Cow<'a, str>,
     /// A number stands here as it was spelled.
@@ -123,7 +121,6 @@ impl<'a> AuditEvent<'a> {
         let mut event = Json::walk(record.body, |at| {
             let mut event = Self::default();
             at.members(|key, at| match key {
-                "schemaVersion" => event.schema_version = at.value().map(schema_version).unwrap_or_default(),
                 "eventId" => event.event_id = string(at.value()),
                 "correlationId" => event.correlation_id = at.value().and_then(text_or_number),
                 "timestamp" => event.timestamp = string(at.value()),
@@ -286,17 +283,6 @@ fn text_or_number(value: Json<'_>) -> Option<Cow<'_, str>> {
     match value.kind() {
         Kind::Number => Some(Cow::Borrowed(value.text())),
         _ => text(value),
-    }
-}
-
-fn schema_version(value: Json<'_>) -> Cow<'_, str> {
-    let spelled = value.text();
-    if spelled.len() <= 15 && spelled.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Cow::Borrowed(spelled);
-    }
-    match value.number() {
-        Some(number) if number.abs() < 1e15 => Cow::Owned(format!("{number}")),
-        _ => text_or_number(value).unwrap_or_default(),
     }
 }
 

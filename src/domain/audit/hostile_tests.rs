@@ -246,7 +246,6 @@ fn values_of_another_type_are_absent() {
         received_ns: 1_795_169_473_000_000_000,
         timestamp: "2026-11-20T10:11:12.345Z".into(),
         timestamp_ms: 1_795_169_472_345,
-        schema_version: "1".into(),
         event_type: "audit.event".into(),
         event_id: ID.into(),
         user: Some("LAB\\goran".into()),

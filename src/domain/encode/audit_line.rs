@@ -17,6 +17,7 @@ use super::line_protocol::{LineWriter, Strip, Version, encode_tags};
 use crate::audit::AuditEvent;
 
 pub const DEFAULT_MEASUREMENT: &str = "audit_event";
+pub const DEFAULT_SCHEMA_VERSION: &str = "1";
 
 /// Bytes of a tag's value that are written; far above every limit of the schemas.
 pub const TAG_BYTES_MAX: usize = 1024;
@@ -75,6 +76,8 @@ pub fn is_taken(name: &str) -> bool {
 pub struct AuditPoint {
     version: Version,
     measurement: String,
+    /// Value of the tag `auditEventSchemaVersion`.
+    schema_version: String,
     /// As they stand in a line.
     static_tags: Vec<u8>,
     /// See [`Self::set_ids_as_fields`].
@@ -91,7 +94,19 @@ impl AuditPoint {
             .filter(|(name, _)| !is_taken(name))
             .map(|(name, value)| (name.as_str(), bounded(value)))
             .collect();
-        Self { version, measurement, static_tags: encode_tags(version, tags), ids_as_fields: false }
+        let schema_version = DEFAULT_SCHEMA_VERSION.to_owned();
+        let static_tags = encode_tags(version, tags);
+        Self { version, measurement, schema_version, static_tags, ids_as_fields: false }
+    }
+
+    /// The version that points carry: the configured one whatever the event says, as Butler SOS has it. An empty one is
+    /// [`DEFAULT_SCHEMA_VERSION`], because the tag is always there.
+    #[must_use]
+    pub fn with_schema_version(mut self, schema_version: &str) -> Self {
+        if !schema_version.is_empty() {
+            self.schema_version = bounded(schema_version).to_owned();
+        }
+        self
     }
 
     #[must_use]
@@ -122,7 +137,7 @@ impl AuditPoint {
     pub fn write(&self, event: &AuditEvent<'_>, out: &mut Vec<u8>) {
         let mut line = LineWriter::new(out, self.version, &self.measurement);
         for (key, value) in
-            [(",eventType=", &event.event_type), (",auditEventSchemaVersion=", &event.schema_version)]
+            [(",eventType=", &*event.event_type), (",auditEventSchemaVersion=", &self.schema_version)]
         {
             line.tag_with_encoded_key(key, &[bounded(value)], Strip::Nothing);
         }
@@ -249,7 +264,6 @@ mod tests {
         AuditEvent {
             received_ns: 5_000_000_000,
             timestamp_ms: 1,
-            schema_version: "1".into(),
             event_type: "audit.event".into(),
             event_id: "id".into(),
             ..AuditEvent::default()
@@ -366,6 +380,19 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_version_is_the_configured_one_and_always_there() {
+        let check = |configured: &str, expect: &str| {
+            let mut out = Vec::new();
+            AuditPoint::new(Version::V1, "", &[]).with_schema_version(configured).write(&event(), &mut out);
+            let line = String::from_utf8(out).expect("UTF-8");
+            assert!(line.contains(&format!(",auditEventSchemaVersion={expect},eventId=id ")), "{line}");
+        };
+        check("1", "1");
+        check("2.1 beta", r"2.1\ beta");
+        check("", "1");
+    }
+
+    #[test]
     fn long_text_does_not_make_a_key_too_long() {
         let long = ",".repeat(1_000_000);
         let text = || Some(std::borrow::Cow::Borrowed(long.as_str()));
@@ -377,7 +404,6 @@ mod tests {
             object_type: text(),
             selection_txn_id: text(),
             event_type: long.as_str().into(),
-            schema_version: long.as_str().into(),
             ..event()
         };
         assert!(written(Version::V1, &[], &event).len() < 65_535);

@@ -13,7 +13,7 @@ use super::planned::{Identity, Planned, a_file};
 use super::{Directory, Entry, no_certificates, no_probes};
 use crate::config::Config;
 use crate::config::butler::audit_events::DestinationKind;
-use crate::topology::settings::{self, pairs};
+use crate::topology::settings::{self, bound, pairs};
 
 pub const PARQUET: Entry = Entry {
     plan: plan_parquet,
@@ -61,6 +61,7 @@ fn plan_parquet(config: &Config, _: &Logger) -> Vec<Planned> {
         name: "parquet_sink",
         label: "Parquet files".into(),
         error_type: ("FILE_WRITE", "AUDIT_EVENTS_PARQUET"),
+        mailbox_max: bound(config.pipeline.actors.parquet_sink.mailbox),
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, limits, move || ParquetFiles::new(files.clone()).created_with(modes))]
@@ -73,6 +74,7 @@ fn plan_qvd(config: &Config, _: &Logger) -> Vec<Planned> {
         name: "qvd_sink",
         label: "QVD files".into(),
         error_type: ("FILE_WRITE", "AUDIT_EVENTS_QVD"),
+        mailbox_max: bound(config.pipeline.actors.qvd_sink.mailbox),
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, limits, move || QvdFiles::new(files.clone()).created_with(modes))]

@@ -12,7 +12,7 @@ use slog::Logger;
 use super::planned::{Identity, Planned, rows};
 use super::{Directory, Entry, no_certificates, no_probes};
 use crate::config::Config;
-use crate::topology::settings;
+use crate::topology::settings::{self, bound};
 
 pub const USER_EVENTS: Entry = Entry {
     plan: plan_user_events,
@@ -54,6 +54,7 @@ fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
         name: "csv_sink",
         label: "CSV files".into(),
         error_type: ("FILE_WRITE", "USER_EVENTS_CSV"),
+        mailbox_max: bound(config.pipeline.actors.csv_sink.mailbox),
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, rows(), move || {
@@ -69,6 +70,7 @@ fn plan_audit_events(config: &Config, _: &Logger) -> Vec<Planned> {
         name: "audit_csv_sink",
         label: "CSV files, audit".into(),
         error_type: ("FILE_WRITE", "AUDIT_EVENTS_CSV"),
+        mailbox_max: bound(config.pipeline.actors.csv_sink.mailbox),
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, rows(), move || {

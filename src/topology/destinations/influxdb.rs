@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::config::butler::audit_events::{AuditInfluxdbMetadata, DestinationKind};
 use crate::config::butler::influxdb::{self as section, V1Config, V2Config, V3Config};
 use crate::config::pipeline::network;
-use crate::topology::settings::{self, pairs, path, size};
+use crate::topology::settings::{self, bound, pairs, path, size};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
 
@@ -43,6 +43,7 @@ fn plan_user_events(config: &Config, log: &Logger) -> Option<Planned> {
         name: "influx_sink",
         label: "InfluxDB".into(),
         error_type: (influx_error_type(version), "USER_EVENTS"),
+        mailbox_max: bound(config.pipeline.actors.influx_sink.mailbox),
     };
     let limits = &config.pipeline.influxdb;
     let fetch_limits = gathered(config.butler_sos.influxdb.max_batch_size, limits.batch_linger_ms);
@@ -67,13 +68,15 @@ fn plan_audit_events(config: &Config, log: &Logger) -> Option<Planned> {
         name: "audit_influx_sink",
         label: "InfluxDB, audit".into(),
         error_type: (influx_error_type(version), "AUDIT_EVENTS"),
+        mailbox_max: bound(config.pipeline.actors.influx_sink.mailbox),
     };
     let fetch_limits = gathered(section.max_batch_size, section.write_frequency);
     let parking = settings::parking(config, identity.name);
     let (measurement, ids, log) = (section.measurement_name.clone(), ids_as_fields(config), log.clone());
-    let tags = pairs(&section.static_tags);
+    let (schema_version, tags) = (section.audit_event_schema_version.clone(), pairs(&section.static_tags));
     Some(Planned::with_parking(identity, fetch_limits, parking, move || {
-        let lines = AuditEventLines(AuditPoint::new(version, &measurement, &tags));
+        let point = AuditPoint::new(version, &measurement, &tags).with_schema_version(&schema_version);
+        let lines = AuditEventLines(point);
         Influx::new(influx.clone(), lines, log.clone()).with_ids(ids)
     }))
 }

@@ -14,7 +14,7 @@ use super::probe::{PATIENCE, Probe, connect, detail, server, shake_hands};
 use super::{ClientFiles, Entry, no_directories};
 use crate::config::Config;
 use crate::config::butler::mqtt as section;
-use crate::topology::settings::{given, pairs, path};
+use crate::topology::settings::{bound, given, pairs, path};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
 
@@ -26,6 +26,7 @@ fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
             name: "mqtt_sink",
             label: "MQTT".into(),
             error_type: ("MQTT_PUBLISH", "USER_EVENTS_MQTT"),
+            mailbox_max: bound(config.pipeline.actors.mqtt_sink.mailbox),
         };
         let payload = UserPayload::new(&pairs(&config.butler_sos.user_events.tags));
         let messages = UserEventMessages { payload, topics: user_topics(config) };
@@ -40,6 +41,7 @@ fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
             name: "audit_mqtt_sink",
             label: "MQTT, audit".into(),
             error_type: ("MQTT_PUBLISH", "AUDIT_EVENTS_MQTT"),
+            mailbox_max: bound(config.pipeline.actors.mqtt_sink.mailbox),
         };
         let (mqtt, messages) = (mqtt(config), AuditEventMessages { topic: topic.clone() });
         planned.push(Planned::new(identity, at_once(), move || Mqtt::new(mqtt.clone(), messages.clone())));

@@ -13,7 +13,7 @@ use super::planned::{Identity, Planned, at_once};
 use super::probe::{PATIENCE, Probe, detail};
 use super::{Entry, no_certificates, no_directories};
 use crate::config::Config;
-use crate::topology::settings::pairs;
+use crate::topology::settings::{bound, pairs};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates: no_certificates };
 
@@ -32,6 +32,7 @@ fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
                 _ => format!("New Relic {}", account.id).into(),
             },
             error_type: ("NEW_RELIC_POST", "USER_EVENTS_NEW_RELIC"),
+            mailbox_max: bound(config.pipeline.actors.new_relic_sink.mailbox),
         };
         let new_relic = new_relic(config, account);
         let (objects, log) = (objects.clone(), log.clone());

@@ -10,7 +10,7 @@ use super::planned::{Identity, Planned, at_once};
 use super::{Directory, Entry, no_certificates, no_probes};
 use crate::config::Config;
 use crate::config::butler::audit_events::{DestinationKind, JsonObjectdata};
-use crate::topology::settings::{self, pairs};
+use crate::topology::settings::{self, bound, pairs};
 
 pub const ENTRY: Entry = Entry { plan, probes: no_probes, directories, certificates: no_certificates };
 
@@ -26,6 +26,7 @@ fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
         name: "json_sink",
         label: "JSON files".into(),
         error_type: ("FILE_WRITE", "AUDIT_EVENTS_JSON"),
+        mailbox_max: bound(config.pipeline.actors.json_sink.mailbox),
     };
     let json = JsonConfig {
         directory: PathBuf::from(&section.export_directory),

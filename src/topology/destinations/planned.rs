@@ -37,10 +37,9 @@ pub struct Identity {
     pub name: &'static str,
     pub label: Cow<'static, str>,
     pub error_type: ErrorType,
+    /// Orders to deliver once more that may wait.
+    pub mailbox_max: u32,
 }
-
-/// Orders to deliver once more that may wait for one sink.
-const REDELIVERIES_MAX: u32 = 16;
 
 impl Planned {
     pub fn new<D: Destination>(
@@ -66,11 +65,11 @@ impl Planned {
         fetch_limits: FetchLimits,
         sink: impl FnOnce(SinkConfig) -> Sink<D> + Send + 'static,
     ) -> Self {
+        let Identity { stream, name, label, error_type, mailbox_max } = identity;
         let start: Start = Box::new(move |supervision, arbiter, meter, config| {
             let sink = supervision.start(arbiter, meter, move || sink(config));
-            Mailbox::new(sink, REDELIVERIES_MAX)
+            Mailbox::new(sink, mailbox_max)
         });
-        let Identity { stream, name, label, error_type } = identity;
         let consumer = Consumer { stream, name };
         Self { consumer, label, error_type, fetch_limits, replay_refused: D::REPLAY_REFUSED, start }
     }

@@ -1,12 +1,13 @@
 //! What became of the datagrams: counted for the metrics, told by the log.
 
+use std::io;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use prometheus_client::metrics::counter::Counter;
 use slog::{Logger, warn};
 
 use crate::intake::udp::datagram_filter::Refusal;
+use crate::intake::udp::port::UdpPort;
 use crate::kit::metric::IntakeMeter;
 
 /// The intake's counters, looked up once.
@@ -16,18 +17,19 @@ pub(crate) struct IntakeCounters {
     pub rejected: [Counter; Refusal::ALL.len()],
     pub queue_full: Counter,
     pub lost: Counter,
-    pub kernel: Counter,
+    /// Where the system tells what the kernel drops.
+    pub kernel: Option<Counter>,
     pub backpressure: Counter,
 }
 
 impl IntakeCounters {
-    pub fn new(intake: &IntakeMeter) -> Self {
+    pub fn new(intake: &IntakeMeter, port: &UdpPort) -> Self {
         Self {
             received: intake.received.clone(),
             rejected: Refusal::ALL.map(|refusal| intake.rejected(refusal.reason())),
             queue_full: intake.shed("queue_full"),
             lost: intake.shed("actor_panic"),
-            kernel: intake.kernel(),
+            kernel: port.bound.kernel_drops().map(|_| intake.kernel()),
             backpressure: intake.remark("backpressure"),
         }
     }
@@ -109,9 +111,9 @@ impl DropLog {
         }
     }
 
-    pub fn error(&mut self, errno: Errno, now: Duration, log: &Logger) {
+    pub fn error(&mut self, error: &io::Error, now: Duration, log: &Logger) {
         if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
-            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %errno);
+            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %error);
             self.last_error = Some(now);
         }
     }

@@ -186,7 +186,7 @@ async fn a_full_queue_sheds_only_what_does_not_fit() {
     }
     let kernel = || harness.port.count_kernel_drops(&harness.intake.kernel());
     until(|| {
-        kernel().unwrap();
+        kernel().expect("the kernel tells");
         harness.intake.received.get() + harness.intake.kernel().get() == sent
     })
     .await;

@@ -1,5 +1,4 @@
-//! What files need of the operating system: who may read them, links that are not followed, names that are not
-//! overwritten, bytes at a place.
+//! Files: who may read them, links that are not followed, names that are not overwritten, bytes at a place.
 //!
 //! Everything that names people is for the service and its group: files are created with at most 0640, directories with
 //! at most 0750. The umask can take more away. Nothing that exists is changed. Files for a loader of another account
@@ -10,7 +9,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -95,6 +94,11 @@ pub fn open_to_append(path: &Path) -> io::Result<File> {
     options(Modes::default()).append(true).create(true).open(path)
 }
 
+/// An existing file for reading and writing, wherever a link leads.
+pub fn open_to_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// An existing file for reading and writing; `None` when there is no regular file of that name.
 pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
     match options(Modes::default()).read(true).write(true).open(path) {
@@ -126,6 +130,11 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Renames, over another file if there is one.
+pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
 /// It is no error when the file is not there.
 pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
@@ -137,6 +146,13 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// Names in the directory are on disk after this.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// What `chmod` says of a file, wherever a link leads; `None` when it is not there.
+#[must_use]
+pub fn mode(path: &Path) -> Option<u32> {
+    const PERMISSIONS: u32 = 0o7777;
+    std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & PERMISSIONS)
 }
 
 /// Whether a name is that of an open file.
@@ -164,12 +180,12 @@ pub fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
     fn mode(path: &Path) -> u32 {
-        path.symlink_metadata().expect("it is there").permissions().mode() & 0o777
+        super::mode(path).expect("it is there") & 0o777
     }
 
     /// Tests run with whatever umask there is; it may take more away.
