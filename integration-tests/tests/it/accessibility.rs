@@ -53,9 +53,9 @@ fn every_list_in_light_dark_and_narrow() {
         ] {
             page.click(&format!("#tab-{list}"));
             page.until(filled);
-            page.eval(
-                "[...document.querySelectorAll('details')].slice(0, 3).forEach((of) => { of.open = true; })",
-            );
+            page.eval(&format!(
+                "[...document.querySelectorAll('#{list} button.opener')].slice(0, 3).forEach((of) => of.click())"
+            ));
             assert_open_to_all(&mut page, list, look);
         }
         page.click("#tab-letters");

@@ -53,6 +53,13 @@ export async function get(path, parameters = {}) {
   return response.json();
 }
 
+/** The text at `path`, whole. */
+export async function text(path) {
+  const response = await request(path);
+  if (!response.ok) throw await complaint(response);
+  return response.text();
+}
+
 /** An image as something that an `img` can show; let it go with `URL.revokeObjectURL`. */
 export async function image(path) {
   const response = await request(path);

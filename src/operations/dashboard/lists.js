@@ -1,8 +1,9 @@
 // The lists below the drawing: events, screenshots, what is kept aside, actors, settings.
 
-import { get, image, post } from './api.js';
+import { get, image, post, text } from './api.js';
 import { attribute, bar, bdi, byId, bytes, count, el, moment, put, visible } from './dom.js';
 import { called } from './flow.js';
+import { indented } from './json.js';
 import { refreshSettings } from './settings.js';
 
 let current = null;
@@ -104,6 +105,38 @@ function cell(label, ...children) {
   return el('td', { 'data-label': label }, ...children);
 }
 
+// === rows that open
+
+let openings = 0;
+
+/**
+ * A button that opens a row of its own below `rowOf()`, as wide as the table, so that no column changes its width.
+ * `contents` gives what stands in it; it is asked each time.
+ */
+function opener(label, rowOf, contents) {
+  const id = `more-${++openings}`;
+  const button = el('button', { type: 'button', class: 'opener', 'aria-expanded': 'false' }, ...label);
+  button.addEventListener('click', () => {
+    const row = rowOf();
+    if (row.more) {
+      row.more.remove();
+      row.more = null;
+      button.removeAttribute('aria-controls');
+    } else {
+      row.more = el('tr', { class: 'more', id }, el('td', { colspan: row.cells.length }, ...contents()));
+      row.after(row.more);
+      attribute(button, 'aria-controls', id);
+    }
+    attribute(button, 'aria-expanded', Boolean(row.more));
+  });
+  return button;
+}
+
+/** Text that may be long: it wraps, and scrolls in a window of its own, which the keyboard must reach. */
+function longText(label, text) {
+  return el('pre', { class: 'window mono', role: 'group', tabindex: '0', 'aria-label': label }, text);
+}
+
 // === events
 
 const NOT_REPEATED = new Set(['offset', 'stream', 'receivedUnixMs', 'screenshot']);
@@ -131,21 +164,53 @@ const NOT_UTF8 = {
   replaced: 'What is not UTF-8 was replaced',
 };
 
-function eventRow(event) {
-  const what = event.command ?? event.type;
-  const app = event.appName ?? event.appId;
+const none = (words = '–') => el('span', { class: 'quiet' }, words);
+const clipped = (text) => (text ? bdi(text, { class: 'clip' }) : none());
+/** What something is called, and below it what tells it from others of that name. */
+const twoLines = (first, second) => (second && second !== first ? el('div', {}, clipped(first ?? second), first ? bdi(second, { class: 'clip quiet small' }) : null) : clipped(first));
+
+const time = ['Time', (event) => moment(event.receivedUnixMs)];
+const user = ['User', (event) => (userOf(event) ? bdi(userOf(event), { class: 'clip' }) : none('none'))];
+const app = ['App', (event) => clipped(event.appName ?? event.appId)];
+
+/** The columns of a stream; the one of the event opens the row. */
+const COLUMNS = {
+  'user-events': [time, user, app, ['Event', openerOf], ['Host', (event) => clipped(event.host)]],
+  'audit-events': [time, user, app, ['Sheet', (event) => clipped(event.sheetName ?? event.sheetId)], ['Object', (event) => twoLines(event.objectType, event.objectId)], ['Event', openerOf]],
+};
+
+function showColumns(stream) {
+  const table = byId('events');
+  if (table.dataset.stream === stream) return;
+  table.dataset.stream = stream;
+  table.tHead.rows[0].replaceChildren(...COLUMNS[stream].map(([label]) => el('th', { scope: 'col', 'data-column': label.toLowerCase() }, label)));
+}
+
+function openerOf(event) {
   const marks = [];
   const mark = (text, title) => marks.push(' ', el('span', { class: 'badge', title }, text));
   if (event.conflictOf) mark('conflict', 'Another event had the same ids before; both are kept');
   if (event.clientTimestamp) mark('time ahead', 'Its timestamp is far ahead; the time of receipt counts');
   if (event.notUtf8) mark('not UTF-8', NOT_UTF8[event.notUtf8] ?? '');
-  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' }), ...marks), fieldList(...fieldsOf(event)));
+  const button = opener([bdi(event.command ?? event.type, { class: 'clip' })], () => button.closest('tr'), () => detailsOf(event));
+  const type = event.command && event.type !== event.command ? bdi(event.type, { class: 'clip quiet small' }) : null;
+  return el('div', {}, button, ...marks, type);
+}
+
+function eventRow(event) {
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
-    cell('Received', moment(event.receivedUnixMs)),
-    cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
-    cell('App', app ? bdi(app, { class: 'clip' }) : el('span', { class: 'quiet' }, '–')),
-    cell('What', more),
-    cell('From', bdi(event.host ?? event.sheetName ?? event.objectId ?? '–', { class: 'clip' })));
+    ...COLUMNS[event.stream].map(([label, show]) => cell(label, show(event))));
+}
+
+/** All fields; of an audit event the body as it was received, too. */
+function detailsOf(event) {
+  const fields = fieldList(...fieldsOf(event));
+  if (event.stream !== 'audit-events') return [fields];
+  const payload = longText('Payload', 'Loading…');
+  text(`api/audit-events/${event.offset}/body`).then(
+    (body) => put(payload, indented(body).split('\n').map(visible).join('\n')),
+    (error) => put(payload, `Cannot load the payload: ${error.message}`));
+  return [fields, el('h4', {}, 'Payload'), payload];
 }
 
 const EVENTS_SHOWN = 25;
@@ -156,6 +221,7 @@ const events = {
   refresh: gently(async () => {
     const parameters = filterOf(byId('events-filter'));
     const found = await get('api/events', { ...parameters, limit: EVENTS_SHOWN });
+    showColumns(parameters.stream);
     showEvents(found, false);
   }, 'events-note'),
 };
@@ -166,14 +232,21 @@ function showEvents(found, isMore) {
   const body = byId('events').tBodies[0];
   // A row that somebody has opened stays as it is.
   const rows = new Map([...body.rows].map((row) => [row.dataset.key, row]));
-  const wanted = found.events.map((event) => rows.get(keyOf(event)) ?? eventRow(event));
+  const wanted = found.events.map((event) => rows.get(keyOf(event)) ?? eventRow(event)).flatMap((row) => (row.more ? [row, row.more] : [row]));
   if (isMore) body.append(...wanted);
-  else body.replaceChildren(...wanted);
+  else replaceRows(body, wanted);
   olderBefore = found.olderBefore;
   byId('events-older').hidden = olderBefore === null;
-  const shown = body.rows.length;
+  const shown = body.querySelectorAll('tr[data-key]').length;
   const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? `, in the newest ${count(found.scanned)} looked through` : '';
   put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
+}
+
+/** Rows that stay keep their place in the document, and with it the focus and how far they are scrolled. */
+function replaceRows(body, wanted) {
+  const stay = new Set(wanted);
+  for (const row of [...body.rows]) if (!stay.has(row)) row.remove();
+  wanted.forEach((row, at) => body.rows[at] !== row && body.insertBefore(row, body.rows[at] ?? null));
 }
 
 function filterOf(form) {
@@ -276,9 +349,14 @@ const refreshRejected = gently(async () => {
     cell('From', bdi(of.source)),
     cell('Why', bdi(of.reason)),
     cell('Size', bytes(of.bytes)),
-    cell('First bytes', el('details', {}, el('summary', {}, bdi(of.text.slice(0, 120), { class: 'clip mono' })), el('pre', { class: 'mono' }, visible(of.text)), el('pre', { class: 'mono quiet' }, of.hex))))));
+    cell('First bytes', firstBytes(of)))));
   put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)}` : 'No datagram was rejected for what it says. Those refused before (source, size, rate) are counted, not kept.');
 }, 'rejected-note');
+
+function firstBytes(of) {
+  const button = opener([bdi(of.text.slice(0, 120), { class: 'clip mono' })], () => button.closest('tr'), () => [longText('Text', visible(of.text)), longText('Hexadecimal', of.hex)]);
+  return button;
+}
 
 // === dead letters
 
@@ -294,8 +372,8 @@ const refreshLetters = gently(async () => {
 function letterRow(letter) {
   const event = letter.event;
   const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
-  const about = el('details', {}, el('summary', {}, bdi(words, { class: 'clip' })),
-    fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
+  const about = opener([bdi(words, { class: 'clip' })], () => about.closest('tr'), () => [
+    fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), el('dt', {}, 'reason'), el('dd', {}, bdi(letter.reason)), ...(event ? fieldsOf(event) : []))]);
   const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
   return el('tr', { 'data-id': letter.id },
     cell('Refused', moment(letter.time)),
