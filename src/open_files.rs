@@ -16,11 +16,11 @@ pub fn raise(connections_wanted: usize, log: &Logger) {
         && soft < hard
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
-        warn!(log, "the limit of open files cannot be raised"; "limit" => soft, "error" => %error);
+        warn!(log, "cannot raise the limit of open files"; "limit" => soft, "error" => %error);
     }
     let connections = connections_within(connections_wanted);
     if connections < connections_wanted {
-        warn!(log, "the process may open too few files for all connections; raise LimitNOFILE or ulimit -n";
+        warn!(log, "the limit of open files is too low for all connections; raise LimitNOFILE or ulimit -n";
             "connections" => connections, "wanted" => connections_wanted, "files" => limit());
     }
 }

@@ -88,7 +88,7 @@ pub async fn results(config: &Config) -> Vec<CheckResult> {
         let results = match task.await {
             Ok(Ok(results)) => results,
             Ok(Err(detail)) => vec![(Verdict::Unavailable, detail)],
-            Err(error) => vec![(Verdict::Unavailable, format!("cannot be asked: {error}"))],
+            Err(error) => vec![(Verdict::Unavailable, format!("the check failed: {error}"))],
         };
         found.extend(results.into_iter().map(|(verdict, detail)| CheckResult::new(verdict, path, detail)));
     }
@@ -112,7 +112,7 @@ async fn within(patience: Duration, asking: impl Future<Output = Asked>) -> Aske
 }
 
 fn no_answer() -> String {
-    format!("no answer within {} seconds", PATIENCE.as_secs())
+    format!("no response within {} seconds", PATIENCE.as_secs())
 }
 
 /// What went wrong, without secrets.
@@ -130,7 +130,7 @@ async fn influxdb(config: InfluxConfig, growing: Vec<Growing>) -> Asked {
     let client = InfluxClient::new(config).map_err(|error| error.to_string())?;
     let Examined { fine, warnings } = examine(&client, is_created, &growing).await.map_err(detail)?;
     let answers =
-        [format!("InfluxDB at {at} answers")].into_iter().chain(fine).collect::<Vec<_>>().join("; ");
+        [format!("InfluxDB at {at} responds")].into_iter().chain(fine).collect::<Vec<_>>().join("; ");
     let warnings = warnings.into_iter().map(|detail| (Verdict::Warning, detail));
     Ok([(Verdict::Fine, answers)].into_iter().chain(warnings).collect())
 }
@@ -153,9 +153,9 @@ async fn broker(mqtt: mqtt_sink::MqttConfig) -> Result<String, String> {
         }
     }
     let at = format!("{}:{}", mqtt.host, mqtt.port);
-    let refused = |trouble| format!("the broker at {at} does not let us in: {}", detail(trouble));
+    let refused = |trouble| format!("the broker at {at} refused the connection: {}", detail(trouble));
     mqtt_sink::reachable(&mqtt).await.map_err(refused)?;
-    Ok(format!("the broker at {at} lets us in"))
+    Ok(format!("the broker at {at} accepted the connection"))
 }
 
 fn server(host: &str, port: u16, address: Option<IpAddr>) -> Server {
@@ -165,9 +165,9 @@ fn server(host: &str, port: u16, address: Option<IpAddr>) -> Server {
 async fn tls(server: Server, tls: ClientTls) -> Result<String, String> {
     blocking(PATIENCE, move || {
         // What is wrong with our own files is told elsewhere.
-        tls.connector().map_err(|_| "not asked: the certificates cannot be used".to_owned())?;
+        tls.connector().map_err(|_| "not checked: the certificates are unusable".to_owned())?;
         server.shake_hands(&tls).map_err(detail)?;
-        Ok(format!("{}:{} answers with TLS", server.host, server.port))
+        Ok(format!("{}:{} responds with TLS", server.host, server.port))
     })
     .await
     .unwrap_or_else(|| Err(no_answer()))
@@ -219,7 +219,7 @@ mod tests {
     #[actix_rt::test]
     async fn who_never_answers_is_given_up() {
         let asked = within(Duration::from_millis(1), std::future::pending()).await;
-        assert_eq!(asked, Err("no answer within 5 seconds".to_owned()));
+        assert_eq!(asked, Err("no response within 5 seconds".to_owned()));
     }
 
     /// A server that insists on a client certificate, asked once.

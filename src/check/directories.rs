@@ -20,17 +20,19 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
     let mut found: Vec<CheckResult> = in_use(config)
         .into_iter()
         .map(|(path, directory)| match try_directory(Path::new(directory)) {
-            Ok(Tried::There) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be written")),
-            Ok(Tried::ToBeMade) => CheckResult::new(Verdict::Fine, path, format!("{directory} can be made")),
+            Ok(Tried::There) => CheckResult::new(Verdict::Fine, path, format!("{directory} is writable")),
+            Ok(Tried::ToBeMade) => {
+                CheckResult::new(Verdict::Fine, path, format!("{directory} can be created"))
+            }
             Err(Refused { at, source }) => {
-                let detail = format!("{directory} cannot be written ({}): {source}", at.display());
+                let detail = format!("{directory} is not writable ({}): {source}", at.display());
                 CheckResult::new(Verdict::Unavailable, path, detail)
             }
         })
         .collect();
     let journal = &config.pipeline.journal.directory;
     if store::is_held(journal.as_ref()) {
-        let detail = format!("a running server has the journal in {journal} open");
+        let detail = format!("a running server uses the journal in {journal}");
         found.push(CheckResult::new(Verdict::Warning, "Pipeline.journal.directory", detail));
     }
     found

@@ -34,34 +34,32 @@ const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;
 pub enum ClientError {
     #[error("--server: {0}")]
     Address(&'static str),
-    #[error(
-        "the configuration has the server listen on any free port: say where it is with --server http://HOST:PORT"
-    )]
+    #[error("the configuration sets port 0: give the address of the server with --server http://HOST:PORT")]
     NoPort,
     #[error("--token-file {path}: {detail}")]
     TokenFile { path: String, detail: String },
     #[error("no TLS: {0}")]
     Tls(#[from] openssl::error::ErrorStack),
-    #[error("no answer from {server}: {detail} (does the server run? another address: --server)")]
+    #[error("no response from {server}: {detail} (is the server running? --server sets another address)")]
     Unreachable { server: String, detail: String },
     #[error(
-        "a token is not sent to another machine in clear text: give --server as https://…, go through an SSH tunnel, or \
-         say --insecure-http"
+        "the token is not sent to another machine in clear text: use an https:// address, an SSH tunnel or \
+         --insecure-http"
     )]
     ClearText,
     /// In the server's own words.
     #[error("{detail}{hint}")]
     Refused { status: StatusCode, detail: String, hint: &'static str },
-    #[error("{server} answers, but not as butler-sos does: {detail}")]
+    #[error("{server} is not a butler-sos server: {detail}")]
     Foreign { server: String, detail: String },
 }
 
 fn hint(status: StatusCode, sent: &Sent) -> &'static str {
     match (status, sent) {
         (StatusCode::UNAUTHORIZED, Sent::Withheld) => {
-            " (the configured token is for the configured server: give this one's with --token-file)"
+            " (the configured token is sent to the configured server only: give the token of this server with --token-file)"
         }
-        (StatusCode::UNAUTHORIZED, _) => " (--token-file or --token, or Pipeline.operations.token)",
+        (StatusCode::UNAUTHORIZED, _) => " (set --token-file, --token or Pipeline.operations.token)",
         _ => "",
     }
 }
@@ -222,15 +220,16 @@ impl Server {
 
 /// A URL from the command line. Its text is not repeated in errors: somebody may have put a password into it.
 fn address(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text).map_err(|_| ClientError::Address("not a URL, as http://127.0.0.1:9842"))?;
+    let url =
+        Url::parse(text).map_err(|_| ClientError::Address("not a URL such as http://127.0.0.1:9842"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(ClientError::Address("a URL begins with http:// or https://"));
+        return Err(ClientError::Address("the URL must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(ClientError::Address("no user and no password: a token is given with --token-file"));
+        return Err(ClientError::Address("the URL must not contain a user or password: use --token-file"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(ClientError::Address("neither ? nor # belong into it"));
+        return Err(ClientError::Address("the URL must not contain ? or #"));
     }
     Ok(url)
 }
@@ -241,7 +240,7 @@ fn configured_address(host: &str, port: u16) -> Result<Url, ClientError> {
         return Err(ClientError::NoPort);
     }
     let url = Url::parse(&format!("http://{}:{port}", reachable(host)));
-    url.map_err(|_| ClientError::Address("Pipeline.operations.host is no host: say where the server is"))
+    url.map_err(|_| ClientError::Address("Pipeline.operations.host is not a host name: set --server"))
 }
 
 /// An address to listen on, as an address to send to.
@@ -269,7 +268,7 @@ pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
     let token = text.trim();
     // It becomes a header: what cannot stand there is no token, and must not be shown either.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(failed("it holds no token".to_owned()));
+        return Err(failed("the file holds no token".to_owned()));
     }
     Ok(Secret::new(token))
 }

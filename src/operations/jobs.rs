@@ -102,7 +102,7 @@ impl Jobs {
     fn begin(&self, kind: JobKind, destination: &str, total: u64) -> Result<JobState, Refusal> {
         let mut book = self.book();
         if book.jobs.get(destination).is_some_and(|job| job.phase == Phase::Running) {
-            return Err(Refusal::conflict(format!("{destination} has a retry or a replay under way")));
+            return Err(Refusal::conflict(format!("{destination} already has a retry or a replay running")));
         }
         book.last_id += 1;
         let job = JobState {
@@ -239,7 +239,9 @@ async fn deliver(view: &View, port: &RedeliveryPort, letter: &Letter) -> Result<
         match view.to_dead_letters.ask(AppendLines { lines: vec![line] }).await {
             Ok(Ok(())) => _ = kept::remove(&view.dead_letters, *id).await?,
             // The old one stays: its reason is older, the event is the same.
-            Ok(Err(error)) => warn!(view.log, "a dead letter's new reason is not kept"; "error" => %error),
+            Ok(Err(error)) => {
+                warn!(view.log, "cannot store the new reason of a dead letter"; "error" => %error)
+            }
             Err(gone) => return Err(Refusal::unavailable(gone.to_string())),
         }
     }
@@ -467,7 +469,7 @@ async fn offsets_within(view: &View, stream: Stream, times_ns: &Range<u64>) -> R
     match tokio::time::timeout(OFFSET_PATIENCE, ask).await {
         Ok(Ok(Ok(offsets))) => Ok(offsets),
         Ok(Ok(Err(error))) => Err(Refusal::unavailable(error.to_string())),
-        Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not answer")),
+        Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not respond")),
     }
 }
 
@@ -499,7 +501,7 @@ fn started(job: &JobState) -> Answer {
 
 fn ended(view: &View, job: &JobState, phase: Phase, trouble: Option<String>) {
     if let Some(job) = view.jobs.end(job, phase, trouble) {
-        info!(view.log, "delivering once more has ended"; "destination" => job.destination,
+        info!(view.log, "redelivery ended"; "destination" => job.destination,
             "kind" => ?job.kind, "phase" => ?job.phase, "delivered" => job.delivered,
             "refused" => job.refused, "of" => job.total, "trouble" => job.trouble.unwrap_or_default());
     }

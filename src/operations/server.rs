@@ -162,11 +162,11 @@ async fn page(request: &HttpRequest, view: &View, access: &Access) -> Answer {
 }
 
 fn only_looked_at() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this can be looked at with GET alone")
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed")
 }
 
 fn nothing_here() -> Refusal {
-    Refusal::not_found("there is nothing here")
+    Refusal::not_found("not found")
 }
 
 /// What this listener shows of it.

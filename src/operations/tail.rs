@@ -40,7 +40,7 @@ const RECORDS_MAX: usize = 500;
 pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = Bytes> + 'static, Refusal> {
     let streams = match query.stream.as_deref() {
         None | Some("") if query.from.is_some() => {
-            return Err(Refusal::bad_request("from is an offset of one stream: say which with stream="));
+            return Err(Refusal::bad_request("from is an offset within one stream: set stream="));
         }
         None | Some("") => vec![Stream::UserEvents, Stream::AuditEvents],
         Some(name) => vec![stream_named(name).ok_or_else(unknown_stream)?],
@@ -67,7 +67,7 @@ pub async fn events(view: &View, query: TailQuery) -> Result<impl Events<Item = 
 }
 
 pub fn unknown_stream() -> Refusal {
-    Refusal::bad_request("stream is one of user-events, audit-events")
+    Refusal::bad_request("stream must be user-events or audit-events")
 }
 
 struct Tail {

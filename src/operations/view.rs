@@ -126,9 +126,9 @@ impl View {
             reasons.push("the server is stopping".to_owned());
         }
         match journal {
-            None => reasons.push("the journal does not answer".to_owned()),
+            None => reasons.push("the journal does not respond".to_owned()),
             Some(JournalState { append_trouble: Some(trouble), .. }) => {
-                reasons.push(format!("the journal takes no events: {trouble}"));
+                reasons.push(format!("the journal rejects events: {trouble}"));
             }
             Some(_) => {}
         }
@@ -142,15 +142,13 @@ impl View {
             let (lag_events, lag_seconds) =
                 lag.get(name).map_or((0, 0.0), |consumer| (consumer.lag_records, consumer.lag_seconds));
             if !state.up {
-                let detail = state.last_error.as_deref().unwrap_or("no answer yet");
-                warnings.push(format!(
-                    "{name} does not take events ({detail}); {lag_events} wait in the journal"
-                ));
+                let detail = state.last_error.as_deref().unwrap_or("no response yet");
+                warnings.push(format!("{name} is down ({detail}); {lag_events} events wait in the journal"));
             }
             let parked = self.destinations.get(name).map_or(0, |meter| meter.parked.get());
             if parked > 0 {
                 warnings.push(format!(
-                    "{name} is at a limit of its own; {parked} events are parked until it is raised"
+                    "a limit of {name} blocks events; {parked} events are parked until the limit is raised"
                 ));
             }
             destinations.insert(
@@ -264,7 +262,7 @@ impl View {
 
     /// The journal's state, or why it cannot be told.
     pub async fn journal(&self) -> Result<JournalState, Refusal> {
-        self.journal_state().await.ok_or_else(|| Refusal::unavailable("the journal does not answer"))
+        self.journal_state().await.ok_or_else(|| Refusal::unavailable("the journal does not respond"))
     }
 
     pub async fn streams(&self) -> Result<Vec<StreamState>, Refusal> {

@@ -141,7 +141,7 @@ impl UdpIngestor {
             let _ = end.send(outcome.map_err(|panic| panic_text(&*panic)));
         });
         if let Err(error) = thread {
-            error!(self.log, "cannot start the receiver's thread, will try again"; "error" => %error);
+            error!(self.log, "cannot start the receiver thread, will retry"; "error" => %error);
             ctx.run_later(THREAD_RETRY, Self::start_thread);
             return;
         }
@@ -173,13 +173,13 @@ impl UdpIngestor {
                     Ok(Ok(0)) | Err(_) => {}
                     Ok(Ok(new)) => dropped += new,
                     Ok(Err(error)) if !logged => {
-                        warn!(log, "cannot read how many datagrams the kernel drops"; "error" => %error);
+                        warn!(log, "cannot read the drop counter of the kernel"; "error" => %error);
                         logged = true;
                     }
                     Ok(Err(_)) => {}
                 }
                 if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-                    warn!(log, "the kernel dropped datagrams: the receive buffer was full";
+                    warn!(log, "the kernel dropped datagrams because the receive buffer was full";
                         "datagrams" => dropped, "sysctl" => "net.core.rmem_max");
                     (dropped, last) = (0, Some(Instant::now()));
                 }

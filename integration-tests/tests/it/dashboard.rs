@@ -57,8 +57,8 @@ fn values_move_and_an_outage_turns_red_and_recovers() {
     let mut influxd = Influxd::start_new();
     let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
     let mut page = open(&sandbox, Look::default());
-    page.until(&says("#headline-title", "All is well"));
-    page.until(&says("#events-note", "No event fits"));
+    page.until(&says("#headline-title", "No problems"));
+    page.until(&says("#events-note", "No matching events"));
 
     send(&sandbox, 0..40);
     page.until(&says("[data-node=user_events]", "40 received"));
@@ -79,15 +79,15 @@ fn values_move_and_an_outage_turns_red_and_recovers() {
     page.until(&node_is("influx_sink", "bad"));
     page.until(&says("[data-node=influx_sink]", "down"));
     page.until("document.querySelector('#headline').dataset.state === 'bad'");
-    page.until(&says("#problems", "influx_sink does not take events"));
-    page.until(&says("#problems", "Is it running, and are host and port right?"));
+    page.until(&says("#problems", "influx_sink is down"));
+    page.until(&says("#problems", "Check that the destination is running"));
     page.until(&says("[data-node=influx_sink]", "9 waiting"));
     assert_eq!(page.eval(&node_is("csv_sink", "ok")), json!(true), "the others do not suffer");
     assert_fits(&mut page);
 
     influxd.start();
     page.until(&node_is("influx_sink", "ok"));
-    page.until(&says("#headline-title", "All is well"));
+    page.until(&says("#headline-title", "No problems"));
     page.until(&says("[data-node=influx_sink]", "50 delivered, nothing waiting"));
     assert_fits(&mut page);
     assert_eq!(page.complaints(), NO_COMPLAINTS);
@@ -245,7 +245,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     let sandbox_config = config(influxd.port(), operations);
     let mut sandbox = Sandbox::new(&sandbox_config);
     sandbox.spawn();
-    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos runs").then_some(()));
+    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos is running").then_some(()));
     for closed in ["/ready", "/api/state", "/api/live", "/api/events", "/configuration", "/api/configuration"]
     {
         assert_eq!(sandbox.get(closed).0, 401, "{closed}");
@@ -257,7 +257,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     page.until("document.querySelector('#token').open");
     page.fill("#token input[name=token]", "wrong");
     page.press("Enter");
-    page.until(&says("#token-note", "does not accept"));
+    page.until(&says("#token-note", "rejected this token"));
     page.until("document.querySelector('#token').open");
     page.fill("#token input[name=token]", "open sesame");
     page.press("Enter");
@@ -351,7 +351,7 @@ fn screenshots_are_shown_and_pictures_taken() {
     page.picture(&directory.join("dashboard-outage.png"));
     influxd.start();
     let mut phone = open(&sandbox, Look { width: 360, height: 1150, ..Look::default() });
-    phone.until(&says("#headline-title", "is well"));
+    phone.until(&says("#headline-title", "No problems"));
     phone.until(&has_lines);
     phone.picture(&directory.join("dashboard-phone.png"));
 }

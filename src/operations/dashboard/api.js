@@ -15,7 +15,7 @@ function askForToken(wasWrong) {
   asking ??= new Promise((resolve) => {
     const dialog = byId('token');
     const form = dialog.querySelector('form');
-    put(byId('token-note'), wasWrong ? 'The server does not accept this token.' : '');
+    put(byId('token-note'), wasWrong ? 'The server rejected this token.' : '');
     const refuseToClose = (event) => event.preventDefault();
     dialog.addEventListener('cancel', refuseToClose);
     form.addEventListener('submit', () => {
@@ -42,7 +42,7 @@ async function request(path, options = {}) {
 
 async function complaint(response) {
   const words = await response.json().then((body) => body.error, () => null);
-  return new Error(words || `the server answers ${response.status}`);
+  return new Error(words || `the server returned status ${response.status}`);
 }
 
 /** The JSON at `path`. */
@@ -95,7 +95,7 @@ export async function live(take, heard) {
       for (;;) {
         const silence = setTimeout(() => control.abort(), SILENCE_MS);
         const { value, done } = await reader.read().finally(() => clearTimeout(silence));
-        if (done) throw new Error('the server ended the connection');
+        if (done) throw new Error('the server closed the connection');
         text += value;
         const blocks = text.split('\n\n');
         text = blocks.pop();

@@ -92,7 +92,7 @@ function gently(work, note) {
       try {
         await work();
       } catch (error) {
-        put(byId(note), `Cannot be shown: ${error.message}`);
+        put(byId(note), `Cannot load the list: ${error.message}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 400));
     } while (again);
@@ -160,8 +160,8 @@ function userOf(event) {
 const keyOf = (event) => `${event.stream}:${event.offset}`;
 
 const NOT_UTF8 = {
-  fallback: 'Read as Pipeline.udp.fallbackEncoding',
-  replaced: 'What is not UTF-8 was replaced',
+  fallback: 'The text was decoded with Pipeline.udp.fallbackEncoding',
+  replaced: 'Invalid UTF-8 was replaced with U+FFFD',
 };
 
 const none = (words = '–') => el('span', { class: 'quiet' }, words);
@@ -189,8 +189,8 @@ function showColumns(stream) {
 function openerOf(event) {
   const marks = [];
   const mark = (text, title) => marks.push(' ', el('span', { class: 'badge', title }, text));
-  if (event.conflictOf) mark('conflict', 'Another event had the same ids before; both are kept');
-  if (event.clientTimestamp) mark('time ahead', 'Its timestamp is far ahead; the time of receipt counts');
+  if (event.conflictOf) mark('conflict', 'An earlier event has the same ids and another body; both are stored');
+  if (event.clientTimestamp) mark('clock ahead', 'The client timestamp is too far ahead; the time of receipt is used');
   if (event.notUtf8) mark('not UTF-8', NOT_UTF8[event.notUtf8] ?? '');
   const button = opener([bdi(event.command ?? event.type, { class: 'clip' })], () => button.closest('tr'), () => detailsOf(event));
   const type = event.command && event.type !== event.command ? bdi(event.type, { class: 'clip quiet small' }) : null;
@@ -238,8 +238,8 @@ function showEvents(found, isMore) {
   olderBefore = found.olderBefore;
   byId('events-older').hidden = olderBefore === null;
   const shown = body.querySelectorAll('tr[data-key]').length;
-  const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? `, in the newest ${count(found.scanned)} looked through` : '';
-  put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
+  const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? ` in the newest ${count(found.scanned)} records` : '';
+  put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No matching events${looked}. To send sample events: butler-sos send-sample`);
 }
 
 /** Rows that stay keep their place in the document, and with it the focus and how far they are scrolled. */
@@ -271,7 +271,7 @@ export function startEvents() {
     try {
       showEvents(await get('api/events', { ...filterOf(form), limit: EVENTS_SHOWN, before: olderBefore }), true);
     } catch (error) {
-      put(byId('events-note'), `Cannot be shown: ${error.message}`);
+      put(byId('events-note'), `Cannot load the events: ${error.message}`);
     }
   });
 }
@@ -295,7 +295,7 @@ const shots = {
         pictures.delete(offset);
       }
     }
-    put(byId('screenshots-note'), wanted.length ? '' : 'No screenshot has been fetched yet.');
+    put(byId('screenshots-note'), wanted.length ? '' : 'No screenshots yet.');
   }, 'screenshots-note'),
 };
 
@@ -345,12 +345,12 @@ async function openShot(event) {
 const refreshRejected = gently(async () => {
   const { quarantine } = await get('api/quarantine', { limit: 100 });
   byId('rejected').tBodies[0].replaceChildren(...quarantine.map((of) => el('tr', {},
-    cell('Received', moment(of.time)),
-    cell('From', bdi(of.source)),
-    cell('Why', bdi(of.reason)),
+    cell('Time', moment(of.time)),
+    cell('Source', bdi(of.source)),
+    cell('Reason', bdi(of.reason)),
     cell('Size', bytes(of.bytes)),
     cell('First bytes', firstBytes(of)))));
-  put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)}` : 'No datagram was rejected for what it says. Those refused before (source, size, rate) are counted, not kept.');
+  put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)} rejected datagrams` : 'No datagrams were rejected for their content. Datagrams that were rejected for their source, size or rate are counted, not stored.');
 }, 'rejected-note');
 
 function firstBytes(of) {
@@ -365,36 +365,36 @@ const refreshLetters = gently(async () => {
   const { deadLetters } = await get('api/dead-letters', { limit: 100, destination });
   byId('letters').tBodies[0].replaceChildren(...deadLetters.map(letterRow));
   const has = deadLetters.length > 0;
-  put(byId('letters-note'), has ? `The newest ${count(deadLetters.length)}` : 'No dead letters.');
+  put(byId('letters-note'), has ? `The newest ${count(deadLetters.length)} dead letters` : 'No dead letters.');
   for (const id of ['letters-retry', 'letters-drop']) byId(id).disabled = !destination || !has;
 }, 'letters-note');
 
 function letterRow(letter) {
   const event = letter.event;
-  const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
+  const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `unreadable record of ${bytes(letter.recordBytes)}`;
   const about = opener([bdi(words, { class: 'clip' })], () => about.closest('tr'), () => [
     fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), el('dt', {}, 'reason'), el('dd', {}, bdi(letter.reason)), ...(event ? fieldsOf(event) : []))]);
   const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
   return el('tr', { 'data-id': letter.id },
-    cell('Refused', moment(letter.time)),
+    cell('Time', moment(letter.time)),
     cell('Destination', called(letter.destination)),
-    cell('Why', bdi(letter.reason, { class: 'clip' })),
+    cell('Reason', bdi(letter.reason, { class: 'clip' })),
     cell('Event', about),
-    cell('Do', el('span', { class: 'row' },
+    cell('Action', el('span', { class: 'row' },
       el('button', { type: 'button', class: 'plain', onclick: () => order('retry') }, 'Retry', el('span', { class: 'hidden' }, ` ${words}`)),
-      el('button', { type: 'button', class: 'plain danger', onclick: async () => (await sure('Drop this dead letter?', 'The event is then gone from here for good; the journal keeps it for as long as it keeps others.', 'Drop it')) && order('drop') }, 'Drop', el('span', { class: 'hidden' }, ` ${words}`)))));
+      el('button', { type: 'button', class: 'plain danger', onclick: async () => (await sure('Drop this dead letter?', 'The dead letter is deleted permanently. The journal keeps the event until its retention ends.', 'Drop')) && order('drop') }, 'Drop', el('span', { class: 'hidden' }, ` ${words}`)))));
 }
 
-const OUTCOMES = { delivered: () => 'Delivered.', refused: (of) => `Refused again: ${of.reason}`, notNow: (of) => `Not now: ${of.reason}`, waiting: () => 'It waits for the destination.' };
+const OUTCOMES = { delivered: () => 'Delivered.', refused: (of) => `Rejected again: ${of.reason}`, notNow: (of) => `The destination is not available: ${of.reason}`, waiting: () => 'The retry is waiting for the destination.' };
 
 async function act(path, body, note, refresh) {
   try {
     const answer = await post(path, body);
     await refresh();
-    const words = OUTCOMES[answer.outcome]?.(answer) ?? (answer.job ? 'It has begun; see below.' : answer.dropped != null ? `${count(answer.dropped)} dropped.` : 'Done.');
+    const words = OUTCOMES[answer.outcome]?.(answer) ?? (answer.job ? 'Started. The progress is shown below.' : answer.dropped != null ? `${count(answer.dropped)} dropped.` : 'Done.');
     put(byId(note), visible(words));
   } catch (error) {
-    put(byId(note), visible(`Refused: ${error.message}`));
+    put(byId(note), visible(`Failed: ${error.message}`));
   }
 }
 
@@ -405,8 +405,8 @@ export function startLetters() {
   const destination = () => form.elements.destination.value;
   byId('letters-retry').addEventListener('click', () => act('api/dead-letters/retry', { destination: destination() }, 'letters-note', refreshLetters));
   byId('letters-drop').addEventListener('click', async () => {
-    const all = `All dead letters of ${called(destination())} are then gone from here for good.`;
-    if (await sure('Drop all of them?', all, 'Drop all')) act('api/dead-letters/drop', { destination: destination() }, 'letters-note', refreshLetters);
+    const all = `All dead letters of ${called(destination())} are deleted permanently.`;
+    if (await sure('Drop all dead letters?', all, 'Drop all')) act('api/dead-letters/drop', { destination: destination() }, 'letters-note', refreshLetters);
   });
   const replay = byId('replay');
   replay.addEventListener('submit', (event) => {
@@ -435,8 +435,8 @@ function showJobs(state) {
     const item = list.children[at];
     item.progress.show(job.done / Math.max(1, job.total), `${count(job.done)} of ${count(job.total)}`);
     attribute(item.progress, 'data-state', job.phase === 'failed' ? 'bad' : 'ok');
-    const ends = { running: 'under way', done: 'done', stopped: 'stopped', failed: 'ended early' }[job.phase];
-    put(item.words, visible(`${ends}: ${count(job.done)} of ${count(job.total)}, ${count(job.delivered)} delivered, ${count(job.refused)} refused${job.trouble ? ` (${job.trouble})` : ''}`));
+    const ends = { running: 'running', done: 'done', stopped: 'stopped', failed: 'failed' }[job.phase];
+    put(item.words, visible(`${ends}: ${count(job.done)} of ${count(job.total)}, ${count(job.delivered)} delivered, ${count(job.refused)} rejected${job.trouble ? ` (${job.trouble})` : ''}`));
   }
 }
 
@@ -458,8 +458,8 @@ function showActors(state) {
   const names = Object.keys(state.actors).sort();
   if (names.join() !== [...rows.keys()].join()) {
     body.replaceChildren(...names.map((name) => {
-      const parts = { received: cell('Received'), sent: cell('Sent'), waits: bar('Waiting'), none: el('span', { class: 'quiet' }, 'pulls its work'), rejected: cell('Refused'), restarts: cell('Restarts') };
-      const row = el('tr', { 'data-actor': name }, el('th', { scope: 'row' }, name), parts.received, parts.sent, cell('Waiting', parts.waits, parts.none), parts.rejected, parts.restarts);
+      const parts = { received: cell('Received'), sent: cell('Sent'), waits: bar('Mailbox'), none: el('span', { class: 'quiet' }, 'no mailbox'), rejected: cell('Rejected'), restarts: cell('Restarts') };
+      const row = el('tr', { 'data-actor': name }, el('th', { scope: 'row' }, name), parts.received, parts.sent, cell('Mailbox', parts.waits, parts.none), parts.rejected, parts.restarts);
       rows.set(name, row);
       return Object.assign(row, { parts });
     }));

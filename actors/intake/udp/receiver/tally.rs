@@ -111,7 +111,7 @@ impl DropLog {
 
     pub fn error(&mut self, errno: Errno, now: Duration, log: &Logger) {
         if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
-            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %errno);
+            warn!(log, "cannot receive datagrams, will retry"; "error" => %errno);
             self.last_error = Some(now);
         }
     }
