@@ -111,7 +111,7 @@ pub fn load_from(settings: &Settings, environment: &dyn Environment) -> Result<L
             MistakeKind::Unknown | MistakeKind::Missing => is_within(&unchecked, &mistake.path),
             MistakeKind::Unreadable | MistakeKind::Sense => false,
         });
-    warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: switched off)")));
+    warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: the section is disabled)")));
     let found = verify::settings(&config, &|path| origin(&tree, path));
     // What could not be read is missing too; that is no second mistake.
     let reported: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
@@ -189,10 +189,10 @@ impl Gathered {
         if let Some(OtherEncoding { first: Place { line, column }, lines }) = decoded.other {
             let more = match lines {
                 1 => String::new(),
-                _ => format!(", and {} lines further down", lines - 1),
+                _ => format!(" (and {} more)", lines - 1),
             };
             self.warnings.push(format!(
-                "{name}:{line}:{column}: this line{more} is not UTF-8 and read as windows-1252: save the file as UTF-8"
+                "{name}:{line}:{column}: this line{more} is not UTF-8 and is read as windows-1252: save the file as UTF-8"
             ));
         }
         let reader = Reader::new(name, environment);
@@ -444,11 +444,11 @@ pub(super) fn secret(environment: &dyn Environment, text: &str) -> Result<String
         let shown = quoted(&path.display().to_string());
         let bytes = environment
             .file(path, SECRET_BYTES_MAX)
-            .map_err(|error| format!("the secret's file {shown} cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot read the secret file {shown}: {error}"))?;
         let content = match decode::text(&bytes) {
             Ok(Decoded { text, other: None }) => text,
-            Ok(_) => return Err(format!("the secret's file {shown} cannot be read: it is not UTF-8")),
-            Err(error) => return Err(format!("the secret's file {shown} cannot be read: {error}")),
+            Ok(_) => return Err(format!("cannot read the secret file {shown}: it is not UTF-8")),
+            Err(error) => return Err(format!("cannot read the secret file {shown}: {error}")),
         };
         return Ok(content.trim_end_matches(['\r', '\n']).to_owned());
     }

@@ -364,7 +364,7 @@ fn ctrl_c_stops_a_replay() {
     fake.outage(Some(Fault::Status(503)));
     let arguments = ["replay", "--destination", "influx_sink", "--from", "2020-01-01T00:00:00Z"];
     let mut replay = Following::start(command(&sandbox, &arguments));
-    replay.note("waits: ");
+    replay.note("waiting: ");
     assert_eq!(replay.interrupt(), Some(OK));
     let last = replay.out();
     assert!(last.contains("replay to influx_sink stopped: 0 of 100 events"), "{last}");
