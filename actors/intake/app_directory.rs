@@ -60,7 +60,7 @@ pub struct AppDirectory {
 enum PollError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("no answer from the repository service: {detail}")]
+    #[error("no response from the repository service: {detail}")]
     NoResponse { class: &'static str, detail: String },
     #[error("the answer has status {0}")]
     Status(StatusCode),
@@ -68,7 +68,7 @@ enum PollError {
     Body(String),
     #[error("the answer is not an array in JSON: {0}")]
     NotAnArray(serde_json::Error),
-    #[error("no answer in time")]
+    #[error("no response in time")]
     TimedOut,
     #[error("the blocking task ended unexpectedly")]
     Blocking,

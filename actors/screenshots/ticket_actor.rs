@@ -186,7 +186,7 @@ enum QpsError {
     NoResponse { class: &'static str, detail: String },
     #[error("broken answer")]
     Broken,
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
     #[error("status {0}")]
     Status(u16),

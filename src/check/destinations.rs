@@ -263,7 +263,7 @@ mod tests {
         check_handshake(|tls| tls.ca = None, Err("is signed by itself and not among those that are trusted"));
         check_handshake(
             |tls| (tls.cert, tls.key) = (None, None),
-            Err("ends the connection, probably because of our certificate"),
+            Err("closed the connection, probably because it rejected the client certificate"),
         );
     }
 }

@@ -466,7 +466,7 @@ mod tests {
             &[("journal-refuses", "journal", "Free space on")],
         );
         check(
-            |s| down(s, "connect", "no answer from InfluxDB: refused"),
+            |s| down(s, "connect", "no response from InfluxDB: refused"),
             &[("destination-down", "influx_sink", "Check that the")],
         );
         check(

@@ -145,8 +145,8 @@ impl Jobs {
     fn stop(&self, destination: &str) -> Result<JobState, Refusal> {
         let mut book = self.book();
         let running = book.jobs.get(destination).filter(|job| job.phase == Phase::Running).cloned();
-        let job =
-            running.ok_or_else(|| Refusal::not_found(format!("nothing is under way for {destination}")))?;
+        let job = running
+            .ok_or_else(|| Refusal::not_found(format!("{destination} has no running retry or replay")))?;
         book.to_stop.insert(job.id);
         Ok(job)
     }
