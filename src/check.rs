@@ -47,9 +47,9 @@ pub fn run(loaded: &Loaded, offline: bool) -> u8 {
 /// What was found when the configuration was loaded.
 fn settings(loaded: &Loaded) -> Report {
     let mut report = Report::default();
-    report.add_line(Verdict::Fine, format!("{}: the settings are right", loaded.files.join(", ")));
+    report.add_line(Verdict::Fine, format!("{}: the settings are valid", loaded.files.join(", ")));
     if !loaded.ignored.is_empty() {
-        let ignored = format!("without effect in this server: {}", loaded.ignored.join(", "));
+        let ignored = format!("these settings have no effect in this server: {}", loaded.ignored.join(", "));
         report.add_line(Verdict::Fine, ignored);
     }
     for warning in &loaded.warnings {
@@ -91,7 +91,7 @@ pub async fn online(loaded: &Loaded, report: &mut Report) {
         match task.await.ok().flatten() {
             Some(results) => report.add(results, &origin),
             None => {
-                let detail = "files or names did not answer in time".to_owned();
+                let detail = "the checks of files and host names timed out".to_owned();
                 report.add_line(Verdict::Unavailable, detail);
             }
         }

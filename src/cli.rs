@@ -18,7 +18,7 @@ use clap::builder::PossibleValuesParser;
 pub struct Cli {
     #[command(flatten)]
     pub settings: Settings,
-    /// Print the version and leave.
+    /// Print the version and exit.
     #[arg(short = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
     #[command(subcommand)]
@@ -26,7 +26,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The command; `run` when none is given.
+    /// The command. The default is `run`.
     pub fn task(&self) -> Command {
         self.command.clone().unwrap_or(Command::Run)
     }
@@ -79,16 +79,16 @@ pub struct Settings {
     /// A setting by its path, such as `Pipeline.journal.directory=/var/lib/butler-sos`.
     #[arg(long = "set", value_name = "PATH=VALUE", global = true, value_parser = parse_set)]
     pub set: Vec<(String, String)>,
-    /// Start in spite of unknown keys and of settings that do not fit together; they become warnings.
+    /// Start despite unknown keys and contradicting settings; they become warnings.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_possible_values = true, action = clap::ArgAction::Set)]
     pub skip_config_verification: bool,
     /// Name of a New Relic account; may be given several times, together with the next two.
     #[arg(long, value_name = "NAME", num_args = 1.., global = true)]
     pub new_relic_account_name: Vec<String>,
-    /// Key of that account that may insert events.
+    /// Insert key of that account.
     #[arg(long, value_name = "KEY", num_args = 1.., global = true, value_parser = parse_secret)]
     pub new_relic_api_key: Vec<Secret>,
-    /// Number of that account.
+    /// Id of that account.
     #[arg(long, value_name = "ID", num_args = 1.., global = true)]
     pub new_relic_account_id: Vec<String>,
 }
@@ -108,27 +108,27 @@ impl Settings {
 pub enum Command {
     /// Run the server (the default).
     Run,
-    /// Verify the configuration, and tell all that is wrong with it.
+    /// Check the configuration and report all mistakes.
     Check(Check),
-    /// Print the merged configuration without its secrets, each value with where it came from.
+    /// Print the effective configuration without secrets, with the origin of each value.
     PrintConfig,
     /// Send sample events to a running server.
     SendSample(SendSample),
     /// Print the log appenders that make a Qlik Sense proxy send its user events here.
     PrintLog4net(PrintLog4net),
-    /// What a running server is doing: what is wrong and what to do about it, intakes, destinations, journal.
+    /// Show the status of a running server: problems with advice, intakes, destinations, journal.
     Status(Status),
-    /// Watch a running server at work on one screen: the flow of events, what is wrong, the latest events.
+    /// Show a running server live on one screen: pipeline, problems, latest events.
     Top(Top),
     /// Follow the events of a running server, one line each.
     Tail(Tail),
-    /// Look at dead letters (events that a destination refused), deliver them once more, or drop them.
+    /// List, retry or drop dead letters (events that a destination rejected).
     Dlq(Dlq),
-    /// Send what the journal still holds to a destination once more.
+    /// Deliver events that the journal still holds to a destination again.
     Replay(Replay),
     /// Print the pseudonym of a user, under the configured key (`Pipeline.privacy.pseudonymise`).
     Pseudonym(Pseudonym),
-    /// Print what makes a shell complete commands and options.
+    /// Print a shell completion script.
     Completions(Completions),
     /// Print the manual page, as roff.
     Man,
@@ -137,20 +137,20 @@ pub enum Command {
 /// Which server, and how to speak with it; else as the configuration says.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ServerArguments {
-    /// Where the server's operations API is, as `http://127.0.0.1:9842`; else `Pipeline.operations`.
+    /// Address of the operations API, such as `http://127.0.0.1:9842`. The default is `Pipeline.operations`.
     #[arg(long, value_name = "URL", global = true)]
     pub server: Option<String>,
-    /// Its token; others on this machine can see it in the list of processes: rather use --token-file. The configured
-    /// token is sent to the configured server alone.
+    /// The token. Other users can see it in the process list; prefer --token-file. The configured
+    /// token is sent to the configured server only.
     #[arg(long, value_name = "TOKEN", global = true, value_parser = parse_header_secret)]
     pub token: Option<Secret>,
-    /// A file that holds its token.
+    /// A file that contains the token.
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
     /// Do not verify the server's certificate (with https).
     #[arg(long, global = true)]
     pub insecure: bool,
-    /// Send the token to another machine by http too, where everybody on the wire can read it.
+    /// Allow sending the token to another machine over http, in clear text.
     #[arg(long, global = true)]
     pub insecure_http: bool,
 }
@@ -159,7 +159,7 @@ pub struct ServerArguments {
 pub struct Status {
     #[command(flatten)]
     pub server: ServerArguments,
-    /// All of `/api/state`, as it is.
+    /// Print `/api/state` as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -168,7 +168,7 @@ pub struct Status {
 pub struct Top {
     #[command(flatten)]
     pub server: ServerArguments,
-    /// Which events to show: `user:anna app:sales type:session` and words; as behind the key `/`.
+    /// Filter for events: `user:anna app:sales type:session` and words, as for the key `/`.
     #[arg(long, value_name = "FILTER", default_value = "")]
     pub filter: String,
 }
@@ -177,7 +177,7 @@ pub struct Top {
 pub struct Tail {
     #[command(flatten)]
     pub server: ServerArguments,
-    /// Events of this stream alone.
+    /// Only events of this stream.
     #[arg(long, value_parser = PossibleValuesParser::new(Stream::of_events().map(Stream::name)))]
     pub stream: Option<String>,
     /// Part of a user's directory, id or both (`DIRECTORY\\id`).
@@ -189,7 +189,7 @@ pub struct Tail {
     /// Part of an event's type or command.
     #[arg(long = "type", value_name = "TYPE", default_value = "")]
     pub event_type: String,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -204,32 +204,32 @@ pub struct Dlq {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum DlqTask {
-    /// The newest dead letters, the newest first.
+    /// List dead letters, newest first.
     List(DlqList),
-    /// One dead letter.
+    /// Show one dead letter.
     Show(DlqShow),
-    /// Deliver to the destination that refused, and to no other.
+    /// Deliver again, only to the destination that rejected the event.
     Retry(DlqSome),
-    /// Remove for good.
+    /// Delete permanently.
     Drop(DlqSome),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DlqList {
-    /// Of this destination alone.
+    /// Only of this destination.
     #[arg(long, value_name = "DESTINATION")]
     pub destination: Option<String>,
-    /// How many.
+    /// Maximum number.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub limit: u16,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DlqShow {
-    /// As `dlq list` shows it.
+    /// The id, as `dlq list` shows it.
     pub id: String,
     /// As JSON, with the stored record in hex.
     #[arg(long)]
@@ -238,16 +238,16 @@ pub struct DlqShow {
 
 #[derive(Clone, Debug, Args)]
 pub struct DlqSome {
-    /// As `dlq list` shows it.
+    /// The id, as `dlq list` shows it.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub id: Option<String>,
     /// All dead letters.
     #[arg(long)]
     pub all: bool,
-    /// With `--all`: of this destination alone.
+    /// With `--all`: only of this destination.
     #[arg(long, value_name = "DESTINATION", requires = "all")]
     pub destination: Option<String>,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -256,23 +256,23 @@ pub struct DlqSome {
 pub struct Replay {
     #[command(flatten)]
     pub server: ServerArguments,
-    /// As `butler-sos status` names it.
+    /// The destination, as `butler-sos status` names it.
     #[arg(long, value_name = "DESTINATION")]
     pub destination: String,
-    /// When the first event was stored: RFC 3339 as 2026-11-20T10:00:00Z, or Unix milliseconds.
+    /// Start of the period in which events were stored: RFC 3339 such as 2026-11-20T10:00:00Z, or Unix milliseconds.
     #[arg(long, value_name = "TIME")]
     pub from: String,
-    /// Events stored before this; else until now.
+    /// End of the period. The default is now.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
-    /// How it ended, as a JSON object.
+    /// Print the result as a JSON object.
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct Check {
-    /// Look at the settings alone: no certificates, ports or destinations.
+    /// Check only the settings, not certificates, ports or destinations.
     #[arg(long)]
     pub offline: bool,
 }
@@ -288,22 +288,22 @@ pub struct SendSample {
     /// Audit events that name screenshots; with `--audit` among the others.
     #[arg(long)]
     pub screenshots: bool,
-    /// Where to; else the addresses in the configuration.
+    /// Target address. The default is the address in the configuration.
     #[arg(long, value_name = "HOST:PORT")]
     pub to: Option<String>,
     /// Events per second; 0: as fast as possible.
     #[arg(long, default_value_t = 10.0, value_parser = parse_rate)]
     pub rate: f64,
-    /// How many events; none: until interrupted.
+    /// Number of events. The default is to send until interrupted.
     #[arg(long)]
     pub count: Option<u64>,
     /// Layout of user events.
     #[arg(long, value_enum, default_value_t = Layout::Mixed)]
     pub layout: Layout,
-    /// Bearer token of the audit API; else, for the address in the configuration, the one there.
+    /// Bearer token of the audit API. The default, for the configured address, is the configured token.
     #[arg(long, value_parser = parse_secret)]
     pub token: Option<Secret>,
-    /// A file that holds that token.
+    /// A file that contains the token.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
     /// Audit events over HTTPS.
@@ -312,7 +312,7 @@ pub struct SendSample {
     /// Do not verify the server's certificate.
     #[arg(long)]
     pub insecure: bool,
-    /// Send the token to another machine by http too, where everybody on the wire can read it.
+    /// Allow sending the token to another machine over http, in clear text.
     #[arg(long)]
     pub insecure_http: bool,
     /// What the screenshot URLs that are sent begin with, and their query if it has one; else the first of the

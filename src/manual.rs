@@ -75,10 +75,10 @@ has every setting, its default and why.
 fn exit_status() -> String {
     let codes = [
         (exit::OK, "told to stop, or done, everything in order"),
-        (exit::USAGE, "the command line cannot be understood, or asks for what makes no sense"),
+        (exit::USAGE, "the command line is invalid"),
         (
             exit::UNAVAILABLE,
-            "something needed is not there: a port is taken, a directory cannot be written, the journal is locked, no server answers",
+            "a resource is not available: a port is in use, a directory is not writable, the journal is locked, no server responds",
         ),
         (exit::SUPERVISION, "an actor kept panicking; the service manager shall start the process anew"),
         (exit::CONFIG, "the configuration holds mistakes"),

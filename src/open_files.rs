@@ -16,11 +16,11 @@ pub fn raise(connections_wanted: usize, log: &Logger) {
         && limit.now < limit.most
         && let Err(error) = raise_open_files(limit)
     {
-        warn!(log, "the limit of open files cannot be raised"; "limit" => limit.now, "error" => %error);
+        warn!(log, "cannot raise the limit of open files"; "limit" => limit.now, "error" => %error);
     }
     let connections = connections_within(connections_wanted);
     if connections < connections_wanted {
-        warn!(log, "the process may open too few files for all connections; raise LimitNOFILE or ulimit -n";
+        warn!(log, "the limit of open files is too low for all connections; raise LimitNOFILE or ulimit -n";
             "connections" => connections, "wanted" => connections_wanted, "files" => limit());
     }
 }

@@ -47,14 +47,14 @@ fn say_hello(loaded: &Loaded, log: &Logger) {
     info!(log, "butler-sos starts"; "version" => env!("CARGO_PKG_VERSION"),
         "files" => loaded.files.join(", "), "pid" => std::process::id());
     if !loaded.ignored.is_empty() {
-        info!(log, "settings of Butler SOS that this server has no use for"; "settings" => loaded.ignored.join(", "));
+        info!(log, "settings of Butler SOS that have no effect in this server"; "settings" => loaded.ignored.join(", "));
     }
     if loaded.config.butler_sos.system_info.enable {
         say_machine(log);
     }
     let mode = &loaded.config.pipeline.files.mode;
     if Modes::of_files(mode).is_some_and(|modes| modes != Modes::default() && modes.are_masked()) {
-        warn!(log, "the umask takes rights away that Pipeline.files.mode gives"; "mode" => mode);
+        warn!(log, "the umask removes permissions that Pipeline.files.mode grants"; "mode" => mode);
     }
     for warning in &loaded.warnings {
         warn!(log, "configuration"; "warning" => warning);
@@ -83,7 +83,7 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
             return error.exit;
         }
     };
-    info!(log, "butler-sos runs");
+    info!(log, "butler-sos is running");
     let service_manager = ServiceManager::from_environment(&log);
     service_manager.ready();
     actix_rt::spawn(service_manager.clone().watch(topology.view()));
@@ -98,7 +98,7 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
         () = topology.drain(drain(&loaded.config)) => info!(log, "stopped"),
         signal = told_again() => {
             topology.drain(Duration::ZERO).await;
-            warn!(log, "stopped at once, without waiting for destinations"; "signal" => signal);
+            warn!(log, "stopped immediately, without waiting for destinations"; "signal" => signal);
         }
         Some(actor) = given_up.recv() => return end_for(&log, actor),
     }
@@ -106,7 +106,7 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
 }
 
 fn end_for(log: &Logger, actor: &'static str) -> u8 {
-    error!(log, "supervision gave up, the process ends so that it is started anew"; "actor" => actor);
+    error!(log, "actors failed too often, the process exits so that the service manager restarts it"; "actor" => actor);
     exit::SUPERVISION
 }
 

@@ -100,7 +100,7 @@ impl ServiceManager {
     fn notify(&self, lines: &str) {
         let Some(line) = &self.line else { return };
         if let Err(error) = line.send(lines.as_bytes()) {
-            warn!(self.log, "cannot tell the service manager"; "error" => %error);
+            warn!(self.log, "cannot notify the service manager"; "error" => %error);
         }
     }
 }
@@ -240,18 +240,18 @@ mod tests {
         check(&[], &["influx_sink", "csv_sink"], true, true, waits);
         // A full disk is told, and is no reason to be started anew.
         check(
-            &["the journal takes no events: a\nb"],
+            &["the journal rejects events: a\nb"],
             &[],
             true,
             true,
-            "WATCHDOG=1\nSTATUS=not ready: the journal takes no events: a b",
+            "WATCHDOG=1\nSTATUS=not ready: the journal rejects events: a b",
         );
         check(
-            &["the journal does not answer"],
+            &["the journal does not respond"],
             &["csv_sink"],
             false,
             true,
-            "STATUS=not ready: the journal does not answer",
+            "STATUS=not ready: the journal does not respond",
         );
     }
 

@@ -45,7 +45,7 @@ pub fn handle_others(log: &Logger, log_file: FileReopener) {
     match Others::listen() {
         Ok(others) => _ = actix_rt::spawn(others.handle(log.clone(), log_file)),
         Err(error) => {
-            warn!(log, "cannot listen to signals, SIGHUP and SIGUSR1 end the server"; "error" => %error);
+            warn!(log, "cannot install signal handlers, SIGHUP and SIGUSR1 end the server"; "error" => %error);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Others {
                 Some(()) = self.hangup.recv() => {
                     reread::ask();
                     log_file.ask();
-                    info!(log, "certificates are read again, the log file is opened anew"; "signal" => "SIGHUP");
+                    info!(log, "reloading certificates and reopening the log file"; "signal" => "SIGHUP");
                 }
                 Some(()) = self.first.recv() => info!(log, "signal ignored"; "signal" => "SIGUSR1"),
                 Some(()) = self.second.recv() => info!(log, "signal ignored"; "signal" => "SIGUSR2"),

@@ -60,7 +60,7 @@ pub struct AppDirectory {
 enum PollError {
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("no answer from the repository service: {detail}")]
+    #[error("no response from the repository service: {detail}")]
     NoResponse { class: &'static str, detail: String },
     #[error("the answer has status {0}")]
     Status(StatusCode),
@@ -68,7 +68,7 @@ enum PollError {
     Body(String),
     #[error("the answer is not an array in JSON: {0}")]
     NotAnArray(serde_json::Error),
-    #[error("no answer in time")]
+    #[error("no response in time")]
     TimedOut,
     #[error("the blocking task ended unexpectedly")]
     Blocking,
@@ -133,15 +133,15 @@ async fn poll_for_ever(
         match polled.unwrap_or(Err(PollError::TimedOut)) {
             Ok(Apps { names, left_out }) => {
                 if failures > 0 {
-                    info!(log, "names of apps are learned again"; "failures" => failures);
+                    info!(log, "app names are updated again"; "failures" => failures);
                     failures = 0;
                     logged.clear();
                 }
-                debug!(log, "names of apps learned"; "apps" => names.len());
+                debug!(log, "app names updated"; "apps" => names.len());
                 if left_out > 0 {
                     actor.rejected("over_limit", left_out);
                     if !is_over {
-                        warn!(log, "there are more apps than names are kept, the others are unknown";
+                        warn!(log, "too many apps, some app names are not kept";
                             "kept" => names.len(), "left_out" => left_out,
                             "setting" => "Pipeline.appDirectory.entriesMax");
                     }
@@ -156,7 +156,7 @@ async fn poll_for_ever(
                 actor.failed(error.class());
                 let error = error.to_string();
                 if error != logged {
-                    warn!(log, "cannot learn the names of apps, will go on trying";
+                    warn!(log, "cannot update the app names, will retry";
                         "host" => &poller.config.host, "error" => &error);
                     logged = error;
                 }

@@ -231,7 +231,7 @@ impl AuditHttpIngestor {
         let server = match self.server() {
             Ok(server) => server,
             Err(problem) => {
-                error!(self.log, "audit API: the server cannot start, trying again"; "error" => problem);
+                error!(self.log, "audit API: cannot start the server, will retry"; "error" => problem);
                 ctx.run_later(START_PAUSE, Self::serve);
                 return;
             }
@@ -253,7 +253,7 @@ impl AuditHttpIngestor {
         let mut ended = running.ended.clone();
         let end = async move { ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()) };
         ctx.spawn(end.into_actor(self).map(|end, actor, ctx| {
-            error!(actor.log, "audit API: the server ended, starting another"; "result" => ?end);
+            error!(actor.log, "audit API: the server stopped, restarting it"; "result" => ?end);
             actor.server = None;
             ctx.run_later(START_PAUSE, Self::serve);
         }));
@@ -292,14 +292,14 @@ impl AuditHttpIngestor {
         if let Some(tls) = self.tls.clone().filter(|tls| is_time || tls.is_asked()) {
             let renewal = actix_rt::task::spawn_blocking(move || tls.renew());
             ctx.spawn(renewal.into_actor(self).map(|renewed, actor, _| match renewed {
-                Ok(Ok(true)) => info!(actor.log, "audit API: new certificate for new connections"),
+                Ok(Ok(true)) => info!(actor.log, "audit API: certificate reloaded for new connections"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    warn!(actor.log, "audit API: the changed certificate cannot be used, the old one stays";
+                    warn!(actor.log, "audit API: the new certificate is unusable, the old one stays in use";
                     "error" => %error)
                 }
                 Err(error) => {
-                    warn!(actor.log, "audit API: cannot look at the certificate"; "error" => %error)
+                    warn!(actor.log, "audit API: cannot read the certificate"; "error" => %error)
                 }
             }));
         }

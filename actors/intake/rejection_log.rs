@@ -33,7 +33,7 @@ impl RejectionLog {
 
     pub fn add(&mut self, source: IpAddr, reason: &'static str, now_ns: u64, log: &Logger) {
         if let Some(rejections) = self.due(source, reason, now_ns) {
-            warn!(log, "datagram rejected, kept in quarantine";
+            warn!(log, "datagram rejected, stored in the quarantine";
                 "source" => %source, "reason" => reason, "rejections" => rejections);
         }
     }

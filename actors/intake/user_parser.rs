@@ -192,7 +192,7 @@ impl UserParser {
             } else {
                 panic
             };
-            slog::error!(self.log, "a datagram made the parser panic"; "panic" => panic);
+            slog::error!(self.log, "the parser panicked on a datagram"; "panic" => panic);
             self.actor.failed(PANICKED);
             // The cache may be half changed.
             self.enrichment = self::enrichment(&self.config);

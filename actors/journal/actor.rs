@@ -61,7 +61,7 @@ impl JournalConfig {
     pub fn open(&self) -> Result<Store, StoreError> {
         let (store, recoveries) = Store::open(self.store.clone())?;
         for recovery in recoveries {
-            warn!(self.log, "the journal was not whole and has been mended"; "recovery" => ?recovery);
+            warn!(self.log, "the journal was damaged and has been repaired"; "recovery" => ?recovery);
         }
         Ok(store)
     }
@@ -173,12 +173,12 @@ impl Journal {
             match store.retain_consumers(*id, &names) {
                 Ok(gone) => {
                     for name in gone {
-                        info!(self.config.log, "a destination is no longer configured, its position is forgotten";
+                        info!(self.config.log, "removed the position of a destination that is no longer configured";
                             "stream" => stream.name(), "destination" => name);
                     }
                 }
                 Err(error) => {
-                    warn!(self.config.log, "cannot forget old consumers"; "error" => %error);
+                    warn!(self.config.log, "cannot remove the positions of old consumers"; "error" => %error);
                 }
             }
             for consumer in wanted {
@@ -217,7 +217,7 @@ impl Journal {
                 }
                 self.append_trouble_is_over(stream);
                 for dropped in appended.dropped {
-                    warn!(self.config.log, "the journal is full, its oldest events were dropped undelivered";
+                    warn!(self.config.log, "the journal is full, dropped its oldest events before delivery";
                         "stream" => stream.name(), "destination" => dropped.consumer,
                         "events" => dropped.offsets.end - dropped.offsets.start);
                 }
@@ -238,7 +238,7 @@ impl Journal {
                 let trouble = AppendFailure { error: error.to_string(), bytes };
                 // Said when it begins, not for every event that meets it.
                 if self.append_trouble.insert(stream, trouble).is_none() {
-                    error!(self.config.log, "the journal takes no events";
+                    error!(self.config.log, "the journal rejects events";
                         "stream" => stream.name(), "error" => %error);
                 }
                 Err(refused)
@@ -248,7 +248,7 @@ impl Journal {
 
     fn append_trouble_is_over(&mut self, stream: Stream) {
         if self.append_trouble.remove(&stream).is_some() {
-            info!(self.config.log, "the journal takes events again"; "stream" => stream.name());
+            info!(self.config.log, "the journal accepts events again"; "stream" => stream.name());
         }
     }
 
@@ -414,7 +414,7 @@ impl Journal {
                         "by_seconds" => by_seconds, "off_seconds" => off_seconds);
                 }
                 ClockChange::Returned { .. } => {
-                    info!(self.config.log, "the clock is right again, times of receipt follow it";
+                    info!(self.config.log, "the clock is correct again, times of receipt follow it";
                         "by_seconds" => by_seconds);
                 }
             }
@@ -442,7 +442,7 @@ impl Journal {
         let streams = match open.store.stats(now_ns) {
             Ok(streams) => streams,
             Err(error) => {
-                warn!(self.config.log, "cannot read the journal's state"; "error" => %error);
+                warn!(self.config.log, "cannot read the state of the journal"; "error" => %error);
                 return state;
             }
         };

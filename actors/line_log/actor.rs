@@ -97,7 +97,7 @@ impl LineLog {
         for (reason, lines) in [("evicted", appended.evicted), ("too_large", appended.too_large)] {
             if lines > 0 {
                 self.actor.rejected(reason, lines);
-                warn!(self.log, "kept lines had to go"; "actor" => self.actor.name(),
+                warn!(self.log, "the line log evicted old lines to free space"; "actor" => self.actor.name(),
                     "reason" => reason, "lines" => lines, "directory" => %self.config.directory.display());
             }
         }
@@ -107,7 +107,7 @@ impl LineLog {
         self.actor.rejected("disk", 1);
         if self.last_error_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
             self.last_error_logged = Some(Instant::now());
-            error!(self.log, "cannot keep lines"; "actor" => self.actor.name(), "error" => detail,
+            error!(self.log, "the line log cannot write lines"; "actor" => self.actor.name(), "error" => detail,
                 "directory" => %self.config.directory.display());
         }
     }

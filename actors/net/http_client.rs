@@ -149,7 +149,7 @@ async fn no_answer(to: &Endpoint, error: &SendRequestError) -> DeliveryError {
     {
         (class, detail) = ("dns", fault);
     }
-    DeliveryError::new(class, format!("no answer from {}: {detail}", to.name))
+    DeliveryError::new(class, format!("no response from {}: {detail}", to.name))
 }
 
 /// Why a host has no address, when that is so.

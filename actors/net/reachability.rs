@@ -97,8 +97,9 @@ impl Server {
         listening.map_err(|error| DeliveryError::new("connect", error.to_string()))?;
         match stream.read(&mut [0; 1]) {
             Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let detail =
-                    format!("{at} ends the connection, probably because of our certificate: {error}");
+                let detail = format!(
+                    "{at} closed the connection, probably because it rejected the client certificate: {error}"
+                );
                 Err(DeliveryError::new("tls", detail))
             }
             _ => Ok(()),
@@ -158,7 +159,7 @@ mod tests {
             "authority \"test ca\", which is not trusted",
         );
         let nobody = ClientTls { cert: None, key: None, ..pki.tls() };
-        check(server("localhost", port), Some(&nobody), "tls", "because of our certificate");
+        check(server("localhost", port), Some(&nobody), "tls", "because it rejected the client certificate");
         server("localhost", port).shake_hands(&pki.tls()).unwrap();
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         check(server("127.0.0.1", gone), None, "connect", "refused");

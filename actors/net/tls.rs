@@ -44,7 +44,7 @@ pub enum TlsError {
     #[error("{path} holds no certificate")]
     NoCertificate { path: PathBuf },
     /// Also when the passphrase is wrong.
-    #[error("{path} is not a private key in PEM format, or its passphrase is another one")]
+    #[error("{path} is not a private key in PEM format, or the passphrase is wrong")]
     Key { path: PathBuf },
     #[error("{path} is not the key of the certificate: {source}")]
     KeyMismatch { path: PathBuf, source: ErrorStack },

@@ -145,7 +145,7 @@ impl Fetcher {
             match image_tls(&self.config) {
                 Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),
                 Err(error) => {
-                    warn!(self.config.log, "the files of a connection cannot be used, what was read before stays";
+                    warn!(self.config.log, "the TLS files of a connection are unusable, the previous ones stay in use";
                     "to" => "screenshot hosts", "error" => %error)
                 }
             }
@@ -221,7 +221,7 @@ impl Fetcher {
             match step {
                 Ended::Stored(stored) => break Ok(stored),
                 Ended::Step(Step::RetryLater { after }) => {
-                    debug!(log, "will try again"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
+                    debug!(log, "download failed, will retry"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
                     // Others of this user may wait for it, each with a place.
                     let is_waited_for = sessions.as_mut().is_some_and(|sessions| !sessions.pause());
                     if is_waited_for {
@@ -236,7 +236,7 @@ impl Fetcher {
                 Ended::Step(Step::Refuse(reason)) => break Err(reason),
                 // An attempt ends with none of the others but this one.
                 Ended::Step(Step::RetryWithTicket | Step::Follow(_) | Step::Image(_)) => {
-                    debug!(log, "session not accepted, will get a ticket"; "attempt" => walk.attempts());
+                    debug!(log, "the proxy rejected the session, will request a ticket"; "attempt" => walk.attempts());
                 }
             }
         };
@@ -333,7 +333,7 @@ impl Fetcher {
                 Ok(response) => response,
                 Err(reason) => return walk.fail(reason, None).into(),
             };
-            debug!(log, "answered"; "status" => response.status.as_u16(), "asked" => ?request);
+            debug!(log, "response received"; "status" => response.status.as_u16(), "asked" => ?request);
             match walk.step(&answer_of(response.status.as_u16(), &response.headers)) {
                 Step::Follow(next) => request = next,
                 Step::Image(claim) => {

@@ -181,7 +181,7 @@ impl Copies<'_> {
 }
 
 fn fell_away(log: &Logger, trouble: &mut Option<String>, path: &Path, error: &io::Error) {
-    warn!(log, "image not written to one of its targets"; "path" => %path.display(), "error" => %error);
+    warn!(log, "cannot write an image to one of its targets"; "path" => %path.display(), "error" => %error);
     *trouble = Some(format!("{}: {error}", path.display()));
 }
 
@@ -252,7 +252,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 pub fn remove_unfinished(directory: &Path, log: &Logger) -> io::Result<()> {
     let removed = remove_temporary(directory)?;
     if removed > 0 {
-        info!(log, "unfinished images of an earlier run removed";
+        info!(log, "removed unfinished images of an earlier run";
             "directory" => %directory.display(), "files" => removed);
     }
     Ok(())

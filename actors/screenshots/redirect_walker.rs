@@ -292,7 +292,7 @@ impl Run {
             from = batch.next_offset().max(from.saturating_add(1));
         }
         if !finished.is_empty() {
-            info!(self.config.log, "finished screenshots found again"; "events" => finished.len());
+            info!(self.config.log, "recovered finished screenshots from the journal"; "events" => finished.len());
         }
         (OffsetWindow::new(position.offset, end), finished)
     }
@@ -310,7 +310,7 @@ impl Run {
         for skipped in batch.skipped() {
             let events = skipped.offsets.end - skipped.offsets.start;
             self.config.meter.missed.inc_by(events);
-            error!(self.config.log, "screenshot events are gone from the journal before their download";
+            error!(self.config.log, "screenshot events were removed from the journal before their download";
                 "records" => events, "from" => skipped.offsets.start, "why" => ?skipped.why);
         }
         for record in batch.iter() {
@@ -338,7 +338,7 @@ impl Run {
                 }
                 Err(error) => {
                     self.config.actor.rejected("damaged", 1);
-                    error!(self.config.log, "a record of the journal is no event, kept as a dead letter";
+                    error!(self.config.log, "journal record is not an event, stored as a dead letter";
                         "offset" => offset, "error" => %error);
                     let (reason, record) = (error.to_string(), record.data.to_vec());
                     jobs.push(Box::pin(self.clone().dead_letter(Refused { offset, reason, record })));
@@ -360,7 +360,7 @@ impl Run {
         self.config.actor.rejected("given-up", 1);
         let reason = later.screenshot.error.as_deref().unwrap_or_default();
         let event = AuditEvent::from_record(later.clone()).map(|event| event.event_id.into_owned());
-        warn!(self.config.log, "screenshot given up"; "reason" => reason, "event_id" => event.unwrap_or_default());
+        warn!(self.config.log, "screenshot abandoned"; "reason" => reason, "event_id" => event.unwrap_or_default());
     }
 
     // --- jobs
@@ -373,7 +373,7 @@ impl Run {
         let found = batch.iter().find(|record| record.offset == offset);
         let Some(Ok(record)) = found.map(|found| AuditRecord::decode(found.data)) else {
             self.config.meter.missed.inc();
-            error!(self.config.log, "screenshot events are gone from the journal before their download";
+            error!(self.config.log, "screenshot events were removed from the journal before their download";
                 "records" => 1, "from" => offset);
             return Done::without_trace(offset);
         };
@@ -430,7 +430,7 @@ impl Run {
         let Ok(record) = AuditRecord::decode(found.data) else { return done };
         match (&fetched, record.source_offset) {
             (Err(reason), Some(first)) => self.append_later(first, &record, reason).await,
-            _ => info!(self.config.log, "screenshot stored on a later try"),
+            _ => info!(self.config.log, "screenshot stored after a retry"),
         }
         self.count(&fetched);
         done
@@ -442,7 +442,7 @@ impl Run {
         let event = match AuditEvent::from_record(record.clone()) {
             Ok(event) => event,
             Err(error) => {
-                error!(self.config.log, "a record of the journal is no event"; "error" => %error);
+                error!(self.config.log, "journal record is not an event"; "error" => %error);
                 download.refused = Some(Reason::InvalidUrl);
                 return download;
             }
@@ -470,7 +470,7 @@ impl Run {
                 .as_deref()
                 .and_then(|pseudonymizer| Clear::open(pseudonymizer, sealed))
             else {
-                warn!(self.config.log, "the user of a screenshot cannot be read, the key is another one now";
+                warn!(self.config.log, "cannot decrypt the user of a screenshot, the key has changed";
                     "event_id" => download.event.event_id.chars().take(64).collect::<String>());
                 download.refused = Some(Reason::UserNotParseable);
                 return download;
@@ -494,7 +494,7 @@ impl Run {
         let fetch = Rc::clone(&self.fetcher).fetch(&download.event, download.hidden_url.as_deref(), place);
         let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
         fetched.unwrap_or_else(|panic| {
-            error!(self.config.log, "a download panicked"; "panic" => panic_text(&*panic));
+            error!(self.config.log, "a screenshot download panicked"; "panic" => panic_text(&*panic));
             Err(Reason::Transport)
         })
     }
@@ -539,7 +539,7 @@ impl Run {
         }
         // The stream may be full of what only we take out: waiting here would be waiting for ourselves.
         if let Err(refused) = self.append(Stream::Screenshots, &later).await {
-            warn!(self.config.log, "the journal does not take a retry"; "error" => refused);
+            warn!(self.config.log, "the journal rejected the retry of a screenshot"; "error" => refused);
             self.give_up(&later);
         }
     }
@@ -549,7 +549,7 @@ impl Run {
             match self.append(stream, record).await {
                 Ok(offset) => return offset,
                 Err(refused) => {
-                    warn!(self.config.log, "the journal does not take a finished screenshot event";
+                    warn!(self.config.log, "the journal rejected a finished screenshot event";
                     "error" => refused)
                 }
             }
@@ -594,7 +594,7 @@ impl Run {
                 Ok(Err(error)) => error.to_string(),
                 Err(gone) => gone.to_string(),
             };
-            warn!(self.config.log, "the journal does not answer, will ask again"; "error" => error);
+            warn!(self.config.log, "the journal does not respond, will retry"; "error" => error);
             sleep(JOURNAL_PAUSE).await;
         }
     }

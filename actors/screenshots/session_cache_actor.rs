@@ -210,7 +210,7 @@ impl SessionCacheActor {
             if cache.flights.is_led_by(&key, lease) {
                 warn!(
                     cache.config.log,
-                    "a download with a ticket said nothing for too long, the next one leads"
+                    "a download with a ticket timed out, the next download opens the session"
                 );
                 cache.hand_on(&key, lease, ctx);
             }
@@ -276,7 +276,7 @@ impl SessionCacheActor {
     }
 
     fn end_evicted(&mut self, evicted: Evicted, ctx: &mut Context<Self>) -> Option<oneshot::Receiver<()>> {
-        debug!(self.config.log, "session leaves the cache"; "why" => ?evicted.why, "session" => ?evicted.session);
+        debug!(self.config.log, "session removed from the cache"; "why" => ?evicted.why, "session" => ?evicted.session);
         self.end(&evicted.key, evicted.session.iter().cloned().collect(), SlotsOf::Themselves, ctx)
     }
 

@@ -112,7 +112,7 @@ impl Handler<Envelope<TicketFor>> for TicketActor {
                         Some(shown) => (shown.new_directory.as_str(), shown.new_id.as_str()),
                         None => (key.user_directory(), key.user_id()),
                     };
-                    warn!(qps.config.log, "no ticket from the Qlik Sense proxy service";
+                    warn!(qps.config.log, "cannot get a ticket from the Qlik Sense proxy service";
                         "host" => &qps.config.host, "port" => qps.config.port,
                         "error" => %error, "virtual_proxy" => %key.virtual_proxy(),
                         "user_directory" => user_directory, "user_id" => user_id);
@@ -142,7 +142,7 @@ impl Handler<Envelope<SessionsOver>> for TicketActor {
                     }
                     Err(error) => {
                         qps.config.actor.rejected("session-not-ended", 1);
-                        warn!(qps.config.log, "the Qlik Sense proxy service did not end a session";
+                        warn!(qps.config.log, "cannot end a session in the Qlik Sense proxy service";
                             "error" => %error, "session" => ?session, "virtual_proxy" => %virtual_proxy);
                     }
                 }
@@ -186,7 +186,7 @@ enum QpsError {
     NoResponse { class: &'static str, detail: String },
     #[error("broken answer")]
     Broken,
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
     #[error("status {0}")]
     Status(u16),
@@ -244,7 +244,7 @@ impl Qps {
             Ok(None) => {}
             // Files that are being replaced: the last ones serve until they are whole again.
             Err(error) if client.made.is_some() => {
-                warn!(self.config.log, "certificate files have changed but cannot be used"; "error" => %error);
+                warn!(self.config.log, "the changed certificate files are unusable"; "error" => %error);
             }
             Err(error) => return Err(QpsError::Certificate(error.to_string())),
         }

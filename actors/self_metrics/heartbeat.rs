@@ -75,7 +75,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
         match beat(&config, call.as_ref(), &to, &mut client).await {
             Ok(()) => {
                 if failures > 0 {
-                    info!(log, "heartbeats arrive again"; "host" => &host, "failures" => failures);
+                    info!(log, "heartbeats succeed again"; "host" => &host, "failures" => failures);
                     failures = 0;
                 }
                 debug!(log, "heartbeat sent"; "host" => &host);
@@ -84,7 +84,7 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
                 actor.rejected(trouble.class, 1);
                 actor.failed(trouble.class);
                 if failures == 0 {
-                    warn!(log, "a heartbeat has not arrived, will go on sending them";
+                    warn!(log, "cannot send a heartbeat, will retry";
                         "host" => &host, "class" => trouble.class, "error" => trouble.detail);
                 }
                 failures += 1;

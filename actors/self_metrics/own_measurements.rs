@@ -262,7 +262,7 @@ impl Reporter {
             Verdict::Taken => {
                 self.actor.sent.inc();
                 if std::mem::take(&mut self.is_failing) {
-                    info!(self.log, "the server's own measurements are written again");
+                    info!(self.log, "own measurements are written again");
                 }
                 return true;
             }
@@ -273,7 +273,7 @@ impl Reporter {
         self.actor.rejected(class, lines.points);
         self.actor.failed(class);
         if !std::mem::replace(&mut self.is_failing, true) {
-            warn!(self.log, "the server's own measurements cannot be written and are dropped until they can";
+            warn!(self.log, "cannot write own measurements, they are dropped until writes succeed";
                 "class" => class, "error" => detail);
         }
         is_settled
@@ -393,7 +393,7 @@ fn say_summary(day: &Failures, error_types: &ErrorTypes, log: &Logger) {
     }
     let total: u64 = kinds.values().sum();
     let details: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
-    info!(log, "errors of the day that has ended (UTC)"; "total" => total, "details" => details.join(", "));
+    info!(log, "errors of the previous day (UTC)"; "total" => total, "details" => details.join(", "));
 }
 
 const DAY_SECONDS: u64 = 86_400;
@@ -481,7 +481,7 @@ mod tests {
         }
         errors.day -= 1;
         errors.look(&report, now, 17, &log, &mut Lines::default());
-        assert_eq!(*heard.0.lock().unwrap(), ["INFO  errors of the day that has ended (UTC)"]);
+        assert_eq!(*heard.0.lock().unwrap(), ["INFO  errors of the previous day (UTC)"]);
     }
 
     #[test]

@@ -254,7 +254,7 @@ impl<D: Destination> Run<D> {
                 Ok(mut delivered) => match self.park(&mut delivered).await {
                     Ok(()) => {
                         if failures > 0 {
-                            info!(self.config.log, "destination takes events again";
+                            info!(self.config.log, "destination is up again";
                                 "destination" => self.config.meter.name(), "failures" => failures);
                         }
                         self.config.meter.set_up();
@@ -279,7 +279,7 @@ impl<D: Destination> Run<D> {
         let pause = pauses.next().unwrap_or(self.config.pauses.max);
         let pause = trouble.retry_after.map_or(pause, |asked| asked.max(self.config.pauses.min));
         self.config.meter.failed(trouble.class, &trouble.detail, unix_ms());
-        warn!(self.config.log, "destination does not take events, will try again";
+        warn!(self.config.log, "destination is down, will retry";
             "destination" => self.config.meter.name(), "class" => trouble.class,
             "error" => &trouble.detail, "pause_ms" => pause.as_millis());
         tokio::time::sleep(pause).await;
@@ -289,7 +289,7 @@ impl<D: Destination> Run<D> {
         for skipped in batch.skipped() {
             let events = skipped.offsets.end - skipped.offsets.start;
             self.config.meter.missed.inc_by(events);
-            error!(self.config.log, "records are gone from the journal before delivery";
+            error!(self.config.log, "records were removed from the journal before delivery";
                 "destination" => self.config.meter.name(), "records" => events,
                 "from" => skipped.offsets.start, "why" => ?skipped.why);
         }
@@ -307,14 +307,14 @@ impl<D: Destination> Run<D> {
         let lines: Vec<Vec<u8>> = letters.map(|letter| letter.to_line()).collect();
         while let Err(error) = self.keep(lines.clone()).await {
             self.config.meter.failed(DEAD_LETTERS_REFUSED, &error, unix_ms());
-            error!(self.config.log, "a dead letter cannot be kept, will try again";
+            error!(self.config.log, "cannot store a dead letter, will retry";
                 "destination" => name, "error" => error);
             tokio::time::sleep(self.config.pauses.min).await;
         }
         self.config.meter.set_up();
         self.config.meter.dead_lettered.inc_by(refused.len() as u64);
         for refused in refused.iter().take(DEAD_LETTERS_LOGGED_MAX) {
-            warn!(self.config.log, "event refused, kept as a dead letter";
+            warn!(self.config.log, "event rejected by the destination, stored as a dead letter";
                 "destination" => name, "offset" => refused.offset, "reason" => &refused.reason);
         }
     }
@@ -347,7 +347,7 @@ impl SinkConfig {
                 Ok(Err(error)) => error.to_string(),
                 Err(gone) => gone.to_string(),
             };
-            warn!(self.log, "the journal does not answer, will ask again";
+            warn!(self.log, "the journal does not respond, will retry";
                 "destination" => self.meter.name(), "error" => error);
             tokio::time::sleep(JOURNAL_PAUSE).await;
         }

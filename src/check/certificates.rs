@@ -132,12 +132,12 @@ impl Span {
                 (Verdict::Warning, format!("expired on {until}"))
             }
             Self { seconds_to_start, from, .. } if *seconds_to_start > 0 => {
-                (Verdict::Warning, format!("holds from {from} only; is the clock right?"))
+                (Verdict::Warning, format!("valid from {from}; check the clock"))
             }
             Self { until, .. } if days < DAYS_LEFT_MIN => {
                 (Verdict::Warning, format!("expires in {days} days, on {until}"))
             }
-            Self { until, .. } => (Verdict::Fine, format!("holds until {until}")),
+            Self { until, .. } => (Verdict::Fine, format!("valid until {until}")),
         }
     }
 }
@@ -157,9 +157,9 @@ mod tests {
             (-DAY, 0, (Verdict::Warning, "expired on END")),
             (-DAY, DAY - 1, (Verdict::Warning, "expires in 0 days, on END")),
             (-DAY, 30 * DAY - 1, (Verdict::Warning, "expires in 29 days, on END")),
-            (-DAY, 30 * DAY, (Verdict::Fine, "holds until END")),
-            (0, 90 * DAY, (Verdict::Fine, "holds until END")),
-            (1, 90 * DAY, (Verdict::Warning, "holds from START only; is the clock right?")),
+            (-DAY, 30 * DAY, (Verdict::Fine, "valid until END")),
+            (0, 90 * DAY, (Verdict::Fine, "valid until END")),
+            (1, 90 * DAY, (Verdict::Warning, "valid from START; check the clock")),
         ] {
             let span = Span { seconds_to_start, seconds_left, from: "START".into(), until: "END".into() };
             assert_eq!(span.judge(), (expect.0, expect.1.to_owned()), "{seconds_to_start} {seconds_left}");
@@ -188,11 +188,11 @@ mod tests {
     #[test]
     fn client_files() {
         let holds =
-            [(Verdict::Fine, "cert.ca", "holds until "), (Verdict::Fine, "cert.cert", "holds until ")];
+            [(Verdict::Fine, "cert.ca", "valid until "), (Verdict::Fine, "cert.cert", "valid until ")];
         check_client(|_, _| (), &holds);
         check_client(
             |_, tls| tls.passphrase = SecretString::from("another"),
-            &[(Verdict::Mistake, "cert.key", "its passphrase is another one")],
+            &[(Verdict::Mistake, "cert.key", "the passphrase is wrong")],
         );
         check_client(
             |files, tls| tls.ca = Some(files.path("key.pem")),
@@ -227,12 +227,12 @@ mod tests {
         let files = CertificateFiles::new(90);
         let right = files.server();
         let path = |name: &str| format!("Butler-SOS.auditEvents.tls.{name}");
-        let holds = (Verdict::Fine, &*path("cert"), "holds until ");
+        let holds = (Verdict::Fine, &*path("cert"), "valid until ");
         check_found(&server(&right), &[holds]);
 
         let wrong =
             audit_http_ingestor::TlsConfig { passphrase: Some(SecretString::from("other")), ..right.clone() };
-        check_found(&server(&wrong), &[(Verdict::Mistake, &path("key"), "its passphrase is wrong")]);
+        check_found(&server(&wrong), &[(Verdict::Mistake, &path("key"), "the passphrase is wrong")]);
         let wrong = audit_http_ingestor::TlsConfig { cert: files.path("key.pem"), ..right.clone() };
         check_found(&server(&wrong), &[(Verdict::Mistake, &path("cert"), "no certificate")]);
         let wrong = audit_http_ingestor::TlsConfig {

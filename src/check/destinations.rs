@@ -30,7 +30,7 @@ pub async fn results(config: &Config) -> Vec<CheckResult> {
                 [(Verdict::Fine, fine)].into_iter().chain(warnings).collect()
             }
             Ok(Err(detail)) => vec![(Verdict::Unavailable, detail)],
-            Err(error) => vec![(Verdict::Unavailable, format!("cannot be asked: {error}"))],
+            Err(error) => vec![(Verdict::Unavailable, format!("the check failed: {error}"))],
         };
         found.extend(results.into_iter().map(|(verdict, detail)| CheckResult::new(verdict, setting, detail)));
     }
@@ -147,7 +147,7 @@ mod tests {
         check_handshake(|tls| tls.ca = None, Err("is signed by itself and not among those that are trusted"));
         check_handshake(
             |tls| (tls.cert, tls.key) = (None, None),
-            Err("ends the connection, probably because of our certificate"),
+            Err("closed the connection, probably because it rejected the client certificate"),
         );
     }
 }

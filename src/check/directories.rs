@@ -21,11 +21,11 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
         .into_iter()
         .map(|(setting, directory)| {
             let (verdict, detail) = match try_directory(&directory) {
-                Ok(Tried::There) => (Verdict::Fine, format!("{} can be written", directory.display())),
-                Ok(Tried::ToBeMade) => (Verdict::Fine, format!("{} can be made", directory.display())),
+                Ok(Tried::There) => (Verdict::Fine, format!("{} is writable", directory.display())),
+                Ok(Tried::ToBeMade) => (Verdict::Fine, format!("{} can be created", directory.display())),
                 Err(Refused { at, source }) => {
                     let directory = directory.display();
-                    let detail = format!("{directory} cannot be written ({}): {source}", at.display());
+                    let detail = format!("{directory} is not writable ({}): {source}", at.display());
                     (Verdict::Unavailable, detail)
                 }
             };
@@ -34,7 +34,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
         .collect();
     let journal = &config.pipeline.journal.directory;
     if store::is_held(journal.as_ref()) {
-        let detail = format!("a running server has the journal in {journal} open");
+        let detail = format!("a running server uses the journal in {journal}");
         found.push(CheckResult::new(Verdict::Warning, "Pipeline.journal.directory", detail));
     }
     found

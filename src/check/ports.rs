@@ -53,7 +53,8 @@ fn udp(config: &Config, is_running: bool) -> Vec<CheckResult> {
             let mut found = vec![attempt.judge(UDP_PORT, Ok(()), holder_of_port)];
             let (wanted, got) = (socket.receive_buffer_bytes, bound.receive_buffer_bytes);
             if got < wanted {
-                let detail = format!("the kernel gives {got} bytes only; raise the sysctl net.core.rmem_max");
+                let detail =
+                    format!("the kernel grants only {got} bytes; raise the sysctl net.core.rmem_max");
                 found.push(CheckResult::new(Verdict::Warning, "Pipeline.udp.receiveBufferBytes", detail));
             }
             found
@@ -75,12 +76,12 @@ pub fn sources(config: &Config) -> Vec<CheckResult> {
         let mut list = SourceList::new([source.as_str()]);
         list.resolve(&silent);
         if list.allowed().is_err() {
-            let detail = "has no address now: nothing is taken from there";
+            let detail = "does not resolve: datagrams from it are rejected";
             found.push(CheckResult::new(Verdict::Warning, format!("{SOURCES}[{index}]"), detail));
         }
     }
     if found.len() == server.allowed_sources.len() {
-        let detail = "nothing resolves to an address: nobody may send, and the server does not start";
+        let detail = "no entry resolves to an address: the server does not start";
         found.push(CheckResult::new(Verdict::Unavailable, SOURCES, detail));
     }
     found
@@ -116,7 +117,7 @@ impl Attempt<'_> {
         };
         let Err(error) = outcome else {
             let detail = match port {
-                0 => format!("{at} works; the system chooses the port"),
+                0 => format!("{at} is available; the system chooses the port"),
                 _ => format!("{at} is free"),
             };
             return CheckResult::new(Verdict::Fine, path, detail);
@@ -124,26 +125,25 @@ impl Attempt<'_> {
         let (verdict, detail) = match error.kind() {
             ErrorKind::AddrInUse => match holder(*protocol, *port) {
                 Some(Holder { process, name }) if name == OUR_NAME => {
-                    (Verdict::Warning, format!("a running {OUR_NAME} (process {process}) listens at {at}"))
+                    (Verdict::Warning, format!("a running {OUR_NAME} (process {process}) listens on {at}"))
                 }
                 Some(Holder { process, name }) => {
-                    (Verdict::Unavailable, format!("{at} is taken by {name} (process {process})"))
+                    (Verdict::Unavailable, format!("{at} is in use by {name} (process {process})"))
                 }
                 None if *is_running => {
-                    let detail =
-                        format!("{at} is taken, by the server that has the journal open, as it seems");
+                    let detail = format!("{at} is in use, probably by the server that uses the journal");
                     (Verdict::Warning, detail)
                 }
-                None => (Verdict::Unavailable, format!("{at} is taken by a process of another user")),
+                None => (Verdict::Unavailable, format!("{at} is in use by a process of another user")),
             },
             ErrorKind::PermissionDenied => {
                 let hint = "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
-                (Verdict::Unavailable, format!("{at} is not allowed to this user: {hint}"))
+                (Verdict::Unavailable, format!("this user must not listen on {at}: {hint}"))
             }
             ErrorKind::AddrNotAvailable => {
-                (Verdict::Unavailable, format!("{at} is no address of this machine"))
+                (Verdict::Unavailable, format!("{at} is not an address of this machine"))
             }
-            _ => (Verdict::Unavailable, format!("cannot listen at {at}: {error}")),
+            _ => (Verdict::Unavailable, format!("cannot listen on {at}: {error}")),
         };
         CheckResult::new(verdict, path, detail)
     }
@@ -169,18 +169,18 @@ mod tests {
             };
         use Verdict::{Fine, Unavailable, Warning};
         check("::1", 80, None, false, None, (Fine, "TCP [::1]:80 is free"));
-        check("a", 0, None, false, None, (Fine, "TCP a:0 works; the system chooses the port"));
-        let expect = "a running butler-sos (process 7) listens at TCP a:80";
+        check("a", 0, None, false, None, (Fine, "TCP a:0 is available; the system chooses the port"));
+        let expect = "a running butler-sos (process 7) listens on TCP a:80";
         check("a", 80, Some(taken), false, other("butler-sos"), (Warning, expect));
-        let expect = "TCP a:80 is taken by nginx (process 7)";
+        let expect = "TCP a:80 is in use by nginx (process 7)";
         check("a", 80, Some(taken), true, other("nginx"), (Unavailable, expect));
-        let expect = "TCP a:80 is taken, by the server that has the journal open, as it seems";
+        let expect = "TCP a:80 is in use, probably by the server that uses the journal";
         check("a", 80, Some(taken), true, None, (Warning, expect));
-        let expect = "TCP a:80 is taken by a process of another user";
+        let expect = "TCP a:80 is in use by a process of another user";
         check("a", 80, Some(taken), false, None, (Unavailable, expect));
-        let expect = "TCP a:80 is no address of this machine";
+        let expect = "TCP a:80 is not an address of this machine";
         check("a", 80, Some(ErrorKind::AddrNotAvailable), false, None, (Unavailable, expect));
-        let expect = "TCP a:80 is not allowed to this user: ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+        let expect = "this user must not listen on TCP a:80: ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
         check("a", 80, Some(ErrorKind::PermissionDenied), false, None, (Unavailable, expect));
     }
 

@@ -6,15 +6,16 @@ use super::client_error::ClientError;
 
 /// A URL from the command line. Its text is not repeated in errors: somebody may have put a password into it.
 pub fn address(text: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(text).map_err(|_| ClientError::Address("not a URL, as http://127.0.0.1:9842"))?;
+    let url =
+        Url::parse(text).map_err(|_| ClientError::Address("not a URL such as http://127.0.0.1:9842"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(ClientError::Address("a URL begins with http:// or https://"));
+        return Err(ClientError::Address("the URL must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(ClientError::Address("no user and no password: a token is given with --token-file"));
+        return Err(ClientError::Address("the URL must not contain a user or password: use --token-file"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(ClientError::Address("neither ? nor # belong into it"));
+        return Err(ClientError::Address("the URL must not contain ? or #"));
     }
     Ok(url)
 }
@@ -25,7 +26,7 @@ pub fn configured_address(host: &str, port: u16) -> Result<Url, ClientError> {
         return Err(ClientError::NoPort);
     }
     let url = Url::parse(&format!("http://{}:{port}", reachable(host)));
-    url.map_err(|_| ClientError::Address("Pipeline.operations.host is no host: say where the server is"))
+    url.map_err(|_| ClientError::Address("Pipeline.operations.host is not a host name: set --server"))
 }
 
 /// An address to listen on, as an address to send to.

@@ -29,9 +29,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 fn hint(status: StatusCode, sent: &Sent) -> &'static str {
     match (status, sent) {
         (StatusCode::UNAUTHORIZED, Sent::Withheld) => {
-            " (the configured token is for the configured server: give this one's with --token-file)"
+            " (the configured token is sent to the configured server only: give the token of this server with --token-file)"
         }
-        (StatusCode::UNAUTHORIZED, _) => " (--token-file or --token, or Pipeline.operations.token)",
+        (StatusCode::UNAUTHORIZED, _) => " (set --token-file, --token or Pipeline.operations.token)",
         _ => "",
     }
 }

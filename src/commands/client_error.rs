@@ -9,25 +9,23 @@ use crate::exit;
 pub enum ClientError {
     #[error("--server: {0}")]
     Address(&'static str),
-    #[error(
-        "the configuration has the server listen on any free port: say where it is with --server http://HOST:PORT"
-    )]
+    #[error("the configuration sets port 0: give the address of the server with --server http://HOST:PORT")]
     NoPort,
     #[error("--token-file {path}: {detail}")]
     TokenFile { path: String, detail: String },
     #[error("no TLS: {0}")]
     Tls(#[from] openssl::error::ErrorStack),
-    #[error("no answer from {server}: {detail} (does the server run? another address: --server)")]
+    #[error("no response from {server}: {detail} (is the server running? --server sets another address)")]
     Unreachable { server: String, detail: String },
     #[error(
-        "a token is not sent to another machine in clear text: give --server as https://…, go through an SSH tunnel, or \
-         say --insecure-http"
+        "the token is not sent to another machine in clear text: use an https:// address, an SSH tunnel or \
+         --insecure-http"
     )]
     ClearText,
     /// In the server's own words.
     #[error("{detail}{hint}")]
     Refused { status: StatusCode, detail: String, hint: &'static str },
-    #[error("{server} answers, but not as butler-sos does: {detail}")]
+    #[error("{server} is not a butler-sos server: {detail}")]
     Foreign { server: String, detail: String },
 }
 

@@ -63,7 +63,7 @@ async fn list(server: &Server, arguments: &DlqList) -> Result<(), CommandError> 
         return dead_letters.iter().try_for_each(say_json);
     }
     if dead_letters.is_empty() {
-        note("there are no dead letters");
+        note("no dead letters");
         return Ok(());
     }
     say(&table(&dead_letters))?;
@@ -133,16 +133,16 @@ async fn retry_one(server: &Server, id: &str, as_json: bool) -> Result<(), Comma
     match outcome {
         Outcome::Delivered if as_json => Ok(()),
         Outcome::Delivered => Ok(say(&format!("{shown_id}: delivered\n"))?),
-        Outcome::Refused { reason } => {
-            Err(CommandError::NotDone(format!("{shown_id}: refused again, and kept: {reason}")))
-        }
+        Outcome::Refused { reason } => Err(CommandError::NotDone(format!(
+            "{shown_id}: rejected again, the dead letter is kept: {reason}"
+        ))),
         Outcome::NotNow { reason } => {
-            let detail = "the destination takes nothing at the moment, the dead letter is kept";
+            let detail = "the destination is not available, the dead letter is kept";
             Err(CommandError::NotDone(format!("{shown_id}: {detail}: {reason}")))
         }
         Outcome::Waiting => {
             note(&format!(
-                "{shown_id}: the destination has not got to it yet; `dlq list` shows whether it stays"
+                "{shown_id}: the destination has not processed it yet; `dlq list` shows the dead letters that remain"
             ));
             Ok(())
         }
@@ -212,7 +212,7 @@ async fn destinations(server: &Server, arguments: &DlqSome) -> Result<BTreeSet<S
         }
     }
     if found.is_empty() {
-        note("there are no dead letters");
+        note("no dead letters");
     }
     Ok(found)
 }

@@ -23,7 +23,7 @@ pub(super) struct Started {
 pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> Result<(), CommandError> {
     // One for the whole time: what is pressed while the server is being asked counts too.
     let mut interrupts = Interrupts::listen()
-        .map_err(|error| CommandError::NotDone(format!("Ctrl-C cannot be heard: {error}")))?;
+        .map_err(|error| CommandError::NotDone(format!("cannot install a signal handler: {error}")))?;
     let mut meter = Meter::new(!as_json);
     let mut job = begun;
     let mut is_stopped = false;
@@ -34,7 +34,7 @@ pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> R
             () = interrupts.next() => {
                 if is_stopped {
                     meter.end();
-                    return Err(CommandError::NotDone(format!("left alone: {}", progress(&job))));
+                    return Err(CommandError::NotDone(format!("detached: {}", progress(&job))));
                 }
                 is_stopped = true;
                 stop(server, &job).await?;
@@ -54,7 +54,7 @@ pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> R
     }
     match job.phase {
         // In JSON it has been said above, for programs; here it is for people.
-        Phase::Failed => Err(CommandError::NotDone(format!("{} did not end well", kind(&job)))),
+        Phase::Failed => Err(CommandError::NotDone(format!("the {} failed", kind(&job)))),
         _ => Ok(()),
     }
 }
@@ -71,7 +71,7 @@ async fn stop(server: &Server, job: &JobState) -> Result<(), CommandError> {
 
 fn gone(job: &JobState) -> String {
     format!(
-        "the server does not know this {} any more: it was started anew; {} of {} events had been dealt with",
+        "the server was restarted and no longer knows this {}; {} of {} events were processed",
         kind(job),
         count(job.done),
         count(job.total)
@@ -96,7 +96,7 @@ pub fn progress(job: &JobState) -> String {
     };
     let percent = (u128::from(job.done) * 100).checked_div(u128::from(job.total)).unwrap_or(100);
     let mut line = format!(
-        "{} to {} {phase}: {} of {} events ({percent} %), {} delivered, {} refused",
+        "{} to {} {phase}: {} of {} events ({percent} %), {} delivered, {} rejected",
         kind(job),
         one_line(&job.destination, 40),
         count(job.done),
@@ -105,7 +105,7 @@ pub fn progress(job: &JobState) -> String {
         count(job.refused),
     );
     if let Some(trouble) = &job.trouble {
-        let word = if job.phase == Phase::Running { "waits" } else { "because" };
+        let word = if job.phase == Phase::Running { "waiting" } else { "reason" };
         line.push_str(&format!("; {word}: {}", one_line(trouble, 300)));
     }
     line
@@ -172,16 +172,16 @@ mod tests {
         let check = |job: &JobState, expect: &str| {
             assert_eq!(progress(job).replace('\u{a0}', " "), expect);
         };
-        check(&job, "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 refused");
+        check(&job, "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 rejected");
         job.trouble = Some("away\n".into());
         check(
             &job,
-            "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 refused; waits: away\\n",
+            "replay to influx_sink running: 500 of 1 500 events (33 %), 498 delivered, 2 rejected; waiting: away\\n",
         );
         (job.kind, job.phase, job.total, job.done) = (JobKind::Retry, Phase::Failed, 0, 0);
         check(
             &job,
-            "retry to influx_sink failed: 0 of 0 events (100 %), 498 delivered, 2 refused; because: away\\n",
+            "retry to influx_sink failed: 0 of 0 events (100 %), 498 delivered, 2 rejected; reason: away\\n",
         );
     }
 }

@@ -32,10 +32,8 @@ pub fn screen(state: &State) -> String {
     let uptime = duration(state.uptime_seconds);
     let memory = bytes(state.process.resident_bytes);
     let (version, status) = (one_line(&state.version, 30), one_line(&state.status, 30));
-    let mut out = format!(
-        "butler-sos {version}: {status}, up {uptime}, pid {}, {memory} of memory\n",
-        state.process.pid
-    );
+    let mut out =
+        format!("butler-sos {version}: {status}, up {uptime}, pid {}, memory {memory}\n", state.process.pid);
     out.push_str(&problems(state));
     for part in [intakes(state), destinations(state), journal(state)] {
         if !part.is_empty() {
@@ -44,7 +42,7 @@ pub fn screen(state: &State) -> String {
         }
     }
     if let Some(trouble) = &state.journal.append_trouble {
-        out.push_str(&format!("the journal takes no events: {}\n", one_line(trouble, 300)));
+        out.push_str(&format!("the journal rejects events: {}\n", one_line(trouble, 300)));
     }
     let running = state.jobs.iter().filter(|job| job.phase == Phase::Running);
     for (at, job) in running.enumerate() {
@@ -72,7 +70,7 @@ fn problems(state: &State) -> String {
             out.push_str(&format!("\n{}\n", one_line(reason, 1_000)));
         }
     }
-    if out.is_empty() { "nothing is wrong\n".to_owned() } else { out }
+    if out.is_empty() { "no problems\n".to_owned() } else { out }
 }
 
 fn intakes(state: &State) -> Table {
@@ -99,7 +97,7 @@ fn destinations(state: &State) -> Table {
         ("DESTINATION", Left),
         ("STATE", Left),
         ("WAITING", Right),
-        ("SINCE", Right),
+        ("OLDEST", Right),
         ("DELIVERED", Right),
         ("DEAD LETTERS", Right),
         ("LAST ERROR", Left),
@@ -138,7 +136,7 @@ fn journal(state: &State) -> Table {
         ("RECORDS", Right),
         ("NEXT OFFSET", Right),
         ("SIZE", Right),
-        ("OF", Right),
+        ("MAX", Right),
         ("OLDEST", Right),
     ]);
     for (name, stream) in &state.journal.streams {
@@ -201,23 +199,23 @@ mod tests {
             severity: Severity::Error,
             symptom: "destination-down".into(),
             place: "influx_sink".into(),
-            what: "It does not answer.\n".into(),
+            what: "It does not respond.\n".into(),
             advice: "Start it.".into(),
         });
         let expect = "\
-butler-sos 0.1.0: degraded, up 3 h 12 min, pid 7, 45.0 MiB of memory
+butler-sos 0.1.0: degraded, up 3 h 12 min, pid 7, memory 45.0 MiB
 
-ERROR influx_sink: It does not answer.\\n
+ERROR influx_sink: It does not respond.\\n
   -> Start it.
 
 INTAKE       RECEIVED  STORED  REJECTED  SHED  KERNEL DROPS
 user_events     1 200   1 190         9     1             0
 
-DESTINATION  STATE  WAITING      SINCE  DELIVERED  DEAD LETTERS  LAST ERROR
+DESTINATION  STATE  WAITING     OLDEST  DELIVERED  DEAD LETTERS  LAST ERROR
 csv_sink     up           0          -      1 190             2  -
 influx_sink  DOWN        12  1 min 5 s      1 190             2  5 s ago: connection refused\\u{1b}[31m
 
-JOURNAL      RECORDS  NEXT OFFSET     SIZE       OF     OLDEST
+JOURNAL      RECORDS  NEXT OFFSET     SIZE      MAX     OLDEST
 user-events    1 190         1200  2.0 KiB  4.0 GiB  1 min 0 s
 ";
         assert_eq!(screen(&state).replace('\u{a0}', " "), expect);
@@ -234,9 +232,9 @@ user-events    1 190         1200  2.0 KiB  4.0 GiB  1 min 0 s
     #[test]
     fn what_is_well_is_said_and_what_has_no_advice_too() {
         let mut state = state();
-        assert!(screen(&state).contains("\nnothing is wrong\n"));
-        state.reasons.push("the journal does not answer".into());
+        assert!(screen(&state).contains("\nno problems\n"));
+        state.reasons.push("the journal does not respond".into());
         let text = screen(&state);
-        assert!(text.contains("\nthe journal does not answer\n") && !text.contains("nothing is wrong"));
+        assert!(text.contains("\nthe journal does not respond\n") && !text.contains("no problems"));
     }
 }

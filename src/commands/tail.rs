@@ -30,7 +30,7 @@ const TEXT_CHARACTERS: usize = 200;
 pub(super) async fn run(server: &Server, arguments: &Tail) -> Result<(), CommandError> {
     let state: State = server.get(&["state"], &[]).await?;
     if !state.journal.answers {
-        return Err(CommandError::NotDone("the server's journal does not answer".to_owned()));
+        return Err(CommandError::NotDone("the journal of the server does not respond".to_owned()));
     }
     let wanted = |name: &str| arguments.stream.as_deref().is_none_or(|stream| stream == name);
     let followers = Stream::of_events().map(Stream::name).filter(|name| wanted(name)).map(|stream| {
@@ -68,7 +68,7 @@ impl Follower<'_> {
                 Err(error) => return Err(error),
             };
             if self.pause == PAUSE_MIN {
-                note(&format!("{}: {detail}; trying again", self.stream));
+                note(&format!("{}: {detail}; reconnecting", self.stream));
             }
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -89,12 +89,12 @@ impl Follower<'_> {
             ("type", &self.arguments.event_type),
         ];
         let mut bytes = std::pin::pin!(self.server.stream(&["tail"], &query).await?);
-        note(&format!("following {} from offset {from} on", self.stream));
+        note(&format!("following {} from offset {from}", self.stream));
         (self.has_listened, self.pause) = (true, PAUSE_MIN);
         let mut reader = SseReader::default();
         loop {
             let Ok(chunk) = timeout(SILENCE_MAX, bytes.next()).await else {
-                return Ok("the server has gone silent");
+                return Ok("the server has stopped sending data");
             };
             let Some(Ok(chunk)) = chunk else { return Ok("the connection was lost") };
             let Ok(events) = reader.take(&chunk) else { return Ok("an event is too large") };
@@ -111,10 +111,14 @@ impl Follower<'_> {
         let state: State = self.server.get(&["state"], &[]).await?;
         let Some(of) = state.journal.streams.get(self.stream) else { return Ok(()) };
         if self.next > of.next_offset {
-            note(&format!("{}: the journal was begun anew", self.stream));
+            note(&format!("{}: the journal was recreated", self.stream));
             self.next = of.first_offset;
         } else if self.next < of.first_offset {
-            note(&format!("{}: {} records were removed meanwhile", self.stream, of.first_offset - self.next));
+            note(&format!(
+                "{}: {} records were removed before they were read",
+                self.stream,
+                of.first_offset - self.next
+            ));
             self.next = of.first_offset;
         }
         Ok(())

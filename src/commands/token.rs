@@ -57,7 +57,7 @@ pub fn token_in(path: &Path) -> Result<Secret, ClientError> {
     let token = text.trim();
     // It becomes a header: what cannot stand there is no token, and must not be shown either.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(failed("it holds no token".to_owned()));
+        return Err(failed("the file holds no token".to_owned()));
     }
     Ok(Secret::new(token))
 }

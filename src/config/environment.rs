@@ -90,11 +90,11 @@ pub fn secret(environment: &dyn Environment, text: &str) -> Result<String, Strin
         let shown = quoted(&path.display().to_string());
         let bytes = environment
             .file(path, SECRET_BYTES_MAX)
-            .map_err(|error| format!("the secret's file {shown} cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot read the secret file {shown}: {error}"))?;
         let content = match decode::text(&bytes) {
             Ok(Decoded { text, other: None }) => text,
-            Ok(_) => return Err(format!("the secret's file {shown} cannot be read: it is not UTF-8")),
-            Err(error) => return Err(format!("the secret's file {shown} cannot be read: {error}")),
+            Ok(_) => return Err(format!("cannot read the secret file {shown}: it is not UTF-8")),
+            Err(error) => return Err(format!("cannot read the secret file {shown}: {error}")),
         };
         return Ok(content.trim_end_matches(['\r', '\n']).to_owned());
     }

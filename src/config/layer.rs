@@ -77,13 +77,13 @@ impl<'a> Reader<'a> {
         let document = match yaml::parse(text) {
             Ok(document) => document,
             Err(error) => {
-                let detail = format!("not YAML that can be read: {}", error.detail);
+                let detail = format!("invalid YAML: {}", error.detail);
                 self.mistake("", error.place, MistakeKind::Unreadable, detail);
                 return Map::new();
             }
         };
         for (path, place) in &document.duplicates {
-            self.mistake(path, *place, MistakeKind::Unknown, "the key stands here for the second time");
+            self.mistake(path, *place, MistakeKind::Unknown, "duplicate key");
         }
         match document.root.value {
             NodeValue::Null => Map::new(),
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
             match known {
                 Some(key) => {
                     if table.contains_key(key.name) {
-                        let detail = format!("means the same as `{}`, which is there too", key.name);
+                        let detail = format!("means the same as `{}`, which is also set", key.name);
                         self.mistake(&inner, entry.place, MistakeKind::Unknown, detail);
                     }
                     if let Some(value) = self.value(&key.shape, &entry.node, &inner) {
@@ -285,10 +285,10 @@ fn shown_key(keys: &[Key], entry: &Entry, is_far: bool) -> String {
 fn unknown_words(keys: &[Key], name: &str) -> String {
     let is_old = |key: &&Key| key.old_names.iter().any(|old| old.eq_ignore_ascii_case(name));
     if let Some(key) = keys.iter().find(is_old) {
-        return format!("a key of older versions; the nearest known key is `{}`", key.name);
+        return format!("a key of an older version; the nearest known key is `{}`", key.name);
     }
     match (deeper(keys, name), nearest(keys, name)) {
-        (Some(place), _) => format!("unknown key here; it belongs to `{place}`"),
+        (Some(place), _) => format!("unknown key; it belongs to `{place}`"),
         (None, Some((name, _))) => format!("unknown key; the nearest known key is `{name}`"),
         (None, None) => "unknown key".to_owned(),
     }
@@ -413,7 +413,7 @@ fn resolve<'k>(reader: &Reader<'_>, keys: &'k [Key], segments: &[&str]) -> Optio
             }
             shape if rest.is_empty() => return Some((path, shape, None)),
             Shape::List(_) => {
-                let detail = "a list is set as a whole";
+                let detail = "a list can only be set as a whole";
                 reader.mistake(&path.join("."), Place::default(), MistakeKind::Unknown, detail);
                 return None;
             }

@@ -107,7 +107,7 @@ pub fn load_from(settings: &Settings, environment: &dyn Environment) -> Result<L
             MistakeKind::Unknown | MistakeKind::Missing => is_within(&unchecked, &mistake.path),
             MistakeKind::Unreadable | MistakeKind::Sense => false,
         });
-    warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: switched off)")));
+    warnings.extend(unused.iter().map(|mistake| format!("{mistake} (not used: the section is disabled)")));
     let found = verify::settings(&config, &|path| origin(&tree, path));
     // What could not be read is missing too; that is no second mistake.
     let reported: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.path.clone()).collect();
@@ -185,10 +185,10 @@ impl Gathered {
         if let Some(OtherEncoding { first: Place { line, column }, lines }) = decoded.other {
             let more = match lines {
                 1 => String::new(),
-                _ => format!(", and {} lines further down", lines - 1),
+                _ => format!(" (and {} more)", lines - 1),
             };
             self.warnings.push(format!(
-                "{name}:{line}:{column}: this line{more} is not UTF-8 and read as windows-1252: save the file as UTF-8"
+                "{name}:{line}:{column}: this line{more} is not UTF-8 and is read as windows-1252: save the file as UTF-8"
             ));
         }
         let reader = Reader::new(name, environment);

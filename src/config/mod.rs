@@ -56,7 +56,7 @@ section! {
     pub struct Config {
         /// The keys of Butler SOS 15.
         "Butler-SOS" => butler_sos: ButlerSos = group::<ButlerSos>();
-        /// The keys of this server alone.
+        /// Settings specific to this server.
         "Pipeline" => pipeline: Pipeline = group::<Pipeline>();
     }
 }

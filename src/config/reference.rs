@@ -8,15 +8,15 @@ use super::{
 };
 
 const HEAD: &str = "\
-# Every setting with its default, what it is for and what may stand there. Generated from the code; a test keeps the
-# two equal. Copy the lines that you want to change; what a file leaves out has the value shown here.
+# Every setting with its default, purpose and allowed values. Generated from the code; a test keeps the two
+# equal. Copy the lines that you want to change; a setting that a file omits has the value shown here.
 #
-# * Relative files and directories count from the directory in which the server is started.
-# * Secrets may be given as ${NAME} (an environment variable) or file:/run/secrets/name (a file's content).
-# * Any setting can be given by the environment, BUTLER_SOS__Pipeline__journal__directory=/data, and on the command
-#   line, --set Pipeline.journal.directory=/data. The order is: default, file, environment, command line.
-# * The section Butler-SOS holds the keys of Butler SOS 15 and the few that are marked as not known there.
-#   Keys of Butler SOS 15 that have no meaning here are accepted and told at start.
+# * Relative files and directories refer to the working directory of the server.
+# * Secrets can be set as ${NAME} (an environment variable) or file:/run/secrets/name (the content of a file).
+# * Any setting can be set in the environment, BUTLER_SOS__Pipeline__journal__directory=/data, and on the command
+#   line, --set Pipeline.journal.directory=/data. Later sources win: default, file, environment, command line.
+# * The section Butler-SOS contains the keys of Butler SOS 15 and a few keys that are marked as not known there.
+#   Keys of Butler SOS 15 without effect in this server are accepted and logged at start.
 ";
 /// Longest line of a comment.
 const WIDTH: usize = 118;

@@ -137,13 +137,13 @@ fn single_mistakes() {
         ),
         (
             "Butler-SOS:\n  logLevel: info\n  logLevel: warn\n",
-            "a.yaml:3:3: Butler-SOS.logLevel: the key stands here for the second time",
+            "a.yaml:3:3: Butler-SOS.logLevel: duplicate key",
         ),
-        ("Butler-SOS: [1\n", "not YAML that can be read"),
+        ("Butler-SOS: [1\n", "invalid YAML"),
         ("- 1\n", "a.yaml:1:1: expected the sections Butler-SOS and Pipeline, found a list"),
         (
             "Butler-SOS:\n  auditEvents:\n    destination:\n      influxdb:\n        host: x\n",
-            "Butler-SOS.auditEvents.destination.influxdb.host: unknown key here; it belongs to `metadata.host`",
+            "Butler-SOS.auditEvents.destination.influxdb.host: unknown key; it belongs to `metadata.host`",
         ),
         (
             "Butler-SOS:\n  userEvents:\n    enable: true\n    tags:\n      - name: a\n",
@@ -155,15 +155,15 @@ fn single_mistakes() {
         ),
         (
             "Butler-SOS:\n  userEvents:\n    enable: true\n    udpServerConfig:\n      enableSourceValidation: true\n      allowedSources: [10.0.0.0/40]\n",
-            "a.yaml:6:24: Butler-SOS.userEvents.udpServerConfig.allowedSources[0]: `10.0.0.0/40` is no host name, address or network",
+            "a.yaml:6:24: Butler-SOS.userEvents.udpServerConfig.allowedSources[0]: `10.0.0.0/40` is not a host name, address or network",
         ),
         (
             "Butler-SOS:\n  userEvents:\n    enable: true\n    udpServerConfig:\n      serverHost: <IP or FQDN>\n",
-            "a.yaml:5:19: Butler-SOS.userEvents.udpServerConfig.serverHost: `<IP or FQDN>` is no host name or address",
+            "a.yaml:5:19: Butler-SOS.userEvents.udpServerConfig.serverHost: `<IP or FQDN>` is not a host name or address",
         ),
         (
             "Butler-SOS:\n  auditEvents:\n    enable: true\n    destination:\n      enable: true\n      type: influxdb, parket\n",
-            "a.yaml:6:13: Butler-SOS.auditEvents.destination.type: `parket` is no destination; known are influxdb, json, parquet, qvd, the nearest is `parquet`",
+            "a.yaml:6:13: Butler-SOS.auditEvents.destination.type: `parket` is not a destination; the destinations are influxdb, json, parquet, qvd, the nearest is `parquet`",
         ),
         (
             "Butler-SOS:\n  auditEvents:\n    enable: true\n    tls: {enable: true, cert: a, key: b, minVersion: TLSv1.1}\n",
@@ -175,7 +175,7 @@ fn single_mistakes() {
         ),
         (
             "Butler-SOS:\n  auditEvents:\n    enable: true\n    apiToken: file:/run/secrets/nobody\n",
-            "a.yaml:4:15: Butler-SOS.auditEvents.apiToken: the secret's file `/run/secrets/nobody` cannot be read",
+            "a.yaml:4:15: Butler-SOS.auditEvents.apiToken: cannot read the secret file `/run/secrets/nobody`",
         ),
         (
             "Butler-SOS:\n  influxdbConfig: {enable: true, version: 2, v2Config: {org: a, token: t}}\n",
@@ -187,11 +187,11 @@ fn single_mistakes() {
         ),
         (
             "Butler-SOS:\n  uptimeMonitor: {enable: true, frequency: now and then}\n",
-            "Butler-SOS.uptimeMonitor.frequency: `now and then` is no frequency such as `every 15 minutes`",
+            "Butler-SOS.uptimeMonitor.frequency: `now and then` is not a frequency such as `every 15 minutes`",
         ),
         (
             "Butler-SOS:\n  auditEvents: {enable: true, host: localhost, port: 9842}\n",
-            "a.yaml:2:54: Butler-SOS.auditEvents.port: port 9842 is taken by Pipeline.operations.port",
+            "a.yaml:2:54: Butler-SOS.auditEvents.port: port 9842 is already used by Pipeline.operations.port",
         ),
         (
             "Butler-SOS:\n  mqttConfig: {enable: true, password: x}\n",
@@ -199,7 +199,7 @@ fn single_mistakes() {
         ),
         (
             "Pipeline:\n  deadLetters: {directory: data/journal/}\n",
-            "a.yaml:2:28: Pipeline.deadLetters.directory: is the directory of Pipeline.journal.directory too",
+            "a.yaml:2:28: Pipeline.deadLetters.directory: is also the directory of Pipeline.journal.directory",
         ),
         (
             "Pipeline:\n  screenshots: {concurrency: 4}\n  actors: {redirectWalker: {concurrency: 5}}\n",
@@ -207,13 +207,13 @@ fn single_mistakes() {
         ),
         (
             "Pipeline:\n  screenshots: {resolve: {qlik.test: nowhere}}\n",
-            "Pipeline.screenshots.resolve.qlik.test: `nowhere` is no IP address",
+            "Pipeline.screenshots.resolve.qlik.test: `nowhere` is not an IP address",
         ),
         ("Pipeline:\n  actors: {influxSinc: {mailbox: 5}}\n", "the nearest known key is `influxSink`"),
         ("Pipeline:\n  journal: {bytesMax: plenty}\n", "`plenty` is not a number of bytes"),
         (
             "Butler-SOS: {auditEvents: {enable: true}}\nPipeline:\n  audit: {trustedProxies: [proxy]}\n",
-            "Pipeline.audit.trustedProxies[0]: `proxy` is no address or network",
+            "Pipeline.audit.trustedProxies[0]: `proxy` is not an address or network",
         ),
         (
             "Butler-SOS:\n  mqttConfig: {enable: true}\n  userEvents: {enable: true, sendToMQTT: {enable: true, postTo: {everythingTopic: {topic: a/#}}}}\n",
@@ -405,7 +405,7 @@ fn mistakes_in_variables_and_flags_are_told() {
         "environment BUTLER_SOS__Pipeline__drainSeconds: Pipeline.drainSeconds: `soon` is not a whole number",
         "Pipeline.drainSeconds.x: unknown key",
         "flag --set: Pipeline.journal: expected a section, found a single value",
-        "flag --set: Butler-SOS.userEvents.tags: a list is set as a whole",
+        "flag --set: Butler-SOS.userEvents.tags: a list can only be set as a whole",
         "nobody.yaml: the file cannot be read",
     ] {
         assert!(found.contains(line), "no {line:?} in {found}");
@@ -507,7 +507,7 @@ fn tags_that_stand_in_the_way_are_told() {
     check(
         &to_influx,
         &[
-            "a.yaml:3:98: Butler-SOS.userEvents.tags[1].name: `host` is a name that events have",
+            "a.yaml:3:98: Butler-SOS.userEvents.tags[1].name: `host` is a field of every event",
             "tags[2].name: `qs_uaOsName`",
             "tags[4].name: `time`",
         ],
@@ -689,7 +689,7 @@ fn files_that_are_named_must_be_there() {
     assert!(
         found[0].starts_with("a.yaml:4:31: Butler-SOS.auditEvents.tls.cert: `/nobody/a.pem` cannot be read")
     );
-    assert!(found[1].contains("Butler-SOS.auditEvents.tls.key: `/` is no file"), "{found:?}");
+    assert!(found[1].contains("Butler-SOS.auditEvents.tls.key: `/` is not a file"), "{found:?}");
 }
 
 proptest::proptest! {

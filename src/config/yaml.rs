@@ -112,7 +112,7 @@ pub fn parse(text: &str) -> Result<Document, SyntaxError> {
 
 /// What to do about a backslash in double quotes, where most paths of Windows are no longer what they look like.
 pub const BACKSLASH_HINT: &str =
-    "in double quotes `\\n` and `\\t` are line end and tab: use single quotes or `/`";
+    "in double quotes `\\n` and `\\t` mean line feed and tab: use single quotes or `/`";
 
 /// The parser's words and, where a backslash is likely the cause, what to do about it. The words never hold more than
 /// one character of the file.

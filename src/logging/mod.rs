@@ -177,7 +177,7 @@ const KINDS_MAX: usize = 1_024;
 /// What was held back is told within this time after its minute.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// The line that tells it, which is not capped itself: one for each kind and minute.
-const HELD_BACK: &str = "log lines of this kind were held back, there were too many in a minute";
+const HELD_BACK: &str = "log lines of this kind were suppressed, they exceeded the limit per minute";
 
 /// The cap on lines of one kind.
 pub struct Cap {
@@ -248,7 +248,7 @@ impl Queue {
             &slog::record!(
                 Level::Warning,
                 "",
-                &format_args!("log lines were dropped because too many waited"),
+                &format_args!("log lines were dropped because the log queue was full"),
                 slog::b!("lines" => missing)
             ),
             values,
@@ -331,7 +331,7 @@ impl Drain for Writer {
                     let detail = line::escaped(&error.to_string());
                     let _ = writeln!(
                         outputs.console,
-                        "{} warn: the log file cannot be written: {detail}",
+                        "{} warn: cannot write the log file: {detail}",
                         line::stamp(now)
                     );
                 }

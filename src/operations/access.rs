@@ -81,7 +81,7 @@ impl Access {
             Serves::Configuration => CONFIGURATION_PATHS.contains(&path) || assets::is_asset(path),
         };
         if !is_served {
-            return Err(Refusal::not_found("there is nothing here"));
+            return Err(Refusal::not_found("not found"));
         }
         if matches!(path, "/metrics" | "/health") {
             return Ok(());
@@ -96,11 +96,11 @@ impl Access {
             }
             Some(token) if bearer_is(asked.authorization, token.expose_secret()) => Ok(()),
             Some(_) => Err(Refusal::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong")),
-            None if self.exposed => Err(forbidden(
-                "set Pipeline.operations.token: without one, this is answered on this machine alone",
-            )),
+            None if self.exposed => {
+                Err(forbidden("access from other machines requires Pipeline.operations.token"))
+            }
             None if !self.is_own_name(asked.host) => Err(forbidden(
-                "the Host header names another machine: ask for localhost, or set Pipeline.operations.token",
+                "the Host header names another machine: use localhost, or set Pipeline.operations.token",
             )),
             None if asked.is_passed_on => Err(forbidden(
                 "a proxy passed this on (its headers or HTTP/1.0 say so): set Pipeline.operations.token; without one, this is answered on this machine alone",

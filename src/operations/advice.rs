@@ -3,7 +3,7 @@
 //! One list, for the dashboard and for `butler-sos status`. Pure: it compares the state with the figures of a while
 //! ago, so that what has passed does not stay red.
 //!
-//! | symptom | told when |
+//! | symptom | reported when |
 //! |---|---|
 //! | `journal-silent`, `journal-refuses`, `journal-filling` | it does not answer; takes no events; holds nine tenths of its bound |
 //! | `destination-down` | the last delivery failed; advice by the error's class |
@@ -40,12 +40,12 @@ pub fn problems(state: &State, before: &Figures) -> Vec<Problem> {
         found.push(problem(
             Severity::Warning, "clock-jumped", "server",
             format!("The clock of this machine is {}.", off(off_seconds)),
-            "Times of receipt follow the clock. Look at time synchronisation (timedatectl, chronyc tracking) and set the clock right: from then on the times are right too, and no two events share one. If the time is right now, nothing is to be done; this goes away in a day.",
+            "Times of receipt follow the clock. Check the time synchronisation (timedatectl, chronyc tracking) and correct the clock; later events then have correct times. If the clock is correct now, no action is needed: this warning disappears after one day.",
         ));
     }
     if state.draining {
-        let what = "The server has been told to stop and takes no more events.";
-        found.push(problem(Severity::Notice, "stopping", "server", what, "Destinations catch up for Pipeline.drainSeconds; what they do not get waits in the journal for the next start."));
+        let what = "The server is shutting down and accepts no more events.";
+        found.push(problem(Severity::Notice, "stopping", "server", what, "Destinations have Pipeline.drainSeconds to catch up. The remaining events stay in the journal and are delivered after the next start."));
     }
     found.sort_by_key(|problem| problem.severity);
     found
@@ -70,7 +70,7 @@ fn problem(
 /// How far a clock is off, in words.
 pub fn off(off_seconds: f64) -> String {
     let way = if off_seconds < 0.0 { "behind" } else { "ahead of" };
-    format!("{:.1} s {way} the time that it should show: it was set", off_seconds.abs())
+    format!("{:.1} s {way} the expected time because it was set", off_seconds.abs())
 }
 
 /// `1 event`, `2 events`.
@@ -82,16 +82,18 @@ fn of_journal(state: &State, found: &mut Vec<Problem>) {
     let journal = &state.journal;
     if !journal.answers {
         found.push(problem(
-            Severity::Error, "journal-silent", "journal",
-            "The journal does not answer, so no event can be stored.",
-            "Its disk may hang: look at the kernel's log (dmesg) and at the disk's latency (iostat). The log of the server tells more.",
+            Severity::Error,
+            "journal-silent",
+            "journal",
+            "The journal does not respond. No events can be stored.",
+            "The disk may hang: check the kernel log (dmesg), the disk latency (iostat) and the server log.",
         ));
     }
     if let Some(trouble) = &journal.append_trouble {
         found.push(problem(
             Severity::Error, "journal-refuses", "journal",
-            format!("The journal takes no events: {trouble}."),
-            "Make room on the disk of Pipeline.journal.directory, or raise Pipeline.journal.bytesMax, or bring back the destination that is behind. It goes on by itself, without a restart.",
+            format!("The journal rejects events: {trouble}."),
+            "Free space on the disk of Pipeline.journal.directory, raise Pipeline.journal.bytesMax, or restore the destination that lags. The journal resumes without a restart.",
         ));
     }
     for (name, stream) in &journal.streams {
@@ -102,8 +104,8 @@ fn of_journal(state: &State, found: &mut Vec<Problem>) {
         if percent >= 90 && is_behind && journal.append_trouble.is_none() {
             found.push(problem(
                 Severity::Warning, "journal-filling", name,
-                format!("The stream {name} holds {percent} % of what it may."),
-                "A destination is behind and its events fill the journal. Bring it back, or raise Pipeline.journal.bytesMax. When it is full, Pipeline.journal.onFull decides what happens.",
+                format!("The stream {name} uses {percent} % of its maximum size."),
+                "A destination lags and its events fill the journal. Restore the destination, or raise Pipeline.journal.bytesMax. When the journal is full, Pipeline.journal.onFull applies.",
             ));
         }
     }
@@ -117,8 +119,8 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
         if dropped > 0 {
             found.push(problem(
                 Severity::Error, "kernel-drops", name,
-                format!("The kernel dropped {} in the last five minutes, before the server could read them.", some(dropped, "datagram")),
-                "Raise Pipeline.udp.receiveBufferBytes, and the kernel's limit with it: sysctl -w net.core.rmem_max=33554432. If it goes on, the machine is too busy.",
+                format!("The kernel dropped {} in the last 5 minutes before the server could read them.", some(dropped, "datagram")),
+                "Raise Pipeline.udp.receiveBufferBytes and the kernel limit: sysctl -w net.core.rmem_max=33554432. If drops continue, the machine is overloaded.",
             ));
         }
         for (reason, count) in &intake.shed {
@@ -128,7 +130,7 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                     Severity::Error,
                     "shed",
                     name,
-                    format!("Lost in the last five minutes: {} ({reason}).", some(more, "event")),
+                    format!("Lost in the last 5 minutes: {} ({reason}).", some(more, "event")),
                     shed_advice(reason),
                 ));
             }
@@ -140,7 +142,7 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                     Severity::Notice,
                     "rejected",
                     name,
-                    format!("Refused in the last five minutes: {} ({reason}).", some(more, "event")),
+                    format!("Rejected in the last 5 minutes: {} ({reason}).", some(more, "event")),
                     rejected_advice(reason),
                 ));
             }
@@ -152,8 +154,8 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                 Severity::Warning,
                 "conflict",
                 name,
-                format!("Came in the last five minutes with the ids of an earlier event and another body: {}. All are kept.", some(more, "event")),
-                "Somebody changes events, or reuses ids. The log names client and event; the later ones have conflictOf, and _conflict- in names of files. Compare them with the first.",
+                format!("Received in the last 5 minutes with the ids of an earlier event and a different body: {}. All versions are stored.", some(more, "event")),
+                "A client changes events or reuses ids. The log names the client and the event. Later versions have the field conflictOf, and _conflict- in file names. Compare them with the first version.",
             ));
         }
     }
@@ -162,43 +164,41 @@ fn of_intakes(state: &State, before: &Figures, found: &mut Vec<Problem>) {
 fn shed_advice(reason: &str) -> &'static str {
     match reason {
         "queue_full" => {
-            "Events come faster than they are stored. Raise messageQueue.maxSize for bursts; if it goes on, look whether the journal's disk is slow (its sync times are on this page)."
+            "Events arrive faster than they are stored. Raise messageQueue.maxSize to absorb bursts. If losses continue, check whether the disk of the journal is slow (see the fsync time on this page)."
         }
         "journal_full" => {
-            "The journal is full because a destination is behind. Bring that destination back, or raise Pipeline.journal.bytesMax."
+            "The journal is full because a destination lags. Restore the destination, or raise Pipeline.journal.bytesMax."
         }
         "journal_disk" => {
-            "The journal's disk refuses to write. Look at free space, at mount options and at the kernel's log."
+            "Writes to the disk of the journal fail. Check free space, mount options and the kernel log."
         }
         "actor_panic" => {
-            "A part of the server failed while it held them and was restarted. Please report it with the log around that time."
+            "An actor failed while it held these events and was restarted. Please report this with the log of that time."
         }
-        _ => "The log of the server tells more.",
+        _ => "See the server log.",
     }
 }
 
 fn rejected_advice(reason: &str) -> &'static str {
     match reason {
         "source" => {
-            "They came from an address that is not in userEvents.udpServerConfig.allowedSources. If it is one of yours, add it."
+            "The source address is not in userEvents.udpServerConfig.allowedSources. If it is legitimate, add it."
         }
         "size" | "too_large" => {
-            "They are longer than allowed: maxMessageSize for user events, Pipeline.audit.bodyBytesMax for audit events."
+            "The events exceed the size limit: maxMessageSize for user events, Pipeline.audit.bodyBytesMax for audit events."
         }
         "rate_limit" | "queue_rate_limit" => {
-            "More came than the configured rate limit allows. Raise it if they are legitimate."
+            "The clients exceed the configured rate limit. Raise the limit if the events are legitimate."
         }
-        "unauthorized" => {
-            "Whoever sends audit events has a missing or wrong token: it must be auditEvents.apiToken."
-        }
+        "unauthorized" => "The client sends no token or a wrong token. It must send auditEvents.apiToken.",
         "unknown-type" | "incomplete" | "empty-host" | "empty-command" => {
-            "They are no user events of a Qlik Sense proxy. Compare the log appender's conversionPattern with conf/log4net; the first bytes are under Rejected datagrams."
+            "The datagrams are not user events of a Qlik Sense proxy. Compare the conversionPattern of the log appender with conf/log4net. The first bytes are shown under Rejected datagrams."
         }
         "quarantine_full" => {
-            "They could not even be kept: the quarantine's queue was full or its disk refuses."
+            "The quarantine did not store the datagrams: its mailbox was full or writes to its disk fail."
         }
-        "damaged" => "Records of the journal were not readable; the log says which.",
-        _ => "What was refused, and why, is told to the sender and in the log.",
+        "damaged" => "Some journal records are unreadable. The log names them.",
+        _ => "The response to the sender and the log state the reason.",
     }
 }
 
@@ -206,46 +206,43 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
     let now = &of.figures;
     let earlier = before.destinations.get(name).cloned().unwrap_or_default();
     if !now.up {
-        let detail = now.last_error.as_deref().unwrap_or("no answer yet");
+        let detail = now.last_error.as_deref().unwrap_or("no response yet");
         let class = now.last_error_class.as_deref().unwrap_or_default();
         found.push(problem(
             Severity::Error,
             "destination-down",
             name,
-            format!(
-                "{name} does not take events ({detail}). Waiting safely in the journal: {}.",
-                some(of.lag_events, "event")
-            ),
-            format!("{} It is tried again all the time and goes on by itself.", down_advice(class)),
+            format!("{name} is down ({detail}). Waiting in the journal: {}.", some(of.lag_events, "event")),
+            format!("{} The server retries continuously and resumes by itself.", down_advice(class)),
         ));
     } else if of.lag_seconds > LAG_SECONDS && of.lag_events > 0 {
         found.push(problem(
             Severity::Warning, "lag-growing", name,
-            format!("Waiting for {name}, although it takes events: {}, the oldest for {:.0} s.", some(of.lag_events, "event"), of.lag_seconds),
-            "It is catching up, or it is slower than events come in. Watch whether the number falls; if it grows, look at the load of the far side and at its batch size.",
+            format!("{name} lags although it accepts events. Waiting: {}, the oldest for {:.0} s.", some(of.lag_events, "event"), of.lag_seconds),
+            "The destination is catching up, or it is slower than the incoming events. If the number of waiting events grows, check the load of the destination and the batch size.",
         ));
     }
     let letters = now.dead_lettered.saturating_sub(earlier.dead_lettered);
     if letters > 0 {
         found.push(problem(
             Severity::Warning, "dead-letters", name,
-            format!("{name} refused {} in the last five minutes, kept among the dead letters.", some(letters, "event")),
-            "Read the reasons under Dead letters. When the cause is mended (a field's type in InfluxDB, for instance), retry them there; else drop them.",
+            format!("{name} rejected {} in the last 5 minutes. They are kept as dead letters.", some(letters, "event")),
+            "See the reasons under Dead letters. Fix the cause (for example a field type in InfluxDB) and retry them, or drop them.",
         ));
     }
     if now.parked > 0 {
         found.push(problem(
             Severity::Warning, "parked", name,
-            format!("A limit of {name} keeps {} out; they are parked on disk and none goes to make room.", some(now.parked, "event")),
-            "Raise the limit in InfluxDB (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or write audit events to a new database, where ids are fields (Pipeline.influxdb.auditIdsAsFields). Parked events are tried again every Pipeline.deadLetters.parkedRetrySeconds, and at the server's start.",
+            format!("A limit of {name} blocks {}. They are parked on disk and none is evicted.", some(now.parked, "event")),
+            "Raise the limit in InfluxDB (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or write audit events to a new database, where ids are fields (Pipeline.influxdb.auditIdsAsFields). The server retries parked events every Pipeline.deadLetters.parkedRetrySeconds and at its start.",
         ));
     }
     let missed = now.missed.saturating_sub(earlier.missed);
     if missed > 0 {
         found.push(problem(
             Severity::Error, "missed", name,
-            format!("Gone from the journal before {name} had them: {}.", some(missed, "event")),
-            "The journal was full or damaged. Raise Pipeline.journal.bytesMax so that it outlasts an outage; the log says which offsets are gone.",
+            format!("Removed from the journal before delivery to {name}: {}.", some(missed, "event")),
+            "The journal was full or damaged. Raise Pipeline.journal.bytesMax so that the journal can hold the events of an outage. The log names the missing offsets.",
         ));
     }
 }
@@ -253,51 +250,53 @@ fn of_destination(name: &str, of: &DestinationStateNow, before: &Figures, found:
 fn down_advice(class: &str) -> &'static str {
     match class {
         "dns" => {
-            "Its host name does not resolve on this machine. Compare it with the configuration; try it with getent hosts NAME."
+            "The host name does not resolve on this machine. Check the configuration and try: getent hosts NAME."
         }
         "connect" | "connection" | "disconnected" => {
-            "Is it running, and are host and port right? Try them from this machine (curl, or mosquitto_pub); look at firewalls between."
+            "Check that the destination is running and that host and port are correct. Test the connection from this machine (curl or mosquitto_pub) and check firewalls."
         }
         "timeout" => {
-            "It does not answer in time. Look at its load and disk; a longer timeout helps only when it is slow for good reason."
+            "The destination does not respond in time. Check its load and disk. Raise the timeout only if the destination is slow by design."
         }
         "tls" => {
-            "The TLS handshake fails; the words above say what is wrong with the certificate. Compare its end, its names and who signed it with the configuration (host, ca)."
+            "The TLS handshake fails; the error above names the problem with the certificate. Check its expiry date, its names and its issuer against the configuration (host, ca)."
         }
         "auth" | "http-401" | "http-403" => {
-            "It does not accept our credentials. Compare token, user and password with what it expects, and their rights to write."
+            "The destination rejects the credentials. Check token, user, password and write permissions."
         }
-        "http-404" => "The database, bucket or organisation is not there. Create it, or correct its name.",
+        "http-404" => "The database, bucket or organisation does not exist. Create it, or correct its name.",
         "http-413" => {
-            "It finds requests too large; they shrink by themselves. Raise its limit, or lower maxBatchSize."
+            "The requests are too large for the destination. The server reduces their size by itself. Raise the limit of the destination, or lower maxBatchSize."
         }
-        "http-429" => "It asks us to slow down. Raise its limits, or let it catch up.",
-        "http-500" | "http-502" | "http-503" | "http-504" => "It has trouble of its own. Its log tells more.",
+        "http-429" => "The destination throttles requests. Raise its limits, or wait until it catches up.",
+        "http-500" | "http-502" | "http-503" | "http-504" => {
+            "The destination reports an internal error. See its log."
+        }
         "disk" => {
-            "The disk refuses to write. Look at free space, at the directory's rights and owner, and at mount options."
+            "Writes to the disk fail. Check free space, permissions and owner of the directory, and mount options."
         }
         "config" | "administration" | "qos" => {
-            "A setting does not fit the far side. The words above say which; `butler-sos check` tells more."
+            "A setting does not match the destination. The error above names it; see also `butler-sos check`."
         }
         "not-influxdb" => {
-            "Something else answers in place of InfluxDB: a login page, a proxy, another service. Compare scheme, host and port with InfluxDB's own; try them with curl -i. Nothing that it says counts as delivered."
+            "The responses do not come from InfluxDB but from a login page, a proxy or another service. Check scheme, host and port; test them with curl -i. Such responses do not count as delivered."
         }
         "not-new-relic" => {
-            "Something else answers in place of New Relic: a login page, a proxy. Compare newRelic.event.url with the address in New Relic's documentation; try it with curl -i. Nothing that it says counts as delivered."
+            "The responses do not come from New Relic but from a login page or a proxy. Compare newRelic.event.url with the address in the New Relic documentation; test it with curl -i. Such responses do not count as delivered."
         }
         "dead-letters" => {
-            "It refused events, and the disk does not take them as dead letters, so none of them is given up. Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner."
+            "The destination rejected events, and they cannot be written as dead letters. The server keeps them in the journal. Free space on the disk of Pipeline.deadLetters.directory; check its permissions and owner."
         }
         "parking-full" => {
-            "Raise its limit (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or raise Pipeline.deadLetters.parkedBytesMax."
+            "Raise the limit in InfluxDB (max-values-per-tag, max-series-per-database in influxdb.conf; 0: none) and restart it, or raise Pipeline.deadLetters.parkedBytesMax."
         }
         "parking" => {
-            "A limit of it keeps events out, and the disk does not take them. Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner."
+            "A limit of the destination blocks events, and they cannot be parked on disk. Free space on the disk of Pipeline.deadLetters.directory; check its permissions and owner."
         }
         "broker" | "mqtt" => {
-            "The broker ended or refused the connection. Its log tells why: often a client id that is used twice, or an ACL."
+            "The broker closed or refused the connection. See the broker log. Common causes are a client id that is used twice and an ACL."
         }
-        _ => "The words above are the far side's own; the log of the server tells more.",
+        _ => "The error above is the response of the destination. See also the server log.",
     }
 }
 
@@ -311,8 +310,8 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
         if restarts > 0 {
             found.push(problem(
                 Severity::Warning, "restarts", name,
-                format!("{name} failed and was restarted in the last five minutes: {}. Nothing that was stored is lost.", some(restarts, "time")),
-                "Please report it with the log lines \"actor panicked\". Too many restarts end the process with status 70, so that the service manager starts it anew.",
+                format!("{name} failed and was restarted in the last 5 minutes: {}. Stored events are safe.", some(restarts, "time")),
+                "Please report this with the log lines \"actor panicked\". After too many restarts the process exits with status 70, and the service manager restarts it.",
             ));
         }
         if name == DEAD_LETTER_KEEPER {
@@ -331,8 +330,8 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                 Severity::Warning,
                 "mailbox-full",
                 name,
-                format!("{name} has {} of at most {} pieces of work waiting.", mailbox.depth, mailbox.bound),
-                "It cannot keep up at the moment. A burst passes; if it stays, this part is the bottleneck.",
+                format!("The mailbox of {name} holds {} of at most {} messages.", mailbox.depth, mailbox.bound),
+                "The actor cannot keep up. A burst passes by itself. If the mailbox stays full, this actor is the bottleneck.",
             ));
         }
     }
@@ -342,20 +341,20 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
 fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
     let (what, advice) = match symptom {
         "http-not-allowed" => (
-            format!("Screenshots from {about} are refused: their addresses begin with http, not https."),
-            "Have Qlik Sense or Audit.qs use https. Else set Pipeline.screenshots.allowHttp: withoutTickets serves images that need no login; true sends tickets and sessions over the network in clear text.",
+            format!("Screenshots from {about} are rejected: their URLs use http, not https."),
+            "Configure https in Qlik Sense or Audit.qs. Otherwise set Pipeline.screenshots.allowHttp: withoutTickets allows images that need no login; true sends tickets and session cookies in clear text.",
         ),
         "port-not-allowed" => (
-            format!("Screenshots from {about} are refused for their port."),
-            "If that is a port of Qlik Sense, add it to Pipeline.screenshots.allowedPorts. The log names it.",
+            format!("Screenshots from {about} are rejected: their port is not allowed."),
+            "If it is a port of Qlik Sense, add it to Pipeline.screenshots.allowedPorts. The log names the port.",
         ),
         "user-not-allowed" => (
-            "Screenshots of a user are refused: no ticket may be asked for that user.".to_owned(),
-            "If that is right, do nothing. Else change Pipeline.screenshots.ticketUsers (allow, deny, denyInternal); the event's user is in the event.",
+            "Screenshots of a user are rejected: tickets for this user are not allowed.".to_owned(),
+            "If this is intended, no action is needed. Otherwise change Pipeline.screenshots.ticketUsers (allow, deny, denyInternal). The event names the user.",
         ),
         "http-with-tickets" => (
-            "Tickets and sessions of users may go over the network in clear text.".to_owned(),
-            "Pipeline.screenshots.allowHttp is true, as Butler SOS does it. Use https, then set it to false or withoutTickets.",
+            "Tickets and session cookies may be sent in clear text.".to_owned(),
+            "Pipeline.screenshots.allowHttp is true, as in Butler SOS. Use https, then set it to false or withoutTickets.",
         ),
         _ => return,
     };
@@ -369,15 +368,15 @@ fn of_dead_letters(refused: u64, lost: u64, found: &mut Vec<Problem>) {
     if refused > 0 {
         found.push(problem(
             Severity::Error, "dead-letters-refused", DEAD_LETTER_KEEPER,
-            format!("Dead letters could not be kept in the last five minutes: {}. Destinations wait with them and lose nothing.", some(refused, "attempt")),
-            "Make room on the disk of Pipeline.deadLetters.directory; look at its rights and owner, and at mount options. It goes on by itself.",
+            format!("Dead letters could not be written in the last 5 minutes: {}. The destinations wait; no event is lost.", some(refused, "attempt")),
+            "Free space on the disk of Pipeline.deadLetters.directory; check its permissions, owner and mount options. Delivery resumes by itself.",
         ));
     }
     if lost > 0 {
         found.push(problem(
             Severity::Error, "dead-letters-evicted", DEAD_LETTER_KEEPER,
-            format!("Old dead letters went for good to make room in the last five minutes: {}.", some(lost, "event")),
-            "Raise Pipeline.deadLetters.bytesMax, and mend what makes destinations refuse so many: the reasons are under Dead letters.",
+            format!("Old dead letters were deleted to free space in the last 5 minutes: {}.", some(lost, "event")),
+            "Raise Pipeline.deadLetters.bytesMax, and fix the cause of the rejections; see the reasons under Dead letters.",
         ));
     }
 }
@@ -436,29 +435,29 @@ mod tests {
     #[test]
     fn from_symptom_to_advice() {
         check(|_| {}, &[]);
-        check(|s| s.journal.answers = false, &[("journal-silent", "journal", "Its disk may")]);
+        check(|s| s.journal.answers = false, &[("journal-silent", "journal", "The disk may")]);
         check(|s| s.clock_off_seconds = Some(-3.25), &[("clock-jumped", "server", "Times of receipt")]);
         check(
             |s| s.journal.append_trouble = Some("no space".into()),
-            &[("journal-refuses", "journal", "Make room on")],
+            &[("journal-refuses", "journal", "Free space on")],
         );
         check(
-            |s| down(s, "connect", "no answer from InfluxDB: refused"),
-            &[("destination-down", "influx_sink", "Is it running,")],
+            |s| down(s, "connect", "no response from InfluxDB: refused"),
+            &[("destination-down", "influx_sink", "Check that the")],
         );
-        check(|s| down(s, "http-401", "401: who?"), &[("destination-down", "influx_sink", "It does not")]);
+        check(
+            |s| down(s, "http-401", "401: who?"),
+            &[("destination-down", "influx_sink", "The destination rejects")],
+        );
         check(
             |s| down(s, "disk", "writing /x: full"),
-            &[("destination-down", "influx_sink", "The disk refuses")],
+            &[("destination-down", "influx_sink", "Writes to the")],
         );
         check(
             |s| (influx(s).lag_events, influx(s).lag_seconds) = (10, 61.0),
-            &[("lag-growing", "influx_sink", "It is catching")],
+            &[("lag-growing", "influx_sink", "The destination is")],
         );
-        check(
-            |s| influx(s).figures.dead_lettered = 3,
-            &[("dead-letters", "influx_sink", "Read the reasons")],
-        );
+        check(|s| influx(s).figures.dead_lettered = 3, &[("dead-letters", "influx_sink", "See the reasons")]);
         check(|s| influx(s).figures.missed = 3, &[("missed", "influx_sink", "The journal was")]);
         check(
             |s| {
@@ -471,10 +470,10 @@ mod tests {
                 intake.remarks.insert("backpressure".into(), 1);
             },
             &[
-                ("kernel-drops", "user_events", "Raise Pipeline.udp.receiveBufferBytes, and"),
-                ("shed", "user_events", "Events come faster"),
-                ("conflict", "user_events", "Somebody changes events,"),
-                ("rejected", "user_events", "They came from"),
+                ("kernel-drops", "user_events", "Raise Pipeline.udp.receiveBufferBytes and"),
+                ("shed", "user_events", "Events arrive faster"),
+                ("conflict", "user_events", "A client changes"),
+                ("rejected", "user_events", "The source address"),
             ],
         );
         check(
@@ -483,7 +482,7 @@ mod tests {
                 actor.figures.restarts = 1;
                 actor.mailbox = Some(MailboxState { depth: 80, bound: 100 });
             },
-            &[("restarts", "journal", "Please report it"), ("mailbox-full", "journal", "It cannot keep")],
+            &[("restarts", "journal", "Please report this"), ("mailbox-full", "journal", "The actor cannot")],
         );
         check(
             |s| {
@@ -492,8 +491,8 @@ mod tests {
                 (influx(s).lag_events, influx(s).lag_seconds) = (1, 90.0);
             },
             &[
-                ("journal-filling", "user-events", "A destination is"),
-                ("lag-growing", "influx_sink", "It is catching"),
+                ("journal-filling", "user-events", "A destination lags"),
+                ("lag-growing", "influx_sink", "The destination is"),
             ],
         );
     }
@@ -525,10 +524,10 @@ mod tests {
     fn limits_and_dead_letters_have_problems_of_their_own() {
         check(|s| influx(s).figures.parked = 3, &[("parked", "influx_sink", "Raise the limit")]);
         for (class, advice) in [
-            ("not-influxdb", "Something else answers"),
-            ("not-new-relic", "Something else answers"),
-            ("parking-full", "Raise its limit"),
-            ("dead-letters", "It refused events,"),
+            ("not-influxdb", "The responses do"),
+            ("not-new-relic", "The responses do"),
+            ("parking-full", "Raise the limit"),
+            ("dead-letters", "The destination rejected"),
         ] {
             check(
                 |s| {
@@ -543,7 +542,7 @@ mod tests {
             ActorState { figures: ActorFigures { rejected, ..ActorFigures::default() }, mailbox: None }
         };
         let both = [
-            ("dead-letters-refused", DEAD_LETTER_KEEPER, "Make room on"),
+            ("dead-letters-refused", DEAD_LETTER_KEEPER, "Free space on"),
             ("dead-letters-evicted", DEAD_LETTER_KEEPER, "Raise Pipeline.deadLetters.bytesMax, and"),
         ];
         let change = |s: &mut State| {

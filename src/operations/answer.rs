@@ -37,7 +37,7 @@ impl Refusal {
 
     /// A disk that could not be read; the words are the system's.
     pub fn disk(error: &std::io::Error) -> Self {
-        Self::unavailable(format!("cannot be read from disk: {error}"))
+        Self::unavailable(format!("cannot read from disk: {error}"))
     }
 
     pub fn response(&self) -> HttpResponse {

@@ -30,6 +30,7 @@ const ASSETS: &[Asset] = &[
     asset!("api.js", "text/javascript; charset=utf-8"),
     asset!("dom.js", "text/javascript; charset=utf-8"),
     asset!("flow.js", "text/javascript; charset=utf-8"),
+    asset!("json.js", "text/javascript; charset=utf-8"),
     asset!("lists.js", "text/javascript; charset=utf-8"),
     asset!("rates.js", "text/javascript; charset=utf-8"),
     asset!("settings.js", "text/javascript; charset=utf-8"),

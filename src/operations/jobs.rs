@@ -61,7 +61,7 @@ impl Jobs {
     pub(super) fn begin(&self, kind: JobKind, destination: &str, total: u64) -> Result<JobState, Refusal> {
         let mut book = self.book();
         if book.jobs.get(destination).is_some_and(|job| job.phase == Phase::Running) {
-            return Err(Refusal::conflict(format!("{destination} has a retry or a replay under way")));
+            return Err(Refusal::conflict(format!("{destination} already has a retry or a replay running")));
         }
         book.last_id += 1;
         let job = JobState {
@@ -104,8 +104,8 @@ impl Jobs {
     pub(super) fn stop(&self, destination: &str) -> Result<JobState, Refusal> {
         let mut book = self.book();
         let running = book.jobs.get(destination).filter(|job| job.phase == Phase::Running).cloned();
-        let job =
-            running.ok_or_else(|| Refusal::not_found(format!("nothing is under way for {destination}")))?;
+        let job = running
+            .ok_or_else(|| Refusal::not_found(format!("{destination} has no running retry or replay")))?;
         book.to_stop.insert(job.id);
         Ok(job)
     }

@@ -43,7 +43,7 @@ impl JournalPort {
 
     /// The journal's state, or why it cannot be told.
     pub async fn now(&self) -> Result<JournalState, Refusal> {
-        self.state().await.ok_or_else(|| Refusal::unavailable("the journal does not answer"))
+        self.state().await.ok_or_else(|| Refusal::unavailable("the journal does not respond"))
     }
 
     pub async fn streams(&self) -> Result<Vec<StreamState>, Refusal> {

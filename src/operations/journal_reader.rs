@@ -44,7 +44,7 @@ impl JournalReader {
         match tokio::time::timeout(JOURNAL_TIMEOUT, ask).await {
             Ok(Ok(Ok(batch))) => Ok(batch),
             Ok(Ok(Err(error))) => Err(Refusal::unavailable(error.to_string())),
-            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not answer")),
+            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not respond")),
         }
     }
 
@@ -56,7 +56,7 @@ impl JournalReader {
                 return Ok(record.data.to_vec());
             }
         }
-        Err(Refusal::not_found("the journal does not hold this event any more"))
+        Err(Refusal::not_found("the journal no longer holds this event"))
     }
 
     /// Looks back from `before` for up to `limit` records of which `pick` makes something.

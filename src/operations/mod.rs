@@ -6,6 +6,7 @@
 //! | `/` | the dashboard; `/configuration` the effective configuration as text |
 //! | `/api/state`, `/api/live` | everything at one moment ([`state`]); the same each second as server-sent events |
 //! | `/api/events`, `/api/tail` | the newest events; those to come as server-sent events ([`event_json`]) |
+//! | `/api/audit-events/{offset}/body` | an audit event's body, whole |
 //! | `/api/screenshots`, `/api/screenshots/{offset}/image` | finished screenshots and their files |
 //! | `/api/quarantine`, `/api/dead-letters` | what is kept aside ([`kept`]) |
 //! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` | and what can be done about it ([`retry`], [`replay`]) |

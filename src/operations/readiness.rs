@@ -51,9 +51,9 @@ impl Readiness {
             reasons.push("the server is stopping".to_owned());
         }
         match journal {
-            None => reasons.push("the journal does not answer".to_owned()),
+            None => reasons.push("the journal does not respond".to_owned()),
             Some(JournalState { append_trouble: Some(trouble), .. }) => {
-                reasons.push(format!("the journal takes no events: {trouble}"));
+                reasons.push(format!("the journal rejects events: {trouble}"));
             }
             Some(_) => {}
         }
@@ -67,15 +67,13 @@ impl Readiness {
             let (lag_events, lag_seconds) =
                 lag.get(name).map_or((0, 0.0), |consumer| (consumer.lag_records, consumer.lag_seconds));
             if !state.up {
-                let detail = state.last_error.as_deref().unwrap_or("no answer yet");
-                warnings.push(format!(
-                    "{name} does not take events ({detail}); {lag_events} wait in the journal"
-                ));
+                let detail = state.last_error.as_deref().unwrap_or("no response yet");
+                warnings.push(format!("{name} is down ({detail}); {lag_events} events wait in the journal"));
             }
             let parked = meters.get(name).map_or(0, |meter| meter.parked.get());
             if parked > 0 {
                 warnings.push(format!(
-                    "{name} is at a limit of its own; {parked} events are parked until it is raised"
+                    "a limit of {name} blocks events; {parked} events are parked until the limit is raised"
                 ));
             }
             destinations.insert(

@@ -62,14 +62,14 @@ impl Redeliverer {
         match tokio::time::timeout(OFFSET_PATIENCE, ask).await {
             Ok(Ok(Ok(offsets))) => Ok(offsets),
             Ok(Ok(Err(error))) => Err(Refusal::unavailable(error.to_string())),
-            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not answer")),
+            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("the journal does not respond")),
         }
     }
 
     /// Puts the end of a job into the book and the log.
     pub fn ended(&self, job: &JobState, phase: Phase, trouble: Option<String>) {
         if let Some(job) = self.jobs.end(job, phase, trouble) {
-            info!(self.log, "delivering once more has ended"; "destination" => job.destination,
+            info!(self.log, "redelivery ended"; "destination" => job.destination,
                 "kind" => ?job.kind, "phase" => ?job.phase, "delivered" => job.delivered,
                 "refused" => job.refused, "of" => job.total, "trouble" => job.trouble.unwrap_or_default());
         }

@@ -83,7 +83,9 @@ async fn deliver(with: &Redeliverer, port: &RedeliveryPort, letter: &Letter) -> 
         match with.to_dead_letters.ask(AppendLines { lines: vec![line] }).await {
             Ok(Ok(())) => _ = kept::remove(&with.dead_letters, *id).await?,
             // The old one stays: its reason is older, the event is the same.
-            Ok(Err(error)) => warn!(with.log, "a dead letter's new reason is not kept"; "error" => %error),
+            Ok(Err(error)) => {
+                warn!(with.log, "cannot store the new reason of a dead letter"; "error" => %error)
+            }
             Err(gone) => return Err(Refusal::unavailable(gone.to_string())),
         }
     }

@@ -78,7 +78,7 @@ pub async fn image(
 
 /// The first of the paths that may be shown and can be read.
 fn read_image(storage: &Storage, paths: &[PathBuf]) -> Result<(ImageKind, Vec<u8>), Refusal> {
-    let mut refusal = Refusal::not_found("the image is not there any more");
+    let mut refusal = Refusal::not_found("the image file no longer exists");
     for path in paths {
         match read_one(storage, path) {
             Ok(Some(image)) => return Ok(image),

@@ -15,6 +15,7 @@ use butler_sos_actors::net::http_server::connection_limiter::{
     ConnectionLimiter, ConnectionLimits, ConnectionSlot,
 };
 use butler_sos_actors::net::http_server::{self, ServerConfig};
+use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::client_network::IPV6_PREFIX;
 use butler_sos_domain::streams::Stream;
 use serde::{Deserialize, Serialize};
@@ -163,11 +164,11 @@ async fn page(request: &HttpRequest, view: &View, access: &Access) -> Answer {
 }
 
 fn only_looked_at() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this can be looked at with GET alone")
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed")
 }
 
 fn nothing_here() -> Refusal {
-    Refusal::not_found("there is nothing here")
+    Refusal::not_found("not found")
 }
 
 /// What this listener shows of it.
@@ -239,6 +240,10 @@ async fn read(path: &str, query_text: &str, view: &View, access: &Access) -> Ans
             let audit_events = view.journal().stream(Stream::AuditEvents).await?;
             screenshots::image(&view.reader, &audit_events, view.storage.clone(), offset).await
         }
+        ["audit-events", offset, "body"] => {
+            let offset = offset.parse().map_err(|_| Refusal::bad_request("an offset is a number"))?;
+            audit_body(view, offset).await
+        }
         ["quarantine"] => kept::quarantine(&view.quarantine, list()?.limit()).await,
         ["dead-letters"] => {
             let list = list()?;
@@ -275,6 +280,19 @@ async fn events(view: &View, list: ListQuery) -> Answer {
         .await?;
     let (scanned, older_before) = (found.scanned, found.older_before);
     Ok(json(&Events { events: found.items, scanned, older_before }))
+}
+
+/// The body of an audit event as the journal holds it, of any length.
+async fn audit_body(view: &View, offset: u64) -> Answer {
+    let stream = view.journal().stream(Stream::AuditEvents).await?;
+    let data = view.reader.record(&stream, offset).await?;
+    let record = AuditRecord::decode(&data).map_err(|error| Refusal::unavailable(error.to_string()))?;
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(record.body.to_vec()))
 }
 
 // === changing

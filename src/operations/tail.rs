@@ -46,7 +46,7 @@ pub async fn events(
 ) -> Result<impl Events<Item = Bytes> + 'static, Refusal> {
     let streams = match query.stream.as_deref() {
         None | Some("") if query.from.is_some() => {
-            return Err(Refusal::bad_request("from is an offset of one stream: say which with stream="));
+            return Err(Refusal::bad_request("from is an offset within one stream: set stream="));
         }
         None | Some("") => Stream::of_events().collect(),
         Some(name) => vec![stream_of_events(name)?],
@@ -76,7 +76,7 @@ pub async fn events(
 pub fn stream_of_events(name: &str) -> Result<Stream, Refusal> {
     Stream::named(name).filter(|stream| stream.is_final()).ok_or_else(|| {
         let known: Vec<_> = Stream::of_events().map(Stream::name).collect();
-        Refusal::bad_request(format!("stream is one of {}", known.join(", ")))
+        Refusal::bad_request(format!("stream must be {}", known.join(" or ")))
     })
 }
 

@@ -160,8 +160,13 @@ impl Topology {
         if let Some(downloads) = &self.downloads {
             let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
             let finished = downloads.to_finish.ask(FinishDownloads);
-            within(log, "downloads are still under way, they begin again at the next start", rest, finished)
-                .await;
+            within(
+                log,
+                "downloads are still running, they restart at the next start of the server",
+                rest,
+                finished,
+            )
+            .await;
             let ended = downloads.to_end_sessions.ask(EndAllSessions);
             // Hundreds of sessions take a moment; the time for destinations is time for them, too.
             let rest = deadline.saturating_duration_since(tokio::time::Instant::now());

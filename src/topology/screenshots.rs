@@ -184,7 +184,7 @@ fn tidy_up(section: &Screenshots, log: &Logger) {
         // The directory may be why downloads were switched off: no reason not to start.
         match remove_unfinished(&directory, log) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                warn!(log, "unfinished images of an earlier run cannot be removed";
+                warn!(log, "cannot remove unfinished images of an earlier run";
                     "directory" => %directory.display(), "error" => %error);
             }
             _ => {}

@@ -71,7 +71,7 @@ pub async fn answer(
     let received_at = rfc3339(unix_ms().cast_signed());
     let routed = AssertUnwindSafe(service.route(&request, payload.into_inner(), &groups, &received_at));
     let reply = routed.catch_unwind().await.unwrap_or_else(|panic| {
-        error!(service.log, "audit API: answering a request panicked"; "panic" => panic_text(&*panic));
+        error!(service.log, "audit API: a request handler panicked"; "panic" => panic_text(&*panic));
         Reply::internal(&received_at).closing()
     });
     let is_preflight = *request.method() == Method::OPTIONS;
@@ -167,7 +167,7 @@ impl Service {
                     self.warnings.note(Warning::Conflict, Some(client), event_id);
                 }
                 if !stored.has_version {
-                    debug!(self.log, "audit API: an event without an Audit.qs version"; "source" => %client);
+                    debug!(self.log, "audit API: event has no Audit.qs version"; "source" => %client);
                     self.warnings.note(Warning::NoVersion, Some(client), "");
                 }
                 Reply::accepted(received_at)
@@ -185,7 +185,7 @@ impl Service {
                 Reply::no_room(received_at)
             }
             Taken::Failed => {
-                error!(self.log, "audit API: an event could not be processed"; "source" => %client);
+                error!(self.log, "audit API: cannot process an event"; "source" => %client);
                 Reply::internal(received_at)
             }
         }

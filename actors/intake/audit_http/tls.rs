@@ -171,7 +171,7 @@ impl Identity {
         })
         .map_err(|source| TlsError::Pem {
             path: config.key.clone(),
-            what: "a private key (or its passphrase is wrong)",
+            what: "a private key (or the passphrase is wrong)",
             source,
         })?;
         Ok(Self { chain, key, ca })

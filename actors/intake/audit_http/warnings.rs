@@ -33,17 +33,17 @@ impl Warning {
             Self::Unauthorized => "audit API: missing or wrong token",
             Self::NoVersion => "audit API: events without an Audit.qs version are accepted",
             Self::Conflict => {
-                "audit API: an event has the ids of an earlier one and another body, both are kept"
+                "audit API: an event has the ids of an earlier event and a different body, both are stored"
             }
-            Self::RateLimited => "audit API: a client sends more than it may in a minute",
-            Self::TooLarge => "audit API: a body is larger than allowed",
-            Self::HeadTooLarge => "audit API: a request's headers are larger than allowed",
+            Self::RateLimited => "audit API: a client exceeds its rate limit",
+            Self::TooLarge => "audit API: a body exceeds the size limit",
+            Self::HeadTooLarge => "audit API: the headers of a request exceed the size limit",
             Self::MediaType => "audit API: a body is not plain application/json",
             Self::Incomplete => "audit API: a body was cut off or too slow",
-            Self::Content => "audit API: an event was refused",
-            Self::QueueRateLimited => "audit API: more events than the queue's limit in a minute",
-            Self::NoRoom => "audit API: no room for an event",
-            Self::QueueFilling => "audit API: the queue to the journal fills up",
+            Self::Content => "audit API: event rejected",
+            Self::QueueRateLimited => "audit API: events exceed the rate limit of the queue",
+            Self::NoRoom => "audit API: cannot store an event now",
+            Self::QueueFilling => "audit API: the queue to the journal is filling",
         }
     }
 }

@@ -52,10 +52,10 @@ impl SourceList {
             match lookup(name) {
                 Ok(found) if !found.is_empty() => *addresses = found,
                 Ok(_) => {
-                    warn!(log, "allowed source has no address"; "name" => &*name, "kept" => addresses.len());
+                    warn!(log, "allowed source does not resolve to an address"; "name" => &*name, "kept" => addresses.len());
                 }
                 Err(error) => {
-                    warn!(log, "allowed source cannot be resolved";
+                    warn!(log, "cannot resolve an allowed source";
                         "name" => &*name, "error" => %error, "kept" => addresses.len());
                 }
             }

@@ -83,14 +83,14 @@ impl Receiver {
         match receiver_state.backpressure.look(depth, bound, self.port.began.elapsed()) {
             Some(Change::Begins) => {
                 self.counters.backpressure.inc();
-                warn!(self.log, "user events come faster than they are stored, the queue fills";
+                warn!(self.log, "user events arrive faster than they are stored, the queue is filling";
                     "waiting" => depth, "max_size" => bound, "threshold_percent" => receiver_state.backpressure.percent());
             }
             Some(Change::BeginsQuietly) => {
                 self.counters.backpressure.inc();
             }
             Some(Change::Ends { lasted }) => {
-                info!(self.log, "the queue of user events has room again";
+                info!(self.log, "the queue of user events is below its threshold again";
                     "waiting" => depth, "max_size" => bound, "seconds" => lasted.as_secs());
             }
             None => {}

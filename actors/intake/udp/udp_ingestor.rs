@@ -71,7 +71,7 @@ impl UdpIngestor {
             let _ = end.send(outcome.map_err(|panic| panic_text(&*panic)));
         });
         if let Err(error) = thread {
-            error!(self.log, "cannot start the receiver's thread, will try again"; "error" => %error);
+            error!(self.log, "cannot start the receiver thread, will retry"; "error" => %error);
             ctx.run_later(THREAD_RETRY, Self::start_thread);
             return;
         }
@@ -94,7 +94,7 @@ impl UdpIngestor {
     fn watch_kernel_drops(&self, ctx: &mut Context<Self>) {
         let (port, log) = (Arc::clone(&self.port), self.log.clone());
         let Some(kernel) = self.counters.kernel.clone() else {
-            warn!(log, "cannot read how many datagrams the kernel drops");
+            warn!(log, "cannot read the drop counter of the kernel");
             return;
         };
         let watch = async move {
@@ -104,7 +104,7 @@ impl UdpIngestor {
                 let counted = actix_rt::task::spawn_blocking(move || port.count_kernel_drops(&kernel)).await;
                 dropped += counted.ok().flatten().unwrap_or(0);
                 if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-                    warn!(log, "the kernel dropped datagrams: the receive buffer was full";
+                    warn!(log, "the kernel dropped datagrams because the receive buffer was full";
                         "datagrams" => dropped, "sysctl" => "net.core.rmem_max");
                     (dropped, last) = (0, Some(Instant::now()));
                 }

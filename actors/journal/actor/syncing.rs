@@ -123,7 +123,7 @@ impl Journal {
     /// not stored and send them again. A commit was not made, and its sink makes it again.
     fn sync_failed(&mut self, lane: Lane, waited: Vec<Waiter>, error: String, ctx: &mut Context<Self>) {
         self.config.meter.append_failed();
-        error!(self.config.log, "a sync of the journal failed"; "lane" => ?lane, "error" => &error);
+        error!(self.config.log, "cannot sync the journal to disk"; "lane" => ?lane, "error" => &error);
         let state = self.lanes.entry(lane).or_default();
         match lane {
             Lane::Stream(_) => state.waiting.splice(..0, waited).for_each(drop),

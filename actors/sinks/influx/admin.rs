@@ -133,8 +133,12 @@ fn plain_http(client: &InfluxClient) -> Result<reqwest::Client, Refusal> {
     let mut headers = reqwest::header::HeaderMap::new();
     if let Some(value) = client.authorization() {
         let value = reqwest::header::HeaderValue::from_bytes(value.as_bytes());
-        let mut value =
-            value.map_err(|_| DeliveryError::new("administration", "credentials that HTTP cannot carry"))?;
+        let mut value = value.map_err(|_| {
+            DeliveryError::new(
+                "administration",
+                "the credentials contain characters that HTTP does not allow",
+            )
+        })?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION.as_str(), value);
     }
@@ -252,10 +256,10 @@ async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Deli
     let listed = granted(&listed, "").map(|answer| match names_v3(&answer) {
         Some(names) if names.contains(&database) => Ok(Prepared::Present),
         Some(_) => {
-            let detail = format!("InfluxDB has no database {database:?}, and none is to be made");
+            let detail = format!("InfluxDB has no database {database:?}, and the server must not create it");
             Err(Refusal::DeliveryError(DeliveryError::new("http-404", detail)))
         }
-        None => Ok(Prepared::NotAllowed("the list of databases cannot be understood".to_owned())),
+        None => Ok(Prepared::NotAllowed("the list of databases is unreadable".to_owned())),
     });
     not_fatal(listed.and_then(|found| found))
 }

@@ -138,7 +138,7 @@ impl Reply {
         };
         let hint = match self.status {
             401 => " (check name, password or token)",
-            403 => " (the user or token may not do this)",
+            403 => " (the user or token lacks the permission)",
             404 => " (no such database, bucket, organisation or address)",
             300..=399 => " (redirects are not followed; check scheme, host and port)",
             _ => "",
@@ -151,7 +151,11 @@ impl Reply {
     #[must_use]
     pub fn detail(&self) -> String {
         let detail = Complaint::read(&self.body).message;
-        if detail.is_empty() { format!("status {} without words", self.status) } else { shortened(&detail) }
+        if detail.is_empty() {
+            format!("status {} without a message", self.status)
+        } else {
+            shortened(&detail)
+        }
     }
 }
 
@@ -200,7 +204,8 @@ impl Complaint {
     fn all_bad(&self, lines: usize) -> BTreeMap<usize, String> {
         let own = self.lines.first().map_or("", |line| &line.error_message);
         let detail = if own.is_empty() { &self.message } else { own };
-        let detail = if detail.is_empty() { "refused without words".to_owned() } else { shortened(detail) };
+        let detail =
+            if detail.is_empty() { "rejected without a message".to_owned() } else { shortened(detail) };
         (0..lines).map(|line| (line, detail.clone())).collect()
     }
 

@@ -97,18 +97,18 @@ async fn examine_v1(
     }
     let tried = client.write_nothing().await?;
     match tried.status {
-        204 => examined.fine.push(format!("database {database:?} takes writes")),
+        204 => examined.fine.push(format!("database {database:?} accepts writes")),
         404 => {
-            let who = " It cannot be made either: that takes an administrator's rights.";
+            let who = " It cannot be created either: that requires administrator privileges.";
             let mut trouble = tried.trouble();
             trouble.detail.push_str(if is_administrator { "" } else { who });
             return Err(trouble);
         }
         // Rights were looked at before.
         _ if tried.body.contains("retention policy not found") => {
-            examined.fine.push(format!("database {database:?} takes writes"));
+            examined.fine.push(format!("database {database:?} accepts writes"));
             examined.warnings.push(format!(
-                "database {database:?} has not the configured retention policy: its default one is used"
+                "database {database:?} lacks the configured retention policy: its default policy is used"
             ));
         }
         _ => return Err(tried.trouble()),
@@ -129,7 +129,7 @@ fn missing(
         let detail = format!("InfluxDB has no {kind} {name:?}, and Pipeline.influxdb.createDatabase is off");
         return Err(DeliveryError::new("http-404", detail));
     }
-    examined.fine.push(format!("{kind} {name:?} is not there yet and will be made"));
+    examined.fine.push(format!("{kind} {name:?} does not exist yet and will be created"));
     Ok(examined)
 }
 
@@ -227,7 +227,7 @@ async fn examine_v2(
         400 if tried.detail().contains("requires points") => {}
         _ => return Err(tried.trouble()),
     }
-    examined.fine.push(format!("bucket {bucket:?} takes writes"));
+    examined.fine.push(format!("bucket {bucket:?} accepts writes"));
     Ok(examined)
 }
 
@@ -250,12 +250,12 @@ async fn examine_v3(
                 return missing(examined, "database", database, is_created);
             }
             examined.fine.push(format!(
-                "database {database:?} is there (whether the token may write shows the first write)"
+                "database {database:?} exists (the first write shows whether the token can write)"
             ));
         }
-        _ => examined.fine.push(
-            "the token may not list databases, so whether it may write shows the first write".to_owned(),
-        ),
+        _ => examined
+            .fine
+            .push("the token cannot list databases; the first write shows whether it can write".to_owned()),
     }
     Ok(examined)
 }

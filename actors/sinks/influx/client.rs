@@ -75,7 +75,7 @@ pub struct RetentionPolicy {
 pub enum ClientError {
     #[error("{0:?} is not an address")]
     Address(String),
-    #[error("name, password or token hold characters that HTTP cannot carry")]
+    #[error("name, password or token contain characters that HTTP does not allow")]
     Credentials,
     #[error("TLS with CA file {ca:?}: {source}")]
     Tls { ca: Option<PathBuf>, source: openssl::error::ErrorStack },
@@ -328,7 +328,7 @@ impl fmt::Debug for InfluxClient {
 /// Version 1 repeats the lines that it cannot parse in a header of its answer, as they are: with control characters
 /// in them nobody can read that answer. Nothing but refusals has this header, so it is one that names no line.
 fn unreadable_refusal() -> Reply {
-    let detail = "refused in words that cannot be read, as they repeat control characters of the lines";
+    let detail = "rejected with an unreadable message that repeats control characters of the lines";
     Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{detail}\"}}") }
 }
 

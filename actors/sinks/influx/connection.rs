@@ -37,7 +37,7 @@ impl InfluxConnection {
                 (Ok(client), _) => self.client = Some(client),
                 (Err(error), None) => return Err(DeliveryError::new("config", error.to_string())),
                 (Err(error), Some(_)) => {
-                    warn!(self.log, "the files of a connection cannot be used, what was read before stays";
+                    warn!(self.log, "the TLS files of a connection are unusable, the previous ones stay in use";
                     "to" => "InfluxDB", "error" => %error)
                 }
             }
@@ -50,9 +50,9 @@ impl InfluxConnection {
             };
             match prepared {
                 Prepared::Present => {}
-                Prepared::Made => info!(self.log, "database made in InfluxDB"; "at" => ?client),
+                Prepared::Made => info!(self.log, "database created in InfluxDB"; "at" => ?client),
                 Prepared::NotAllowed(detail) => {
-                    warn!(self.log, "database in InfluxDB not looked for, rights are missing; events are written all the same";
+                    warn!(self.log, "cannot check for the database in InfluxDB, permissions are missing; events are written anyway";
                         "at" => ?client, "error" => detail);
                 }
             }

@@ -75,7 +75,7 @@ impl Influx {
             return Ok(());
         };
         let are_fields = are_fields(self.connection.ready().await?, ids, measurement).await?;
-        info!(self.log, "ids of audit events have their place"; "measurement" => measurement,
+        info!(self.log, "chose where to store the ids of audit events"; "measurement" => measurement,
             "as" => if are_fields { "fields" } else { "tags" });
         self.encoder.set_ids_as_fields(are_fields);
         self.ids = None;

@@ -312,7 +312,7 @@ async fn an_answer_that_cannot_be_read_is_a_refusal() {
     let lines = ["m f=0 10", "m poison=1 11", "m f=2 12", "m f=3 13"];
     let delivered = influx.write(&batch(&lines)).await.unwrap();
     assert_eq!((offsets(&delivered), delivered.events), (vec![101], 3));
-    assert!(delivered.refused[0].reason.contains("cannot be read"), "{}", delivered.refused[0].reason);
+    assert!(delivered.refused[0].reason.contains("unreadable message"), "{}", delivered.refused[0].reason);
 }
 
 #[actix_rt::test]

@@ -65,9 +65,9 @@ pub struct NewRelicAccount {
 pub enum NewRelicError {
     #[error("newRelic.event.url is not a plain http or https address")]
     Address,
-    #[error("the key of account {0} holds characters that HTTP cannot carry, or is empty")]
+    #[error("the key of account {0} is empty or contains characters that HTTP does not allow")]
     Key(String),
-    #[error("newRelic.event.header: {0:?} is no header, or its value is none")]
+    #[error("newRelic.event.header: {0:?} is not a valid header")]
     Header(String),
     #[error("TLS: {0}")]
     Tls(#[from] openssl::error::ErrorStack),
@@ -159,7 +159,7 @@ impl NewRelicClient {
     pub async fn examine(&self) -> Result<String, DeliveryError> {
         let account = &self.config.account.id;
         match self.post(b"", self.config.timeout).await? {
-            Verdict::Taken => Ok(format!("{} takes events for account {account}", self.endpoint.name)),
+            Verdict::Taken => Ok(format!("{} accepts events for account {account}", self.endpoint.name)),
             // It looks at address and key before the events, of which there are none.
             Verdict::Refused(detail) | Verdict::TooLarge(detail) => Ok(format!(
                 "{} answers, and finds no fault with account {account} and its key (to a request without events it says: \
@@ -269,7 +269,7 @@ fn verdict(answer: &Answer) -> Verdict {
 fn detail(json: &Value, body: &str, status: u16) -> String {
     let message = ["error", "message", "errorMessage"].iter().find_map(|key| json.get(key)?.as_str());
     match message.unwrap_or(body).trim() {
-        "" => format!("status {status} without words"),
+        "" => format!("status {status} without a message"),
         detail => shortened(detail),
     }
 }
@@ -372,7 +372,9 @@ mod tests {
                 matches!(answer(status, r#"{"error":"why"}"#), Verdict::Refused(detail) if detail == "why")
             );
         }
-        assert!(matches!(answer(413, ""), Verdict::TooLarge(detail) if detail == "status 413 without words"));
+        assert!(
+            matches!(answer(413, ""), Verdict::TooLarge(detail) if detail == "status 413 without a message")
+        );
         for (status, class) in [
             (302, "http-3xx"),
             (403, "http-403"),

@@ -92,7 +92,7 @@ impl NewRelic {
             let client = NewRelicClient::new(self.config.clone());
             let client = client.map_err(|error| DeliveryError::new("config", error.to_string()))?;
             if !client.headers_left_out().is_empty() {
-                warn!(self.log, "configured headers are not sent to New Relic, ours have their place";
+                warn!(self.log, "configured headers are not sent to New Relic because the server sets them";
                     "headers" => client.headers_left_out().join(", "));
             }
             self.client = Some(client);

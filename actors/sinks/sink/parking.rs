@@ -277,7 +277,7 @@ impl<D: Destination> Run<D> {
             return Err(DeliveryError::new(PARKING_FULL, detail));
         }
         meter.parked.inc_by(i64::try_from(delivered.parked.len()).unwrap_or(i64::MAX));
-        warn!(self.config.log, "a limit of the destination keeps events out, they are parked";
+        warn!(self.config.log, "a limit of the destination blocks events, they are parked";
             "destination" => meter.name(), "events" => delivered.parked.len(), "reason" => reason);
         delivered.parked.clear();
         Ok(())
@@ -354,7 +354,7 @@ impl<D: Destination> Run<D> {
         let Some(parking) = &mut self.parking else { return };
         parking.pass = None;
         parking.due = Instant::now() + self.config.pauses.max.min(parking.space.config.retry_every);
-        error!(self.config.log, "parked events cannot be tried again, will do later";
+        error!(self.config.log, "cannot retry parked events now, will retry later";
             "destination" => self.config.meter.name(), "error" => &trouble.detail);
     }
 }

@@ -159,7 +159,7 @@ pub fn run(seeded_rng: &mut SeededRng, damage: Option<Damage>) -> Outcome {
     let metrics = everything.sandbox.metrics();
     let missed = metrics.sum("butler_sos_events_missed_total", &[("destination", "influx_sink")]) as u64;
     let logged = everything.sandbox.log_lines().into_iter().filter(|line| {
-        ["the journal was not whole", "records are gone from the journal"]
+        ["the journal was damaged", "records were removed from the journal"]
             .iter()
             .any(|detail| line.contains(detail))
     });

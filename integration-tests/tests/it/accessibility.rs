@@ -53,9 +53,9 @@ fn every_list_in_light_dark_and_narrow() {
         ] {
             page.click(&format!("#tab-{list}"));
             page.until(filled);
-            page.eval(
-                "[...document.querySelectorAll('details')].slice(0, 3).forEach((of) => { of.open = true; })",
-            );
+            page.eval(&format!(
+                "[...document.querySelectorAll('#{list} button.opener')].slice(0, 3).forEach((of) => of.click())"
+            ));
             assert_open_to_all(&mut page, list, look);
         }
         page.click("#tab-letters");
@@ -74,7 +74,7 @@ fn trouble_and_the_token() {
     // Nobody listens there: the events wait, and the page says so in red.
     let mut sandbox = Sandbox::new(&config(free_port(), ", token: 'open sesame'"));
     sandbox.spawn();
-    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos runs").then_some(()));
+    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos is running").then_some(()));
     sandbox.udp().send(datagram(0, Layout::Eight).as_bytes()).expect("a datagram is sent");
     for look in LOOKS {
         let mut page = Page::open(&url(&sandbox, "operations"), look);

@@ -153,7 +153,7 @@ fn a_production_file_of_butler_sos_15_is_taken_as_it_is() {
     for config in [full, shipped] {
         let ran = check(config, &["--offline"]);
         assert_eq!(ran.code, OK, "{}", ran.text);
-        let ignored = ran.line("without effect in this server: ");
+        let ignored = ran.line("no effect in this server: ");
         for section in
             ["Butler-SOS.logEvents", "Butler-SOS.userSessions", "Butler-SOS.serversToMonitor.servers"]
         {
@@ -206,9 +206,9 @@ fn what_this_machine_does_not_give_is_unavailable() {
     let ran = check(LOCAL, &flags);
     assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
     for (path, detail) in [
-        ("Pipeline.operations.port", "is taken"),
-        ("Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents", "is taken"),
-        ("Pipeline.csv.userEvents.exportDirectory", "cannot be written"),
+        ("Pipeline.operations.port", "is in use"),
+        ("Butler-SOS.userEvents.udpServerConfig.portUserActivityEvents", "is in use"),
+        ("Pipeline.csv.userEvents.exportDirectory", "is not writable"),
     ] {
         let line = ran.line(&format!(" {path}: "));
         assert!(line.starts_with("error ") && line.contains(detail), "{line}");
@@ -270,7 +270,7 @@ Pipeline:\n",
         let ran = check(&config.replace(password, "other").replace(token, "other"), &[]);
         assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
         let line = ran.line(" Butler-SOS.mqttConfig.brokerHost: ");
-        assert!(line.starts_with("error ") && line.contains("does not let us in"), "{line}");
+        assert!(line.starts_with("error ") && line.contains("refused the connection"), "{line}");
         if version != FakeVersion::V3 {
             let line = ran.line(" Butler-SOS.influxdbConfig.host: ");
             assert!(line.starts_with("error ") && line.contains("401"), "{line}");
@@ -301,8 +301,10 @@ fn a_broker_is_asked_over_tls() {
     let ca = format!(", ca: {}", ca.display());
     let ran = check(&config(&format!("{ca}, cert: {cert}, key: {key}")), &[]);
     assert_eq!(ran.code, OK, "{}", ran.text);
-    assert!(ran.line(path).contains("lets us in"), "{}", ran.text);
-    for (tls, detail) in [("", "which is not trusted"), (ca.as_str(), "because of our certificate")] {
+    assert!(ran.line(path).contains("accepted the connection"), "{}", ran.text);
+    for (tls, detail) in
+        [("", "which is not trusted"), (ca.as_str(), "because it rejected the client certificate")]
+    {
         let ran = check(&config(tls), &[]);
         assert_eq!(ran.code, UNAVAILABLE, "{}", ran.text);
         assert!(ran.line(path).contains(detail), "{}", ran.text);
@@ -356,6 +358,6 @@ fn a_running_server_is_no_mistake() {
         let line = ran.line(&format!(" {path}: "));
         assert!(line.starts_with("warning ") && line.contains(&sandbox.pid().to_string()), "{line}");
     }
-    assert!(ran.text.contains("a running server has the journal"), "{}", ran.text);
+    assert!(ran.text.contains("a running server uses the journal"), "{}", ran.text);
     assert!(sandbox.stop().success());
 }

@@ -75,7 +75,7 @@ fn status_names_what_is_away_and_what_to_do() {
     sandbox.settle_after(10);
     let text = out(&sandbox, &["status"]);
     assert!(text.starts_with("butler-sos ") && text.contains(": ok, up "), "{text}");
-    assert!(text.contains("nothing is wrong"), "{text}");
+    assert!(text.contains("no problems"), "{text}");
 
     influxd.stop();
     send(&sandbox, 10..15);
@@ -104,7 +104,7 @@ fn a_server_that_is_not_there_or_wants_a_token() {
     let influxd = Influxd::start_new();
     let mut sandbox = Sandbox::new(&config(influxd.port(), ", token: hunter2-token"));
     sandbox.spawn();
-    wait_for("the server to run", || sandbox.log_text().contains("butler-sos runs").then_some(()));
+    wait_for("the server to run", || sandbox.log_text().contains("butler-sos is running").then_some(()));
     // From the configuration, where the port is any; then named.
     assert_eq!(run(&sandbox, &["status"]).code, OK);
     let mut without_server = Command::new(binary("butler-sos"));
@@ -131,7 +131,7 @@ fn a_server_that_is_not_there_or_wants_a_token() {
     assert_eq!(sandbox.stop().code(), Some(OK));
     let reported = ran(&mut gone);
     assert_eq!((reported.code, reported.out.as_str()), (UNAVAILABLE, ""), "{}", reported.err);
-    assert!(reported.err.contains("no answer from http://127.0.0.1:"), "{}", reported.err);
+    assert!(reported.err.contains("no response from http://127.0.0.1:"), "{}", reported.err);
 }
 
 /// Answers 401 to one request; what it was asked.
@@ -252,7 +252,7 @@ fn tail_shows_what_is_wanted_and_goes_on_after_a_restart() {
         Following::start(command(&sandbox, &["tail", "--stream", "user-events", "--user", "WANTED"]));
     all.note("following");
     all.note("following");
-    some.note("following user-events from offset 1 on");
+    some.note("following user-events from offset 1");
     for user in ["wanted1", "nobody", "wanted2"] {
         say(&sandbox, user);
     }
@@ -263,7 +263,7 @@ fn tail_shows_what_is_wanted_and_goes_on_after_a_restart() {
     assert_eq!(users, ["wanted1", "nobody", "wanted2"]);
 
     assert_eq!(sandbox.stop().code(), Some(OK));
-    some.note("trying again");
+    some.note("reconnecting");
     sandbox.start();
     say(&sandbox, "wanted3");
     assert!(some.out().contains("wanted3"), "nothing is shown twice, nothing is missed");
@@ -302,7 +302,7 @@ fn dead_letters_are_listed_shown_retried_and_dropped() {
     refused(&sandbox, USAGE, &["dlq", "show", "../../etc/passwd"]);
 
     let detail = refused(&sandbox, UNAVAILABLE, &["dlq", "retry", ids[0]]);
-    assert!(detail.contains("refused again") && detail.contains("conflict"), "{detail}");
+    assert!(detail.contains("rejected again") && detail.contains("conflict"), "{detail}");
     influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
     let ids = || -> Vec<String> {
         let letters = json_lines(&out(&sandbox, &["dlq", "list", "--json"]));
@@ -364,7 +364,7 @@ fn ctrl_c_stops_a_replay() {
     fake.outage(Some(Fault::Status(503)));
     let arguments = ["replay", "--destination", "influx_sink", "--from", "2020-01-01T00:00:00Z"];
     let mut replay = Following::start(command(&sandbox, &arguments));
-    replay.note("waits: ");
+    replay.note("waiting: ");
     assert_eq!(replay.interrupt(), Some(OK));
     let last = replay.out();
     assert!(last.contains("replay to influx_sink stopped: 0 of 100 events"), "{last}");

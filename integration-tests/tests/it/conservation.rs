@@ -91,7 +91,7 @@ fn what_is_refused_is_counted_by_reason_and_kept() {
     // One line for each reason, not for each datagram.
     for reason in ["unknown-type", "too-few-fields", "empty-host", "empty-command"] {
         let lines = sandbox.log_lines().into_iter().filter(|line| {
-            line.contains("kept in quarantine") && line.contains(reason) && line.contains("127.0.0.1")
+            line.contains("stored in the quarantine") && line.contains(reason) && line.contains("127.0.0.1")
         });
         assert_eq!(lines.count(), 1, "{reason}");
     }

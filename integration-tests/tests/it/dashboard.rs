@@ -57,8 +57,8 @@ fn values_move_and_an_outage_turns_red_and_recovers() {
     let mut influxd = Influxd::start_new();
     let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
     let mut page = open(&sandbox, Look::default());
-    page.until(&says("#headline-title", "All is well"));
-    page.until(&says("#events-note", "No event fits"));
+    page.until(&says("#headline-title", "No problems"));
+    page.until(&says("#events-note", "No matching events"));
 
     send(&sandbox, 0..40);
     page.until(&says("[data-node=user_events]", "40 received"));
@@ -79,19 +79,101 @@ fn values_move_and_an_outage_turns_red_and_recovers() {
     page.until(&node_is("influx_sink", "bad"));
     page.until(&says("[data-node=influx_sink]", "down"));
     page.until("document.querySelector('#headline').dataset.state === 'bad'");
-    page.until(&says("#problems", "influx_sink does not take events"));
-    page.until(&says("#problems", "Is it running, and are host and port right?"));
+    page.until(&says("#problems", "influx_sink is down"));
+    page.until(&says("#problems", "Check that the destination is running"));
     page.until(&says("[data-node=influx_sink]", "9 waiting"));
     assert_eq!(page.eval(&node_is("csv_sink", "ok")), json!(true), "the others do not suffer");
     assert_fits(&mut page);
 
     influxd.start();
     page.until(&node_is("influx_sink", "ok"));
-    page.until(&says("#headline-title", "All is well"));
+    page.until(&says("#headline-title", "No problems"));
     page.until(&says("[data-node=influx_sink]", "50 delivered, nothing waiting"));
     assert_fits(&mut page);
     assert_eq!(page.complaints(), NO_COMPLAINTS);
     assert_eq!(sandbox.settle().unaccounted(), 0.0);
+}
+
+/// Opens every row of a table.
+fn open_rows(page: &mut Page, table: &str) {
+    page.eval(&format!(
+        "document.querySelectorAll('#{table} button.opener[aria-expanded=false]').forEach((of) => of.click())"
+    ));
+}
+
+fn show_stream(page: &mut Page, stream: &str) {
+    page.eval(&format!(
+        "(() => {{ const form = document.querySelector('#events-filter'); form.elements.stream.value = '{stream}';
+            form.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"
+    ));
+    page.until(&format!("document.querySelector('#events').dataset.stream === '{stream}'"));
+}
+
+/// The widths of the columns, each by its label.
+fn columns(page: &mut Page) -> Vec<(String, f64)> {
+    let columns = page.eval(
+        "[...document.querySelectorAll('#events thead th')].map((of) => [of.textContent, of.getBoundingClientRect().width])",
+    );
+    serde_json::from_value(columns).expect("labels and widths")
+}
+
+#[test]
+fn an_open_row_keeps_the_columns_and_shows_the_whole_payload() {
+    const COLUMN_PX_MIN: f64 = 90.0;
+    let influxd = Influxd::start_new();
+    let sandbox = Sandbox::start_new(&config(influxd.port(), ""));
+    send(&sandbox, 0..3);
+    let last = "the end of a long payload";
+    // Numbers that no JavaScript number holds are shown as they were sent.
+    let large = "12345678901234567890.0100";
+    let rows: Vec<String> = (0..5_000).map(|row| format!(r#"{{"row":{row}}}"#)).collect();
+    let body = format!(
+        r#"{{"schemaVersion":1,"eventId":"00000000-0000-4000-8000-000000000001","timestamp":"2026-11-20T10:11:12.345Z",
+        "type":"navigation.sheet.loaded","source":{{"kind":"qlik-sense-extension","name":"audit-qs","version":"0.4.0"}},
+        "payload":{{"context":{{"user":"UserDirectory=LAB; UserId=anna.lindgren","appName":"Sales","sheetName":"Overview"}},
+        "event":{{"objectId":"abc","objectData":{{"objectType":"barchart","amount":{large},"rows":[{}],"note":"{last}"}}}}}}}}"#,
+        rows.join(",")
+    );
+    AuditClient::new(sandbox.address("audit-events")).deliver(body);
+    sandbox.settle_after(3);
+
+    for width in [760, 1440] {
+        let mut page = open(&sandbox, Look { width, ..Look::default() });
+        for (stream, labels, rows) in [
+            ("user-events", ["Time", "User", "App", "Event", "Host"].as_slice(), 3),
+            ("audit-events", ["Time", "User", "App", "Sheet", "Object", "Event"].as_slice(), 1),
+        ] {
+            show_stream(&mut page, stream);
+            page.until(&format!("document.querySelectorAll('#events tbody tr').length === {rows}"));
+            let closed = columns(&mut page);
+            assert_eq!(closed.iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(), labels);
+            for (label, column) in &closed {
+                assert!(*column >= COLUMN_PX_MIN, "{label} is {column} px wide in a window of {width} px");
+            }
+            let heads = "document.querySelector('#events thead').getBoundingClientRect().height";
+            let height = page.eval(heads);
+            open_rows(&mut page, "events");
+            page.until(&format!("document.querySelectorAll('#events tr.more').length === {rows}"));
+            assert_eq!(columns(&mut page), closed, "{stream}, {width} px");
+            assert_eq!(page.eval(heads), height, "{stream}, {width} px");
+        }
+        page.until(&says("#events pre", last));
+        page.until(&says("#events pre", &format!("\"amount\": {large}")));
+        page.until(&says("#events pre", "\"row\": 4999"));
+        // The keyboard scrolls to its end.
+        page.eval("document.querySelector('#events pre').focus()");
+        page.press("End");
+        page.until("(() => { const of = document.querySelector('#events pre'); return of.scrollTop > 0 && of.scrollTop + of.clientHeight >= of.scrollHeight - 1; })()");
+        // And closes and opens a row.
+        page.eval("document.querySelector('#events button.opener').focus()");
+        page.press("Enter");
+        page.until("document.querySelector('#events tr.more') === null");
+        page.press("Enter");
+        page.until("document.querySelector('#events button.opener').getAttribute('aria-controls') === document.querySelector('#events tr.more')?.id");
+        assert_fits(&mut page);
+        assert_eq!(page.barriers(), NO_COMPLAINTS);
+        assert_eq!(page.complaints(), NO_COMPLAINTS);
+    }
 }
 
 #[test]
@@ -129,13 +211,12 @@ fn what_comes_from_outside_stays_text() {
     page.until(&says("#events", "<script>window.pwned = 1</script>"));
     // What cannot be seen is made visible, and turns nothing.
     page.until(&says("#events", "[U+202E]gpj.exe"));
-    page.eval("document.querySelectorAll('#events details').forEach((of) => { of.open = true; })");
+    open_rows(&mut page, "events");
     is_clean(&mut page);
 
-    page.eval("(() => { const form = document.querySelector('#events-filter'); form.elements.stream.value = 'audit-events';
-        form.dispatchEvent(new Event('input', { bubbles: true })); })()");
+    show_stream(&mut page, "audit-events");
     page.until(&says("#events", "xxxxxxxxxx"));
-    page.eval("document.querySelectorAll('#events details').forEach((of) => { of.open = true; })");
+    open_rows(&mut page, "events");
     is_clean(&mut page);
 
     // By keyboard, through every list.
@@ -146,7 +227,7 @@ fn what_comes_from_outside_stays_text() {
         page.until(&format!("document.activeElement.id === 'tab-{panel}'"));
         if panel == "rejected" {
             page.until(&says("#rejected", "<script>window.pwned = 1</script>"));
-            page.eval("document.querySelectorAll('#rejected details').forEach((of) => { of.open = true; })");
+            open_rows(&mut page, "rejected");
         }
         if panel == "settings" {
             page.until(&says("#settings", "Pipeline.journal.directory"));
@@ -164,7 +245,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     let sandbox_config = config(influxd.port(), operations);
     let mut sandbox = Sandbox::new(&sandbox_config);
     sandbox.spawn();
-    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos runs").then_some(()));
+    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos is running").then_some(()));
     for closed in ["/ready", "/api/state", "/api/live", "/api/events", "/configuration", "/api/configuration"]
     {
         assert_eq!(sandbox.get(closed).0, 401, "{closed}");
@@ -176,7 +257,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     page.until("document.querySelector('#token').open");
     page.fill("#token input[name=token]", "wrong");
     page.press("Enter");
-    page.until(&says("#token-note", "does not accept"));
+    page.until(&says("#token-note", "rejected this token"));
     page.until("document.querySelector('#token').open");
     page.fill("#token input[name=token]", "open sesame");
     page.press("Enter");
@@ -270,7 +351,7 @@ fn screenshots_are_shown_and_pictures_taken() {
     page.picture(&directory.join("dashboard-outage.png"));
     influxd.start();
     let mut phone = open(&sandbox, Look { width: 360, height: 1150, ..Look::default() });
-    phone.until(&says("#headline-title", "is well"));
+    phone.until(&says("#headline-title", "No problems"));
     phone.until(&has_lines);
     phone.picture(&directory.join("dashboard-phone.png"));
 }

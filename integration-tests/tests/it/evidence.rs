@@ -179,7 +179,7 @@ fn the_same_ids_with_another_body_stand_beside_the_first() {
     let reported =
         state["problems"].as_array().expect("problems").iter().any(|of| of["symptom"] == "conflict");
     assert!(reported, "{state}");
-    assert!(world.sandbox.log_text().contains("has the ids of an earlier one and another body"));
+    assert!(world.sandbox.log_text().contains("has the ids of an earlier event and a different body"));
 }
 
 #[test]

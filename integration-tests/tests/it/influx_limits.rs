@@ -253,7 +253,11 @@ fn dead_letters_that_make_room_are_told() {
     let sandbox = Sandbox::start_new(&settings.text());
     post(&sandbox, 0..20);
     wait_for_symptom(&sandbox, "dead-letters-evicted");
-    assert!(sandbox.log_text().contains("kept lines had to go"), "{}", sandbox.log_text());
+    assert!(
+        sandbox.log_text().contains("the line log evicted old lines to free space"),
+        "{}",
+        sandbox.log_text()
+    );
     let labels = [("actor", "dead_letter_keeper"), ("reason", "evicted")];
     assert!(sandbox.metrics().sum("butler_sos_messages_rejected_total", &labels) > 0.0);
 }

@@ -36,12 +36,12 @@ fn missing_rights_and_a_missing_database_are_told_by_a_real_influxdb() {
     let port = influxd.port();
     let off = "  influxdb: {createDatabase: false}\n";
     for (user, database, more, expect) in [
-        ("admin", "d", "", Ok("takes writes")),
-        ("writer", "d", "", Ok("takes writes")),
+        ("admin", "d", "", Ok("accepts writes")),
+        ("writer", "d", "", Ok("accepts writes")),
         ("none", "d", "", Err("403")),
         ("reader", "d", "", Err("403")),
         ("nobody", "d", "", Err("401")),
-        ("admin", "other", "", Ok("will be made")),
+        ("admin", "other", "", Ok("will be created")),
         ("admin", "other", off, Err("createDatabase")),
         ("writer", "other", "", Err("administrator")),
         ("writer", "other", off, Err("database not found")),

@@ -291,7 +291,7 @@ fn started(mut sandbox: Sandbox) -> Sandbox {
     wait_for("the server to run", || {
         let ended = sandbox.exited();
         assert!(ended.is_none(), "the server ended: {}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos runs").then_some(())
+        sandbox.log_text().contains("butler-sos is running").then_some(())
     });
     sandbox
 }

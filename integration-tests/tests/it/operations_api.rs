@@ -177,7 +177,12 @@ fn events_are_found_and_followed() {
     assert_eq!(users("/api/events?stream=audit-events"), Vec::<String>::new());
     assert_eq!(sandbox.get("/api/events?stream=else").0, 400);
     assert_eq!(sandbox.get("/api/events?before=x").0, 400);
-    for gone in ["/api/screenshots/0/image", "/api/screenshots/999999/image", "/api/dead-letters/9-9"] {
+    for gone in [
+        "/api/screenshots/0/image",
+        "/api/screenshots/999999/image",
+        "/api/audit-events/999999/body",
+        "/api/dead-letters/9-9",
+    ] {
         assert_eq!(sandbox.get(gone).0, 404, "{gone}");
     }
     assert_eq!(sandbox.get("/api/screenshots/..%2f..%2fetc%2fpasswd/image").0, 400);

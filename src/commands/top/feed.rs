@@ -127,11 +127,11 @@ async fn listen(server: &Server, news: &mpsc::Sender<News>, has_heard: &mut bool
     let mut reader = SseReader::default();
     loop {
         let Ok(chunk) = timeout(SILENCE_MAX, bytes.next()).await else {
-            return Ended::Lost("it has gone silent".to_owned());
+            return Ended::Lost("the server has stopped sending data".to_owned());
         };
         let Some(Ok(chunk)) = chunk else { return Ended::Lost("the connection was lost".to_owned()) };
         let Ok(events) = reader.take(&chunk) else {
-            return Ended::Lost("what it says is too large".to_owned());
+            return Ended::Lost("the answer is too large".to_owned());
         };
         for event in events.iter().filter(|event| event.name == "state") {
             match server.read::<State>(&event.data) {

@@ -41,11 +41,14 @@ const JOURNAL: &str = "journal";
 #[must_use]
 pub fn parts(state: &State, rates: &Rates) -> Vec<Part> {
     let groups = [
-        (Part::Head { name: "INTAKE", total: "RECEIVED", fill: "QUEUE" }, intakes(state, rates)),
-        (Part::Head { name: "PARSER", total: "STORED", fill: "QUEUE" }, parser(state, rates)),
-        (Part::Head { name: "JOURNAL", total: "RECORDS", fill: "ROOM" }, journal(state, rates)),
-        (Part::Head { name: "DESTINATIONS", total: "DELIVERED", fill: "QUEUE" }, destinations(state, rates)),
-        (Part::Head { name: "OTHER PARTS", total: "MESSAGES", fill: "QUEUE" }, others(state)),
+        (Part::Head { name: "INTAKE", total: "RECEIVED", fill: "MAILBOX" }, intakes(state, rates)),
+        (Part::Head { name: "PARSER", total: "STORED", fill: "MAILBOX" }, parser(state, rates)),
+        (Part::Head { name: "JOURNAL", total: "RECORDS", fill: "USED" }, journal(state, rates)),
+        (
+            Part::Head { name: "DESTINATIONS", total: "DELIVERED", fill: "MAILBOX" },
+            destinations(state, rates),
+        ),
+        (Part::Head { name: "OTHER ACTORS", total: "MESSAGES", fill: "MAILBOX" }, others(state)),
     ];
     let groups = groups.into_iter().filter(|(_, rows)| !rows.is_empty());
     groups.flat_map(|(head, rows)| std::iter::once(head).chain(rows.into_iter().map(Part::Row))).collect()
@@ -73,7 +76,7 @@ fn share(part: u64, whole: u64) -> f64 {
     (part as f64 / whole.max(1) as f64).min(1.0)
 }
 
-/// `3 refused, 1 restart`: what is not nought.
+/// `3 rejected, 1 restart`: what is not nought.
 fn named(figures: &[(u64, &str)]) -> String {
     let figures: Vec<String> = figures
         .iter()
@@ -100,10 +103,10 @@ fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
             let key = Count::Received(name.to_owned());
             let level = level(state, name);
             let (detail, level) = match level {
-                _ if state.draining => ("closed", Level::Look),
-                Level::Bad => ("loses", level),
-                Level::Look => ("look", level),
-                Level::Well => ("open", level),
+                _ if state.draining => ("stopped", Level::Look),
+                Level::Bad => ("losing", level),
+                Level::Look => ("warning", level),
+                Level::Well => ("listening", level),
             };
             let lost = of.shed.values().sum::<u64>() + of.dropped_by_kernel.unwrap_or(0);
             Row {
@@ -114,7 +117,7 @@ fn intakes(state: &State, rates: &Rates) -> Vec<Row> {
                 total: of.received,
                 fill: fill(state.actors.get(actor)),
                 more: named(&[
-                    (of.rejected.values().sum(), "refused"),
+                    (of.rejected.values().sum(), "rejected"),
                     (lost, "lost"),
                     (restarts(state, actor), "restart(s)"),
                 ]),
@@ -131,9 +134,9 @@ fn parser(state: &State, rates: &Rates) -> Vec<Row> {
     vec![Row {
         name: PARSER.to_owned(),
         state: match level {
-            Level::Well => "works",
+            Level::Well => "running",
             _ if has(state, PARSER, "restarts") => "restarted",
-            _ => "look",
+            _ => "warning",
         },
         level,
         per_second: rates.now(&key),
@@ -163,15 +166,15 @@ fn journal(state: &State, rates: &Rates) -> Vec<Row> {
         let key = Count::Appended(name.clone());
         let own = level(state, name);
         let (detail, level) = match (whole, own) {
-            (Level::Bad, _) if !journal.answers => ("silent", Level::Bad),
-            (Level::Bad, _) => ("refuses", Level::Bad),
-            (_, Level::Look | Level::Bad) => ("fills up", own),
-            (Level::Look, _) => ("look", Level::Look),
-            _ => ("works", Level::Well),
+            (Level::Bad, _) if !journal.answers => ("no answer", Level::Bad),
+            (Level::Bad, _) => ("rejecting", Level::Bad),
+            (_, Level::Look | Level::Bad) => ("filling", own),
+            (Level::Look, _) => ("warning", Level::Look),
+            _ => ("running", Level::Well),
         };
         let mut more = format!("{} of {}", bytes(of.bytes), bytes(of.bytes_max));
         if rows.is_empty() {
-            more.push_str(&format!(", a sync takes {sync:.1} ms"));
+            more.push_str(&format!(", fsync {sync:.1} ms"));
             let restarts = named(&[(restarts(state, JOURNAL), "restart(s)")]);
             if !restarts.is_empty() {
                 more.push_str(&format!(", {restarts}"));
@@ -191,7 +194,7 @@ fn journal(state: &State, rates: &Rates) -> Vec<Row> {
     if rows.is_empty() && !journal.answers {
         rows.push(Row {
             name: JOURNAL.to_owned(),
-            state: "silent",
+            state: "no answer",
             level: Level::Bad,
             per_second: None,
             total: 0,
@@ -218,13 +221,13 @@ fn destinations(state: &State, rates: &Rates) -> Vec<Row> {
         let key = Count::Delivered(name.clone());
         let (detail, level) = match level(state, name) {
             _ if !of.figures.up => ("DOWN", Level::Bad),
-            level if has(state, name, "lag-growing") => ("behind", level),
+            level if has(state, name, "lag-growing") => ("lagging", level),
             Level::Well => ("up", Level::Well),
-            level => ("look", level),
+            level => ("warning", level),
         };
         let mut more = Vec::new();
         if !of.figures.up {
-            let error = of.figures.last_error.as_deref().unwrap_or("no answer yet");
+            let error = of.figures.last_error.as_deref().unwrap_or("no response yet");
             more.push(one_line(error, ERROR_CHARACTERS));
         }
         if of.lag_events > 0 {
@@ -237,7 +240,7 @@ fn destinations(state: &State, rates: &Rates) -> Vec<Row> {
             more.insert(0, format!("{} waiting{since}", count(of.lag_events)));
         }
         let figures = named(&[
-            (of.figures.deferred, "to try later"),
+            (of.figures.deferred, "deferred"),
             (of.figures.parked, "parked"),
             (of.figures.dead_lettered, "dead letter(s)"),
             (of.figures.missed, "missed"),
@@ -279,9 +282,9 @@ fn others(state: &State) -> Vec<Row> {
             Row {
                 name: one_line(name, NAME_CHARACTERS),
                 state: match level {
-                    Level::Well => "works",
+                    Level::Well => "running",
                     _ if has(state, name, "restarts") => "restarted",
-                    _ => "look",
+                    _ => "warning",
                 },
                 level,
                 per_second: None,

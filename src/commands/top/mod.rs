@@ -41,7 +41,7 @@ use terminal::Screen;
 const NEWS_MAX: usize = 16;
 
 pub(super) async fn run(server: &Server, arguments: &Top) -> Result<(), CommandError> {
-    let not_heard = |error| CommandError::NotDone(format!("signals cannot be heard: {error}"));
+    let not_heard = |error| CommandError::NotDone(format!("cannot install signal handlers: {error}"));
     // Each of them leaves the terminal as it was.
     let mut signals = Leaving::listen().map_err(not_heard)?;
     let model = Model {

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! butler-sos 0.1.0  ok  up 3 h 12 min …                        live      title
-//! All is well …  or what is wrong, and what to do about it               problems
-//!  INTAKE         STATE      EVENTS/S   RECEIVED  QUEUE                  flow
+//! No problems …  or the problems, each with advice                        problems
+//!  INTAKE         STATE      EVENTS/S   RECEIVED  MAILBOX                flow
 //! ▼ JOURNAL …
 //!  EVENTS                                                                events
 //!  08:53:20  Start session  LAB\anna  app=Sales …
-//!  q leave  ↑↓ scroll …                                                  keys
+//!  q quit   ↑↓ scroll …                                                  keys
 //! ```
 //!
 //! Where there is little room the least important goes first: columns from the right, then events, then problems
@@ -155,7 +155,7 @@ impl Look {
 fn title_line(model: &Model, look: &Look, width: usize) -> [Line<'static>; 1] {
     let (right, level) = match (&model.away, &model.state) {
         (Some(_), _) => ("no connection", Level::Bad),
-        (None, Some(_)) if model.no_response.as_secs() >= SILENCE_SECONDS => ("silent", Level::Look),
+        (None, Some(_)) if model.no_response.as_secs() >= SILENCE_SECONDS => ("no data", Level::Look),
         (None, Some(_)) => ("live", Level::Well),
         (None, None) => ("connecting", Level::Look),
     };
@@ -192,21 +192,18 @@ fn problems(model: &Model, look: &Look, width: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if let Some(detail) = &model.away {
         let since = if model.state.is_some() {
-            format!(
-                " What is below is the last that was heard, {} ago.",
-                duration(model.no_response.as_secs_f64())
-            )
+            format!(" The screen shows the state of {} ago.", duration(model.no_response.as_secs_f64()))
         } else {
             String::new()
         };
-        let text = format!("The server does not answer: {}.{since}", one_line(detail, WORDS_CHARACTERS));
+        let text = format!("No connection to the server: {}.{since}", one_line(detail, WORDS_CHARACTERS));
         push_wrapped(&mut lines, "", &text, width, look.of(Level::Bad));
-        let advice = "Is the process running? (systemctl status butler-sos) It is asked again all the time.";
+        let advice = "Check that the process is running: systemctl status butler-sos. This screen reconnects by itself.";
         push_wrapped(&mut lines, "-> ", advice, width, Style::new());
     }
     let Some(state) = &model.state else {
         if lines.is_empty() {
-            push_wrapped(&mut lines, "", "Asking the server.", width, look.quiet());
+            push_wrapped(&mut lines, "", "Connecting to the server.", width, look.quiet());
         }
         return lines;
     };
@@ -227,7 +224,7 @@ fn problems(model: &Model, look: &Look, width: usize) -> Vec<Line<'static>> {
         }
     }
     if lines.is_empty() {
-        let detail = "All is well: every event is stored, and delivered as it comes.";
+        let detail = "No problems: all events are stored and delivered.";
         push_wrapped(&mut lines, "", detail, width, look.of(Level::Well));
     }
     for job in state.jobs.iter().filter(|job| job.phase == Phase::Running) {
@@ -328,7 +325,7 @@ fn per_second(figure: f64) -> String {
 }
 
 const NAME: usize = 20;
-const STATE: usize = 9;
+const STATE: usize = 10;
 const RATE: usize = 9;
 const TOTAL: usize = 12;
 const BAR: usize = 8;
@@ -475,7 +472,7 @@ fn events_head(model: &Model, look: &Look) -> Line<'static> {
         spans.push(Span::styled(detail, look.of(Level::Look)));
     }
     if model.scrolled.events > 0 {
-        let detail = format!("  held, {} newer above: Home follows again", model.scrolled.events);
+        let detail = format!("  paused, {} newer events above: Home resumes", model.scrolled.events);
         spans.push(Span::styled(detail, look.quiet()));
     }
     Line::from(spans)
@@ -486,7 +483,7 @@ fn events(model: &Model, look: &Look) -> Vec<Line<'static>> {
         return vec![Line::styled(format!(" {}", one_line(detail, WORDS_CHARACTERS)), look.of(Level::Look))];
     }
     if model.events.is_empty() && model.state.is_some() {
-        let detail = if model.filter.is_empty() { " none yet" } else { " no event fits the filter" };
+        let detail = if model.filter.is_empty() { " none yet" } else { " no matching events" };
         return vec![Line::styled(detail, look.quiet())];
     }
     model.events.iter().map(|line| Line::raw(format!(" {}", line.text))).collect()
@@ -500,8 +497,8 @@ fn keys_line(model: &Model, look: &Look, width: usize) -> Line<'static> {
         let help = if help.chars().count() <= room { help } else { "" };
         return Line::from(vec![Span::raw(typed), Span::styled(help, look.quiet())]);
     }
-    let long = " q leave   ↑ ↓ PgUp PgDn scroll   Tab next part   / filter   Esc no filter";
-    let short = " q leave  ↑↓ scroll  Tab part  / filter";
+    let long = " q quit   ↑ ↓ PgUp PgDn scroll   Tab next part   / filter   Esc clear filter";
+    let short = " q quit  ↑↓ scroll  Tab part  / filter";
     let keys = if long.chars().count() <= width { long } else { short };
     Line::styled(keys, look.quiet())
 }

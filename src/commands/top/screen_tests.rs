@@ -48,7 +48,7 @@ fn state(at: u64, is_influx_up: bool) -> State {
         "destinations": {
             "csv_sink": destination(true, "user-events", sent, None),
             "influx_sink": destination(is_influx_up, "user-events", delivered,
-                (!is_influx_up).then_some("no answer from InfluxDB: connection refused")),
+                (!is_influx_up).then_some("no response from InfluxDB: connection refused")),
             "json_sink": destination(true, "audit-events", sent, None),
         },
         "journal": { "answers": true, "appendTrouble": null, "appendErrors": 0,
@@ -64,15 +64,15 @@ fn state(at: u64, is_influx_up: bool) -> State {
             severity: Severity::Error,
             symptom: "destination-down".into(),
             place: "influx_sink".into(),
-            what: "influx_sink does not take events (no answer from InfluxDB: connection refused). Waiting safely in the journal: 43308 events.".into(),
-            advice: "Is it running, and are host and port right? Try them from this machine (curl, or mosquitto_pub); look at firewalls between. It is tried again all the time and goes on by itself.".into(),
+            what: "influx_sink is down (no response from InfluxDB: connection refused). Waiting in the journal: 43308 events.".into(),
+            advice: "Check that the destination is running and that host and port are correct. Test the connection from this machine (curl or mosquitto_pub) and check firewalls. The server retries continuously and resumes by itself.".into(),
         });
         state.problems.push(Problem {
             severity: Severity::Warning,
             symptom: "restarts".into(),
             place: "ticket_actor".into(),
-            what: "ticket_actor failed and was restarted in the last five minutes: 2 times. Nothing that was stored is lost.".into(),
-            advice: "Please report it with the log lines \"actor panicked\".".into(),
+            what: "ticket_actor failed and was restarted in the last 5 minutes: 2 times. Stored events are safe.".into(),
+            advice: "Please report this with the log lines \"actor panicked\".".into(),
         });
     }
     state
@@ -127,21 +127,21 @@ fn text(model: &Model, width: u16, height: u16) -> String {
 #[test]
 fn all_is_well_at_80_by_24() {
     let expect = r#" butler-sos 0.1.0  ok  in 1 204/s  out 3 609/s  up 3 h 12 min  CPU 3 %  4… live
- All is well: every event is stored, and delivered as it comes.
- INTAKE              STATE     EVENTS/S    RECEIVED  QUEUE
-  user_events        open         1 203      44 313                  5 refused
-  audit_events       open           1.0         276  ░░░░░░░░   0 %
-▼PARSER                                      STORED  QUEUE
-  user_parser        works        1 203      44 308  █░░░░░░░   9 %
-▼JOURNAL                                    RECORDS  ROOM
-  user-events        works        1 203      44 308  █░░░░░░░   8 %  333.8 MiB …
-  audit-events       works          1.0         276  █░░░░░░░  <1 %  87.9 KiB o…
-▼DESTINATIONS                             DELIVERED  QUEUE
-  csv_sink           up           1 203      44 308
-  influx_sink        up           1 203      44 308  ░░░░░░░░   0 %
-  json_sink          up           1 203      44 308
-▼OTHER PARTS                               MESSAGES  QUEUE
-  ticket_actor       works            -           7  ░░░░░░░░   0 %  2 restarts
+ No problems: all events are stored and delivered.
+ INTAKE              STATE      EVENTS/S    RECEIVED  MAILBOX
+  user_events        listening     1 203      44 313                  5 rejected
+  audit_events       listening       1.0         276  ░░░░░░░░   0 %
+▼PARSER                                       STORED  MAILBOX
+  user_parser        running       1 203      44 308  █░░░░░░░   9 %
+▼JOURNAL                                     RECORDS  USED
+  user-events        running       1 203      44 308  █░░░░░░░   8 %  333.8 MiB…
+  audit-events       running         1.0         276  █░░░░░░░  <1 %  87.9 KiB …
+▼DESTINATIONS                              DELIVERED  MAILBOX
+  csv_sink           up            1 203      44 308
+  influx_sink        up            1 203      44 308  ░░░░░░░░   0 %
+  json_sink          up            1 203      44 308
+▼OTHER ACTORS                               MESSAGES  MAILBOX
+  ticket_actor       running           -           7  ░░░░░░░░   0 %  2 restarts
  LATEST EVENTS
  08:53:59  Open connection  LAB\anna  app=Sales Dashboard  host=sense1  browser=
  08:53:58  Start session  LAB\göran  host=sense1  browser=Chrome 119
@@ -149,7 +149,7 @@ fn all_is_well_at_80_by_24() {
  08:53:56  Close connection  LAB\bert  app=Operations Monitor  host=sense1  brow
  08:53:55  Open connection  LAB\anna  app=Sales Dashboard  host=sense1  browser=
  08:53:54  Start session  LAB\göran  host=sense1  browser=Chrome 119
- q leave   ↑ ↓ PgUp PgDn scroll   Tab next part   / filter   Esc no filter
+ q quit   ↑ ↓ PgUp PgDn scroll   Tab next part   / filter   Esc clear filter
 "#;
     assert_eq!(text(&model(true), 80, 24), expect);
 }
@@ -158,12 +158,10 @@ fn all_is_well_at_80_by_24() {
 fn an_outage_is_red_and_comes_with_advice() {
     let text = text(&model(false), 120, 32);
     let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?}:\n{text}"));
-    assert!(
-        at("ERROR influx_sink does not take events") < at("-> Is it running, and are host and port right?")
-    );
-    assert!(at("-> Is it running") < at("INTAKE"));
-    assert!(at("influx_sink        DOWN") < at("43 308 waiting for 36 s, 2 dead letters, no answer"));
-    assert!(at("OTHER PARTS") < at("ticket_actor       restarted"));
+    assert!(at("ERROR influx_sink is down") < at("-> Check that the destination is running"));
+    assert!(at("-> Check that the destination") < at("INTAKE"));
+    assert!(at("influx_sink        DOWN") < at("43 308 waiting for 36 s, 2 dead letters, no"));
+    assert!(at("OTHER ACTORS") < at("ticket_actor       restarted"));
     let (buffer, _) = drawn(&model(false), 120, 32);
     let row = text.lines().position(|line| line.contains("  DOWN")).expect("a row") as u16;
     let column =
@@ -183,18 +181,24 @@ fn without_colour_there_is_none() {
 #[test]
 fn a_server_that_is_away_is_told_in_words() {
     let mut model = Model { server: "http://127.0.0.1:9842".into(), ..Model::default() };
-    assert!(text(&model, 80, 24).contains("Asking the server."));
-    model.away = Some("no answer from http://127.0.0.1:9842: refused\u{1b}[2J".into());
+    assert!(text(&model, 80, 24).contains("Connecting to the server."));
+    model.away = Some("no response from http://127.0.0.1:9842: refused\u{1b}[2J".into());
     let reported = text(&model, 80, 24);
-    assert!(reported.contains("no connection") && reported.contains("does not answer"), "{reported}");
+    assert!(
+        reported.contains("no connection") && reported.contains("No connection to the server"),
+        "{reported}"
+    );
     assert!(reported.contains("refused\\u{1b}[2J"), "{reported}");
-    assert!(reported.contains("-> Is the process running? (systemctl status butler-sos)"), "{reported}");
+    assert!(
+        reported.contains("-> Check that the process is running: systemctl status butler-sos"),
+        "{reported}"
+    );
     let mut model = self::model(true);
     model.away = Some("the connection was lost".into());
     model.no_response = std::time::Duration::from_secs(75);
     let reported = text(&model, 120, 30);
     assert!(
-        reported.contains("the last that was heard, 1 min 15 s ago.") && reported.contains("csv_sink"),
+        reported.contains("The screen shows the state of 1 min 15 s ago.") && reported.contains("csv_sink"),
         "{reported}"
     );
 }
@@ -240,7 +244,7 @@ fn every_line_can_be_scrolled_to() {
     model.focus = Focus::Events;
     end(&mut model);
     assert!(has(&model, &model.events[39].text[..20]), "{}", text(&model, 80, 24));
-    assert!(has(&model, "Home follows again"));
+    assert!(has(&model, "Home resumes"));
     model.press(KeyCode::Up.into());
     assert!(!has(&model, &format!(" {}", &model.events[39].text[..20])), "it moves at once");
 }

@@ -23,11 +23,11 @@ impl Screen {
     /// There is no terminal, or it cannot be drawn on.
     pub fn open() -> Result<Self, CommandError> {
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-            let detail = "top needs a terminal to draw on; for scripts there is `butler-sos status --json`";
+            let detail = "top needs a terminal; scripts use `butler-sos status --json`";
             return Err(CommandError::Usage(detail.to_owned()));
         }
         if std::env::var("TERM").is_ok_and(|kind| kind == "dumb") {
-            let detail = "top cannot draw on a terminal of type dumb (TERM); `butler-sos status` can";
+            let detail = "top does not support the terminal type dumb (TERM); use `butler-sos status`";
             return Err(CommandError::Usage(detail.to_owned()));
         }
         match ratatui::try_init() {

@@ -19,15 +19,15 @@ section! {
         "host" => host: String = text("127.0.0.1");
         /// Port to listen on.
         "port" => port: u16 = listen_port(8181);
-        /// The token that clients send; empty: none is asked for.
+        /// The token that clients must send. Empty: no token is required.
         "apiToken" => api_token: Secret = secret();
-        /// Where events are stored.
+        /// The destinations of the events.
         "destination" => destination: Destination = group::<Destination>();
         /// HTTPS.
         "tls" => tls: Tls = group::<Tls>();
-        /// What waits between the API and the journal.
+        /// The queue between the API and the journal.
         "queue" => queue: AuditQueue = group::<AuditQueue>();
-        /// Which web pages may post from a browser.
+        /// Web pages that can post from a browser.
         "cors" => cors: Cors = group::<Cors>();
         /// Limit for each client address.
         "rateLimit" => rate_limit: ClientRateLimit = group::<ClientRateLimit>();
@@ -37,17 +37,17 @@ section! {
 section! {
     /// HTTPS of the audit API.
     pub struct Tls {
-        /// Whether the API speaks HTTPS.
+        /// Whether the API uses HTTPS.
         "enable" => enable: bool = no();
-        /// The server's certificate chain, PEM.
+        /// The certificate chain of the server, PEM.
         "cert" => cert: Option<String> = maybe_text();
         /// Its key, PEM.
         "key" => key: Option<String> = maybe_text();
-        /// When given, clients must show a certificate that this one has signed.
+        /// If set, clients must present a certificate signed by this one.
         "ca" => ca: Option<String> = maybe_text();
-        /// The key's passphrase.
+        /// The passphrase of the key.
         "passphrase" => passphrase: Secret = secret();
-        /// The oldest TLS that is spoken; nothing below 1.2 is.
+        /// The minimum TLS version; 1.2 or later.
         "minVersion" => min_version: TlsVersion = one_of("TLSv1.2", TlsVersion::NAMES);
     }
 }
@@ -68,11 +68,11 @@ impl TlsVersion {
 section! {
     /// The queue of the audit API.
     pub struct AuditQueue {
-        /// Its bound.
+        /// The queue size.
         "messageQueue" => message_queue: AuditMessageQueue = group::<AuditMessageQueue>();
         /// A limit for all clients together.
         "rateLimit" => rate_limit: MessageRateLimit = group::<MessageRateLimit>();
-        /// How full the queue was and what passed through it, written to InfluxDB. While it is away, figures are dropped.
+        /// Queue metrics that are written to InfluxDB. While InfluxDB is down, they are dropped.
         "queueMetrics" => queue_metrics: AuditQueueMetrics = group::<AuditQueueMetrics>();
     }
 }
@@ -80,8 +80,8 @@ section! {
 section! {
     /// The bound between the API and the journal.
     pub struct AuditMessageQueue {
-        /// Events that may wait for the journal; beyond it the answer is 503. Butler SOS has 200; a file that
-        /// names 200 gets 200.
+        /// Maximum number of events that wait for the journal; beyond it the API returns 503. Butler SOS has 200; a
+        /// file that sets 200 gets 200.
         "maxSize" => max_size: u32 = int(10_000, 1..=10_000_000);
         /// Warn when the queue is this full, in percent.
         "backpressureThreshold" => backpressure_threshold: u8 = int(80, 1..=100);
@@ -114,7 +114,7 @@ section! {
 section! {
     /// Cross-origin requests.
     pub struct Cors {
-        /// Origins that may post, such as `https://qlik.example.com`, or `*`. Empty: no CORS headers at all.
+        /// Origins that can post, such as `https://qlik.example.com`, or `*`. Empty: no CORS headers at all.
         "allowedOrigins" => allowed_origins: Vec<String> = list_of_text();
     }
 }
@@ -122,7 +122,7 @@ section! {
 section! {
     /// Limit for each client address.
     pub struct ClientRateLimit {
-        /// Whether it holds.
+        /// Whether the limit is enabled.
         "enable" => enable: bool = yes();
         /// Requests of one address in a minute.
         "maxPerMinute" => max_per_minute: u32 = int(300, 1..=1_000_000_000);
@@ -144,7 +144,7 @@ section! {
         "parquet" => parquet: AuditParquet = group::<AuditParquet>();
         /// QVD files.
         "qvd" => qvd: AuditQvd = group::<AuditQvd>();
-        /// Images named by events, downloaded.
+        /// Downloads of the images that events name.
         "screenshots" => screenshots: Screenshots = group::<Screenshots>();
     }
 }
@@ -186,7 +186,7 @@ impl Destination {
 section! {
     /// Audit events in InfluxDB.
     pub struct AuditInfluxdb {
-        /// One point an event.
+        /// One point per event.
         "metadata" => metadata: AuditInfluxdbMetadata = group::<AuditInfluxdbMetadata>();
         ignored "objectdata";
     }
@@ -201,13 +201,13 @@ section! {
         "host" => host: String = text("localhost");
         /// Port.
         "port" => port: u16 = remote_port(8086);
-        /// A CA certificate (PEM) to verify the server with, besides the system's. Not known to Butler SOS.
+        /// An additional CA certificate (PEM) to verify the server. Not known to Butler SOS.
         "ca" => ca: Option<String> = maybe_text();
         /// Version of InfluxDB: 1, 2 or 3.
         "version" => version: u8 = int(1, 1..=3);
-        /// Most lines of a batch.
+        /// Maximum number of lines in a batch.
         "maxBatchSize" => max_batch_size: u32 = int(1_000, 1..=10_000);
-        /// Milliseconds that a batch waits for more after its first event; 0: it does not wait.
+        /// Milliseconds that a batch waits for more events after its first one. 0: no wait.
         "writeFrequency" => write_frequency: u64 = int(20_000, 0..=86_400_000);
         /// Name of the measurement.
         "measurementName" => measurement_name: String = text("audit_event");
@@ -247,7 +247,7 @@ section! {
 section! {
     /// Audit events as Parquet files.
     pub struct AuditParquet {
-        /// One row an event.
+        /// One row per event.
         "metadata" => metadata: ParquetMetadata = group::<ParquetMetadata>();
         ignored "objectdata";
     }
@@ -258,9 +258,9 @@ section! {
     pub struct ParquetMetadata {
         /// Directory of the files.
         "exportDirectory" => export_directory: String = text("./audit-events/parquet");
-        /// Most rows of a file.
+        /// Maximum number of rows in a file.
         "maxBatchSize" => max_batch_size: u32 = int(1_000, 1..=10_000);
-        /// Milliseconds that a file waits for more after its first event; 0: it does not wait.
+        /// Milliseconds that a file waits for more events after its first one. 0: no wait.
         "writeFrequency" => write_frequency: u64 = int(20_000, 0..=86_400_000);
         /// Written as `tags` into every row.
         "staticTags" => static_tags: Vec<NameValue> = list_of::<NameValue>();
@@ -270,7 +270,7 @@ section! {
 section! {
     /// Audit events as QVD files.
     pub struct AuditQvd {
-        /// One row an event.
+        /// One row per event.
         "metadata" => metadata: QvdMetadata = group::<QvdMetadata>();
         ignored "objectdata";
     }
@@ -281,9 +281,9 @@ section! {
     pub struct QvdMetadata {
         /// Directory of the files.
         "exportDirectory" => export_directory: String = text("./audit-events/qvd");
-        /// Most rows of a file.
+        /// Maximum number of rows in a file.
         "maxBatchSize" => max_batch_size: u32 = int(1_000, 1..=10_000);
-        /// Milliseconds that a file waits for more after its first event; 0: it does not wait.
+        /// Milliseconds that a file waits for more events after its first one. 0: no wait.
         "writeFrequency" => write_frequency: u64 = int(20_000, 0..=86_400_000);
         /// Written as `tags` into every row.
         "staticTags" => static_tags: Vec<NameValue> = list_of::<NameValue>();

@@ -9,9 +9,9 @@ section! {
         "clientCert" => client_cert: Option<String> = maybe_text();
         /// Its key, PEM.
         "clientCertKey" => client_cert_key: Option<String> = maybe_text();
-        /// The CA that signed the servers' certificates, PEM.
+        /// The CA that signed the certificates of the servers, PEM.
         "clientCertCA" => client_cert_ca: Option<String> = maybe_text();
-        /// The key's passphrase, if it has one.
+        /// The passphrase of the key, if it has one.
         "clientCertPassphrase" => client_cert_passphrase: Secret = secret();
     }
 }
@@ -19,7 +19,7 @@ section! {
 section! {
     /// Qlik Sense servers. Their health is not polled; what counts is whether certificates are verified.
     pub struct ServersToMonitor {
-        /// Whether a QRS or QPS server must show a certificate that `cert.clientCertCA` has signed.
+        /// Whether QRS and QPS must present a certificate signed by `cert.clientCertCA`.
         "rejectUnauthorized" => reject_unauthorized: bool = yes();
         ignored "pollingInterval";
         ignored "serverTagsDefinition";

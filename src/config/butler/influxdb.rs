@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::config::{schema::section, secret::Secret};
 
 section! {
-    /// The InfluxDB of user events and of what the server says about itself.
+    /// The InfluxDB for user events and own measurements.
     pub struct InfluxdbConfig {
         /// Whether anything is written there.
         "enable" was "enableInfluxdb" => enable: bool = no();
@@ -15,11 +15,11 @@ section! {
         "host" was "hostIP" => host: String = text("localhost");
         /// Port.
         "port" was "hostPort" => port: u16 = remote_port(8086);
-        /// A CA certificate (PEM) to verify the server with, besides the system's. Not known to Butler SOS.
+        /// An additional CA certificate (PEM) to verify the server. Not known to Butler SOS.
         "ca" => ca: Option<String> = maybe_text();
         /// Version of InfluxDB: 1, 2 or 3.
         "version" => version: u8 = int(1, 1..=3);
-        /// Most lines of a batch.
+        /// Maximum number of lines in a batch.
         "maxBatchSize" => max_batch_size: u32 = int(1_000, 1..=10_000);
         /// When `version` is 1.
         "v1Config" => v1: V1Config = group::<V1Config>();
@@ -49,9 +49,9 @@ section! {
     pub struct V1Config {
         /// Name and password.
         "auth" => auth: V1Auth = group::<V1Auth>();
-        /// The database; made when it is not there.
+        /// The database; created if it does not exist.
         "dbName" => db_name: String = text("senseops");
-        /// The retention policy of a database that is made.
+        /// The retention policy of a new database.
         "retentionPolicy" => retention_policy: RetentionPolicy = group::<RetentionPolicy>();
     }
 }
@@ -71,9 +71,9 @@ section! {
 section! {
     /// How long a new database keeps points.
     pub struct RetentionPolicy {
-        /// The policy's name.
+        /// The name of the policy.
         "name" => name: String = text("10d");
-        /// InfluxDB's notation, such as `10d` or `12h`.
+        /// A duration in InfluxDB notation, such as `10d` or `12h`.
         "duration" => duration: String = text("10d");
     }
 }
@@ -83,9 +83,9 @@ section! {
     pub struct V2Config {
         /// Organisation.
         "org" => org: Option<String> = maybe_text();
-        /// Bucket; made when it is not there.
+        /// Bucket; created if it does not exist.
         "bucket" => bucket: Option<String> = maybe_text();
-        /// The description of a bucket that is made.
+        /// The description of a new bucket.
         "description" => description: Option<String> = maybe_text();
         /// API token.
         "token" => token: Secret = secret();
@@ -97,13 +97,13 @@ section! {
 section! {
     /// InfluxDB 3.
     pub struct V3Config {
-        /// Database; made when it is not there.
+        /// Database; created if it does not exist.
         "database" => database: Option<String> = maybe_text();
         /// API token.
         "token" => token: Secret = secret();
         /// How long a new database keeps points.
         "retentionDuration" => retention_duration: String = text("10d");
-        /// Milliseconds that a write may take.
+        /// Time limit of a write in milliseconds.
         "writeTimeout" => write_timeout: u64 = int(10_000, 1_000..=3_600_000);
         ignored "description";
         ignored "queryTimeout";

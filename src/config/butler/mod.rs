@@ -32,17 +32,17 @@ use crate::config::schema::section;
 section! {
     /// The keys of Butler SOS 15.
     pub struct ButlerSos {
-        /// What is logged: error, warn, info, verbose, debug or silly, each including those before it.
+        /// The log level: error, warn, info, verbose, debug or silly. Each level includes the previous ones.
         "logLevel" => log_level: LogLevel = one_of("info", LogLevel::NAMES);
         /// Whether the log also goes to a file, a new one each day (UTC).
         "fileLogging" => file_logging: bool = no();
-        /// Where the log files are, relative to the working directory or absolute.
+        /// Directory of the log files, relative to the working directory or absolute.
         "logDirectory" => log_directory: String = text("log");
         /// Details of the machine in the start-up lines.
         "systemInfo" => system_info: SystemInfo = group::<SystemInfo>();
-        /// The certificates that QRS and QPS ask for.
+        /// The certificates for QRS and QPS.
         "cert" => cert: Cert = group::<Cert>();
-        /// The settings of the Qlik Sense servers that matter here.
+        /// Settings of the Qlik Sense servers.
         "serversToMonitor" => servers_to_monitor: ServersToMonitor = group::<ServersToMonitor>();
         /// User events by UDP.
         "userEvents" => user_events: UserEvents = group::<UserEvents>();
@@ -50,7 +50,7 @@ section! {
         "auditEvents" => audit_events: AuditEvents = group::<AuditEvents>();
         /// Counts of events written to InfluxDB.
         "qlikSenseEvents" => qlik_sense_events: QlikSenseEvents = group::<QlikSenseEvents>();
-        /// The InfluxDB of user events and of what the server says about itself.
+        /// The InfluxDB for user events and own measurements.
         "influxdbConfig" => influxdb: InfluxdbConfig = group::<InfluxdbConfig>();
         /// The MQTT broker. `baseTopic` is accepted and has no effect: Butler SOS puts it before topics of health metrics
         /// and user sessions, which this server does not publish; user events have topics of their own.
@@ -60,15 +60,15 @@ section! {
         /// Accounts of third parties.
         "thirdPartyToolsCredentials" => third_party_tools_credentials: ThirdPartyToolsCredentials =
             group::<ThirdPartyToolsCredentials>();
-        /// Names of apps from QRS.
+        /// App names from QRS.
         "appNames" => app_names: AppNames = group::<AppNames>();
-        /// Metrics for Prometheus on a port of their own.
+        /// Metrics for Prometheus on a separate port.
         "prometheus" => prometheus: Prometheus = group::<Prometheus>();
         /// An endpoint for Docker's health checks.
         "dockerHealthCheck" => docker_health_check: DockerHealthCheck = group::<DockerHealthCheck>();
-        /// How long the server has been up and how much memory it takes.
+        /// Uptime and memory usage of the server.
         "uptimeMonitor" => uptime_monitor: UptimeMonitor = group::<UptimeMonitor>();
-        /// A call to a monitoring tool that says the server lives.
+        /// A heartbeat to a monitoring tool.
         "heartbeat" => heartbeat: Heartbeat = group::<Heartbeat>();
         /// Errors counted and reported.
         "errorTracking" => error_tracking: ErrorTracking = group::<ErrorTracking>();

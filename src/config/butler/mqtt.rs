@@ -19,13 +19,13 @@ section! {
         "username" => username: Option<String> = maybe_text();
         /// Password. Not known to Butler SOS.
         "password" => password: Secret = secret();
-        /// Name of this client; it must be its own at the broker. Not known to Butler SOS.
+        /// The client id; it must be unique at the broker. Not known to Butler SOS.
         "clientId" => client_id: String = text("butler-sos");
         /// 1: the broker acknowledges each message. Butler SOS sends with 0.
         "qos" => qos: u8 = int(1, 0..=2);
         /// Version of MQTT: 3 (3.1.1) or 5. Not known to Butler SOS.
         "version" => version: MqttVersion = one_of("3", MqttVersion::NAMES);
-        /// Seconds between signs of life. Not known to Butler SOS.
+        /// Keep-alive interval in seconds. Not known to Butler SOS.
         "keepAliveSeconds" => keep_alive_seconds: u16 = int(30, 1..=65_535);
         ignored "baseTopic";
     }
@@ -50,13 +50,13 @@ section! {
     pub struct MqttTls {
         /// Whether it is used.
         "enable" => enable: bool = no();
-        /// CA certificate (PEM) to verify the broker with; none: the system's.
+        /// CA certificate (PEM) to verify the broker. Empty: the CAs of the system.
         "ca" => ca: Option<String> = maybe_text();
-        /// This client's certificate (PEM), when the broker asks for one.
+        /// The client certificate (PEM), if the broker requires one.
         "cert" => cert: Option<String> = maybe_text();
         /// Its key (PEM).
         "key" => key: Option<String> = maybe_text();
-        /// The key's passphrase.
+        /// The passphrase of the key.
         "passphrase" => passphrase: Secret = secret();
     }
 }

@@ -49,7 +49,7 @@ section! {
 section! {
     /// Attributes that the server knows.
     pub struct NewRelicDynamic {
-        /// The server's version.
+        /// The version of the server.
         "butlerSosVersion" => version: NewRelicVersion = group::<NewRelicVersion>();
     }
 }
@@ -73,11 +73,11 @@ section! {
 section! {
     /// An account at New Relic.
     pub struct NewRelicAccount {
-        /// The name by which other sections choose it.
+        /// The name that other sections refer to.
         "accountName" => account_name: String = needed_text();
-        /// A key that may insert.
+        /// The insert key.
         "insertApiKey" => insert_api_key: Secret = secret();
-        /// The account's number.
+        /// The account id.
         "accountId" => account_id: String = needed_text();
     }
 }

@@ -6,12 +6,12 @@ use crate::config::schema::section;
 section! {
     /// Counts of user events, each since the write before. Log events are not received here.
     pub struct QlikSenseEvents {
-        /// To the InfluxDB of `influxdbConfig`. While it is away, counts are dropped.
+        /// To the InfluxDB of `influxdbConfig`. While it is down, counts are dropped.
         "influxdb" => influxdb: CountsInfluxdb = group::<CountsInfluxdb>();
         /// Events received, by source (the type of event), host and subsystem (the event's origin). A datagram that is
-        /// no event counts as `Unknown` in all three.
+        /// not an event counts as `Unknown` in all three.
         "eventCount" => event_count: EventCount = group::<EventCount>();
-        /// Events of users in `userEvents.excludeUser` by source, and datagrams that are no event as `Unknown`.
+        /// Events of users in `userEvents.excludeUser` by source, and datagrams that are not events as `Unknown`.
         "rejectedEventCount" => rejected_event_count: RejectedEventCount = group::<RejectedEventCount>();
     }
 }

@@ -9,11 +9,11 @@ section! {
     pub struct Screenshots {
         /// Whether images are downloaded.
         "enable" => enable: bool = no();
-        /// Milliseconds that one download may take, redirects included.
+        /// Time limit of one download in milliseconds, including redirects.
         "downloadTimeoutMs" => download_timeout_ms: u64 = int(15_000, 100..=3_600_000);
-        /// Host names that images may come from, every host of a chain of redirects included. Names only: no
-        /// scheme, port or path. Empty: nothing is downloaded. What a name resolves to is not looked at: list only
-        /// names whose addresses nobody else can change.
+        /// Allowed host names of images, including every host of a chain of redirects. Names only: no scheme, port or
+        /// path. Empty: nothing is downloaded. The resolved addresses are not checked: list only names whose addresses
+        /// nobody else can change.
         "allowedImageDownloadHosts" => allowed_image_download_hosts: Vec<String> = list_of_text();
         /// How downloads log in.
         "auth" => auth: Auth = group::<Auth>();
@@ -29,7 +29,7 @@ section! {
     pub struct Auth {
         /// `none`, `qpsTicket` (always the same user) or `userTicket` (the user of the event).
         "mode" => mode: AuthMode = one_of("none", AuthMode::NAMES);
-        /// The Qlik Sense proxy service that gives tickets.
+        /// The Qlik Sense proxy service that issues tickets.
         "qps" => qps: Qps = group::<Qps>();
         /// Sessions kept for later downloads.
         "sessionCache" => session_cache: SessionCache = group::<SessionCache>();
@@ -58,15 +58,15 @@ section! {
         "host" => host: Option<String> = maybe_text();
         /// Port.
         "port" => port: u16 = remote_port(4243);
-        /// With `qpsTicket`: the user's directory.
+        /// With `qpsTicket`: the directory of the user.
         "userDirectory" => user_directory: Option<String> = maybe_text();
-        /// With `qpsTicket`: the user's id.
+        /// With `qpsTicket`: the id of the user.
         "userId" => user_id: Option<String> = maybe_text();
-        /// With `qpsTicket`: the virtual proxy's prefix; none for the default one.
+        /// With `qpsTicket`: the prefix of the virtual proxy; empty for the default one.
         "virtualProxy" => virtual_proxy: Option<String> = maybe_text();
-        /// Milliseconds that a ticket request may take.
+        /// Time limit of a ticket request in milliseconds.
         "ticketTimeoutMs" => ticket_timeout_ms: u64 = int(5_000, 100..=600_000);
-        /// Name of the session cookie when it does not begin with `X-Qlik-Session`. Not known to Butler SOS.
+        /// Name of the session cookie if it does not begin with `X-Qlik-Session`. Not known to Butler SOS.
         "sessionCookieName" => session_cookie_name: Option<String> = maybe_text();
     }
 }
@@ -78,7 +78,7 @@ section! {
         "enable" => enable: bool = no();
         /// Age at which a session is deleted, in seconds, counted from when it was made. Fractions are legal.
         "ttlSeconds" => ttl_seconds: f64 = float(120.0, 0.001..=2_147_483.0);
-        /// Most sessions kept; the one used longest ago makes room.
+        /// Maximum number of sessions; the least recently used one is evicted.
         "maxEntries" => max_entries: u32 = int(100, 1..=1_000_000);
     }
 }

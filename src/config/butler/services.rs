@@ -28,7 +28,7 @@ section! {
 }
 
 section! {
-    /// How long the server has been up and how much memory it takes.
+    /// Uptime and memory usage of the server.
     pub struct UptimeMonitor {
         /// Whether it is logged.
         "enable" => enable: bool = no();
@@ -49,18 +49,18 @@ section! {
         /// memory that is in RAM, `heap_total` all that it has asked for, `external` what is backed by files (the
         /// program itself among it), `process_memory` all that is in RAM.
         "butlerSOSMemoryUsage" => memory_usage: bool = no();
-        /// Its tag that tells several servers apart.
+        /// The tag that distinguishes several servers.
         "instanceTag" => instance_tag: String = text("");
     }
 }
 
 section! {
-    /// A call to a monitoring tool that says the server lives.
+    /// A heartbeat to a monitoring tool.
     pub struct Heartbeat {
-        /// Whether it is made.
+        /// Whether heartbeats are sent.
         "enable" => enable: bool = no();
-        /// The address that is called with GET, first when the server starts. Such addresses often hold a secret: log and
-        /// pages show its host alone, and it can be given as `${NAME}` or `file:/path`.
+        /// The address that is called with GET, first when the server starts. Such addresses often contain a secret:
+        /// log and pages show only the host, and it can be set as `${NAME}` or `file:/path`.
         "remoteURL" => remote_url: Option<Secret> = maybe_secret_address();
         /// How often, such as `every 1 hour`.
         "frequency" => frequency: String = text("every 1 hour");
@@ -74,8 +74,8 @@ section! {
         "enable" => enable: bool = no();
         /// A summary of the day in the log after midnight, UTC.
         "logSummary" => log_summary: ErrorLogSummary = group::<ErrorLogSummary>();
-        /// To the InfluxDB of `influxdbConfig`: how many errors of each kind since the write before. Errors while it is
-        /// away are written when it is back.
+        /// To the InfluxDB of `influxdbConfig`: how many errors of each kind since the write before. Errors during an
+        /// outage are written afterwards.
         "influxdb" => influxdb: ErrorInfluxdb = group::<ErrorInfluxdb>();
     }
 }
@@ -107,8 +107,8 @@ section! {
         "host" => host: String = text("localhost");
         /// Port to listen on.
         "port" => port: u16 = listen_port(3100);
-        /// Whether of names of hosts, users, certificates, topics and accounts three characters are shown there. Secrets
-        /// are always hidden; the dashboard at `Pipeline.operations` shows names.
+        /// Whether the page shows only three characters of the names of hosts, users, certificates, topics and
+        /// accounts. Secrets are always hidden; the dashboard at `Pipeline.operations` shows the names.
         "obfuscate" => obfuscate: bool = yes();
     }
 }

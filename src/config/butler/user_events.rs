@@ -26,21 +26,21 @@ section! {
 section! {
     /// The UDP socket and what is done before a datagram is parsed.
     pub struct UdpServerConfig {
-        /// Address to listen on: a name, IPv4 or IPv6; `0.0.0.0` and `::` are all addresses.
+        /// Address to listen on: a name, IPv4 or IPv6; `0.0.0.0` and `::` mean all addresses.
         "serverHost" => server_host: String = text("0.0.0.0");
         /// Port to listen on.
         "portUserActivityEvents" => port: u16 = listen_port(9997);
-        /// What waits between the socket and the journal.
+        /// The queue between the socket and the journal.
         "messageQueue" => message_queue: UserMessageQueue = group::<UserMessageQueue>();
         /// Datagrams beyond this rate are dropped and counted.
         "rateLimit" => rate_limit: MessageRateLimit = group::<MessageRateLimit>();
         /// Larger datagrams are dropped and counted. 65507 is the most that UDP carries.
         "maxMessageSize" => max_message_size: u32 = int(65_507, 1..=65_507);
-        /// Whether only the addresses in `allowedSources` are heard.
+        /// Whether only datagrams from `allowedSources` are accepted.
         "enableSourceValidation" => enable_source_validation: bool = no();
-        /// Names, addresses or networks (CIDR) that may send. Names are resolved again every 5 minutes.
+        /// Names, addresses or networks (CIDR) that can send events. Names are resolved again every 5 minutes.
         "allowedSources" => allowed_sources: Vec<String> = list_of_text();
-        /// How full the queue was and what passed through it, written to InfluxDB. While it is away, figures are dropped.
+        /// Queue metrics that are written to InfluxDB. While InfluxDB is down, they are dropped.
         "queueMetrics" => queue_metrics: UserQueueMetrics = group::<UserQueueMetrics>();
         ignored "backpressure";
     }
@@ -49,7 +49,7 @@ section! {
 section! {
     /// The bound between the socket and the journal.
     pub struct UserMessageQueue {
-        /// Events that may wait. Butler SOS has 200; a file that names 200 gets 200.
+        /// Maximum number of waiting events. Butler SOS has 200; a file that sets 200 gets 200.
         "maxSize" => max_size: u32 = int(100_000, 1..=10_000_000);
         /// Warn when the queue is this full, in percent.
         "backpressureThreshold" => backpressure_threshold: u8 = int(80, 1..=100);
@@ -61,9 +61,9 @@ section! {
 section! {
     /// A limit in fixed windows of one minute.
     pub struct MessageRateLimit {
-        /// Whether the limit holds.
+        /// Whether the limit is enabled.
         "enable" => enable: bool = no();
-        /// Messages taken in each minute.
+        /// Messages accepted per minute.
         "maxMessagesPerMinute" => max_messages_per_minute: u32 = int(600, 1..=4_000_000_000);
         ignored "violationLogThrottle";
     }
@@ -121,7 +121,7 @@ section! {
 section! {
     /// The topic of every event.
     pub struct EverythingTopic {
-        /// Whether messages go there.
+        /// Whether messages are published to it.
         "enable" => enable: bool = yes();
         /// The topic.
         "topic" => topic: String = text("qliksense/userevent");
@@ -131,7 +131,7 @@ section! {
 section! {
     /// The topic of sessions that start.
     pub struct SessionStartTopic {
-        /// Whether messages go there.
+        /// Whether messages are published to it.
         "enable" => enable: bool = yes();
         /// The topic.
         "topic" => topic: String = text("qliksense/userevent/session/start");
@@ -141,7 +141,7 @@ section! {
 section! {
     /// The topic of sessions that stop.
     pub struct SessionStopTopic {
-        /// Whether messages go there.
+        /// Whether messages are published to it.
         "enable" => enable: bool = yes();
         /// The topic.
         "topic" => topic: String = text("qliksense/userevent/session/stop");
@@ -151,7 +151,7 @@ section! {
 section! {
     /// The topic of connections that open.
     pub struct ConnectionOpenTopic {
-        /// Whether messages go there.
+        /// Whether messages are published to it.
         "enable" => enable: bool = yes();
         /// The topic.
         "topic" => topic: String = text("qliksense/userevent/connection/open");
@@ -161,7 +161,7 @@ section! {
 section! {
     /// The topic of connections that close.
     pub struct ConnectionCloseTopic {
-        /// Whether messages go there.
+        /// Whether messages are published to it.
         "enable" => enable: bool = yes();
         /// The topic.
         "topic" => topic: String = text("qliksense/userevent/connection/close");

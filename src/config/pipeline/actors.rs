@@ -5,12 +5,12 @@ use crate::config::schema::section;
 section! {
     /// What happens when an actor panics: it is restarted, its mailbox is kept.
     pub struct Supervision {
-        /// Restarts of one actor within the window. One more panic ends the process with status 70, so that the
-        /// service manager takes over.
+        /// Restarts of one actor within the window. One more panic ends the process with status 70, so that the service
+        /// manager restarts it.
         "maxRestarts" => max_restarts: u32 = int(4, 0..=1_000);
         /// The window.
         "windowSeconds" => window_seconds: u64 = int(60, 1..=86_400);
-        /// Milliseconds before the first restart; each further one within the window doubles them.
+        /// Milliseconds before the first restart; the pause doubles with each further restart within the window.
         "backoffMs" => backoff_ms: u64 = int(100, 0..=60_000);
     }
 }
@@ -18,23 +18,23 @@ section! {
 section! {
     /// Bounds and threads, one section an actor.
     pub struct Actors {
-        /// Receives datagrams; it has a thread of its own.
+        /// Receives datagrams in a separate thread.
         "udpIngestor" => udp_ingestor: Mailbox = group::<Mailbox>();
         /// Serves the audit API.
         "auditHttpIngestor" => audit_http_ingestor: AuditHttpIngestor = group::<AuditHttpIngestor>();
         /// Parses and enriches events.
         "userParser" => user_parser: Mailbox = group::<Mailbox>();
-        /// Asks QRS for names of apps.
+        /// Requests app names from QRS.
         "appDirectory" => app_directory: Mailbox = group::<Mailbox>();
-        /// Keeps events on disk.
+        /// Stores events on disk.
         "journal" => journal: JournalActor = group::<JournalActor>();
-        /// Follows screenshots from host to host.
+        /// Downloads screenshots and follows redirects.
         "redirectWalker" => redirect_walker: RedirectWalker = group::<RedirectWalker>();
         /// Keeps sessions.
         "sessionCacheActor" => session_cache_actor: Mailbox = group::<Mailbox>();
-        /// Asks QPS for tickets.
+        /// Requests tickets from QPS.
         "ticketActor" => ticket_actor: TicketActor = group::<TicketActor>();
-        /// Writes images, each on a thread of its own while it is downloaded: as many as there are downloads.
+        /// Writes images, one thread per download.
         "imageWriter" => image_writer: Mailbox = group::<Mailbox>();
         /// Writes to InfluxDB.
         "influxSink" => influx_sink: SinkMailbox = group::<SinkMailbox>();
@@ -56,7 +56,7 @@ section! {
 section! {
     /// An actor with a mailbox alone.
     pub struct Mailbox {
-        /// Messages that may wait (a message is a batch of events or a question).
+        /// Mailbox size in messages (a message is a batch of events or a request).
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
     }
 }
@@ -72,9 +72,9 @@ section! {
 section! {
     /// The audit API.
     pub struct AuditHttpIngestor {
-        /// Messages that may wait.
+        /// Mailbox size in messages.
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
-        /// Threads that serve connections; never more than there are processors.
+        /// Threads that serve connections, at most one per processor.
         "threads" => threads: usize = int(2, 1..=256);
     }
 }
@@ -82,7 +82,7 @@ section! {
 section! {
     /// The journal.
     pub struct JournalActor {
-        /// Batches and questions that may wait.
+        /// Mailbox size in batches and requests.
         "mailbox" => mailbox: usize = int(1_024, 1..=1_000_000);
     }
 }
@@ -90,9 +90,9 @@ section! {
 section! {
     /// The walk from host to host.
     pub struct RedirectWalker {
-        /// Messages that may wait.
+        /// Mailbox size in messages.
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
-        /// Downloads at a time; nothing said: `Pipeline.screenshots.concurrency`.
+        /// Concurrent downloads. Empty: `Pipeline.screenshots.concurrency`.
         "concurrency" => concurrency: Option<usize> = maybe_int(1..=1_024);
     }
 }
@@ -100,9 +100,9 @@ section! {
 section! {
     /// Tickets.
     pub struct TicketActor {
-        /// Requests that may wait.
+        /// Mailbox size in requests.
         "mailbox" => mailbox: usize = int(256, 1..=1_000_000);
-        /// Requests to QPS at a time.
+        /// Concurrent requests to QPS.
         "concurrency" => concurrency: usize = int(16, 1..=1_024);
     }
 }

@@ -3,10 +3,10 @@
 use crate::config::schema::section;
 
 section! {
-    /// Files for others: CSV, JSON, Parquet and QVD.
+    /// Export files: CSV, JSON, Parquet and QVD.
     pub struct Files {
-        /// Most rights of a new file, in octal digits; the umask may take more away. Who may read the files may look into
-        /// their directories. Better than a wider mode: the loader's account in the server's group.
+        /// Mode of a new file in octal digits; the umask also applies. Users who can read the files can list their
+        /// directories. Prefer adding the account of the loader to the group of the server to a wider mode.
         "mode" => mode: String = text("0640");
     }
 }
@@ -28,9 +28,9 @@ section! {
         "enable" => enable: bool = no();
         /// Directory of the files.
         "exportDirectory" => export_directory: String = text("./data/csv/user-events");
-        /// A file of this size is followed by the next; so is the last one of a day (UTC).
+        /// A new file begins at this size and each day (UTC).
         "rotateBytes" => rotate_bytes: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
-        /// Whether a value that a spreadsheet would run as a formula gets a quote before it.
+        /// Whether values that a spreadsheet would run as a formula are prefixed with a quote.
         "neutraliseFormulas" => neutralise_formulas: bool = yes();
     }
 }
@@ -42,9 +42,9 @@ section! {
         "enable" => enable: bool = no();
         /// Directory of the files.
         "exportDirectory" => export_directory: String = text("./data/csv/audit-events");
-        /// A file of this size is followed by the next; so is the last one of a day (UTC).
+        /// A new file begins at this size and each day (UTC).
         "rotateBytes" => rotate_bytes: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
-        /// Whether a value that a spreadsheet would run as a formula gets a quote before it.
+        /// Whether values that a spreadsheet would run as a formula are prefixed with a quote.
         "neutraliseFormulas" => neutralise_formulas: bool = yes();
     }
 }
@@ -54,12 +54,12 @@ section! {
     pub struct DeadLetters {
         /// Directory of the files.
         "directory" => directory: String = text("./data/dead-letters");
-        /// Most bytes; the oldest make room, counted.
+        /// Maximum size in bytes; the oldest entries are evicted and counted.
         "bytesMax" => bytes_max: u64 = bytes("256 MiB", 4_096..=1_099_511_627_776);
-        /// Most bytes of events that a limit of a destination keeps out (`max-values-per-tag` of InfluxDB 1, for
-        /// instance), for each destination, in the directory `parked`. None goes to make room: the destination waits.
+        /// Maximum size in bytes, per destination, of events that a limit of the destination blocks (for example
+        /// `max-values-per-tag` of InfluxDB 1), in the directory `parked`. None is evicted: the destination waits.
         "parkedBytesMax" => parked_bytes_max: u64 = bytes("256 MiB", 65_536..=1_099_511_627_776);
-        /// Seconds between two tries of all that is parked; the first is at the start.
+        /// Seconds between two retries of parked events; the first is at the start.
         "parkedRetrySeconds" => parked_retry_seconds: u64 = int(3_600, 1..=604_800);
     }
 }
@@ -69,7 +69,7 @@ section! {
     pub struct Quarantine {
         /// Directory of the files.
         "directory" => directory: String = text("./data/quarantine");
-        /// Most bytes; the oldest make room, counted.
+        /// Maximum size in bytes; the oldest entries are evicted and counted.
         "bytesMax" => bytes_max: u64 = bytes("16 MiB", 4_096..=1_099_511_627_776);
     }
 }

@@ -5,14 +5,15 @@ use crate::config::schema::section;
 section! {
     /// The UDP socket.
     pub struct Udp {
-        /// The kernel's receive buffer. When the kernel gives less, a warning names the sysctl.
+        /// The receive buffer in the kernel. If the kernel grants less, a warning names the sysctl.
         "receiveBufferBytes" => receive_buffer_bytes: u64 = bytes("8 MiB", 4_096..=1_073_741_824);
-        /// Microseconds between two looks at the socket as long as two datagrams and more come in that time: longer
-        /// saves processor, shorter saves time. Shorter by itself where the receive buffer is small.
+        /// Microseconds between two reads of the socket while at least two datagrams arrive in that time. A longer
+        /// pause saves processor time, a shorter one reduces latency. The server shortens it if the receive buffer is
+        /// small.
         "napMicros" => nap_micros: u64 = int(5_000, 0..=100_000);
-        /// What a datagram is read as that is not UTF-8: the code page of the proxies' Windows (`windows-1250` Central
+        /// The encoding of datagrams that are not UTF-8: the Windows code page of the proxies (`windows-1250` Central
         /// Europe, `windows-1251` Cyrillic, `windows-932` Japan, …), for appenders without `<encoding value="utf-8"/>`.
-        /// `none`: each broken part becomes U+FFFD, as Butler SOS does it.
+        /// `none`: each broken part becomes U+FFFD, as in Butler SOS.
         "fallbackEncoding" => fallback_encoding: String = text("windows-1252");
         /// Seconds between two resolutions of the names in `allowedSources`.
         "sourceRefreshSeconds" => source_refresh_seconds: u64 = int(300, 1..=86_400);
@@ -22,7 +23,7 @@ section! {
 section! {
     /// Parsing of user events.
     pub struct UserParsing {
-        /// User agents whose parts are remembered.
+        /// Size of the user agent cache.
         "userAgentCacheEntriesMax" => user_agent_cache_entries_max: usize = int(4_096, 1..=1_000_000);
     }
 }
@@ -30,33 +31,32 @@ section! {
 section! {
     /// The audit API.
     pub struct AuditIntake {
-        /// Largest body taken; beyond it the answer is 413.
+        /// Maximum body size; beyond it the API returns 413.
         "bodyBytesMax" => body_bytes_max: u64 = bytes("1 MiB", 1_024..=67_108_864);
-        /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed.
+        /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is trusted.
         "trustedProxies" => trusted_proxies: Vec<String> = list_of_text();
-        /// Recent events remembered, so that a client's retry is stored once, and another event with the same ids is
-        /// marked; 0: none.
+        /// Number of recent events that are remembered to store a resent event once and to mark another event with the
+        /// same ids. 0: none.
         "deduplicateEntriesMax" => deduplicate_entries_max: usize = int(100_000, 0..=10_000_000);
-        /// Bytes of all bodies above 16 KiB that are being received; beyond it they wait, and then the answer is 503.
+        /// Maximum total size of bodies above 16 KiB in progress; beyond it requests wait, then the API returns 503.
         "largeBodiesBytesMax" => large_bodies_bytes_max: u64 = bytes("64 MiB", 65_536..=17_179_869_184);
-        /// Largest request line and headers, together; beyond it the answer is 431. More than 96 headers are always
-        /// too many.
+        /// Maximum size of request line and headers; beyond it the API returns 431. At most 96 headers are allowed.
         "headerBytesMax" => header_bytes_max: u64 = bytes("32 KiB", 1_024..=98_304);
-        /// Open connections. When they are taken, a new one takes the place of the one that has shown least. Never
-        /// more than the process may open files, less a reserve.
+        /// Maximum number of open connections. Beyond it, a new connection evicts the least active one. The limit of
+        /// open files, less a reserve, also applies.
         "connectionsMax" => connections_max: usize = int(4_096, 1..=1_000_000);
-        /// Open connections of one client address; trusted proxies may have more.
+        /// Maximum number of open connections of one client address; trusted proxies can have more.
         "connectionsPerAddressMax" => connections_per_address_max: usize = int(1_024, 1..=1_000_000);
-        /// Client addresses whose rate is remembered.
+        /// Number of client addresses whose rate is tracked.
         "rateLimitEntriesMax" => rate_limit_entries_max: usize = int(65_536, 1..=10_000_000);
-        /// Bits of an IPv6 address by which clients are told apart, for rates and connections: whoever has one address
-        /// usually has the whole network of 64 bits.
+        /// Prefix length that identifies an IPv6 client, for rates and connections: a client usually has a whole
+        /// network of 64 bits.
         "rateLimitIpv6Prefix" => rate_limit_ipv6_prefix: u8 = int(64, 32..=128);
-        /// Seconds that a client has for its request line and headers.
+        /// Time limit for request line and headers in seconds.
         "headerTimeoutSeconds" => header_timeout_seconds: u64 = int(10, 1..=3_600);
-        /// Seconds that a client has for its body.
+        /// Time limit for the body in seconds.
         "bodyTimeoutSeconds" => body_timeout_seconds: u64 = int(30, 1..=3_600);
-        /// Seconds that a client has to take its answer.
+        /// Time limit for reading the response in seconds.
         "answerTimeoutSeconds" => answer_timeout_seconds: u64 = int(30, 1..=3_600);
         /// Seconds that an idle connection is kept.
         "keepAliveSeconds" => keep_alive_seconds: u64 = int(75, 0..=3_600);

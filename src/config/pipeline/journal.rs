@@ -9,15 +9,16 @@ section! {
     pub struct Journal {
         /// Directory of its files. One server per directory.
         "directory" => directory: String = text("./data/journal");
-        /// Milliseconds between two syncs to disk; an event is safe after the one that follows it.
+        /// Milliseconds between two fsyncs; an event is safe after the next fsync.
         "commitIntervalMs" => commit_interval_ms: u64 = int(50, 1..=10_000);
-        /// Hours that events are kept after every destination has them, for `replay`.
+        /// Hours that events are kept for `replay` after all destinations have received them.
         "retentionHours" => retention_hours: u64 = int(24, 0..=87_600);
-        /// Most bytes on disk of each stream (user events, audit events, screenshots).
+        /// Maximum size on disk of each stream (user events, audit events, screenshots).
         "bytesMax" => bytes_max: u64 = bytes("4 GiB", 65_536..=1_125_899_906_842_624);
         /// Bytes of one file; at most an eighth of `bytesMax` is used.
         "segmentBytesMax" => segment_bytes_max: u64 = bytes("64 MiB", 65_536..=4_294_967_296);
-        /// Bytes of each stream's newest events kept in memory, so that destinations that keep up read nothing from disk.
+        /// Bytes of the newest events of each stream that are kept in memory, so that destinations without lag do not
+        /// read from disk.
         "tailBytesMax" => tail_bytes_max: u64 = bytes("32 MiB", 0..=4_294_967_296);
         /// What happens when `bytesMax` is reached.
         "onFull" => on_full: OnFull = group::<OnFull>();
@@ -29,9 +30,9 @@ section! {
     pub struct OnFull {
         /// User events: UDP cannot wait.
         "userEvents" => user_events: FullPolicy = one_of("dropOldest", FullPolicy::NAMES);
-        /// Audit events: the API answers 503 and the client keeps the event.
+        /// Audit events: with `block` the API returns 503 and the client must retry.
         "auditEvents" => audit_events: FullPolicy = one_of("block", FullPolicy::NAMES);
-        /// Screenshots still to download.
+        /// Pending screenshot downloads.
         "screenshots" => screenshots: FullPolicy = one_of("block", FullPolicy::NAMES);
     }
 }

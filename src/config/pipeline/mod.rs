@@ -25,7 +25,7 @@ use crate::config::schema::section;
 section! {
     /// The pipeline: actors, journal, limits, and what Butler SOS has no key for.
     pub struct Pipeline {
-        /// Bounds and threads of each actor.
+        /// Mailbox sizes and threads of the actors.
         "actors" => actors: Actors = group::<Actors>();
         /// What happens when an actor panics.
         "supervision" => supervision: Supervision = group::<Supervision>();
@@ -39,32 +39,32 @@ section! {
         "audit" => audit: AuditIntake = group::<AuditIntake>();
         /// Downloads of screenshots.
         "screenshots" => screenshots: ScreenshotDownloads = group::<ScreenshotDownloads>();
-        /// Questions to QRS for names of apps.
+        /// Requests to QRS for app names.
         "appDirectory" => app_directory: AppDirectory = group::<AppDirectory>();
-        /// Pauses between tries at a destination that fails.
+        /// Pauses between retries of a failing destination.
         "retry" => retry: Retry = group::<Retry>();
         /// Everything written to InfluxDB.
         "influxdb" => influxdb: Influxdb = group::<Influxdb>();
         /// Everything published by MQTT.
         "mqtt" => mqtt: Mqtt = group::<Mqtt>();
-        /// Files for others: CSV, JSON, Parquet and QVD.
+        /// Export files: CSV, JSON, Parquet and QVD.
         "files" => files: Files = group::<Files>();
-        /// CSV files: the destination that needs nothing else installed.
+        /// CSV files: the destination that requires no other software.
         "csv" => csv: Csv = group::<Csv>();
-        /// Events that a destination refused.
+        /// Events that a destination rejected.
         "deadLetters" => dead_letters: DeadLetters = group::<DeadLetters>();
-        /// Datagrams that are no user events.
+        /// Datagrams that are not user events.
         "quarantine" => quarantine: Quarantine = group::<Quarantine>();
-        /// What is not stored of people.
+        /// Privacy.
         "privacy" => privacy: Privacy = group::<Privacy>();
-        /// How log lines look and where they wait.
+        /// Format and queue of log lines.
         "log" => log: Log = group::<Log>();
-        /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are
-        /// dropped and counted (`/metrics`), not kept for later.
+        /// Own measurements in InfluxDB. They describe the current state: while InfluxDB is down, they are dropped and
+        /// counted (`/metrics`).
         "ownMeasurements" => own_measurements: OwnMeasurements = group::<OwnMeasurements>();
         /// Metrics, health and dashboard.
         "operations" => operations: Operations = group::<Operations>();
-        /// Seconds that destinations get to catch up when the server is told to stop.
+        /// Seconds that destinations have to catch up when the server stops.
         "drainSeconds" => drain_seconds: u64 = int(20, 0..=3_600);
     }
 }

@@ -5,20 +5,20 @@ use serde::Deserialize;
 use crate::config::{schema::section, secret::Secret};
 
 section! {
-    /// How log lines look and where they wait.
+    /// Format and queue of log lines.
     pub struct Log {
-        /// `human` (colour when it is a terminal) or `json`.
+        /// `human` (with colour on a terminal) or `json`.
         "format" => format: LogFormat = one_of("human", LogFormat::NAMES);
-        /// Lines that may wait to be written; more are dropped, counted and told.
+        /// Maximum number of lines in the log queue; more are dropped, counted and logged.
         "queueMax" => queue_max: usize = int(8_192, 16..=1_000_000);
-        /// Log files kept, the oldest deleted; 0: all.
+        /// Number of log files; the oldest are deleted. 0: no limit.
         "filesMax" => files_max: u32 = int(30, 0..=10_000);
-        /// Largest log file; a day's next lines go to a numbered part.
+        /// Maximum size of a log file; further lines of the day go to a numbered part.
         "fileBytesMax" => file_bytes_max: u64 = bytes("256 MiB", 65_536..=1_099_511_627_776);
-        /// Lines of one kind (one message) in a minute at levels error, warn and info; how many more there would have
-        /// been is told. 0: as many as there are.
+        /// Maximum number of lines per message and minute at levels error, warn and info; the number of suppressed
+        /// lines is logged. 0: no limit.
         "linesPerMinuteMax" => lines_per_minute_max: u32 = int(60, 0..=1_000_000);
-        /// Longest line, in characters; more is cut.
+        /// Maximum line length in characters; longer lines are truncated.
         "lineCharactersMax" => line_characters_max: usize = int(16_384, 256..=1_048_576);
     }
 }
@@ -38,17 +38,17 @@ impl LogFormat {
 section! {
     /// Metrics, health and dashboard.
     pub struct Operations {
-        /// Address to listen on. Off this machine, without a token, only `/metrics` and `/health` answer.
+        /// Address to listen on. Without a token, other machines can access only `/metrics` and `/health`.
         "host" => host: String = text("127.0.0.1");
         /// Port to listen on.
         "port" => port: u16 = listen_port(9842);
-        /// The token that the dashboard and the commands send; empty: none is asked for.
+        /// The token that the dashboard and the commands must send. Empty: no token is required.
         "token" => token: Secret = secret();
-        /// Connections to it at a time; more wait.
+        /// Concurrent connections; more wait.
         "connectionsMax" => connections_max: usize = int(256, 8..=100_000);
-        /// Dashboards and `tail` commands that may listen at a time; one more is told so.
+        /// Concurrent dashboards and `tail` commands; more are rejected.
         "liveListenersMax" => live_listeners_max: usize = int(32, 1..=10_000);
-        /// Records that one look for the newest events reads at most.
+        /// Maximum number of records that a query for the newest events reads.
         "scanRecordsMax" => scan_records_max: u64 = int(20_000, 100..=10_000_000);
     }
 }
@@ -57,8 +57,8 @@ section! {
     /// What the server writes to InfluxDB about itself. Such points are about now: while InfluxDB is away they are
     /// dropped and counted, not kept for later.
     pub struct OwnMeasurements {
-        /// Combinations of source, host and subsystem that `qlikSenseEvents.eventCount` tells apart between two writes;
-        /// events of further ones are counted with host and subsystem `other`.
+        /// Combinations of source, host and subsystem that `qlikSenseEvents.eventCount` distinguishes between two
+        /// writes; further ones are counted with host and subsystem `other`.
         "seriesMax" => series_max: usize = int(1_000, 1..=100_000);
         /// Milliseconds between two writes of `errorTracking`. Errors that could not be written are written with the
         /// next.

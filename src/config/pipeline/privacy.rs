@@ -3,20 +3,21 @@
 use crate::config::{schema::section, secret::Secret};
 
 section! {
-    /// What is not stored of people.
+    /// Privacy.
     pub struct Privacy {
-        /// Users' directories and ids replaced by keyed hashes, before anything is stored.
+        /// Pseudonyms: user directories and ids are replaced by keyed hashes before events are stored.
         "pseudonymise" => pseudonymise: Pseudonymise = group::<Pseudonymise>();
     }
 }
 
 section! {
-    /// Users' directories and ids replaced by keyed hashes, before anything is stored.
+    /// Pseudonyms: user directories and ids are replaced by keyed hashes before events are stored.
     pub struct Pseudonymise {
-        /// Whether they are: in user events, audit events, files, log and dashboard. `docs/security.md` says what stays.
+        /// Whether they are replaced: in user events, audit events, files, log and dashboard. `docs/security.md` lists
+        /// the exceptions.
         "enable" => enable: bool = no();
-        /// What makes them, at least 16 characters; as random as it can be. With another key everybody gets another
-        /// pseudonym. Whoever has it can find out whose a pseudonym is.
+        /// The key, at least 16 random characters. Another key yields other pseudonyms. With the key, pseudonyms can be
+        /// attributed to users.
         "key" => key: Secret = secret();
     }
 }

@@ -9,37 +9,36 @@ use crate::config::schema::section;
 section! {
     /// Downloads of screenshots.
     pub struct ScreenshotDownloads {
-        /// Whether images may be downloaded by plain http: `false`, `withoutTickets` (images that need no login) or
-        /// `true` (tickets and sessions go over the network in clear text, as Butler SOS sends them; not advised).
+        /// Whether images can be downloaded over plain http: `false`, `withoutTickets` (images that need no login) or
+        /// `true` (tickets and session cookies are sent in clear text, as in Butler SOS; not recommended).
         "allowHttp" => allow_http: AllowHttp = one_of("false", AllowHttp::NAMES);
-        /// Ports that images may come from. Empty: every port of https, and port 80 of http where that is allowed.
-        /// Naming them is better: other services of these hosts are then out of reach.
+        /// Allowed ports of images. Empty: every https port, and http port 80 if http is allowed. Set the ports to
+        /// prevent access to other services of these hosts.
         "allowedPorts" => allowed_ports: Vec<u16> = list_of_ports();
-        /// Where a session goes when a redirect leads to another allowed host: `allowedHosts` (along, as Butler SOS
-        /// does it) or `ownHost` (only where its cookie belongs, as in a browser).
+        /// Where a session cookie is sent when a redirect leads to another allowed host: `allowedHosts` (to that host,
+        /// as in Butler SOS) or `ownHost` (only to the host of the cookie, as in a browser).
         "carrySessions" => carry_sessions: CarrySessions = one_of("allowedHosts", CarrySessions::NAMES);
-        /// For whom tickets are asked when the event names the user (`auth.mode: userTicket`).
+        /// Users for whom tickets are requested when the event names the user (`auth.mode: userTicket`).
         "ticketUsers" => ticket_users: TicketUsers = group::<TicketUsers>();
-        /// Hops of one walk.
+        /// Maximum number of redirects.
         "redirectsMax" => redirects_max: u32 = int(5, 0..=50);
-        /// Largest image.
+        /// Maximum image size.
         "bytesMax" => bytes_max: u64 = bytes("50 MiB", 1_024..=4_294_967_296);
-        /// After how long a download that keeps failing is given up. Qlik's temporary content is gone after a
-        /// day.
+        /// Time after which a failing download is abandoned. Temporary content of Qlik Sense expires after a day.
         "giveUpAfter" => give_up_after_seconds: u64 = seconds("24h", 0..=31_536_000);
-        /// Downloads waiting for a later try.
+        /// Maximum number of downloads that wait for a retry.
         "retryEntriesMax" => retry_entries_max: usize = int(100_000, 1..=10_000_000);
-        /// Downloads at a time. `Pipeline.actors.redirectWalker.concurrency` wins when it is given.
+        /// Concurrent downloads. `Pipeline.actors.redirectWalker.concurrency` overrides it.
         "concurrency" => concurrency: usize = int(16, 1..=1_024);
-        /// Downloads at a time from one host. The last quarter is for users who have none under way there, as the last
-        /// quarter of all is for hosts that have none.
+        /// Concurrent downloads from one host. The last quarter is reserved for users without a running download there,
+        /// and the last quarter of all downloads for hosts without one.
         "perHostConcurrency" => per_host_concurrency: usize = int(8, 1..=1_024);
-        /// Downloads that are taken up and wait for their turn, pause or are under way. The rest waits in the journal.
+        /// Maximum number of downloads that are queued, paused or running. The others wait in the journal.
         "waitingEntriesMax" => waiting_entries_max: usize = int(2_048, 1..=100_000);
-        /// Sessions of one user at a time, over all virtual proxies. For one more the least recently used one that no
-        /// download uses is ended. Qlik Sense locks a user out who has more than five. 0: no bound.
+        /// Concurrent sessions of one user over all virtual proxies. Beyond it, the least recently used idle session is
+        /// ended. Qlik Sense locks out a user with more than five sessions. 0: no limit.
         "sessionsPerUserMax" => sessions_per_user_max: usize = int(3, 0..=1_000);
-        /// Addresses of hosts that the resolver does not know or knows otherwise: `name: address`.
+        /// Addresses that override the resolver: `name: address`.
         "resolve" => resolve: BTreeMap<String, String> = map_of_text();
     }
 }
@@ -47,11 +46,11 @@ section! {
 section! {
     /// Users that may have tickets. An entry is a directory, or a user as DIRECTORY\\ID; case does not matter.
     pub struct TicketUsers {
-        /// Nobody else has tickets. Empty: everybody who is not denied.
+        /// Only these users get tickets. Empty: every user who is not denied.
         "allow" => allow: Vec<String> = list_of_text();
-        /// These have none.
+        /// These users get no tickets.
         "deny" => deny: Vec<String> = list_of_text();
-        /// Whether the directory INTERNAL, Qlik Sense's own service accounts, is denied too.
+        /// Whether the directory INTERNAL, the service accounts of Qlik Sense, is also denied.
         "denyInternal" => deny_internal: bool = yes();
     }
 }

@@ -101,10 +101,10 @@ fn old_keys_in_a_section_that_is_switched_off_are_warnings() {
   crashFile: {enable: false, hots: x}
 ",
         &[
-            "a.yaml:4:5: Butler-SOS.influxdbConfig.hostIP: a key of older versions; the nearest known key is `host`",
+            "a.yaml:4:5: Butler-SOS.influxdbConfig.hostIP: a key of an older version; the nearest known key is `host`",
             "a.yaml:5:5: Butler-SOS.influxdbConfig.hostPort",
             "a.yaml:6:11: Butler-SOS.influxdbConfig.port: `<port>` is not a whole number",
-            "a.yaml:7:5: Butler-SOS.influxdbConfig.auth: unknown key here; it belongs to `v1Config.auth`",
+            "a.yaml:7:5: Butler-SOS.influxdbConfig.auth: unknown key; it belongs to `v1Config.auth`",
             "Butler-SOS.influxdbConfig.dbName",
             "a.yaml:9:31: Butler-SOS.mqttConfig.topik",
             "Butler-SOS.mqttConfig.brokerPort",
@@ -112,8 +112,8 @@ fn old_keys_in_a_section_that_is_switched_off_are_warnings() {
             "Butler-SOS.newRelic.event.urrl",
             "Butler-SOS.newRelic.event.header",
             "Butler-SOS.userEvents.tag:",
-            "Butler-SOS.userEvents.sendToMQTT.topic: a key of older versions; the nearest known key is `postTo`",
-            "Butler-SOS.userEvents.tags[0].value: a value is needed (not used: switched off)",
+            "Butler-SOS.userEvents.sendToMQTT.topic: a key of an older version; the nearest known key is `postTo`",
+            "Butler-SOS.userEvents.tags[0].value: a value is needed (not used: the section is disabled)",
             "Butler-SOS.userEvents.udpServerConfig",
             "Butler-SOS.prometheus.hots",
             "Butler-SOS.configVisualisation.hots",
@@ -178,7 +178,7 @@ fn nothing_where_a_value_is_needed_hides_no_other_mistake() {
         );
     }
     let refused = load_text(&text("")).expect_err("mistakes").to_string();
-    assert!(refused.contains("a.yaml:7:28: Butler-SOS.influxdbConfig.host: none is given"), "{refused}");
+    assert!(refused.contains("a.yaml:7:28: Butler-SOS.influxdbConfig.host: not set"), "{refused}");
     check_mistakes(
         "Butler-SOS:
   userEvents:
@@ -223,13 +223,13 @@ fn a_file_in_ansi_is_read_and_its_line_named() {
     let loaded = world.load(&named(&["a.yaml"])).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(
         loaded.warnings,
-        ["a.yaml:3:4: this line is not UTF-8 and read as windows-1252: save the file as UTF-8"]
+        ["a.yaml:3:4: this line is not UTF-8 and is read as windows-1252: save the file as UTF-8"]
     );
     let text = b"Butler-SOS:\n  userEvents: {tags: [{name: \xf6rt, value: M\xfcnchen}]}\n# \xe5\n";
     let loaded = World::default().with_bytes("a.yaml", text).load(&named(&["a.yaml"]));
     let loaded = loaded.unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(loaded.config.butler_sos.user_events.tags[0].value, "München");
-    assert!(loaded.warnings[0].contains("this line, and 1 lines further down"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("this line (and 1 more) is not UTF-8"), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_file_in_utf16_is_refused_by_its_name() {
 
     let secret = of_file("Pipeline: {operations: {token: 'file:t'}}").with_bytes("t", &bytes);
     let refused = secret.load(&named(&["a.yaml"])).expect_err("UTF-16").to_string();
-    assert!(refused.contains("the secret's file `t` cannot be read: the file is UTF-16"), "{refused}");
+    assert!(refused.contains("cannot read the secret file `t`: the file is UTF-16"), "{refused}");
     let marked = of_file("Pipeline: {operations: {token: 'file:t'}}").with_file("t", "\u{feff}token\r\n");
     let loaded = marked.load(&named(&["a.yaml"])).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(loaded.config.pipeline.operations.token.expose(), "token");
@@ -249,7 +249,7 @@ fn a_file_in_utf16_is_refused_by_its_name() {
 
 #[test]
 fn a_path_with_a_control_character_is_refused_and_the_backslash_explained() {
-    let hint = "in double quotes `\\n` and `\\t` are line end and tab: use single quotes or `/`";
+    let hint = "in double quotes `\\n` and `\\t` mean line feed and tab: use single quotes or `/`";
     for (text, path) in [
         ("Butler-SOS: {fileLogging: true, logDirectory: \"C:\\new\"}\n", "Butler-SOS.logDirectory"),
         ("Pipeline: {journal: {directory: \"C:\\table\"}}\n", "Pipeline.journal.directory"),
@@ -265,7 +265,7 @@ fn a_path_with_a_control_character_is_refused_and_the_backslash_explained() {
     ] {
         check_mistakes(text, &[&format!("{path}: ")]);
         let refused = load_text(text).expect_err(text).to_string();
-        assert!(refused.contains("holds a control character") && refused.contains(hint), "{refused}");
+        assert!(refused.contains("contains a control character") && refused.contains(hint), "{refused}");
     }
     for path in ["\"C:\\Qlik\"", "\"C:\\Users\\me\"", "\"\\\\server\\share\""] {
         let text = format!("Pipeline: {{journal: {{directory: {path}}}}}\n");
@@ -300,7 +300,7 @@ fn addresses_are_taken_in_any_case_and_with_user_information_where_it_is_of_use(
     check_fine("Butler-SOS:\n  newRelic: {enable: true, event: {url: 'HTTPS://NR.example.com'}}\n");
     check_mistakes(
         "Butler-SOS:\n  newRelic: {enable: true, event: {url: 'https://user:SECRET@nr.example.com'}}\n",
-        &["`https://***@nr.example.com` holds user information"],
+        &["`https://***@nr.example.com` contains user information"],
     );
 }
 
@@ -310,19 +310,19 @@ fn frequencies_of_butler_sos_are_taken_or_their_default_with_a_warning() {
         check_warnings(
             &format!("Butler-SOS:\n  uptimeMonitor: {{enable: true, frequency: {frequency}}}\n"),
             &[&format!(
-                "a.yaml:2:44: Butler-SOS.uptimeMonitor.frequency: `{frequency}` names times of the calendar, which are not kept here: `every 15 minutes` holds"
+                "a.yaml:2:44: Butler-SOS.uptimeMonitor.frequency: `{frequency}` names calendar times, which are not supported: `every 15 minutes` is used"
             )],
         );
         check_warnings(
             &format!(
                 "Butler-SOS:\n  heartbeat: {{enable: true, remoteURL: http://h, frequency: {frequency}}}\n"
             ),
-            &["`every 1 hour` holds"],
+            &["`every 1 hour` is used"],
         );
     }
     check_warnings(
         "Butler-SOS:\n  uptimeMonitor: {enable: true, frequency: every 15 minutes starting on the 5 minute}\n",
-        &["is taken as every 900 seconds, begun when the server starts"],
+        &["means every 900 seconds, counted from the start of the server"],
     );
 }
 

@@ -33,7 +33,7 @@ impl Check<'_> {
                     let distance = |known: &&str| strsim::damerau_levenshtein(known, &name.to_lowercase());
                     let nearest = known.into_iter().min_by_key(distance).unwrap_or_default();
                     let detail = format!(
-                        "{} is no destination; known are {}, the nearest is `{nearest}`",
+                        "{} is not a destination; the destinations are {}, the nearest is `{nearest}`",
                         quoted(name),
                         known.join(", ")
                     );
@@ -45,7 +45,10 @@ impl Check<'_> {
         let to_csv_or_mqtt =
             self.config.pipeline.csv.audit_events.enable || self.config.audit_events_to_mqtt();
         if !DestinationKind::ALL.into_iter().any(has) && !to_csv_or_mqtt {
-            self.warn(&format!("{DESTINATION}.enable"), "audit events are accepted and go to no destination");
+            self.warn(
+                &format!("{DESTINATION}.enable"),
+                "audit events are accepted but no destination is enabled",
+            );
         }
         for kind in DestinationKind::ALL.into_iter().filter(|kind| self.config.audit_to(*kind)) {
             match kind {
@@ -107,19 +110,19 @@ impl Check<'_> {
             }
         }
         if shots.allowed_image_download_hosts.is_empty() {
-            self.warn(&hosts, "is empty: no screenshot will be downloaded");
+            self.warn(&hosts, "is empty: no screenshots are downloaded");
         }
         for (index, target) in shots.storage_targets.iter().enumerate().filter(|(_, target)| target.enable) {
             self.directory(&format!("{path}.storageTargets[{index}].directory"), &target.directory);
         }
         if !shots.storage_targets.iter().any(|target| target.enable) {
-            self.warn(&format!("{path}.storageTargets"), "none is enabled: no screenshot will be kept");
+            self.warn(&format!("{path}.storageTargets"), "none is enabled: no screenshots are stored");
         }
         let limits = &self.config.pipeline.screenshots;
         if limits.allow_http == AllowHttp::True {
             self.warn(
                 "Pipeline.screenshots.allowHttp",
-                "is true: tickets and sessions of users go over the network in clear text",
+                "is true: tickets and session cookies are sent in clear text",
             );
         }
         for (list, entries) in [("allow", &limits.ticket_users.allow), ("deny", &limits.ticket_users.deny)] {
@@ -139,7 +142,7 @@ impl Check<'_> {
                 let value = value.as_deref().unwrap_or_default();
                 self.needed(&path, value, "auth.mode is qpsTicket");
                 if value.contains('\\') {
-                    self.refuse(&path, "QPS takes no backslash here");
+                    self.refuse(&path, "QPS does not accept a backslash here");
                 }
             }
             let prefix = qps.virtual_proxy.as_deref().unwrap_or_default().trim_matches('/');
@@ -147,12 +150,12 @@ impl Check<'_> {
                 !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c))
             };
             if !prefix.is_empty() && !prefix.split('/').all(segment) {
-                self.refuse(&format!("{path}.auth.qps.virtualProxy"), "is no prefix of a virtual proxy");
+                self.refuse(&format!("{path}.auth.qps.virtualProxy"), "is not a prefix of a virtual proxy");
             }
         }
         let name = qps.session_cookie_name.as_deref().unwrap_or("X-Qlik-Session");
         if !name.chars().all(|c| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c)) {
-            self.refuse(&format!("{path}.auth.qps.sessionCookieName"), "is no name of a cookie");
+            self.refuse(&format!("{path}.auth.qps.sessionCookieName"), "is not a cookie name");
         }
     }
 
@@ -241,7 +244,7 @@ impl Check<'_> {
             }
         };
         if !is_influx_duration(keeps) {
-            let detail = format!("{} is no time such as 10d or 12h", quoted(keeps));
+            let detail = format!("{} is not a duration such as 10d or 12h", quoted(keeps));
             self.refuse(&format!("{path}.{keeps_path}"), detail);
         }
     }
@@ -264,15 +267,15 @@ impl Check<'_> {
             self.refuse("Butler-SOS.mqttConfig.username", "needed because a password is given");
         }
         if mqtt.tls.enable && mqtt.tls.cert.is_some() != mqtt.tls.key.is_some() {
-            self.refuse("Butler-SOS.mqttConfig.tls", "cert and key go together");
+            self.refuse("Butler-SOS.mqttConfig.tls", "cert and key must be set together");
         }
         if mqtt.client_id.len() > 65_535 || mqtt.client_id.chars().any(char::is_control) {
-            self.refuse("Butler-SOS.mqttConfig.clientId", "is no name of a client");
+            self.refuse("Butler-SOS.mqttConfig.clientId", "is not a client id");
         }
         if mqtt.qos == 0 {
             self.warn(
                 "Butler-SOS.mqttConfig.qos",
-                "the broker acknowledges nothing with 0: messages can be lost",
+                "with qos 0 the broker acknowledges nothing: messages can be lost",
             );
         }
         if let Some(topic) = audit_topic.filter(|_| self.config.audit_events_to_mqtt()) {
@@ -295,9 +298,9 @@ impl Check<'_> {
         let url = &butler.new_relic.event.url;
         let problem = match http_url(url, false) {
             Ok(()) => None,
-            Err(AddressMistake::NoAddress) => Some("is no http or https address"),
+            Err(AddressMistake::NoAddress) => Some("is not an http or https address"),
             Err(AddressMistake::UserInformation) => {
-                Some("holds user information: a proxy's goes into `newRelic.event.header`")
+                Some("contains user information: put the credentials of a proxy into `newRelic.event.header`")
             }
         };
         if let Some(problem) = problem {
@@ -315,7 +318,7 @@ impl Check<'_> {
             for (index, name) in chosen.iter().enumerate() {
                 if !accounts.iter().any(|account| account.account_name == *name) {
                     let detail =
-                        format!("{} is no account of thirdPartyToolsCredentials.newRelic", quoted(name));
+                        format!("{} is not an account of thirdPartyToolsCredentials.newRelic", quoted(name));
                     let path = format!("Butler-SOS.userEvents.sendToNewRelic.destinationAccount[{index}]");
                     self.refuse(&path, detail);
                 }

@@ -22,7 +22,7 @@ impl Check<'_> {
                 self.warn(
                     &path,
                     format!(
-                        "{name} is a name that events have or InfluxDB keeps: this tag is not written there"
+                        "{name} is a field of every event or reserved by InfluxDB: this tag is not written to InfluxDB"
                     ),
                 );
             }
@@ -72,7 +72,7 @@ impl Check<'_> {
             }
             for (index, source) in udp.allowed_sources.iter().enumerate() {
                 if !is_source(source) {
-                    let detail = format!("{} is no host name, address or network", quoted(source));
+                    let detail = format!("{} is not a host name, address or network", quoted(source));
                     self.refuse(&format!("{path}[{index}]"), detail);
                 }
             }
@@ -122,7 +122,10 @@ impl Check<'_> {
         if switches.iter().all(|(_, wanted, _, is_there)| !(*wanted && *is_there))
             && !self.config.pipeline.csv.user_events.enable
         {
-            self.warn("Butler-SOS.userEvents.enable", "user events are received and go to no destination");
+            self.warn(
+                "Butler-SOS.userEvents.enable",
+                "user events are received but no destination is enabled",
+            );
         }
     }
 
@@ -143,7 +146,7 @@ impl Check<'_> {
             if origin != "*" && authority.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
                 self.warn(
                     &format!("Butler-SOS.auditEvents.cors.allowedOrigins[{index}]"),
-                    "matches no browser: an origin is scheme, host and port alone, such as https://qlik.example.com",
+                    "matches no browser: an origin consists of scheme, host and port only, such as https://qlik.example.com",
                 );
             }
         }
@@ -155,14 +158,14 @@ impl Check<'_> {
         if audit.api_token.is_empty() && !loopback {
             self.warn(
                 "Butler-SOS.auditEvents.apiToken",
-                "is empty: anyone who reaches the port may post events",
+                "is empty: every client that reaches the port can post events",
             );
         }
         for (index, proxy) in self.config.pipeline.audit.trusted_proxies.iter().enumerate() {
             if network(proxy).is_none() {
                 self.refuse(
                     &format!("Pipeline.audit.trustedProxies[{index}]"),
-                    format!("{} is no address or network such as 10.1.0.0/16", quoted(proxy)),
+                    format!("{} is not an address or network such as 10.1.0.0/16", quoted(proxy)),
                 );
             }
         }

@@ -71,7 +71,7 @@ impl Check<'_> {
         if !is_host(host) {
             let detail = match host.trim() {
                 "" => "a host name or address is needed".to_owned(),
-                _ => format!("{} is no host name or address", quoted(host)),
+                _ => format!("{} is not a host name or address", quoted(host)),
             };
             self.refuse(path, detail);
         }
@@ -91,7 +91,7 @@ impl Check<'_> {
     /// The name of a file or directory. Whether it is there, nobody looks.
     fn path(&mut self, path: &str, name: &str) {
         if has_control_character(name) {
-            self.refuse(path, format!("{} holds a control character: {BACKSLASH_HINT}", quoted(name)));
+            self.refuse(path, format!("{} contains a control character: {BACKSLASH_HINT}", quoted(name)));
         }
     }
 
@@ -112,9 +112,7 @@ impl Check<'_> {
     fn server_named(&mut self, section: &str, key: &str) {
         if (self.origin)(&format!("{section}.{key}")) == DEFAULT_ORIGIN {
             let origin = (self.origin)(&format!("{section}.enable"));
-            self.found
-                .warnings
-                .push(format!("{origin}: {section}.{key}: none is given, so it is `localhost`"));
+            self.found.warnings.push(format!("{origin}: {section}.{key}: not set, `localhost` is used"));
         }
     }
 
@@ -206,7 +204,7 @@ pub fn resources(config: &Config, origin: &dyn Fn(&str) -> String) -> Vec<Mistak
         .filter_map(|(path, file)| {
             let problem = match File::open(file).and_then(|open| open.metadata()) {
                 Ok(metadata) if metadata.is_file() => return None,
-                Ok(_) => "is no file".to_owned(),
+                Ok(_) => "is not a file".to_owned(),
                 Err(error) => format!("cannot be read: {error}"),
             };
             let shown = quoted(&Path::new(file).display().to_string());

@@ -49,16 +49,15 @@ impl Check<'_> {
             Some(Frequency::Every(_)) => {}
             Some(Frequency::EveryFrom(seconds)) => {
                 let detail =
-                    format!("{shown} is taken as every {seconds} seconds, begun when the server starts");
+                    format!("{shown} means every {seconds} seconds, counted from the start of the server");
                 self.warn(path, detail);
             }
             Some(Frequency::Calendar) => {
-                let detail = format!(
-                    "{shown} names times of the calendar, which are not kept here: `{default}` holds"
-                );
+                let detail =
+                    format!("{shown} names calendar times, which are not supported: `{default}` is used");
                 self.warn(path, detail);
             }
-            None => self.refuse(path, format!("{shown} is no frequency such as `every 15 minutes`")),
+            None => self.refuse(path, format!("{shown} is not a frequency such as `every 15 minutes`")),
         }
     }
 
@@ -68,7 +67,7 @@ impl Check<'_> {
         for (index, one) in listeners.iter().enumerate() {
             for other in &listeners[..index] {
                 if one.port != 0 && one.port == other.port && same_address(&one.host, &other.host) {
-                    let detail = format!("port {} is taken by {}", one.port, other.path);
+                    let detail = format!("port {} is already used by {}", one.port, other.path);
                     self.refuse(one.path, detail);
                 }
             }
@@ -80,7 +79,7 @@ impl Check<'_> {
         self.host("Pipeline.operations.host", &pipeline.operations.host);
         if Modes::of_files(&pipeline.files.mode).is_none() {
             let detail = format!(
-                "{} is no mode for files such as 0640: octal digits from 0600 to 0664, in which nobody may execute",
+                "{} is not a file mode such as 0640: use octal digits from 0600 to 0664 without execute permission",
                 quoted(&pipeline.files.mode)
             );
             self.refuse("Pipeline.files.mode", detail);
@@ -104,11 +103,11 @@ impl Check<'_> {
             if let Some((other, _)) =
                 directories[..index].iter().find(|(_, it)| plain(it) == plain(directory))
             {
-                self.refuse(path, format!("is the directory of {other} too; each needs its own"));
+                self.refuse(path, format!("is also the directory of {other}; each needs its own directory"));
             }
         }
         if pipeline.retry.first_ms > pipeline.retry.longest_ms {
-            self.refuse("Pipeline.retry.firstMs", "must not be more than longestMs");
+            self.refuse("Pipeline.retry.firstMs", "must not exceed longestMs");
         }
         let pseudonymise = &pipeline.privacy.pseudonymise;
         if pseudonymise.enable && pseudonymise.key.expose().len() < KEY_BYTES_MIN {
@@ -119,22 +118,25 @@ impl Check<'_> {
         }
         let prefix = &pipeline.influxdb.user_agent_tag_prefix;
         if prefix.chars().any(|c| c.is_control() || c.is_whitespace() || ",=\\\"".contains(c)) {
-            self.refuse("Pipeline.influxdb.userAgentTagPrefix", "must hold no blank, comma, quote, = or \\");
+            self.refuse(
+                "Pipeline.influxdb.userAgentTagPrefix",
+                "must not contain a space, comma, quote, = or \\",
+            );
         }
         for (host, address) in &pipeline.screenshots.resolve {
             let path = format!("Pipeline.screenshots.resolve.{host}");
             if !is_host(host) {
-                self.refuse(&path, format!("{} is no host name", quoted(host)));
+                self.refuse(&path, format!("{} is not a host name", quoted(host)));
             }
             if address.parse::<IpAddr>().is_err() {
-                self.refuse(&path, format!("{} is no IP address", quoted(address)));
+                self.refuse(&path, format!("{} is not an IP address", quoted(address)));
             }
         }
         let (reported, meant) =
             (pipeline.screenshots.concurrency, pipeline.actors.redirect_walker.concurrency);
         let path = "Pipeline.screenshots.concurrency";
         if (self.origin)(path) != "default" && meant.is_some_and(|meant| meant != reported) {
-            self.refuse(path, "contradicts Pipeline.actors.redirectWalker.concurrency; name one of them");
+            self.refuse(path, "contradicts Pipeline.actors.redirectWalker.concurrency; set only one of them");
         }
     }
 }

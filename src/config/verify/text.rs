@@ -58,7 +58,7 @@ pub fn is_influx_duration(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// Why a text is no http or https address.
+/// Why a text is not an http or https address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressMistake {
     /// Scheme, host or port.

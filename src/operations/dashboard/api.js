@@ -15,7 +15,7 @@ function askForToken(wasWrong) {
   asking ??= new Promise((resolve) => {
     const dialog = byId('token');
     const form = dialog.querySelector('form');
-    put(byId('token-note'), wasWrong ? 'The server does not accept this token.' : '');
+    put(byId('token-note'), wasWrong ? 'The server rejected this token.' : '');
     const refuseToClose = (event) => event.preventDefault();
     dialog.addEventListener('cancel', refuseToClose);
     form.addEventListener('submit', () => {
@@ -42,7 +42,7 @@ async function request(path, options = {}) {
 
 async function complaint(response) {
   const words = await response.json().then((body) => body.error, () => null);
-  return new Error(words || `the server answers ${response.status}`);
+  return new Error(words || `the server returned status ${response.status}`);
 }
 
 /** The JSON at `path`. */
@@ -51,6 +51,13 @@ export async function get(path, parameters = {}) {
   const response = await request(query.size ? `${path}?${query}` : path);
   if (!response.ok) throw await complaint(response);
   return response.json();
+}
+
+/** The text at `path`, whole. */
+export async function text(path) {
+  const response = await request(path);
+  if (!response.ok) throw await complaint(response);
+  return response.text();
 }
 
 /** An image as something that an `img` can show; let it go with `URL.revokeObjectURL`. */
@@ -88,7 +95,7 @@ export async function live(take, heard) {
       for (;;) {
         const silence = setTimeout(() => control.abort(), SILENCE_MS);
         const { value, done } = await reader.read().finally(() => clearTimeout(silence));
-        if (done) throw new Error('the server ended the connection');
+        if (done) throw new Error('the server closed the connection');
         text += value;
         const blocks = text.split('\n\n');
         text = blocks.pop();

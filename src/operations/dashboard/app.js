@@ -15,7 +15,7 @@ function sentence(state) {
   const inward = rate(rates.now('received'));
   const names = Object.keys(state.destinations).length;
   const where = `${names} ${names === 1 ? 'destination' : 'destinations'}`;
-  return `${inward} events a second come in and go to ${where}.`;
+  return `${inward} incoming events/s, ${where}`;
 }
 
 function showHeadline(state) {
@@ -23,9 +23,9 @@ function showHeadline(state) {
   const headline = byId('headline');
   attribute(headline, 'data-state', !worst || worst.severity === 'notice' ? 'ok' : worst.severity === 'error' ? 'bad' : 'warn');
   const wrong = state.problems.filter((of) => of.severity !== 'notice').length;
-  put(byId('headline-title'), wrong === 0 ? 'All is well' : wrong === 1 ? 'Something needs you' : `${wrong} things need you`);
+  put(byId('headline-title'), wrong === 0 ? 'No problems' : wrong === 1 ? '1 problem' : `${wrong} problems`);
   // Figures that change each second would be read out each second: they are in the tiles.
-  const text = state.reasons.length ? state.reasons.join('; ') : wrong ? 'Events that are stored are safe.' : 'Every event is stored, and delivered as it comes.';
+  const text = state.reasons.length ? state.reasons.join('; ') : wrong ? 'Stored events are safe.' : 'All events are stored and delivered.';
   put(byId('headline-text'), visible(text));
   attribute(byId('headline-text'), 'title', sentence(state));
   showProblems(state.problems);
@@ -64,9 +64,9 @@ function tile(key, label, hasLine) {
 }
 
 function startTiles() {
-  tile('received', 'Come in', true);
+  tile('received', 'Incoming', true);
   tile('delivered', 'Delivered', true);
-  tile('waiting', 'Wait in the journal');
+  tile('waiting', 'Waiting');
   tile('lost', 'Lost');
   tile('letters', 'Dead letters');
 }
@@ -84,16 +84,16 @@ function showTiles(state) {
   const received = sum(Object.values(state.intakes).map((of) => of.received));
   const refused = sum(Object.values(state.intakes).flatMap((of) => Object.values(of.rejected)));
   const lost = sum(Object.values(state.intakes).map((of) => of.droppedByKernel + sum(Object.values(of.shed))));
-  set('received', `${rate(rates.now('received'))}/s`, `${count(received)} since the start, ${count(refused)} refused`);
+  set('received', `${rate(rates.now('received'))}/s`, `${count(received)} since start, ${count(refused)} rejected`);
   set('delivered', `${rate(rates.now('delivered'))}/s`, `${count(sum(destinations.map((of) => of.deliveredEvents)))} to ${destinations.length} destinations`);
   const waiting = sum(destinations.map((of) => of.lagEvents));
   const oldest = Math.max(0, ...destinations.map((of) => of.lagSeconds));
   const isLate = state.problems.some((of) => of.symptom === 'destination-down' || of.symptom === 'lag-growing');
-  set('waiting', count(waiting), waiting ? `the oldest for ${duration(oldest)}` : 'every destination has all', isLate ? 'warn' : 'ok');
+  set('waiting', count(waiting), waiting ? `oldest: ${duration(oldest)}` : 'all destinations are up to date', isLate ? 'warn' : 'ok');
   const loses = state.problems.some((of) => of.symptom === 'shed' || of.symptom === 'kernel-drops' || of.symptom === 'missed');
-  set('lost', count(lost), loses ? 'in the last five minutes' : lost ? 'since the start, none of late' : 'since the start', loses ? 'bad' : 'ok');
+  set('lost', count(lost), loses ? 'in the last 5 minutes' : lost ? 'since start, none in the last 5 minutes' : 'since start', loses ? 'bad' : 'ok');
   const letters = sum(destinations.map((of) => of.deadLettered));
-  set('letters', count(letters), letters ? 'refused since the start' : 'nothing was refused', state.problems.some((of) => of.symptom === 'dead-letters') ? 'warn' : 'ok');
+  set('letters', count(letters), letters ? 'since start' : 'none since start', state.problems.some((of) => of.symptom === 'dead-letters') ? 'warn' : 'ok');
 }
 
 // === frame
@@ -116,8 +116,8 @@ function heard(isConnected, why) {
   attribute(document.body, 'data-stale', isConnected ? null : '');
   if (!isConnected) {
     attribute(byId('headline'), 'data-state', 'bad');
-    put(byId('headline-title'), 'The server does not answer');
-    put(byId('headline-text'), 'What is below is the last that was heard. Is the process running? (systemctl status butler-sos)');
+    put(byId('headline-title'), 'No connection to the server');
+    put(byId('headline-text'), 'The page shows the last known state. Check that the process is running: systemctl status butler-sos');
   }
 }
 

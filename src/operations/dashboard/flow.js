@@ -18,7 +18,7 @@ const NAMES = {
   redirect_walker: ['Screenshots'],
 };
 
-const STREAMS = { 'user-events': 'User events', 'audit-events': 'Audit events', screenshots: 'Screenshots to fetch' };
+const STREAMS = { 'user-events': 'User events', 'audit-events': 'Audit events', screenshots: 'Pending screenshots' };
 
 /** What people call an actor. */
 export function called(name) {
@@ -120,7 +120,7 @@ function build(plan) {
 function buildIntake(name) {
   const big = figure('events/s');
   const spark = sparkline();
-  const queue = bar('Queue');
+  const queue = bar('Mailbox');
   const more = el('p', { class: 'quiet small' });
   const address = el('p', { class: 'quiet sub' });
   const parts = node(name, called(name), null, address, big.root, spark, queue, more);
@@ -129,7 +129,7 @@ function buildIntake(name) {
 
 function buildParser() {
   const big = figure('stored/s');
-  const queue = bar('Queue');
+  const queue = bar('Mailbox');
   const more = el('p', { class: 'quiet small' });
   const parts = node('user_parser', 'Parser', 'fields, user agent, app name', big.root, queue, more);
   return Object.assign(parts, { big: big.value, queue, more }).root;
@@ -139,7 +139,7 @@ function buildJournal(streams) {
   const rows = new Map();
   const list = el('dl', { class: 'streams' });
   for (const name of streams) {
-    const fill = bar(`${STREAMS[name]}: share of the room`);
+    const fill = bar(`${STREAMS[name]}: disk usage`);
     const words = el('span', { class: 'small' });
     const perSecond = el('span', { class: 'small figure' });
     const root = el('div', {}, el('dt', {}, STREAMS[name], perSecond), el('dd', {}, fill, words));
@@ -147,7 +147,7 @@ function buildJournal(streams) {
     rows.set(name, { root, fill, words, perSecond });
   }
   const more = el('p', { class: 'quiet small' });
-  const parts = node('journal', 'Journal', 'on this disk, before anything is acknowledged', list, more);
+  const parts = node('journal', 'Journal', 'on disk before an event is acknowledged', list, more);
   return Object.assign(parts, { rows, more }).root;
 }
 
@@ -174,7 +174,7 @@ function total(counts) {
 
 function showQueue(element, mailbox) {
   element.hidden = !mailbox;
-  if (mailbox) element.show(mailbox.depth / Math.max(1, mailbox.bound), `${count(mailbox.depth)} of at most ${count(mailbox.bound)} wait`);
+  if (mailbox) element.show(mailbox.depth / Math.max(1, mailbox.bound), `${count(mailbox.depth)} of at most ${count(mailbox.bound)}`);
 }
 
 function showIntake(state, rates, name, down) {
@@ -187,10 +187,10 @@ function showIntake(state, rates, name, down) {
   parts.spark.show(rates.minute(`intake:${name}`));
   showQueue(parts.queue, actor?.mailbox);
   const lost = total(intake.shed) + intake.droppedByKernel;
-  put(parts.more, `${count(intake.received)} received, ${count(total(intake.rejected))} refused, ${count(lost)} lost`);
-  if (state.draining) mark(parts, 'warn', 'closed');
-  else if (down.has(name)) mark(parts, 'bad', 'loses events');
-  else mark(parts, 'ok', 'open');
+  put(parts.more, `${count(intake.received)} received, ${count(total(intake.rejected))} rejected, ${count(lost)} lost`);
+  if (state.draining) mark(parts, 'warn', 'stopped');
+  else if (down.has(name)) mark(parts, 'bad', 'losing events');
+  else mark(parts, 'ok', 'listening');
 }
 
 function showParser(state, rates) {
@@ -200,7 +200,7 @@ function showParser(state, rates) {
   showQueue(parts.queue, actor.mailbox);
   put(parts.more, `${count(actor.received)} batches${restartsOf(actor)}`);
   const isRestarting = state.problems.some((of) => of.symptom === 'restarts' && of.place === 'user_parser');
-  mark(parts, isRestarting ? 'warn' : 'ok', isRestarting ? 'restarted' : 'works');
+  mark(parts, isRestarting ? 'warn' : 'ok', isRestarting ? 'restarted' : 'running');
 }
 
 function restartsOf(actor) {
@@ -215,29 +215,29 @@ function showJournal(state, rates, streams) {
     const row = parts.rows.get(name);
     if (!stream || !row) continue;
     row.fill.show(stream.bytes / Math.max(1, stream.bytesMax), `${bytes(stream.bytes)} of ${bytes(stream.bytesMax)}`);
-    put(row.words, `${bytes(stream.bytes)} · ${count(stream.nextOffset - stream.firstOffset)} kept`);
+    put(row.words, `${bytes(stream.bytes)} · ${count(stream.nextOffset - stream.firstOffset)} events`);
     put(row.perSecond, `${rate(rates.now(`stream:${name}`))}/s`);
   }
-  put(parts.more, `A sync takes ${(rates.syncSeconds * 1000).toFixed(1)} ms, ${rate(rates.now('syncs'))}/s${restartsOf(state.actors.journal)}`);
-  if (!journal.answers) mark(parts, 'bad', 'does not answer');
-  else if (journal.appendTrouble) mark(parts, 'bad', 'takes no events');
-  else mark(parts, 'ok', 'works');
+  put(parts.more, `fsync ${(rates.syncSeconds * 1000).toFixed(1)} ms, ${rate(rates.now('syncs'))}/s${restartsOf(state.actors.journal)}`);
+  if (!journal.answers) mark(parts, 'bad', 'not responding');
+  else if (journal.appendTrouble) mark(parts, 'bad', 'rejecting events');
+  else mark(parts, 'ok', 'running');
 }
 
 function showDestination(state, rates, name) {
   const parts = nodes.get(name);
   const of = state.destinations[name];
-  put(parts.stream, `reads ${STREAMS[of.stream]?.toLowerCase() ?? 'nothing yet'}`);
+  put(parts.stream, `reads ${STREAMS[of.stream]?.toLowerCase() ?? 'no stream yet'}`);
   put(parts.big, rate(rates.now(`destination:${name}`)));
   parts.spark.show(rates.minute(`destination:${name}`));
   const waits = of.lagEvents ? `${count(of.lagEvents)} waiting${of.lagSeconds >= 1 ? `, oldest ${duration(of.lagSeconds)}` : ''}` : 'nothing waiting';
   const letters = of.deadLettered ? `, ${count(of.deadLettered)} dead letters` : '';
   put(parts.more, `${count(of.deliveredEvents)} delivered, ${waits}${letters}${restartsOf(state.actors[name])}`);
-  put(parts.trouble, of.up ? '' : visible(of.lastError ?? 'no answer yet'));
+  put(parts.trouble, of.up ? '' : visible(of.lastError ?? 'no response yet'));
   const isBehind = state.problems.some((problem) => problem.place === name && problem.symptom === 'lag-growing');
   if (!of.up) mark(parts, 'bad', 'down');
-  else if (isBehind) mark(parts, 'warn', 'behind');
-  else if (state.problems.some((problem) => problem.place === name)) mark(parts, 'warn', 'look');
+  else if (isBehind) mark(parts, 'warn', 'lagging');
+  else if (state.problems.some((problem) => problem.place === name)) mark(parts, 'warn', 'warning');
   else mark(parts, 'ok', 'up');
 }
 

@@ -1,8 +1,9 @@
 // The lists below the drawing: events, screenshots, what is kept aside, actors, settings.
 
-import { get, image, post } from './api.js';
+import { get, image, post, text } from './api.js';
 import { attribute, bar, bdi, byId, bytes, count, el, moment, put, visible } from './dom.js';
 import { called } from './flow.js';
+import { indented } from './json.js';
 import { refreshSettings } from './settings.js';
 
 let current = null;
@@ -91,7 +92,7 @@ function gently(work, note) {
       try {
         await work();
       } catch (error) {
-        put(byId(note), `Cannot be shown: ${error.message}`);
+        put(byId(note), `Cannot load the list: ${error.message}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 400));
     } while (again);
@@ -102,6 +103,38 @@ function gently(work, note) {
 
 function cell(label, ...children) {
   return el('td', { 'data-label': label }, ...children);
+}
+
+// === rows that open
+
+let openings = 0;
+
+/**
+ * A button that opens a row of its own below `rowOf()`, as wide as the table, so that no column changes its width.
+ * `contents` gives what stands in it; it is asked each time.
+ */
+function opener(label, rowOf, contents) {
+  const id = `more-${++openings}`;
+  const button = el('button', { type: 'button', class: 'opener', 'aria-expanded': 'false' }, ...label);
+  button.addEventListener('click', () => {
+    const row = rowOf();
+    if (row.more) {
+      row.more.remove();
+      row.more = null;
+      button.removeAttribute('aria-controls');
+    } else {
+      row.more = el('tr', { class: 'more', id }, el('td', { colspan: row.cells.length }, ...contents()));
+      row.after(row.more);
+      attribute(button, 'aria-controls', id);
+    }
+    attribute(button, 'aria-expanded', Boolean(row.more));
+  });
+  return button;
+}
+
+/** Text that may be long: it wraps, and scrolls in a window of its own, which the keyboard must reach. */
+function longText(label, text) {
+  return el('pre', { class: 'window mono', role: 'group', tabindex: '0', 'aria-label': label }, text);
 }
 
 // === events
@@ -127,25 +160,57 @@ function userOf(event) {
 const keyOf = (event) => `${event.stream}:${event.offset}`;
 
 const NOT_UTF8 = {
-  fallback: 'Read as Pipeline.udp.fallbackEncoding',
-  replaced: 'What is not UTF-8 was replaced',
+  fallback: 'The text was decoded with Pipeline.udp.fallbackEncoding',
+  replaced: 'Invalid UTF-8 was replaced with U+FFFD',
 };
 
-function eventRow(event) {
-  const what = event.command ?? event.type;
-  const app = event.appName ?? event.appId;
+const none = (words = '–') => el('span', { class: 'quiet' }, words);
+const clipped = (text) => (text ? bdi(text, { class: 'clip' }) : none());
+/** What something is called, and below it what tells it from others of that name. */
+const twoLines = (first, second) => (second && second !== first ? el('div', {}, clipped(first ?? second), first ? bdi(second, { class: 'clip quiet small' }) : null) : clipped(first));
+
+const time = ['Time', (event) => moment(event.receivedUnixMs)];
+const user = ['User', (event) => (userOf(event) ? bdi(userOf(event), { class: 'clip' }) : none('none'))];
+const app = ['App', (event) => clipped(event.appName ?? event.appId)];
+
+/** The columns of a stream; the one of the event opens the row. */
+const COLUMNS = {
+  'user-events': [time, user, app, ['Event', openerOf], ['Host', (event) => clipped(event.host)]],
+  'audit-events': [time, user, app, ['Sheet', (event) => clipped(event.sheetName ?? event.sheetId)], ['Object', (event) => twoLines(event.objectType, event.objectId)], ['Event', openerOf]],
+};
+
+function showColumns(stream) {
+  const table = byId('events');
+  if (table.dataset.stream === stream) return;
+  table.dataset.stream = stream;
+  table.tHead.rows[0].replaceChildren(...COLUMNS[stream].map(([label]) => el('th', { scope: 'col', 'data-column': label.toLowerCase() }, label)));
+}
+
+function openerOf(event) {
   const marks = [];
   const mark = (text, title) => marks.push(' ', el('span', { class: 'badge', title }, text));
-  if (event.conflictOf) mark('conflict', 'Another event had the same ids before; both are kept');
-  if (event.clientTimestamp) mark('time ahead', 'Its timestamp is far ahead; the time of receipt counts');
+  if (event.conflictOf) mark('conflict', 'An earlier event has the same ids and another body; both are stored');
+  if (event.clientTimestamp) mark('clock ahead', 'The client timestamp is too far ahead; the time of receipt is used');
   if (event.notUtf8) mark('not UTF-8', NOT_UTF8[event.notUtf8] ?? '');
-  const more = el('details', {}, el('summary', {}, bdi(what, { class: 'clip' }), ...marks), fieldList(...fieldsOf(event)));
+  const button = opener([bdi(event.command ?? event.type, { class: 'clip' })], () => button.closest('tr'), () => detailsOf(event));
+  const type = event.command && event.type !== event.command ? bdi(event.type, { class: 'clip quiet small' }) : null;
+  return el('div', {}, button, ...marks, type);
+}
+
+function eventRow(event) {
   return el('tr', { 'data-offset': event.offset, 'data-key': keyOf(event) },
-    cell('Received', moment(event.receivedUnixMs)),
-    cell('User', userOf(event) ? bdi(userOf(event), { class: 'clip' }) : el('span', { class: 'quiet' }, 'none')),
-    cell('App', app ? bdi(app, { class: 'clip' }) : el('span', { class: 'quiet' }, '–')),
-    cell('What', more),
-    cell('From', bdi(event.host ?? event.sheetName ?? event.objectId ?? '–', { class: 'clip' })));
+    ...COLUMNS[event.stream].map(([label, show]) => cell(label, show(event))));
+}
+
+/** All fields; of an audit event the body as it was received, too. */
+function detailsOf(event) {
+  const fields = fieldList(...fieldsOf(event));
+  if (event.stream !== 'audit-events') return [fields];
+  const payload = longText('Payload', 'Loading…');
+  text(`api/audit-events/${event.offset}/body`).then(
+    (body) => put(payload, indented(body).split('\n').map(visible).join('\n')),
+    (error) => put(payload, `Cannot load the payload: ${error.message}`));
+  return [fields, el('h4', {}, 'Payload'), payload];
 }
 
 const EVENTS_SHOWN = 25;
@@ -156,6 +221,7 @@ const events = {
   refresh: gently(async () => {
     const parameters = filterOf(byId('events-filter'));
     const found = await get('api/events', { ...parameters, limit: EVENTS_SHOWN });
+    showColumns(parameters.stream);
     showEvents(found, false);
   }, 'events-note'),
 };
@@ -166,14 +232,21 @@ function showEvents(found, isMore) {
   const body = byId('events').tBodies[0];
   // A row that somebody has opened stays as it is.
   const rows = new Map([...body.rows].map((row) => [row.dataset.key, row]));
-  const wanted = found.events.map((event) => rows.get(keyOf(event)) ?? eventRow(event));
+  const wanted = found.events.map((event) => rows.get(keyOf(event)) ?? eventRow(event)).flatMap((row) => (row.more ? [row, row.more] : [row]));
   if (isMore) body.append(...wanted);
-  else body.replaceChildren(...wanted);
+  else replaceRows(body, wanted);
   olderBefore = found.olderBefore;
   byId('events-older').hidden = olderBefore === null;
-  const shown = body.rows.length;
-  const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? `, in the newest ${count(found.scanned)} looked through` : '';
-  put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No event fits${looked}. Send some: butler-sos send-sample`);
+  const shown = body.querySelectorAll('tr[data-key]').length;
+  const looked = found.olderBefore !== null && found.events.length < EVENTS_SHOWN ? ` in the newest ${count(found.scanned)} records` : '';
+  put(byId('events-note'), shown ? `${count(shown)} ${shown === 1 ? 'event' : 'events'}${looked}` : `No matching events${looked}. To send sample events: butler-sos send-sample`);
+}
+
+/** Rows that stay keep their place in the document, and with it the focus and how far they are scrolled. */
+function replaceRows(body, wanted) {
+  const stay = new Set(wanted);
+  for (const row of [...body.rows]) if (!stay.has(row)) row.remove();
+  wanted.forEach((row, at) => body.rows[at] !== row && body.insertBefore(row, body.rows[at] ?? null));
 }
 
 function filterOf(form) {
@@ -198,7 +271,7 @@ export function startEvents() {
     try {
       showEvents(await get('api/events', { ...filterOf(form), limit: EVENTS_SHOWN, before: olderBefore }), true);
     } catch (error) {
-      put(byId('events-note'), `Cannot be shown: ${error.message}`);
+      put(byId('events-note'), `Cannot load the events: ${error.message}`);
     }
   });
 }
@@ -222,7 +295,7 @@ const shots = {
         pictures.delete(offset);
       }
     }
-    put(byId('screenshots-note'), wanted.length ? '' : 'No screenshot has been fetched yet.');
+    put(byId('screenshots-note'), wanted.length ? '' : 'No screenshots yet.');
   }, 'screenshots-note'),
 };
 
@@ -272,13 +345,18 @@ async function openShot(event) {
 const refreshRejected = gently(async () => {
   const { quarantine } = await get('api/quarantine', { limit: 100 });
   byId('rejected').tBodies[0].replaceChildren(...quarantine.map((of) => el('tr', {},
-    cell('Received', moment(of.time)),
-    cell('From', bdi(of.source)),
-    cell('Why', bdi(of.reason)),
+    cell('Time', moment(of.time)),
+    cell('Source', bdi(of.source)),
+    cell('Reason', bdi(of.reason)),
     cell('Size', bytes(of.bytes)),
-    cell('First bytes', el('details', {}, el('summary', {}, bdi(of.text.slice(0, 120), { class: 'clip mono' })), el('pre', { class: 'mono' }, visible(of.text)), el('pre', { class: 'mono quiet' }, of.hex))))));
-  put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)}` : 'No datagram was rejected for what it says. Those refused before (source, size, rate) are counted, not kept.');
+    cell('First bytes', firstBytes(of)))));
+  put(byId('rejected-note'), quarantine.length ? `The newest ${count(quarantine.length)} rejected datagrams` : 'No datagrams were rejected for their content. Datagrams that were rejected for their source, size or rate are counted, not stored.');
 }, 'rejected-note');
+
+function firstBytes(of) {
+  const button = opener([bdi(of.text.slice(0, 120), { class: 'clip mono' })], () => button.closest('tr'), () => [longText('Text', visible(of.text)), longText('Hexadecimal', of.hex)]);
+  return button;
+}
 
 // === dead letters
 
@@ -287,36 +365,36 @@ const refreshLetters = gently(async () => {
   const { deadLetters } = await get('api/dead-letters', { limit: 100, destination });
   byId('letters').tBodies[0].replaceChildren(...deadLetters.map(letterRow));
   const has = deadLetters.length > 0;
-  put(byId('letters-note'), has ? `The newest ${count(deadLetters.length)}` : 'No dead letters.');
+  put(byId('letters-note'), has ? `The newest ${count(deadLetters.length)} dead letters` : 'No dead letters.');
   for (const id of ['letters-retry', 'letters-drop']) byId(id).disabled = !destination || !has;
 }, 'letters-note');
 
 function letterRow(letter) {
   const event = letter.event;
-  const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `${bytes(letter.recordBytes)} that cannot be read`;
-  const about = el('details', {}, el('summary', {}, bdi(words, { class: 'clip' })),
-    fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), ...(event ? fieldsOf(event) : [])));
+  const words = event ? `${userOf(event) ?? 'no user'}: ${event.command ?? event.type}` : `unreadable record of ${bytes(letter.recordBytes)}`;
+  const about = opener([bdi(words, { class: 'clip' })], () => about.closest('tr'), () => [
+    fieldList(el('dt', {}, 'id'), el('dd', {}, letter.id), el('dt', {}, 'offset'), el('dd', {}, `${letter.stream} ${letter.offset}`), el('dt', {}, 'reason'), el('dd', {}, bdi(letter.reason)), ...(event ? fieldsOf(event) : []))]);
   const order = (verb) => act(`api/dead-letters/${letter.id}/${verb}`, undefined, 'letters-note', refreshLetters);
   return el('tr', { 'data-id': letter.id },
-    cell('Refused', moment(letter.time)),
+    cell('Time', moment(letter.time)),
     cell('Destination', called(letter.destination)),
-    cell('Why', bdi(letter.reason, { class: 'clip' })),
+    cell('Reason', bdi(letter.reason, { class: 'clip' })),
     cell('Event', about),
-    cell('Do', el('span', { class: 'row' },
+    cell('Action', el('span', { class: 'row' },
       el('button', { type: 'button', class: 'plain', onclick: () => order('retry') }, 'Retry', el('span', { class: 'hidden' }, ` ${words}`)),
-      el('button', { type: 'button', class: 'plain danger', onclick: async () => (await sure('Drop this dead letter?', 'The event is then gone from here for good; the journal keeps it for as long as it keeps others.', 'Drop it')) && order('drop') }, 'Drop', el('span', { class: 'hidden' }, ` ${words}`)))));
+      el('button', { type: 'button', class: 'plain danger', onclick: async () => (await sure('Drop this dead letter?', 'The dead letter is deleted permanently. The journal keeps the event until its retention ends.', 'Drop')) && order('drop') }, 'Drop', el('span', { class: 'hidden' }, ` ${words}`)))));
 }
 
-const OUTCOMES = { delivered: () => 'Delivered.', refused: (of) => `Refused again: ${of.reason}`, notNow: (of) => `Not now: ${of.reason}`, waiting: () => 'It waits for the destination.' };
+const OUTCOMES = { delivered: () => 'Delivered.', refused: (of) => `Rejected again: ${of.reason}`, notNow: (of) => `The destination is not available: ${of.reason}`, waiting: () => 'The retry is waiting for the destination.' };
 
 async function act(path, body, note, refresh) {
   try {
     const answer = await post(path, body);
     await refresh();
-    const words = OUTCOMES[answer.outcome]?.(answer) ?? (answer.job ? 'It has begun; see below.' : answer.dropped != null ? `${count(answer.dropped)} dropped.` : 'Done.');
+    const words = OUTCOMES[answer.outcome]?.(answer) ?? (answer.job ? 'Started. The progress is shown below.' : answer.dropped != null ? `${count(answer.dropped)} dropped.` : 'Done.');
     put(byId(note), visible(words));
   } catch (error) {
-    put(byId(note), visible(`Refused: ${error.message}`));
+    put(byId(note), visible(`Failed: ${error.message}`));
   }
 }
 
@@ -327,8 +405,8 @@ export function startLetters() {
   const destination = () => form.elements.destination.value;
   byId('letters-retry').addEventListener('click', () => act('api/dead-letters/retry', { destination: destination() }, 'letters-note', refreshLetters));
   byId('letters-drop').addEventListener('click', async () => {
-    const all = `All dead letters of ${called(destination())} are then gone from here for good.`;
-    if (await sure('Drop all of them?', all, 'Drop all')) act('api/dead-letters/drop', { destination: destination() }, 'letters-note', refreshLetters);
+    const all = `All dead letters of ${called(destination())} are deleted permanently.`;
+    if (await sure('Drop all dead letters?', all, 'Drop all')) act('api/dead-letters/drop', { destination: destination() }, 'letters-note', refreshLetters);
   });
   const replay = byId('replay');
   replay.addEventListener('submit', (event) => {
@@ -357,8 +435,8 @@ function showJobs(state) {
     const item = list.children[at];
     item.progress.show(job.done / Math.max(1, job.total), `${count(job.done)} of ${count(job.total)}`);
     attribute(item.progress, 'data-state', job.phase === 'failed' ? 'bad' : 'ok');
-    const ends = { running: 'under way', done: 'done', stopped: 'stopped', failed: 'ended early' }[job.phase];
-    put(item.words, visible(`${ends}: ${count(job.done)} of ${count(job.total)}, ${count(job.delivered)} delivered, ${count(job.refused)} refused${job.trouble ? ` (${job.trouble})` : ''}`));
+    const ends = { running: 'running', done: 'done', stopped: 'stopped', failed: 'failed' }[job.phase];
+    put(item.words, visible(`${ends}: ${count(job.done)} of ${count(job.total)}, ${count(job.delivered)} delivered, ${count(job.refused)} rejected${job.trouble ? ` (${job.trouble})` : ''}`));
   }
 }
 
@@ -380,8 +458,8 @@ function showActors(state) {
   const names = Object.keys(state.actors).sort();
   if (names.join() !== [...rows.keys()].join()) {
     body.replaceChildren(...names.map((name) => {
-      const parts = { received: cell('Received'), sent: cell('Sent'), waits: bar('Waiting'), none: el('span', { class: 'quiet' }, 'pulls its work'), rejected: cell('Refused'), restarts: cell('Restarts') };
-      const row = el('tr', { 'data-actor': name }, el('th', { scope: 'row' }, name), parts.received, parts.sent, cell('Waiting', parts.waits, parts.none), parts.rejected, parts.restarts);
+      const parts = { received: cell('Received'), sent: cell('Sent'), waits: bar('Mailbox'), none: el('span', { class: 'quiet' }, 'no mailbox'), rejected: cell('Rejected'), restarts: cell('Restarts') };
+      const row = el('tr', { 'data-actor': name }, el('th', { scope: 'row' }, name), parts.received, parts.sent, cell('Mailbox', parts.waits, parts.none), parts.rejected, parts.restarts);
       rows.set(name, row);
       return Object.assign(row, { parts });
     }));

@@ -10,7 +10,7 @@ export async function refreshSettings() {
     settings ??= (await get('api/configuration')).settings;
     showSettings();
   } catch (error) {
-    put(byId('settings-note'), `Cannot be shown: ${error.message}`);
+    put(byId('settings-note'), `Cannot load the configuration: ${error.message}`);
   }
 }
 
@@ -21,8 +21,8 @@ function showSettings() {
   byId('settings').tBodies[0].replaceChildren(...shown.map((of) => el('tr', {},
     el('th', { scope: 'row', class: 'mono' }, bdi(of.path)),
     el('td', { 'data-label': 'Value' }, bdi(of.value, { class: 'mono' })),
-    el('td', { 'data-label': 'Where from' }, bdi(of.origin, { class: 'quiet' })))));
-  put(byId('settings-note'), `${count(shown.length)} of ${count(settings.length)} settings. Secrets are ***.`);
+    el('td', { 'data-label': 'Source' }, bdi(of.origin, { class: 'quiet' })))));
+  put(byId('settings-note'), `${count(shown.length)} of ${count(settings.length)} settings. Secrets are shown as ***.`);
 }
 
 export function startSettings() {

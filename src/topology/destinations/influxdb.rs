@@ -113,7 +113,7 @@ async fn examined(config: InfluxConfig, growing: Vec<Growing>) -> Answer {
     let is_created = config.create_database;
     let client = InfluxClient::new(config).map_err(|error| error.to_string())?;
     let Examined { fine, warnings } = examine(&client, is_created, &growing).await.map_err(detail)?;
-    let answers = [format!("InfluxDB at {at} answers")].into_iter().chain(fine);
+    let answers = [format!("InfluxDB at {at} responds")].into_iter().chain(fine);
     Ok(Answered { fine: answers.collect::<Vec<_>>().join("; "), warnings })
 }
 

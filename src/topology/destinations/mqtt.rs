@@ -65,9 +65,9 @@ async fn broker(mqtt: MqttConfig) -> Result<String, String> {
         Some(files) => drop(shake_hands(server, files.client_tls()).await?),
     }
     let at = format!("{}:{}", mqtt.host, mqtt.port);
-    let refused = |error| format!("the broker at {at} does not let us in: {}", detail(error));
+    let refused = |error| format!("the broker at {at} refused the connection: {}", detail(error));
     mqtt_sink::reachable(&mqtt).await.map_err(refused)?;
-    Ok(format!("the broker at {at} lets us in"))
+    Ok(format!("the broker at {at} accepted the connection"))
 }
 
 fn certificates(config: &Config) -> Vec<ClientFiles> {

@@ -50,7 +50,7 @@ async fn within(patience: Duration, answer: impl Future<Output = Answer>) -> Ans
 }
 
 fn no_answer() -> String {
-    format!("no answer within {} seconds", PATIENCE.as_secs())
+    format!("no response within {} seconds", PATIENCE.as_secs())
 }
 
 /// What went wrong, without secrets.
@@ -72,9 +72,9 @@ pub async fn connect(server: Server) -> Result<(), String> {
 pub async fn shake_hands(server: Server, tls: ClientTls) -> Result<String, String> {
     blocking(PATIENCE, move || {
         // Our own files have a check of their own.
-        tls.connector().map_err(|_| "not asked: the certificates cannot be used".to_owned())?;
+        tls.connector().map_err(|_| "not checked: the certificates are unusable".to_owned())?;
         server.shake_hands(&tls).map_err(detail)?;
-        Ok(format!("{}:{} answers with TLS", server.host, server.port))
+        Ok(format!("{}:{} responds with TLS", server.host, server.port))
     })
     .await
     .unwrap_or_else(|| Err(no_answer()))
@@ -102,6 +102,6 @@ mod tests {
     #[actix_rt::test]
     async fn an_endpoint_that_never_answers_is_given_up() {
         let answer = within(Duration::from_millis(1), std::future::pending()).await;
-        assert_eq!(answer, Err("no answer within 5 seconds".to_owned()));
+        assert_eq!(answer, Err("no response within 5 seconds".to_owned()));
     }
 }

@@ -113,7 +113,7 @@ impl DropLog {
 
     pub fn error(&mut self, error: &io::Error, now: Duration, log: &Logger) {
         if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
-            warn!(log, "cannot receive datagrams, will go on trying"; "error" => %error);
+            warn!(log, "cannot receive datagrams, will retry"; "error" => %error);
             self.last_error = Some(now);
         }
     }

@@ -244,11 +244,11 @@ async fn a_queue_that_fills_is_remarked_when_it_begins() {
     assert_eq!(remarks(), 1);
     empty().await;
     // Nothing more comes, and the thread sees all the same that it is over.
-    until(|| logged.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events has room")))
+    until(|| logged.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events is below")))
         .await;
     send(20).await;
     until(|| remarks() == 2).await;
-    let about_filling = |line: &&String| line.starts_with("user events come faster");
+    let about_filling = |line: &&String| line.starts_with("user events arrive faster");
     assert_eq!(logged.lock().unwrap().iter().filter(about_filling).count(), 1, "not twice in a minute");
 }
 

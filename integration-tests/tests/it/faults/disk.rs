@@ -248,7 +248,7 @@ fn assert_not_ready_for(sandbox: &Sandbox, detail: &str) {
     let ready: Value = serde_json::from_str(&body).expect("/ready is JSON");
     assert_eq!((status, &ready["status"]), (503, &Value::from("not ready")), "{ready}");
     let reason = ready["reasons"][0].as_str().unwrap_or_default();
-    assert!(reason.contains("journal takes no events") && reason.contains(detail), "{ready}");
+    assert!(reason.contains("journal rejects events") && reason.contains(detail), "{ready}");
     assert!(sandbox.metrics().sum("butler_sos_journal_append_errors_total", &[]) > 0.0);
 }
 

@@ -213,7 +213,7 @@ fn five_panics_in_the_window_end_the_process_with_70() {
         assert_eq!(sandbox.wait_for_exit().code(), Some(70), "{actor}");
         let log = sandbox.log_text();
         assert!(
-            log.lines().any(|line| line.contains("supervision gave up") && line.contains(actor)),
+            log.lines().any(|line| line.contains("actors failed too often") && line.contains(actor)),
             "{log}"
         );
         // As a service manager would.

@@ -241,7 +241,7 @@ fn a_right_token_is_answered_while_wrong_ones_wait() {
     }));
     let mut sandbox = Sandbox::new(&settings.text());
     sandbox.spawn();
-    wait_for("the server to run", || sandbox.log_text().contains("butler-sos runs").then_some(()));
+    wait_for("the server to run", || sandbox.log_text().contains("butler-sos is running").then_some(()));
     for (server, path) in [("audit-events", "/api/v1/test-connection"), ("operations", "/api/state")] {
         let server = sandbox.address(server);
         let ask = |token: &str, more: &str| {

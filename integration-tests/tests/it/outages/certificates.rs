@@ -126,7 +126,7 @@ fn what_is_wrong_with_a_certificate_of_qlik_sense_is_told() {
             let lines = sandbox.log_lines().split_off(reported);
             let lines: Vec<_> = lines.iter().map(|line| line.replace("\\\"", "\"")).collect();
             let is_told = |by: &str| lines.iter().any(|line| line.contains(by) && line.contains(detail));
-            let are_both_told = is_told("no ticket from") && is_told("names of apps");
+            let are_both_told = is_told("cannot get a ticket from") && is_told("names of apps");
             (are_both_told && now.iter().zip(before).all(|(now, before)| *now > before)).then_some(())
         });
     }
@@ -180,5 +180,5 @@ fn assert_status_says(harness: &Harness, detail: &str) {
     let output = command.output().expect("the binary runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains(detail), "{detail}: {text}");
-    assert!(text.contains("what is wrong with the certificate"), "advice for TLS: {text}");
+    assert!(text.contains("names the problem with the certificate"), "advice for TLS: {text}");
 }

@@ -16,9 +16,9 @@ const fn answer(status: u16) -> Mode {
 
 /// What a destination over HTTP may meet.
 const HTTP: [Fault; 9] = [
-    Fault(Mode::Refuse, Some(("connect", &["no answer from", "127.0.0.1", "refused"]))),
-    Fault(Mode::CutAnswers { after_bytes: 0 }, Some(("connection", &["no answer from"]))),
-    Fault(Mode::CutAnswers { after_bytes: 20 }, Some(("connection", &["no answer from"]))),
+    Fault(Mode::Refuse, Some(("connect", &["no response from", "127.0.0.1", "refused"]))),
+    Fault(Mode::CutAnswers { after_bytes: 0 }, Some(("connection", &["no response from"]))),
+    Fault(Mode::CutAnswers { after_bytes: 20 }, Some(("connection", &["no response from"]))),
     Fault(Mode::Slow { bytes_per_second: 1_000 }, None),
     Fault(answer(500), Some(("http-500", &["500"]))),
     Fault(answer(502), Some(("http-502", &["502"]))),

@@ -68,9 +68,9 @@ fn nobody_waits_for_qlik_sense_or_the_monitoring_tool() {
     assert!(harness.assert_audit_events(&posted) > 0, "images come again");
     let log = harness.sandbox.log_text();
     for detail in [
-        "no ticket from the Qlik Sense proxy service",
-        "cannot learn the names of apps",
-        "a heartbeat has not arrived",
+        "cannot get a ticket from the Qlik Sense proxy service",
+        "cannot update the app names",
+        "cannot send a heartbeat",
     ] {
         assert!(log.contains(detail), "{detail}");
     }

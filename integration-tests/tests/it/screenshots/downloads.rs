@@ -120,7 +120,7 @@ async fn what_may_pass_is_tried_again_later() {
     let finished = harness.fetch(event(1, USER, &url)).await;
     assert_eq!(finished.error.as_deref(), Some("http-404"));
     assert!(harness.files().is_empty());
-    harness.until_shown("screenshot stored on a later try").await;
+    harness.until_shown("screenshot stored after a retry").await;
     assert_eq!(harness.files().len(), 1);
 }
 
@@ -137,7 +137,7 @@ async fn what_keeps_failing_is_given_up() {
     let mut harness = Harness::start(dir.path(), &fake, &Settings { later, ..Settings::default() });
     let url = fake.with_own_ports("https://qlik.test:14443/tempcontent/a.png?b=503");
     assert_eq!(harness.fetch(event(1, USER, &url)).await.error.as_deref(), Some("http-503"));
-    harness.until_shown("screenshot given up").await;
+    harness.until_shown("screenshot abandoned").await;
     let tries = fake.requests().iter().filter(|request| request.server == "https").count();
     assert!(tries >= 6 && tries % 3 == 0, "{tries}");
     assert!(harness.files().is_empty());

@@ -102,7 +102,7 @@ fn selection(number: u32, user: &str) -> String {
 fn wait_until_it_runs(sandbox: &mut Sandbox) {
     wait_for("the server to run", || {
         assert!(sandbox.exited().is_none(), "{}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos runs").then_some(())
+        sandbox.log_text().contains("butler-sos is running").then_some(())
     });
 }
 

@@ -220,7 +220,7 @@ fn scenarios(harness: &ServerHarness) -> Vec<(String, String)> {
 fn wait_until_it_listens(sandbox: &mut Sandbox) {
     wait_for("the server to run", || {
         assert!(sandbox.exited().is_none(), "{}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos runs").then_some(())
+        sandbox.log_text().contains("butler-sos is running").then_some(())
     });
 }
 
