@@ -45,7 +45,7 @@ impl Stream {
             },
             Self::Screenshots => Facts {
                 name: "screenshots",
-                label: "Screenshots to fetch",
+                label: "Pending screenshots",
                 intake: "audit_events",
                 receiver: "audit_http_ingestor",
                 is_acknowledged: true,

@@ -1,6 +1,7 @@
 //! What ARCHITECTURE.md says of the house, held against the code.
 
 mod imports;
+mod pages;
 mod platform;
 mod settings;
 mod source;

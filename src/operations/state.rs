@@ -29,9 +29,9 @@ pub struct State {
     /// What is wrong at present and what to do about it, the worst first.
     pub problems: Vec<Problem>,
     pub listening: Vec<Listening>,
-    /// What people call streams, intakes and destinations, by their names.
+    /// Names of streams, intakes and destinations in the order in which they are shown, each with what people call it.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Vec<(String, String)>,
     pub intakes: BTreeMap<String, IntakeFigures>,
     pub actors: BTreeMap<String, ActorState>,
     pub destinations: BTreeMap<String, DestinationStateNow>,

@@ -57,8 +57,8 @@ pub struct View {
     pub live: Arc<Live>,
     pub history: Arc<Mutex<History>>,
     pub listening: Arc<Vec<Listening>>,
-    /// What people call streams, intakes and destinations, by their names.
-    pub labels: Arc<BTreeMap<String, String>>,
+    /// Names of streams, intakes and destinations in the order in which they are shown, each with what people call it.
+    pub labels: Arc<Vec<(String, String)>>,
     /// Directories of what is kept aside.
     pub dead_letters: PathBuf,
     pub quarantine: PathBuf,
@@ -139,7 +139,7 @@ impl View {
             warnings,
             draining: self.draining.load(Ordering::Relaxed),
             listening: self.listening.to_vec(),
-            labels: (*self.labels).clone(),
+            labels: self.labels.to_vec(),
             jobs: self.jobs.states(),
             process: ProcessNow {
                 pid: std::process::id(),

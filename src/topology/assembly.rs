@@ -53,8 +53,8 @@ pub struct Assembly<'a> {
     meters: BTreeMap<&'static str, DestinationMeter>,
     redelivery: BTreeMap<&'static str, RedeliveryPort>,
     addresses: Vec<(&'static str, SocketAddr)>,
-    /// What people call streams, intakes and destinations, by their names.
-    labels: BTreeMap<String, String>,
+    /// Names of streams, intakes and destinations, each with what people call it.
+    labels: Vec<(String, String)>,
     /// In the order in which they are to be closed.
     pub intakes: Vec<Mailbox<Close>>,
 }
@@ -131,7 +131,7 @@ impl<'a> Assembly<'a> {
             let consumer = planned.consumer;
             let replay_refused = planned.replay_refused;
             self.own.name_errors_of(consumer.name, planned.error_type);
-            self.labels.insert(consumer.name.to_owned(), planned.label.to_string());
+            self.labels.push((consumer.name.to_owned(), planned.label.to_string()));
             let meter = self.shared.metrics.destination(consumer.name);
             self.meters.insert(consumer.name, meter.clone());
             let sink = SinkConfig {
@@ -167,7 +167,7 @@ impl<'a> Assembly<'a> {
         let Runtime { supervision, metrics, log } = self.shared;
         let mut started = screenshots::start(self.config, supervision, &thread, metrics, mailboxes, log)?;
         self.meters.insert(WALKER.name, started.meter.clone());
-        self.labels.insert(WALKER.name.to_owned(), "Screenshots".to_owned());
+        self.labels.push((WALKER.name.to_owned(), "Screenshots".to_owned()));
         self.gauges.append(&mut started.gauges);
         Ok(started)
     }
@@ -297,7 +297,7 @@ impl<'a> Assembly<'a> {
     }
 }
 
-fn labels_of_streams() -> BTreeMap<String, String> {
+fn labels_of_streams() -> Vec<(String, String)> {
     let named = |stream: Stream| {
         let label = stream.label().to_owned();
         // An intake is called like the events that it takes.

@@ -2,30 +2,18 @@
 
 import { attribute, bar, bytes, byId, count, duration, el, put, rate, sparkline, svg, visible } from './dom.js';
 
-const NAMES = {
-  user_events: ['User events', 'UDP'],
-  audit_events: ['Audit events', 'HTTP'],
-  influx_sink: ['InfluxDB'],
-  audit_influx_sink: ['InfluxDB, audit'],
-  mqtt_sink: ['MQTT'],
-  audit_mqtt_sink: ['MQTT, audit'],
-  csv_sink: ['CSV files'],
-  audit_csv_sink: ['CSV files, audit'],
-  json_sink: ['JSON files'],
-  parquet_sink: ['Parquet files'],
-  qvd_sink: ['QVD files'],
-  new_relic_sink: ['New Relic'],
-  redirect_walker: ['Screenshots'],
-};
+/** How the events of an intake arrive. */
+const TRANSPORTS = { user_events: 'UDP', audit_events: 'HTTP' };
 
-const STREAMS = { 'user-events': 'User events', 'audit-events': 'Audit events', screenshots: 'Pending screenshots' };
+/** Streams, intakes and destinations, in the order in which they are shown, by what people call them. */
+let labels = new Map();
 
-/** What people call an actor. */
+/** What people call an actor or a stream. */
 export function called(name) {
-  // Further accounts of New Relic have their number in the name.
-  const account = /^new_relic_sink_(.+)$/.exec(name)?.[1];
-  return account ? `New Relic ${account}` : NAMES[name]?.[0] ?? name;
+  return labels.get(name) ?? name;
 }
+
+const position = (name) => [...labels.keys()].indexOf(name);
 
 const flow = byId('flow');
 const wires = svg('svg', { class: 'wires', 'aria-hidden': 'true', focusable: 'false' });
@@ -35,6 +23,7 @@ let edges = [];
 
 /** Shows a state. `rates` gives events per second and the last minute by key. */
 export function show(state, rates) {
+  labels = new Map(state.labels);
   const plan = planOf(state);
   const shape = JSON.stringify(plan);
   if (shape !== drawn) {
@@ -58,11 +47,11 @@ function planOf(state) {
   const serves = new Set(state.listening.map((of) => of.service));
   const intakes = Object.keys(state.intakes).filter((name) => serves.has(name.replace('_', '-')));
   return {
-    intakes: intakes.sort().reverse(),
+    intakes: intakes.sort((a, b) => position(a) - position(b)),
     parser: 'user_parser' in state.actors,
-    streams: Object.keys(STREAMS).filter((name) => name in state.journal.streams && isUsed(state, name)),
+    streams: Object.keys(state.journal.streams).filter((name) => isUsed(state, name)).sort((a, b) => position(a) - position(b)),
     reads: Object.fromEntries(Object.entries(state.destinations).map(([name, of]) => [name, of.stream])),
-    destinations: Object.keys(state.destinations).sort((a, b) => order(state, a) - order(state, b) || a.localeCompare(b)),
+    destinations: Object.keys(state.destinations).sort((a, b) => order(state, a) - order(state, b) || position(a) - position(b)),
   };
 }
 
@@ -70,7 +59,7 @@ function isUsed(state, stream) {
   return Object.values(state.destinations).some((of) => of.stream === stream) || state.journal.streams[stream].nextOffset > 0;
 }
 
-const order = (state, name) => Object.keys(STREAMS).indexOf(state.destinations[name].stream);
+const order = (state, name) => position(state.destinations[name].stream);
 
 // === building
 
@@ -139,10 +128,10 @@ function buildJournal(streams) {
   const rows = new Map();
   const list = el('dl', { class: 'streams' });
   for (const name of streams) {
-    const fill = bar(`${STREAMS[name]}: disk usage`);
+    const fill = bar(`${called(name)}: disk usage`);
     const words = el('span', { class: 'small' });
     const perSecond = el('span', { class: 'small figure' });
-    const root = el('div', {}, el('dt', {}, STREAMS[name], perSecond), el('dd', {}, fill, words));
+    const root = el('div', {}, el('dt', {}, called(name), perSecond), el('dd', {}, fill, words));
     list.append(root);
     rows.set(name, { root, fill, words, perSecond });
   }
@@ -182,7 +171,7 @@ function showIntake(state, rates, name, down) {
   const intake = state.intakes[name];
   const actor = state.actors[name === 'user_events' ? 'user_parser' : 'audit_http_ingestor'];
   const address = state.listening.find((of) => of.service === name.replace('_', '-'))?.address ?? '';
-  put(parts.address, `${NAMES[name]?.[1] ?? ''} ${address}`);
+  put(parts.address, `${TRANSPORTS[name] ?? ''} ${address}`);
   put(parts.big, rate(rates.now(`intake:${name}`)));
   parts.spark.show(rates.minute(`intake:${name}`));
   showQueue(parts.queue, actor?.mailbox);
@@ -227,7 +216,7 @@ function showJournal(state, rates, streams) {
 function showDestination(state, rates, name) {
   const parts = nodes.get(name);
   const of = state.destinations[name];
-  put(parts.stream, `reads ${STREAMS[of.stream]?.toLowerCase() ?? 'no stream yet'}`);
+  put(parts.stream, of.stream ? `reads ${called(of.stream).toLowerCase()}` : 'reads no stream yet');
   put(parts.big, rate(rates.now(`destination:${name}`)));
   parts.spark.show(rates.minute(`destination:${name}`));
   const waits = of.lagEvents ? `${count(of.lagEvents)} waiting${of.lagSeconds >= 1 ? `, oldest ${duration(of.lagSeconds)}` : ''}` : 'nothing waiting';

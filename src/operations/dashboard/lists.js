@@ -29,6 +29,7 @@ export function show(state) {
 }
 
 function begin(state) {
+  byId('events-filter').elements.stream.append(...Object.keys(COLUMNS).map((name) => el('option', { value: name }, called(name))));
   const names = Object.keys(state.destinations).filter((name) => state.destinations[name].canRetry);
   byId('letters-filter').elements.destination.append(...names.map((name) => el('option', { value: name }, called(name))));
   const replayed = names.filter((name) => !state.destinations[name].replayRefused);
