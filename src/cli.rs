@@ -8,7 +8,9 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::{config::butler::LogLevel, config::secret::Secret, exit};
+use butler_sos_settings::secret::Secret;
+
+use crate::{config::butler::LogLevel, exit};
 use butler_sos_domain::streams::Stream;
 use clap::builder::PossibleValuesParser;
 

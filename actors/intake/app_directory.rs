@@ -25,28 +25,44 @@ use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::{ClientTls, ReloadingTls, TlsError, http_client};
+use butler_sos_settings::section;
 
 /// `Butler-SOS.appNames` and `Butler-SOS.cert`.
 #[derive(Debug, Clone)]
 pub struct AppDirectoryConfig {
     /// `hostIP`: a name or an address.
     pub host: String,
-    /// QRS listens at 4242.
-    pub port: u16,
     /// `extractInterval`: from the end of one poll to the begin of the next.
     pub interval: Duration,
-    /// For one whole poll.
-    pub timeout: Duration,
-    /// Largest answer that is read, in bytes.
-    pub body_bytes_max: usize,
-    /// `Pipeline.appDirectory.entriesMax`: names kept. Of more apps, those published last are kept: they are the ones
-    /// that people open, and QRS tells no other time in its short form of an app.
-    pub entries_max: usize,
+    pub limits: AppDirectoryLimits,
     pub tls: ClientTls,
 }
 
-/// Where QRS listens.
-pub const QRS_PORT: u16 = 4242;
+section! {
+    /// Requests to QRS for app names.
+    pub struct AppDirectoryLimits {
+        /// The port of QRS.
+        "port" => port: u16 = remote_port(4242);
+        /// Time limit of one request in milliseconds.
+        "timeoutMs" => timeout_ms: u64 = int(30_000, 100..=600_000);
+        /// Maximum number of names. Of more apps, the server keeps those published last: QRS gives no other time in
+        /// its short form of an app.
+        "entriesMax" => entries_max: usize = int(100_000, 1..=10_000_000);
+        /// Maximum response size.
+        "bodyBytesMax" => body_bytes_max: u64 = bytes("128 MiB", 1_024..=4_294_967_296);
+    }
+}
+
+impl AppDirectoryConfig {
+    /// For one whole poll.
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.limits.timeout_ms)
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        usize::try_from(self.limits.body_bytes_max).unwrap_or(usize::MAX)
+    }
+}
 
 /// The actor.
 pub struct AppDirectory {
@@ -129,7 +145,7 @@ async fn poll_for_ever(
     let mut logged = String::new();
     let mut is_over = false;
     loop {
-        let polled = tokio::time::timeout(poller.config.timeout, poller.poll()).await;
+        let polled = tokio::time::timeout(poller.config.timeout(), poller.poll()).await;
         match polled.unwrap_or(Err(PollError::TimedOut)) {
             Ok(Apps { names, left_out }) => {
                 if failures > 0 {
@@ -194,9 +210,9 @@ impl Poller {
         if !answer.status().is_success() {
             return Err(PollError::Status(answer.status()));
         }
-        let body = answer.body().limit(self.config.body_bytes_max).await;
+        let body = answer.body().limit(self.config.body_bytes_max()).await;
         let body = body.map_err(|error| PollError::Body(error.to_string()))?;
-        let entries_max = self.config.entries_max;
+        let entries_max = self.config.limits.entries_max;
         actix_rt::task::spawn_blocking(move || names_in(&body, entries_max).map_err(PollError::NotAnArray))
             .await
             .unwrap_or(Err(PollError::Blocking))
@@ -215,7 +231,7 @@ impl Poller {
         self.tls = Some(tls);
         if let Some(connector) = changed? {
             self.watch = watch;
-            self.client = Some(http_client(connector, self.config.timeout));
+            self.client = Some(http_client(connector, self.config.timeout()));
         }
         match &self.client {
             Some(client) => Ok(client.clone()),
@@ -228,7 +244,7 @@ impl Poller {
     }
 
     fn url(&self, key: &str) -> String {
-        let AppDirectoryConfig { host, port, .. } = &self.config;
+        let AppDirectoryConfig { host, limits: AppDirectoryLimits { port, .. }, .. } = &self.config;
         let bare = host.trim().trim_start_matches('[').trim_end_matches(']');
         match bare.contains(':') {
             true => format!("https://[{bare}]:{port}/qrs/app?xrfkey={key}"),
@@ -380,11 +396,8 @@ mod tests {
         let (to_parser, learned) = Probe::mailbox(1, |_: &AppNamesLearned| ());
         let config = AppDirectoryConfig {
             host: "localhost".into(),
-            port,
             interval: Duration::from_millis(20),
-            timeout: Duration::from_secs(5),
-            body_bytes_max: 1_000,
-            entries_max: 2,
+            limits: AppDirectoryLimits { port, timeout_ms: 5_000, body_bytes_max: 1_000, entries_max: 2 },
             tls: pki.tls(),
         };
         let metrics = Metrics::new();

@@ -17,7 +17,6 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFutur
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, web};
 use butler_sos_domain::audit::conflict::Remembered;
-use butler_sos_domain::client_network::IPV6_PREFIX;
 use butler_sos_domain::rate_window::RateWindows;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -42,6 +41,7 @@ use crate::net::http_server::connection_limiter::{ConnectionLimiter, ConnectionL
 use crate::net::http_server::{self, ServerConfig};
 
 pub use crate::intake::audit_http::intake::Privacy;
+pub use crate::intake::audit_http::limits::AuditHttpLimits;
 pub use crate::intake::audit_http::tls::{Tls, TlsConfig, TlsError, TlsVersion};
 
 /// `Butler-SOS.auditEvents`, `Pipeline.audit`, `Pipeline.actors.auditHttpIngestor`.
@@ -55,9 +55,7 @@ pub struct AuditHttpConfig {
     pub allowed_origins: Vec<String>,
     /// `rateLimit.maxPerMinute`, when that limit is on.
     pub client_per_minute: Option<u32>,
-    pub rate_limit_entries_max: usize,
-    /// Addresses of one IPv6 network of so many bits are one client.
-    pub rate_limit_ipv6_prefix: u8,
+    /// `limits.trusted_proxies`, read.
     pub trusted_proxies: Vec<IpNet>,
     /// `queue.messageQueue.maxSize`: events between here and the journal's answer.
     pub queue_max: u32,
@@ -65,21 +63,8 @@ pub struct AuditHttpConfig {
     pub backpressure_percent: u8,
     /// `queue.rateLimit.maxMessagesPerMinute`, when that limit is on.
     pub queue_per_minute: Option<u32>,
-    pub body_bytes_max: usize,
-    /// Bodies larger than 16 KiB that are being received, all together.
-    pub large_bodies_bytes_max: usize,
-    /// Of a request line and its headers.
-    pub header_bytes_max: usize,
-    pub connections_max: usize,
-    /// Of one client address; trusted proxies are not counted.
-    pub connections_per_address_max: usize,
-    pub header_timeout: Duration,
-    pub body_timeout: Duration,
-    /// For a client to take its answer.
-    pub answer_timeout: Duration,
-    /// Zero: one request a connection.
-    pub keep_alive: Duration,
-    pub deduplicate_entries_max: usize,
+    /// `connectionsMax` among them never above what the process may open.
+    pub limits: AuditHttpLimits,
     /// Screenshot events go to the stream `screenshots`.
     pub screenshots: bool,
     /// `Pipeline.privacy.pseudonymise`.
@@ -96,27 +81,20 @@ impl Default for AuditHttpConfig {
             api_token: None,
             allowed_origins: Vec::new(),
             client_per_minute: Some(300),
-            rate_limit_entries_max: 65_536,
-            rate_limit_ipv6_prefix: IPV6_PREFIX,
             trusted_proxies: Vec::new(),
             queue_max: 10_000,
             backpressure_percent: 80,
             queue_per_minute: None,
-            body_bytes_max: 1024 * 1024,
-            large_bodies_bytes_max: 64 * 1024 * 1024,
-            header_bytes_max: 32 * 1024,
-            connections_max: 4_096,
-            connections_per_address_max: 1_024,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            answer_timeout: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(75),
-            deduplicate_entries_max: 100_000,
+            limits: AuditHttpLimits::default(),
             screenshots: false,
             privacy: None,
             clock: Clock::default(),
         }
     }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The actor.
@@ -163,10 +141,11 @@ impl AuditHttpIngestor {
         log: Logger,
         recent: impl IntoIterator<Item = Remembered>,
     ) -> Result<Self, TlsError> {
+        let limits = &config.limits;
         let tls = config.tls.map(Tls::new).transpose()?.map(Arc::new);
         let intake = Intake::new(
             to_journal,
-            Recent::new(config.deduplicate_entries_max, recent),
+            Recent::new(limits.deduplicate_entries_max, recent),
             config.queue_max,
             config.queue_per_minute,
             config.screenshots,
@@ -176,17 +155,17 @@ impl AuditHttpIngestor {
         .private(config.privacy)
         .stamped_by(config.clock);
         let counted = meter.connections();
-        let limits = ConnectionLimits {
-            connections_max: config.connections_max,
-            per_address_max: config.connections_per_address_max,
+        let connection_limits = ConnectionLimits {
+            connections_max: limits.connections_max,
+            per_address_max: limits.connections_per_address_max,
             many_behind: config.trusted_proxies.clone(),
-            ipv6_prefix: config.rate_limit_ipv6_prefix,
+            ipv6_prefix: limits.rate_limit_ipv6_prefix,
         };
         let server_config = ServerConfig {
             threads: config.threads,
-            header_timeout: config.header_timeout,
-            keep_alive: config.keep_alive,
-            answer_timeout: config.answer_timeout,
+            header_timeout: Duration::from_secs(limits.header_timeout_seconds),
+            keep_alive: Duration::from_secs(limits.keep_alive_seconds),
+            answer_timeout: Duration::from_secs(limits.answer_timeout_seconds),
             stop_patience: STOP_PATIENCE,
         };
         let service = Service {
@@ -197,13 +176,13 @@ impl AuditHttpIngestor {
             trusted_proxies: config.trusted_proxies,
             client_rate: config
                 .client_per_minute
-                .map(|limit| Mutex::new(RateWindows::new(limit, config.rate_limit_entries_max))),
-            ipv6_prefix: config.rate_limit_ipv6_prefix,
-            brake: Brake::new(config.rate_limit_ipv6_prefix, config.connections_max),
-            body_bytes_max: config.body_bytes_max,
-            header_bytes_max: config.header_bytes_max,
-            large_bodies: LargeBodies::new(config.large_bodies_bytes_max),
-            body_timeout: config.body_timeout,
+                .map(|limit| Mutex::new(RateWindows::new(limit, limits.rate_limit_entries_max))),
+            ipv6_prefix: limits.rate_limit_ipv6_prefix,
+            brake: Brake::new(limits.rate_limit_ipv6_prefix, limits.connections_max),
+            body_bytes_max: size(limits.body_bytes_max),
+            header_bytes_max: size(limits.header_bytes_max),
+            large_bodies: LargeBodies::new(size(limits.large_bodies_bytes_max)),
+            body_timeout: Duration::from_secs(limits.body_timeout_seconds),
             backpressure_percent: config.backpressure_percent,
             is_tls: tls.is_some(),
             since: Instant::now(),
@@ -211,7 +190,7 @@ impl AuditHttpIngestor {
         };
         Ok(Self {
             server_config,
-            limiter: ConnectionLimiter::new(limits, counted),
+            limiter: ConnectionLimiter::new(connection_limits, counted),
             listener,
             tls,
             service: Arc::new(service),

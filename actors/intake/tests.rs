@@ -81,8 +81,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
     });
     let (to_quarantine, _) = Probe::mailbox(100, |_: &AppendLines| Ok(()));
     let mailboxes = UserParserMailboxes { to_journal: Mailbox::new(journal, 1), to_quarantine };
-    let (config, actor) =
-        (UserParserConfig { user_agents_max: 64, ..Default::default() }, metrics.actor("user_parser"));
+    let (config, actor) = (UserParserConfig::default(), metrics.actor("user_parser"));
     let (parser_meter, parser_actor) = (meter.clone(), actor.clone());
     let parser = supervision.start(arbiter, actor, move || {
         UserParser::new(config, mailboxes, parser_meter, parser_actor, discard_log())

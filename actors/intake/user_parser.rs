@@ -28,14 +28,22 @@ use crate::kit::message::Close;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use crate::line_log::message::AppendLines;
 use butler_sos_domain::streams::Stream;
+use butler_sos_settings::section;
+
+section! {
+    /// Parsing of user events.
+    pub struct UserParsing {
+        /// Size of the user agent cache.
+        "userAgentCacheEntriesMax" => user_agent_cache_entries_max: usize = int(4_096, 1..=1_000_000);
+    }
+}
 
 /// What a parser needs to know.
 #[derive(Clone, Default)]
 pub struct UserParserConfig {
     /// `userEvents.excludeUser`: directory and id.
     pub excluded_users: Vec<(String, String)>,
-    /// `Pipeline.userParsing.userAgentCacheEntriesMax`.
-    pub user_agents_max: usize,
+    pub limits: UserParsing,
     /// Whether names of apps are asked for at all; if not, an unknown one is not worth a remark.
     pub app_names_expected: bool,
     /// `Pipeline.udp.fallbackEncoding`.
@@ -232,8 +240,11 @@ enum Outcome {
 }
 
 fn enrichment(config: &UserParserConfig) -> Enrichment {
-    Enrichment::new(config.user_agents_max.max(1), ExcludedUsers::new(config.excluded_users.iter().cloned()))
-        .decoding(config.fallback)
+    Enrichment::new(
+        config.limits.user_agent_cache_entries_max.max(1),
+        ExcludedUsers::new(config.excluded_users.iter().cloned()),
+    )
+    .decoding(config.fallback)
 }
 
 fn quarantine_line(datagram: &Datagram, bytes: usize, head: &[u8], reason: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 use super::address::reachable;
 use super::client_error::ClientError;
-use crate::config::secret::Secret;
+use butler_sos_settings::secret::Secret;
 
 /// No token is longer.
 const TOKEN_FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -8,12 +8,13 @@ use std::cell::RefCell;
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
+use butler_sos_settings::coerce::{self, Kind};
+use butler_sos_settings::schema::{Fallback, Key, Leaf, Shape};
+
 use super::{
-    coerce::{self, Kind},
     environment::{Environment, is_reference, secret},
     masked::{self, quoted},
     mistake::{Mistake, MistakeKind},
-    schema::{Fallback, Key, Leaf, Shape},
     setting_path::join,
     yaml::{self, Entry, Node, NodeValue, Place},
 };
@@ -463,7 +464,7 @@ fn forget_places(node: &mut Node) {
 mod tests {
     use super::*;
     use crate::config::butler::{influxdb::InfluxdbConfig, mqtt::MqttConfig, user_events::UdpServerConfig};
-    use crate::config::schema::Section;
+    use butler_sos_settings::schema::Section;
 
     fn check(keys: &[Key], name: &str, expect: &str) {
         let detail = unknown_words(keys, name);

@@ -7,6 +7,8 @@ use std::{
 
 use config::{Config as Layers, ConfigError, Map, Value, ValueKind};
 
+use butler_sos_settings::schema::{DEFAULT_ORIGIN, Key, Section, Shape, section_defaults};
+
 use super::{
     Config,
     butler::audit_events::DestinationKind,
@@ -14,7 +16,6 @@ use super::{
     environment::{Environment, Process},
     layer::{Layer, Reader, setting},
     mistake::{Mistake, MistakeKind, Mistakes},
-    schema::{DEFAULT_ORIGIN, Key, Section, Shape, section_defaults},
     setting_path::join,
     verify,
     yaml::{self, Place},

@@ -19,7 +19,6 @@
 //! | `reference` | `conf/full.yaml` |
 
 pub mod butler;
-mod coerce;
 mod decode;
 mod environment;
 mod layer;
@@ -29,8 +28,6 @@ mod mistake;
 pub mod pipeline;
 mod print;
 pub mod reference;
-pub mod schema;
-pub mod secret;
 mod setting_path;
 mod verify;
 mod yaml;
@@ -38,10 +35,11 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use butler_sos_settings::section;
+
 use self::{
     butler::{ButlerSos, audit_events::DestinationKind, services::Prometheus},
     pipeline::Pipeline,
-    schema::section,
 };
 pub use self::{
     environment::Environment,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use config::{Value, ValueKind};
 
+use butler_sos_settings::coerce::Kind;
+use butler_sos_settings::schema::{DEFAULT_ORIGIN, Key, Leaf, Section, Shape};
+
 use super::{
     Config,
-    coerce::Kind,
     load::Loaded,
     masked::{self, HIDDEN},
-    schema::{DEFAULT_ORIGIN, Key, Leaf, Section, Shape},
     setting_path::join,
 };
 

@@ -1,11 +1,10 @@
 //! `conf/full.yaml`, written from the descriptions of the settings, so that it cannot say anything but what the code
 //! does.
 
-use super::{
-    Config,
-    coerce::{self, Kind},
-    schema::{Fallback, Key, Leaf, Section, Shape},
-};
+use butler_sos_settings::coerce::{self, Kind};
+use butler_sos_settings::schema::{Fallback, Key, Leaf, Section, Shape};
+
+use super::Config;
 
 const HEAD: &str = "\
 # Every setting with its default, purpose and allowed values. Generated from the code; a test keeps the two

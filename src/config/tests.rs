@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, io, path::Path};
 
 mod real_files;
 
+use butler_sos_settings::schema::{Key, Section, Shape};
+
 use super::masked::without_credentials;
 use super::*;
 use crate::{
     cli::Settings,
-    config::{
-        butler::{LogLevel, screenshots::AuthMode},
-        schema::{Key, Section, Shape},
-    },
+    config::butler::{LogLevel, screenshots::AuthMode},
 };
 
 /// An environment and files that exist for one test.
@@ -427,7 +426,7 @@ Pipeline: {operations: {token: plain-text}}
     .with_file("/run/secrets/t", "from-a-file\r\n");
     let settings = Settings {
         new_relic_account_name: vec!["nr".into()],
-        new_relic_api_key: vec![secret::Secret::new("from-a-flag")],
+        new_relic_api_key: vec![butler_sos_settings::secret::Secret::new("from-a-flag")],
         new_relic_account_id: vec!["17".into()],
         ..named(&["a.yaml"])
     };
@@ -664,7 +663,11 @@ fn every_setting_says_what_it_is_for_and_has_a_default_that_can_be_read() {
                 Shape::Section(keys) => walk(keys, &path),
                 Shape::Scalar(leaf) => {
                     let is_nothing = matches!(leaf.default_kind(), ::config::ValueKind::Nil);
-                    assert_eq!(is_nothing, !matches!(leaf.default, schema::Fallback::Text(_)), "{path}");
+                    assert_eq!(
+                        is_nothing,
+                        !matches!(leaf.default, butler_sos_settings::schema::Fallback::Text(_)),
+                        "{path}"
+                    );
                 }
                 Shape::List(item) => {
                     if let Shape::Section(keys) = &**item {

@@ -1,4 +1,4 @@
-//! Every setting is read: each field of each section of the configuration is used outside of `src/config`.
+//! Every setting is read: each field of each section is used by the code that it configures.
 
 mod readings;
 mod sections;

@@ -6,9 +6,10 @@ use std::path::Path;
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The crates by the name that others use, each with its folder. The innermost folder counts.
-const CRATES: [(&str, &str); 8] = [
+const CRATES: [(&str, &str); 9] = [
     ("butler_sos", "src"),
     ("butler_sos_domain", "src/domain"),
+    ("butler_sos_settings", "src/settings"),
     ("butler_sos_actors", "actors"),
     ("butler_sos_integration_tests", "integration-tests/src"),
     ("it", "integration-tests/tests/it"),

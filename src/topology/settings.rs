@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use butler_sos_actors::intake::app_directory::AppDirectoryConfig;
-use butler_sos_actors::intake::audit_http_ingestor::{self, AuditHttpConfig, Privacy};
+use butler_sos_actors::intake::audit_http_ingestor::{self, AuditHttpConfig, AuditHttpLimits, Privacy};
 use butler_sos_actors::intake::udp::socket::SocketConfig;
 use butler_sos_actors::intake::udp::udp_ingestor::UdpConfig;
 use butler_sos_actors::intake::user_parser::UserParserConfig;
@@ -27,9 +27,9 @@ use crate::config::butler::NameValue;
 use crate::config::butler::audit_events;
 use crate::config::butler::screenshots::AuthMode;
 use crate::config::pipeline::journal::FullPolicy;
-use crate::config::secret::Secret;
 use crate::config::{Config, network};
 use crate::open_files;
+use butler_sos_settings::secret::Secret;
 
 pub fn restart_policy(config: &Config) -> RestartPolicy {
     let supervision = &config.pipeline.supervision;
@@ -110,8 +110,7 @@ pub fn udp(config: &Config) -> UdpConfig {
             .enable
             .then(|| u64::from(server.rate_limit.max_messages_per_minute)),
         allowed_sources: server.enable_source_validation.then(|| server.allowed_sources.clone()),
-        sources_refresh: Duration::from_secs(udp.source_refresh_seconds),
-        pause: Duration::from_micros(udp.nap_micros),
+        limits: udp.clone(),
         backpressure_percent: server.message_queue.backpressure_threshold,
     }
 }
@@ -126,7 +125,7 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
     let excluded = &config.butler_sos.user_events.exclude_user;
     UserParserConfig {
         excluded_users: excluded.iter().map(|user| (user.directory.clone(), user.user_id.clone())).collect(),
-        user_agents_max: config.pipeline.user_parsing.user_agent_cache_entries_max,
+        limits: config.pipeline.user_parsing.clone(),
         app_names_expected: config.butler_sos.app_names.enable,
         // Another label was refused when the configuration was read.
         fallback: FallbackEncoding::of_label(&config.pipeline.udp.fallback_encoding).unwrap_or_default(),
@@ -135,15 +134,11 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
 }
 
 pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
-    let pseudonymizer = &config.butler_sos.app_names;
-    let limits = &config.pipeline.app_directory;
-    pseudonymizer.enable.then(|| AppDirectoryConfig {
-        host: pseudonymizer.host_ip.clone().unwrap_or_default(),
-        port: limits.port,
-        interval: Duration::from_millis(pseudonymizer.extract_interval),
-        timeout: Duration::from_millis(limits.timeout_ms),
-        body_bytes_max: size(limits.body_bytes_max),
-        entries_max: limits.entries_max,
+    let section = &config.butler_sos.app_names;
+    section.enable.then(|| AppDirectoryConfig {
+        host: section.host_ip.clone().unwrap_or_default(),
+        interval: Duration::from_millis(section.extract_interval),
+        limits: config.pipeline.app_directory.clone(),
         tls: qlik_tls(config),
     })
 }
@@ -173,23 +168,15 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
         api_token: given(&audit.api_token),
         allowed_origins: audit.cors.allowed_origins.clone(),
         client_per_minute: audit.rate_limit.enable.then_some(audit.rate_limit.max_per_minute),
-        rate_limit_entries_max: limits.rate_limit_entries_max,
-        rate_limit_ipv6_prefix: limits.rate_limit_ipv6_prefix,
         // What is no network was told of when the configuration was read, and trusts nobody.
         trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
         queue_max: queue.message_queue.max_size,
         backpressure_percent: queue.message_queue.backpressure_threshold,
         queue_per_minute: queue.rate_limit.enable.then_some(queue.rate_limit.max_messages_per_minute),
-        body_bytes_max: size(limits.body_bytes_max),
-        large_bodies_bytes_max: size(limits.large_bodies_bytes_max),
-        header_bytes_max: size(limits.header_bytes_max),
-        connections_max: open_files::connections_within(limits.connections_max),
-        connections_per_address_max: limits.connections_per_address_max,
-        header_timeout: Duration::from_secs(limits.header_timeout_seconds),
-        body_timeout: Duration::from_secs(limits.body_timeout_seconds),
-        answer_timeout: Duration::from_secs(limits.answer_timeout_seconds),
-        keep_alive: Duration::from_secs(limits.keep_alive_seconds),
-        deduplicate_entries_max: limits.deduplicate_entries_max,
+        limits: AuditHttpLimits {
+            connections_max: open_files::connections_within(limits.connections_max),
+            ..limits.clone()
+        },
         screenshots: audit.destination.screenshots.enable,
         privacy: pseudonymizer(config).map(|pseudonymizer| Privacy {
             pseudonymizer,

@@ -10,7 +10,7 @@ use actix::Addr;
 use butler_sos_domain::audit::AuditRecord;
 use butler_sos_domain::audit::conflict::Remembered;
 
-use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor};
+use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpIngestor, AuditHttpLimits};
 use crate::journal::message::{Append, AppendRefused};
 use crate::kit::clock::unix_ns;
 use crate::kit::mailbox::{Envelope, Mailbox};
@@ -171,6 +171,10 @@ pub const JSON: (&str, &str) = ("Content-Type", "application/json");
 pub const PLAIN: [(&str, &str); 2] = [JSON, ("X-Audit-QS-Version", "0.4.0")];
 
 /// A config without a limit per address.
+pub fn limited(limits: AuditHttpLimits) -> AuditHttpConfig {
+    AuditHttpConfig { limits, ..unlimited() }
+}
+
 pub fn unlimited() -> AuditHttpConfig {
     AuditHttpConfig { client_per_minute: None, ..AuditHttpConfig::default() }
 }

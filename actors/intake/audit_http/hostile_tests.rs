@@ -1,13 +1,11 @@
 //! Whatever bytes come, an answer in the contract's shapes, and never a 500.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use super::harness::{Client, Got, Harness, PLAIN, event, request, unlimited};
-use crate::intake::audit_http_ingestor::AuditHttpConfig;
+use super::harness::{Client, Got, Harness, PLAIN, event, limited, request, unlimited};
+use crate::intake::audit_http_ingestor::AuditHttpLimits;
 
 /// Checks an answer to a POST against the contract's table.
 fn check_shape(got: &Got) -> Result<(), TestCaseError> {
@@ -184,11 +182,11 @@ async fn shapes_that_break_parsers() {
 
 #[actix_rt::test]
 async fn large_bodies_wait_for_room_and_small_ones_do_not() {
-    let config = AuditHttpConfig {
+    let config = limited(AuditHttpLimits {
         large_bodies_bytes_max: 64 * 1024,
-        body_timeout: Duration::from_millis(300),
-        ..unlimited()
-    };
+        body_timeout_seconds: 1,
+        ..AuditHttpLimits::default()
+    });
     let harness = Harness::start(config);
     let large = |n| event(n).replacen('{', &format!("{{\"x\":\"{}\",", "y".repeat(40_000)), 1);
     // One takes the room and does not go on.
@@ -217,7 +215,8 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
 
 #[actix_rt::test]
 async fn a_long_head_is_refused() {
-    let harness = Harness::start(AuditHttpConfig { header_bytes_max: 2_000, ..unlimited() });
+    let harness =
+        Harness::start(limited(AuditHttpLimits { header_bytes_max: 2_000, ..AuditHttpLimits::default() }));
     let long = "x".repeat(2_000);
     let got = harness.post(&[PLAIN[0], PLAIN[1], ("X", &long)], event(1)).await;
     assert_eq!((got.status, got.header("connection")), (431, Some("close")), "{got:?}");

@@ -17,6 +17,7 @@ pub mod client;
 pub mod cors;
 pub mod group;
 pub mod intake;
+pub mod limits;
 pub mod recent;
 pub mod reply;
 pub mod service;

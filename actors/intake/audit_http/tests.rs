@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
 use butler_sos_domain::audit::{AuditRecord, BodyHash};
@@ -12,9 +11,9 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::harness::{
-    Answered, Client, Got, Harness, JSON, PLAIN, bodies_of, event, event_of_type, request, unlimited,
+    Answered, Client, Got, Harness, JSON, PLAIN, bodies_of, event, event_of_type, limited, request, unlimited,
 };
-use crate::intake::audit_http_ingestor::{AuditHttpConfig, Privacy};
+use crate::intake::audit_http_ingestor::{AuditHttpConfig, AuditHttpLimits, Privacy};
 use crate::journal::message::{Append, AppendRefused};
 use crate::kit::mailbox::{Envelope, Mailbox};
 use crate::kit::message::Close;
@@ -126,7 +125,8 @@ async fn every_answer_has_its_shape_and_headers() {
 
 #[actix_rt::test]
 async fn a_chunked_body_that_is_too_large_is_not_kept() {
-    let harness = Harness::start(AuditHttpConfig { body_bytes_max: 1_024, ..unlimited() });
+    let harness =
+        Harness::start(limited(AuditHttpLimits { body_bytes_max: 1_024, ..AuditHttpLimits::default() }));
     let mut sent = request("GET", "/api/v1/audit-event", &[JSON, ("Transfer-Encoding", "chunked")], b"");
     sent.splice(..3, *b"POST");
     for _ in 0..30 {
@@ -450,7 +450,8 @@ async fn an_event_is_stored_and_counted_when_its_client_goes_away() {
 
 #[actix_rt::test]
 async fn a_body_that_is_cut_or_slow_is_counted() {
-    let harness = Harness::start(AuditHttpConfig { body_timeout: Duration::from_millis(50), ..unlimited() });
+    let harness =
+        Harness::start(limited(AuditHttpLimits { body_timeout_seconds: 1, ..AuditHttpLimits::default() }));
     let whole = request("POST", "/api/v1/audit-event", &PLAIN, event(1).as_bytes());
     let half = whole[..whole.len() - 20].to_vec();
     let slow = harness.send(half.clone()).await;
@@ -551,7 +552,8 @@ async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
 #[actix_rt::test]
 async fn a_slow_head_is_not_waited_for() {
     // The server's clock for this ticks every half second; shorter times would hit everybody.
-    let harness = Harness::start(AuditHttpConfig { header_timeout: Duration::from_secs(1), ..unlimited() });
+    let harness =
+        Harness::start(limited(AuditHttpLimits { header_timeout_seconds: 1, ..AuditHttpLimits::default() }));
     let got = harness.send("POST /api/v1/audit-event HTTP/1.1\r\nHost: a").await;
     assert_eq!(got.status, 408);
     assert_eq!(harness.post_event(&event(1)).await.status, 202);

@@ -2,6 +2,7 @@
 
 pub mod allowed_sources;
 pub mod datagram_filter;
+pub mod limits;
 pub mod port;
 pub(crate) mod receiver;
 pub mod socket;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::intake::backpressure::Backpressure;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
 use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
+use crate::intake::udp::limits::UdpLimits;
 use crate::intake::udp::socket::{self, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
 use crate::kit::platform::sockets::BoundUdp;
@@ -26,10 +27,7 @@ pub struct UdpConfig {
     pub per_minute_max: Option<u64>,
     /// `allowedSources`, when `enableSourceValidation` is on: addresses, networks, names.
     pub allowed_sources: Option<Vec<String>>,
-    /// How often names in `allowed_sources` are resolved again.
-    pub sources_refresh: Duration,
-    /// How long to gather datagrams when they are dense.
-    pub pause: Duration,
+    pub limits: UdpLimits,
     /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
     pub backpressure_percent: u8,
 }
@@ -43,8 +41,7 @@ impl UdpConfig {
             datagram_bytes_max: 1_000,
             per_minute_max: None,
             allowed_sources: None,
-            sources_refresh: Duration::from_secs(300),
-            pause: Duration::from_micros(500),
+            limits: UdpLimits { nap_micros: 500, ..UdpLimits::default() },
             backpressure_percent: 80,
         }
     }
@@ -79,7 +76,9 @@ pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPor
         Admission { bytes_max: config.datagram_bytes_max, rate: config.per_minute_max.map(RateWindow::new) };
     let receiver_state =
         ReceiverState { admission, clock, backpressure: Backpressure::new(config.backpressure_percent) };
-    let periods = (config.pause, config.sources_refresh);
+    let limits = &config.limits;
+    let periods =
+        (Duration::from_micros(limits.nap_micros), Duration::from_secs(limits.source_refresh_seconds));
     Ok(Arc::new(UdpPort::new(bound, receiver_state, sources, allowed, periods)))
 }
 

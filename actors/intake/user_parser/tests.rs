@@ -51,7 +51,7 @@ fn bench_with(quarantine_bound: u32, pseudonymizer: Option<Arc<Pseudonymizer>>) 
     let (intake, actor) = (metrics.intake("user_events"), metrics.actor("user_parser"));
     let config = UserParserConfig {
         excluded_users: vec![("LAB".into(), "excluded".into())],
-        user_agents_max: 16,
+        limits: UserParsing { user_agent_cache_entries_max: 16 },
         app_names_expected: true,
         fallback: FallbackEncoding::of_label("windows-1252").expect("known"),
         pseudonymizer,

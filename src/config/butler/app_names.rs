@@ -1,6 +1,6 @@
 //! `Butler-SOS.appNames`: names of apps from QRS (user-events contract).
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// Names of apps, asked from QRS so that events carry more than an id.

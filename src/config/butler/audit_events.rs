@@ -8,7 +8,7 @@ use super::{
     screenshots::Screenshots,
     user_events::MessageRateLimit,
 };
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// Audit events: the HTTP API for the Audit.qs extension, and what becomes of its events.

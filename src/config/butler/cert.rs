@@ -1,6 +1,6 @@
 //! `Butler-SOS.cert` and the part of `Butler-SOS.serversToMonitor` that says how Qlik's own certificates are checked.
 
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// Certificates exported from Qlik Sense, for QRS and QPS.

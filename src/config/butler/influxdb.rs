@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// The InfluxDB for user events and own measurements.

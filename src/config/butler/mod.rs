@@ -27,7 +27,7 @@ use self::{
     },
     user_events::UserEvents,
 };
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// The keys of Butler SOS 15.

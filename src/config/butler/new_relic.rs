@@ -1,7 +1,7 @@
 //! `Butler-SOS.newRelic` and `Butler-SOS.thirdPartyToolsCredentials`.
 
 use super::NameValue;
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// New Relic.

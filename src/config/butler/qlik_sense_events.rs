@@ -1,7 +1,7 @@
 //! `Butler-SOS.qlikSenseEvents`: how many user events came and how many were rejected, written to InfluxDB.
 
 use super::NameValue;
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// Counts of user events, each since the write before. Log events are not received here.

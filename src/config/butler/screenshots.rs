@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// Screenshots: images named by `screenshot.url.received` events, downloaded and kept.

@@ -1,7 +1,7 @@
 //! The small services of Butler SOS around the pipeline: Prometheus, health, uptime, heartbeat, errors, pages.
 
 use super::LogLevel;
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// Metrics for Prometheus on an address of their own.

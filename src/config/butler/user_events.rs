@@ -1,7 +1,7 @@
 //! `Butler-SOS.userEvents`: user events by UDP (user-events contract).
 
 use super::{NameValue, User};
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// User events: sessions and connections of users, sent by the Qlik Sense proxies by UDP.

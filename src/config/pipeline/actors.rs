@@ -1,6 +1,6 @@
 //! `Pipeline.actors` and `Pipeline.supervision`. Names are the actors' own in camelCase.
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// What happens when an actor panics: it is restarted, its mailbox is kept.

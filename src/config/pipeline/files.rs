@@ -1,6 +1,6 @@
 //! `Pipeline.files`, `Pipeline.csv`, `Pipeline.deadLetters`, `Pipeline.quarantine`: files on this machine.
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// Export files: CSV, JSON, Parquet and QVD.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// The durable log between intake and destinations.

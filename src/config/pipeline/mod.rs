@@ -3,7 +3,6 @@
 
 pub mod actors;
 pub mod files;
-pub mod intake;
 pub mod journal;
 pub mod network;
 pub mod operations;
@@ -13,14 +12,17 @@ pub mod screenshots;
 use self::{
     actors::{Actors, Supervision},
     files::{Csv, DeadLetters, Files, Quarantine},
-    intake::{AuditIntake, Udp, UserParsing},
     journal::Journal,
-    network::{AppDirectory, Influxdb, Mqtt, Retry},
+    network::{Influxdb, Mqtt, Retry},
     operations::{Log, Operations, OwnMeasurements},
     privacy::Privacy,
     screenshots::ScreenshotDownloads,
 };
-use crate::config::schema::section;
+use butler_sos_actors::intake::app_directory::AppDirectoryLimits;
+use butler_sos_actors::intake::audit_http_ingestor::AuditHttpLimits;
+use butler_sos_actors::intake::udp::limits::UdpLimits;
+use butler_sos_actors::intake::user_parser::UserParsing;
+use butler_sos_settings::section;
 
 section! {
     /// The pipeline: actors, journal, limits, and what Butler SOS has no key for.
@@ -32,15 +34,15 @@ section! {
         /// The durable log between intake and destinations.
         "journal" => journal: Journal = group::<Journal>();
         /// The UDP socket.
-        "udp" => udp: Udp = group::<Udp>();
+        "udp" => udp: UdpLimits = group::<UdpLimits>();
         /// Parsing of user events.
         "userParsing" => user_parsing: UserParsing = group::<UserParsing>();
         /// The audit API.
-        "audit" => audit: AuditIntake = group::<AuditIntake>();
+        "audit" => audit: AuditHttpLimits = group::<AuditHttpLimits>();
         /// Downloads of screenshots.
         "screenshots" => screenshots: ScreenshotDownloads = group::<ScreenshotDownloads>();
         /// Requests to QRS for app names.
-        "appDirectory" => app_directory: AppDirectory = group::<AppDirectory>();
+        "appDirectory" => app_directory: AppDirectoryLimits = group::<AppDirectoryLimits>();
         /// Pauses between retries of a failing destination.
         "retry" => retry: Retry = group::<Retry>();
         /// Everything written to InfluxDB.

@@ -1,8 +1,8 @@
-//! `Pipeline.appDirectory`, `Pipeline.retry`, `Pipeline.influxdb`, `Pipeline.mqtt`: how other servers are spoken to.
+//! `Pipeline.retry`, `Pipeline.influxdb`, `Pipeline.mqtt`: how other servers are spoken to.
 
 use serde::Deserialize;
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 /// What the ids of audit events are in InfluxDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -17,20 +17,6 @@ pub enum IdsAsFields {
 
 impl IdsAsFields {
     pub const NAMES: &'static [&'static str] = &["auto", "true", "false"];
-}
-
-section! {
-    /// Requests to QRS for app names.
-    pub struct AppDirectory {
-        /// The port of QRS.
-        "port" => port: u16 = remote_port(4242);
-        /// Time limit of one request in milliseconds.
-        "timeoutMs" => timeout_ms: u64 = int(30_000, 100..=600_000);
-        /// Maximum number of names.
-        "entriesMax" => entries_max: usize = int(100_000, 1..=10_000_000);
-        /// Maximum response size.
-        "bodyBytesMax" => body_bytes_max: u64 = bytes("128 MiB", 1_024..=4_294_967_296);
-    }
 }
 
 section! {

@@ -1,6 +1,6 @@
 //! `Pipeline.privacy`: what is not stored of people.
 
-use crate::config::{schema::section, secret::Secret};
+use butler_sos_settings::{secret::Secret, section};
 
 section! {
     /// Privacy.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::schema::section;
+use butler_sos_settings::section;
 
 section! {
     /// Downloads of screenshots.

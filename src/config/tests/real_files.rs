@@ -295,7 +295,10 @@ fn addresses_are_taken_in_any_case_and_with_user_information_where_it_is_of_use(
         let loaded =
             check_fine(&format!("Butler-SOS:\n  heartbeat: {{enable: true, remoteURL: '{address}'}}\n"));
         let heartbeat = &loaded.config.butler_sos.heartbeat;
-        assert_eq!(heartbeat.remote_url.as_ref().map(secret::Secret::expose), Some(address));
+        assert_eq!(
+            heartbeat.remote_url.as_ref().map(butler_sos_settings::secret::Secret::expose),
+            Some(address)
+        );
     }
     check_fine("Butler-SOS:\n  newRelic: {enable: true, event: {url: 'HTTPS://NR.example.com'}}\n");
     check_mistakes(
@@ -407,7 +410,13 @@ fn of_the_address_of_heartbeats_people_see_the_host_alone() {
         .with_variable("ADDRESS", address)
         .load(&named(&["a.yaml"]))
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let found = loaded.config.butler_sos.heartbeat.remote_url.as_ref().map(secret::Secret::expose);
+    let found = loaded
+        .config
+        .butler_sos
+        .heartbeat
+        .remote_url
+        .as_ref()
+        .map(butler_sos_settings::secret::Secret::expose);
     assert_eq!(found, Some(address));
 }
 

@@ -10,12 +10,13 @@ mod text;
 
 use std::{fs::File, path::Path};
 
+use butler_sos_settings::schema::DEFAULT_ORIGIN;
+
 use super::{
     Config,
     butler::{influxdb::Scheme, screenshots::AuthMode},
     masked::quoted,
     mistake::{Mistake, MistakeKind},
-    schema::DEFAULT_ORIGIN,
     yaml::BACKSLASH_HINT,
 };
 pub use frequency::interval_seconds;

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use butler_sos_actors::kit::platform::Modes;
 use butler_sos_domain::pseudonym::KEY_BYTES_MIN;
 
+use butler_sos_settings::secret::Secret;
+
 use super::{
     Check,
     frequency::{Frequency, frequency},
@@ -13,7 +15,6 @@ use super::{
 use crate::config::{
     butler::services::{Heartbeat, UptimeMonitor},
     masked::quoted,
-    secret::Secret,
 };
 
 impl Check<'_> {

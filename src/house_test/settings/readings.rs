@@ -39,10 +39,14 @@ impl Readings {
     }
 }
 
+/// The server's own code, and not what tests or measures it.
+fn is_product(path: &str) -> bool {
+    ["src/", "actors/"].iter().any(|folder| path.starts_with(folder))
+}
+
 /// The readings of all code that is no test and not `src/config`, and of the methods of sections that it calls.
 pub fn readings(sections: &Sections, sources: &[Source]) -> Readings {
-    let product =
-        sources.iter().filter(|source| source.path.starts_with("src/") && !is_test_file(&source.path));
+    let product = sources.iter().filter(|source| is_product(&source.path) && !is_test_file(&source.path));
     let (config, others): (Vec<_>, Vec<_>) =
         product.partition(|source| source.path.starts_with("src/config/"));
     let mut known = Known { sections, fields: BTreeMap::new(), functions: BTreeMap::new() };
@@ -196,9 +200,10 @@ impl Reader<'_> {
 
     fn fields(&self, of: &BTreeSet<Part>, name: &str) -> BTreeSet<Part> {
         let fields: BTreeSet<Part> = of.iter().filter_map(|part| self.known.field(part, name)).collect();
-        if !of.is_empty() {
+        if !fields.is_empty() {
             return fields;
         }
+        // A field of this name elsewhere: names of fields are not unique.
         let sections = self.known.fields.get(name).into_iter().flatten();
         sections.map(|section| Part { from: section.clone(), fields: Vec::new() }).collect()
     }

@@ -7,6 +7,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, GenericArgument, Ident, LitStr, PathArguments, Token, Type, Visibility, braced};
 
 use super::super::source::Source;
+use super::super::tests_in::is_test_file;
 
 /// The section that all others are in.
 pub const ROOT: &str = "Config";
@@ -35,7 +36,7 @@ impl Setting {
 /// Everything that a `section!` declares.
 pub fn sections(sources: &[Source]) -> Sections {
     let mut declared = Declared::default();
-    for source in sources.iter().filter(|source| source.path.starts_with("src/config/")) {
+    for source in sources.iter().filter(|source| !is_test_file(&source.path)) {
         declared.visit_file(&source.code);
     }
     let names: Vec<String> = declared.0.iter().map(|section| section.name.clone()).collect();

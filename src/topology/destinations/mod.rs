@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::config::butler::audit_events::DestinationKind;
     use crate::config::butler::new_relic::NewRelicAccount;
-    use crate::config::secret::Secret;
+    use butler_sos_settings::secret::Secret;
 
     fn actors(config: &Config) -> Vec<&'static str> {
         let log = Logger::root(slog::Discard, slog::o!());

@@ -9,7 +9,7 @@
 use config::{Map, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
-use super::coerce::{self, Kind};
+use crate::coerce::{self, Kind};
 
 /// Where a value comes from that nobody has set.
 pub const DEFAULT_ORIGIN: &str = "default";
@@ -203,6 +203,7 @@ pub fn millis(default: i64) -> Shape {
 }
 
 /// Declares a section: struct, defaults and keys from one list. See the head of this file.
+#[macro_export]
 macro_rules! section {
     (
         $(#[doc = $about:literal])*
@@ -224,12 +225,12 @@ macro_rules! section {
             )*
         }
 
-        impl $crate::config::schema::Section for $name {
+        impl $crate::schema::Section for $name {
             const ABOUT: &'static [&'static str] = &[$($about),*];
 
-            fn keys() -> Vec<$crate::config::schema::Key> {
+            fn keys() -> Vec<$crate::schema::Key> {
                 #[allow(unused_imports)]
-                use $crate::config::schema::*;
+                use $crate::schema::*;
                 vec![
                     $( Key {
                         name: $key,
@@ -251,9 +252,8 @@ macro_rules! section {
 
         impl Default for $name {
             fn default() -> Self {
-                $crate::config::schema::defaults()
+                $crate::schema::defaults()
             }
         }
     };
 }
-pub(crate) use section;

@@ -1,36 +1,10 @@
-//! `Pipeline.udp`, `Pipeline.userParsing`, `Pipeline.audit`: limits of the two intakes.
+//! `Pipeline.audit`.
 
-use crate::config::schema::section;
-
-section! {
-    /// The UDP socket.
-    pub struct Udp {
-        /// The receive buffer in the kernel. If the kernel grants less, a warning names the sysctl.
-        "receiveBufferBytes" => receive_buffer_bytes: u64 = bytes("8 MiB", 4_096..=1_073_741_824);
-        /// Microseconds between two reads of the socket while at least two datagrams arrive in that time. A longer
-        /// pause saves processor time, a shorter one reduces latency. The server shortens it if the receive buffer is
-        /// small.
-        "napMicros" => nap_micros: u64 = int(5_000, 0..=100_000);
-        /// The encoding of datagrams that are not UTF-8: the Windows code page of the proxies (`windows-1250` Central
-        /// Europe, `windows-1251` Cyrillic, `windows-932` Japan, …), for appenders without `<encoding value="utf-8"/>`.
-        /// `none`: each broken part becomes U+FFFD, as in Butler SOS.
-        "fallbackEncoding" => fallback_encoding: String = text("windows-1252");
-        /// Seconds between two resolutions of the names in `allowedSources`.
-        "sourceRefreshSeconds" => source_refresh_seconds: u64 = int(300, 1..=86_400);
-    }
-}
-
-section! {
-    /// Parsing of user events.
-    pub struct UserParsing {
-        /// Size of the user agent cache.
-        "userAgentCacheEntriesMax" => user_agent_cache_entries_max: usize = int(4_096, 1..=1_000_000);
-    }
-}
+use butler_sos_settings::section;
 
 section! {
     /// The audit API.
-    pub struct AuditIntake {
+    pub struct AuditHttpLimits {
         /// Maximum body size; beyond it the API returns 413.
         "bodyBytesMax" => body_bytes_max: u64 = bytes("1 MiB", 1_024..=67_108_864);
         /// Addresses or networks of reverse proxies whose `X-Forwarded-For` is trusted.
