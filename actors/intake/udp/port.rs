@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use butler_sos_domain::rate_window::RateWindow;
 use prometheus_client::metrics::counter::Counter;
 use slog::Logger;
 use tokio::sync::watch;
 
 use crate::intake::backpressure::Backpressure;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
-use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
+use crate::intake::udp::datagram_filter::{Admission, AllowedSources};
 use crate::intake::udp::socket::{self, BoundSocket, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
 
