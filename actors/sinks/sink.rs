@@ -375,30 +375,20 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     pub(crate) fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
-        use std::fmt::Write as _;
-        let mut record = String::with_capacity(refused.record.len() * 2);
-        for byte in &refused.record {
-            let _ = write!(record, "{byte:02x}");
-        }
         Self {
             time,
             destination: destination.to_owned(),
             stream: stream.to_owned(),
             offset: refused.offset,
             reason: refused.reason.chars().take(REASON_CHARS_MAX).collect(),
-            record,
+            record: hex::encode(&refused.record),
         }
     }
 
     /// The journal record; `None` when it is not one.
     #[must_use]
     pub fn record_bytes(&self) -> Option<Vec<u8>> {
-        let digits = self.record.as_bytes();
-        if !digits.len().is_multiple_of(2) {
-            return None;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
+        hex::decode(&self.record).ok()
     }
 
     pub(crate) fn to_line(&self) -> Vec<u8> {
