@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised, WrapFuture};
 use butler_sos_domain::audit::pseudonymous::{Clear, pseudonymous};
 use butler_sos_domain::audit::{AuditEvent, AuditRecord, ScreenshotOutcome};
 use butler_sos_domain::identity;
@@ -49,6 +49,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
 use crate::journal::batch::{Batch, RecordBatch};
+use crate::journal::client;
 use crate::journal::message::{
     Append, AppendRefused, Commit, FetchLimits, NextBatch, OffsetAt, Position, PositionOf,
 };
@@ -103,7 +104,6 @@ pub struct WalkerMailboxes {
     pub to_dead_letters: Mailbox<AppendLines>,
 }
 
-const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const BATCH_BYTES_MAX: usize = 4 << 20;
 const TRACE_RECORDS_MAX: usize = 1000;
 /// Records taken up by one read.
@@ -268,9 +268,9 @@ impl Run {
     /// Where to go on, and which records from there on are finished already, with their traces.
     async fn resume(&self) -> (OffsetWindow, BTreeMap<u64, u64>) {
         let mailboxes = &self.config.mailboxes;
-        let position = self.ask(|| mailboxes.to_position.ask(PositionOf(CONSUMER))).await;
+        let position = self.ask(&mailboxes.to_position, PositionOf(CONSUMER)).await;
         let end = OffsetAt { stream: Stream::AuditEvents, unix_ns: u64::MAX };
-        let end = self.ask(|| mailboxes.to_offset_at.ask(end)).await;
+        let end = self.ask(&mailboxes.to_offset_at, end).await;
         let mut from = trace_from(&position).min(end);
         let mut finished = BTreeMap::new();
         while from < end {
@@ -280,7 +280,7 @@ impl Run {
                 linger: Duration::ZERO,
             };
             let question = NextBatch { consumer: TRACES, from, fetch_limits };
-            let batch = self.ask(|| mailboxes.to_next.ask(question)).await;
+            let batch = self.ask(&mailboxes.to_next, question).await;
             for record in batch.iter() {
                 if let Ok(AuditRecord { source_offset: Some(of), .. }) = AuditRecord::decode(record.data)
                     && of >= position.offset
@@ -406,8 +406,7 @@ impl Run {
     /// Keeps what is no event, so that the commit may forget it.
     async fn dead_letter(self, refused: Refused) -> Done {
         let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
-        self.ask(|| self.config.mailboxes.to_dead_letters.ask(AppendLines { lines: vec![letter.clone()] }))
-            .await;
+        self.ask(&self.config.mailboxes.to_dead_letters, AppendLines { lines: vec![letter] }).await;
         self.config.meter.dead_lettered.inc();
         Done::without_trace(refused.offset)
     }
@@ -553,7 +552,7 @@ impl Run {
                     "error" => refused)
                 }
             }
-            sleep(JOURNAL_PAUSE).await;
+            sleep(client::PAUSE).await;
         }
     }
 
@@ -572,31 +571,23 @@ impl Run {
     async fn read(self, from: u64, records_max: usize) -> Batch {
         let fetch_limits = FetchLimits { records_max, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO };
         let question = NextBatch { consumer: CONSUMER, from, fetch_limits };
-        self.ask(|| self.config.mailboxes.to_next.ask(question)).await
+        self.ask(&self.config.mailboxes.to_next, question).await
     }
 
     async fn commit(self, offset: u64, trace_from: u64) {
         let note = Some(trace_from.to_le_bytes().to_vec());
         let commit = Commit { consumer: CONSUMER, offset, note };
-        self.ask(|| self.config.mailboxes.to_commit.ask(commit.clone())).await;
+        self.ask(&self.config.mailboxes.to_commit, commit).await;
     }
 
-    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
-    async fn ask<T, E, G, F>(&self, mut question: impl FnMut() -> F) -> T
+    /// [`client::ask`]; its line does not name the walker.
+    async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
-        F: Future<Output = Result<Result<T, E>, G>>,
-        E: std::fmt::Display,
-        G: std::fmt::Display,
+        M: Message<Result = Result<T, E>> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: std::fmt::Display + Send + 'static,
     {
-        loop {
-            let error = match question().await {
-                Ok(Ok(answer)) => return answer,
-                Ok(Err(error)) => error.to_string(),
-                Err(gone) => gone.to_string(),
-            };
-            warn!(self.config.log, "the journal does not answer, will ask again"; "error" => error);
-            sleep(JOURNAL_PAUSE).await;
-        }
+        client::ask(mailbox, question, &self.config.log, None).await
     }
 }
 

@@ -22,6 +22,7 @@ pub use self::parking::ParkingConfig;
 use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
+use crate::journal::client;
 use crate::journal::message::{Commit, FetchLimits, NextBatch, Position, PositionOf};
 use crate::kit::clock::unix_ms;
 use crate::kit::delivery_error::DeliveryError;
@@ -334,29 +335,19 @@ impl<D: Destination> Run<D> {
 }
 
 impl SinkConfig {
-    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
+    /// [`client::ask`] in the name of this destination.
     async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
         M: Message<Result = Result<T, E>> + Clone + Send + 'static,
         T: Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        loop {
-            let error = match mailbox.ask(question.clone()).await {
-                Ok(Ok(answer)) => return answer,
-                Ok(Err(error)) => error.to_string(),
-                Err(gone) => gone.to_string(),
-            };
-            warn!(self.log, "the journal does not answer, will ask again";
-                "destination" => self.meter.name(), "error" => error);
-            tokio::time::sleep(JOURNAL_PAUSE).await;
-        }
+        client::ask(mailbox, question, &self.log, Some(self.meter.name())).await
     }
 }
 
 /// The class of a destination's error while its dead letters cannot be kept.
 pub const DEAD_LETTERS_REFUSED: &str = "dead-letters";
-const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const DEAD_LETTERS_LOGGED_MAX: usize = 10;
 
 /// An event that a destination refused, as it is kept: one JSON object a line.
