@@ -201,7 +201,7 @@ impl InfluxClient {
 
     /// Asks for what is at a path.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, DeliveryError> {
-        self.send(Method::GET, path, "", Bytes::new(), None).await
+        self.send(self.timeout(), Method::GET, path, "", Bytes::new(), None).await
     }
 
     /// A statement of InfluxQL, for version 1.
@@ -272,7 +272,7 @@ impl InfluxClient {
         encoding: Option<&'static str>,
     ) -> Result<Reply, DeliveryError> {
         let kind = "text/plain; charset=utf-8";
-        let answered = self.send_within(self.write_timeout, Method::POST, path, kind, body, encoding).await;
+        let answered = self.send(self.write_timeout, Method::POST, path, kind, body, encoding).await;
         let is_v1 = matches!(self.config.target, InfluxTarget::V1 { .. });
         match answered {
             Err(trouble) if is_v1 && trouble.class == UNREADABLE_HEADER => Ok(unreadable_refusal()),
@@ -282,17 +282,6 @@ impl InfluxClient {
 
     /// Sends a request and reads the answer, whatever its status.
     pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        content_type: &'static str,
-        body: Bytes,
-        encoding: Option<&'static str>,
-    ) -> Result<Reply, DeliveryError> {
-        self.send_within(self.config.write_timeout, method, path, content_type, body, encoding).await
-    }
-
-    async fn send_within(
         &self,
         timeout: Duration,
         method: Method,
