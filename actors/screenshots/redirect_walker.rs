@@ -60,7 +60,7 @@ use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::kit::supervisor::panic_text;
 use crate::line_log::message::AppendLines;
 use crate::screenshots::download_places::{Place, Places, Turn};
-use crate::screenshots::image_fetch::{FetchConfig, Fetcher};
+use crate::screenshots::image_fetch::{FetchConfig, Fetcher, Screenshot};
 use crate::screenshots::message::{FinishDownloads, ImageStored};
 use crate::screenshots::offset_window::OffsetWindow;
 use crate::sinks::sink::{DeadLetter, Refused};
@@ -108,6 +108,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const TRACE_RECORDS_MAX: usize = 1000;
 /// Records taken up by one read.
 const BATCH_RECORDS_MAX: usize = 256;
+/// Of an event's id.
+const EVENT_ID_CHARS_LOGGED: usize = 64;
 /// A longer text is nobody's name.
 const USER_BYTES_MAX: usize = 4096;
 
@@ -187,9 +189,7 @@ impl Done {
 /// What a download needs of its record, which may be large and is read again when the download has ended.
 struct Download {
     offset: u64,
-    event: AuditEvent<'static>,
-    /// What the log shows of an address that holds a name.
-    hidden_url: Option<String>,
+    screenshot: Screenshot,
     /// Why there is nothing to download.
     refused: Option<Reason>,
 }
@@ -437,7 +437,7 @@ impl Run {
 
     /// What a record asks for.
     fn download(&self, offset: u64, record: &AuditRecord<'_>) -> Download {
-        let mut download = Download { offset, event: AuditEvent::default(), hidden_url: None, refused: None };
+        let mut download = Download { offset, screenshot: Screenshot::default(), refused: None };
         let event = match AuditEvent::from_record(record.clone()) {
             Ok(event) => event,
             Err(error) => {
@@ -446,21 +446,13 @@ impl Run {
                 return download;
             }
         };
-        download.event = AuditEvent {
-            timestamp_ms: event.timestamp_ms,
-            event_id: Cow::Owned(event.event_id.into_owned()),
-            correlation_id: event.correlation_id.map(|id| Cow::Owned(id.into_owned())),
-            user: event
-                .user
-                .filter(|user| user.len() <= USER_BYTES_MAX)
-                .map(|user| Cow::Owned(user.into_owned())),
+        download.screenshot = Screenshot {
+            event_id: event.event_id.chars().take(EVENT_ID_CHARS_LOGGED).collect(),
+            file_stem: event.file_stem(),
+            user: event.user.filter(|user| user.len() <= USER_BYTES_MAX).map(Cow::into_owned),
             // A longer one is refused, whatever its end is.
-            screenshot_url: event
-                .screenshot_url
-                .map(|url| Cow::Owned(cut(&url, URL_BYTES_MAX + 1).to_owned())),
-            // It is part of the file's name.
-            conflict: event.conflict,
-            ..AuditEvent::default()
+            url: event.screenshot_url.map(|url| cut(&url, URL_BYTES_MAX + 1).to_owned()),
+            hidden_url: None,
         };
         if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {
             let Some(clear) = self
@@ -470,16 +462,15 @@ impl Run {
                 .and_then(|pseudonymizer| Clear::open(pseudonymizer, sealed))
             else {
                 warn!(self.config.log, "the user of a screenshot cannot be read, the key is another one now";
-                    "event_id" => download.event.event_id.chars().take(64).collect::<String>());
+                    "event_id" => &download.screenshot.event_id);
                 download.refused = Some(Reason::UserNotParseable);
                 return download;
             };
             if let Some(user) = clear.user {
-                download.event.user = Some(Cow::Owned(user));
+                download.screenshot.user = Some(user);
             }
             if let Some(url) = clear.screenshot_url {
-                let shown = download.event.screenshot_url.replace(Cow::Owned(url));
-                download.hidden_url = shown.map(Cow::into_owned);
+                download.screenshot.hidden_url = download.screenshot.url.replace(url);
             }
         }
         download
@@ -490,7 +481,7 @@ impl Run {
         if let Some(reason) = download.refused {
             return Err(reason);
         }
-        let fetch = Rc::clone(&self.fetcher).fetch(&download.event, download.hidden_url.as_deref(), place);
+        let fetch = Rc::clone(&self.fetcher).fetch(&download.screenshot, place);
         let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
         fetched.unwrap_or_else(|panic| {
             error!(self.config.log, "a download panicked"; "panic" => panic_text(&*panic));
@@ -594,9 +585,9 @@ impl Run {
 impl Download {
     /// The host and the user that take turns: what it asks for, however it is spelled.
     fn whose_turn(&self) -> (String, String) {
-        let url = self.event.screenshot_url.as_deref().unwrap_or_default();
+        let url = self.screenshot.url.as_deref().unwrap_or_default();
         let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let user = self.event.user.as_deref().unwrap_or_default();
+        let user = self.screenshot.user.as_deref().unwrap_or_default();
         let user = match identity::parse(user) {
             Some(user) => format!("{}\\{}", identity::folded(user.directory), identity::folded(user.id)),
             None => identity::folded(user),
