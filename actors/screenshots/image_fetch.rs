@@ -5,7 +5,6 @@
 //! held whole. Contract: screenshots.md.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +24,7 @@ use butler_sos_domain::ticket_url::text_for_log;
 use butler_sos_domain::ticket_users::TicketUsers;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use futures_util::StreamExt;
-use openssl::error::ErrorStack;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::SslConnector;
 use slog::{Logger, debug, info, warn};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -36,7 +34,7 @@ use crate::screenshots::download_places::Place;
 use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::ActorMeter;
 use crate::net::static_hosts::StaticHosts;
-use crate::net::tls::reread;
+use crate::net::tls::{ClientTls, reread};
 use crate::screenshots::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
 use crate::screenshots::message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
@@ -53,11 +51,9 @@ pub struct FetchConfig {
     /// `downloadTimeoutMs`: for one attempt, redirects and body included.
     pub attempt_timeout: Duration,
     pub hosts: StaticHosts,
-    /// Who, besides those whom the system trusts, may have signed a screenshot host's certificate
-    /// (`Butler-SOS.cert.clientCertCA`: Qlik Sense signs its own).
-    pub ca: Option<PathBuf>,
-    /// Whether screenshot hosts must prove who they are (`serversToMonitor.rejectUnauthorized`).
-    pub verify: bool,
+    /// Who may have signed a screenshot host's certificate: Qlik Sense signs its own, others are signed by those whom
+    /// the system trusts. None of ours is shown.
+    pub tls: ClientTls,
     pub to_sessions: Mailbox<SessionFor>,
     pub to_session_news: Mailbox<SessionNews>,
     pub to_images: Mailbox<StoreImage>,
@@ -102,38 +98,10 @@ pub struct Screenshot {
     pub hidden_url: Option<String>,
 }
 
-/// Why there is no HTTP client for screenshot hosts.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("TLS: {0}")]
-    Tls(#[from] ErrorStack),
-}
-
 /// As much of a body's beginning as tells a page.
 const HEAD_BYTES_MAX: usize = 64;
 /// Pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
-
-/// The TLS side of screenshot hosts. Blocks.
-///
-/// # Errors
-/// When the CA file cannot be read or is no certificate.
-pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    if let Some(path) = &config.ca {
-        let pem = std::fs::read(path).map_err(|source| FetchError::Read { path: path.clone(), source })?;
-        for certificate in openssl::x509::X509::stack_from_pem(&pem)? {
-            builder.cert_store_mut().add_cert(certificate)?;
-        }
-    }
-    if !config.verify {
-        builder.set_verify(SslVerifyMode::NONE);
-    }
-    Ok(builder.build())
-}
 
 /// Downloads images; one per arbiter.
 pub struct Fetcher {
@@ -154,7 +122,7 @@ impl Fetcher {
     fn client(&self) -> Rc<ImageClient> {
         let asked = reread::asked();
         if self.made_at.replace(asked) != asked {
-            match image_tls(&self.config) {
+            match self.config.tls.connector() {
                 Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),
                 Err(error) => {
                     warn!(self.config.log, "the files of a connection cannot be used, what was read before stays";

@@ -76,7 +76,7 @@ const TRACES: Consumer = Consumer { stream: Stream::AuditEvents, name: CONSUMER.
 #[derive(Clone)]
 pub struct WalkerConfig {
     pub fetch: FetchConfig,
-    /// Made by [`crate::screenshots::image_fetch::image_tls`].
+    /// Made of [`FetchConfig::tls`].
     pub image_tls: SslConnector,
     /// Downloads that have a place at once, in all and at one host.
     pub turns: TurnLimits,

@@ -16,7 +16,7 @@ pub enum ClientError {
     #[error("--token-file {path}: {detail}")]
     TokenFile { path: String, detail: String },
     #[error("no TLS: {0}")]
-    Tls(#[from] openssl::error::ErrorStack),
+    Tls(#[from] butler_sos_actors::net::tls::TlsError),
     #[error("no answer from {server}: {detail} (does the server run? another address: --server)")]
     Unreachable { server: String, detail: String },
     #[error(

@@ -132,8 +132,8 @@ mod tests {
     use openssl::ssl::SslVerifyMode;
 
     use super::*;
-    use crate::net::tls::ClientTls;
     use crate::net::tls::tests::Pki;
+    use crate::net::tls::{ClientTls, Trust};
 
     /// What is found out by connecting as `host` with this trust to a server with `pki`'s certificate.
     fn found(pki: &Pki, tls: &ClientTls, host: &str) -> Option<String> {
@@ -171,7 +171,7 @@ mod tests {
             )
         );
         assert_eq!(
-            found(&pki, &ClientTls { ca: None, ..pki.tls() }, "localhost").as_deref(),
+            found(&pki, &ClientTls { trust: Trust::System, ..pki.tls() }, "localhost").as_deref(),
             Some(
                 "the server's certificate is signed by the authority \"test ca\", which is not trusted (ca)"
             )

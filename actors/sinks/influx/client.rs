@@ -14,8 +14,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use crate::kit::delivery_error::DeliveryError;
-use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
+use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::{ClientTls, TlsError, Trust};
 use crate::sinks::influx::answer::Reply;
 
 /// From sending a request to its answer, when nothing else is configured.
@@ -78,7 +79,7 @@ pub enum ClientError {
     #[error("name, password or token hold characters that HTTP cannot carry")]
     Credentials,
     #[error("TLS with CA file {ca:?}: {source}")]
-    Tls { ca: Option<PathBuf>, source: openssl::error::ErrorStack },
+    Tls { ca: Option<PathBuf>, source: TlsError },
 }
 
 /// A client of one server. Lives on the arbiter that made it.
@@ -325,7 +326,8 @@ fn http_client(config: &InfluxConfig, watch: &CertificateWatch) -> Result<awc::C
     let tls = match &config.scheme {
         Scheme::Http => None,
         Scheme::Https { ca } => {
-            let tls = tls_connector(ca.as_deref(), watch);
+            let tls = ClientTls { trust: Trust::system_and(ca.clone()), ..ClientTls::default() };
+            let tls = tls.http_connector(watch);
             Some(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?)
         }
     };
