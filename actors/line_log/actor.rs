@@ -7,7 +7,7 @@
 //! When it fails: a disk that refuses is an answer (`LinesRefused`); nothing of the message is kept then.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
@@ -15,6 +15,7 @@ use butler_sos_domain::throttle::OnceAMinute;
 use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
+use crate::kit::lock::lock;
 use crate::kit::mailbox::{Envelope, InFlight};
 use crate::kit::metric::ActorMeter;
 use crate::line_log::message::{AppendLines, LinesRefused};
@@ -120,7 +121,7 @@ fn append(
     config: &LineLogConfig,
     group: &[Waiting],
 ) -> std::io::Result<Appended> {
-    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut store = lock(store);
     // Taken out, so that after an error or a panic it is opened afresh.
     let mut open = match store.take() {
         Some(open) => open,

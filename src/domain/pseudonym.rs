@@ -364,9 +364,9 @@ mod tests {
     #[test]
     fn hashes_are_those_of_rfc_4231() {
         let check = |key: &[u8], data: &[u8], expect: &str| {
-            assert_eq!(hex::encode(&Hmac::new(key).of(&[data])), expect);
+            assert_eq!(hex::encode(Hmac::new(key).of(&[data])), expect);
             let (one, two) = data.split_at(data.len() / 2);
-            assert_eq!(hex::encode(&Hmac::new(key).of(&[one, two])), expect);
+            assert_eq!(hex::encode(Hmac::new(key).of(&[one, two])), expect);
         };
         check(&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
         check(

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use butler_sos_domain::rate_window::RateWindow;
@@ -16,6 +16,7 @@ use crate::intake::udp::allowed_sources::{SourceError, SourceList};
 use crate::intake::udp::datagram_filter::{Admission, AllowedSources};
 use crate::intake::udp::socket::{self, BoundSocket, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
+use crate::kit::lock::lock;
 
 /// `Butler-SOS.userEvents.udpServerConfig` and `Pipeline.udp`.
 #[derive(Debug, Clone)]
@@ -184,9 +185,4 @@ impl UdpPort {
         kernel.inc_by(new);
         Ok(new)
     }
-}
-
-/// All of what is locked here is whole at any time, so a panic while it was locked does no harm.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,9 +22,10 @@ use self::tally::{DropLog, Tally};
 use crate::intake::backpressure::Change;
 use crate::intake::message::{Datagram, DatagramsReceived};
 use crate::intake::udp::datagram_filter::AllowedSources;
-use crate::intake::udp::port::{ReceiverState, UdpPort, lock};
+use crate::intake::udp::port::{ReceiverState, UdpPort};
 use crate::intake::udp::socket::{ReceiveArea, Received, SLOTS, WhenEmpty};
 use crate::kit::clock::unix_ns;
+use crate::kit::lock::lock;
 use crate::kit::mailbox::{InFlight, Mailbox};
 use crate::kit::metric::ActorMeter;
 

@@ -5,9 +5,10 @@
 //! within a fifth.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::kit::lock::lock;
 use butler_sos_domain::histogram::Histogram;
 
 /// The times of one intake; clones share them.
@@ -65,7 +66,7 @@ impl ProcessingTimes {
     /// The times of all that ended since the last call.
     #[must_use]
     pub fn take(&self) -> TimesTaken {
-        std::mem::take(&mut *self.0.window.lock().unwrap_or_else(PoisonError::into_inner)).times()
+        std::mem::take(&mut *lock(&self.0.window)).times()
     }
 }
 
@@ -73,7 +74,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let took_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.times.0.running.fetch_sub(self.events, Ordering::Relaxed);
-        self.times.0.window.lock().unwrap_or_else(PoisonError::into_inner).add(took_ns, self.events);
+        lock(&self.times.0.window).add(took_ns, self.events);
     }
 }
 

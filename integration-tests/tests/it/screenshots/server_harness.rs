@@ -182,7 +182,7 @@ pub fn image_name(number: u32, extension: &str) -> String {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(&openssl::sha::sha256(bytes))
+    hex::encode(openssl::sha::sha256(bytes))
 }
 
 /// Names in a directory, sorted.
