@@ -85,10 +85,8 @@ fn texts(golden: &str, at: &str) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn datagrams() -> Vec<Vec<u8>> {
-    let hex = cases(golden!("user-events")).filter_map(|case| {
-        let hex = case["datagram_hex"].as_str()?;
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
-    });
+    let hex =
+        cases(golden!("user-events")).filter_map(|case| hex::decode(case["datagram_hex"].as_str()?).ok());
     let agents = texts(golden!("user-agents"), "/user_agent").map(|agent| {
         let head = b"qseow-proxy-session;h;Start session;LAB;goran;AppAccess;/app/a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69;UserAgent: ";
         [&head[..], &agent].concat()

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use butler_sos_domain::throttle::OnceAMinute;
+
 /// What a look at the queue showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -23,7 +25,7 @@ pub enum Change {
 pub struct Backpressure {
     percent: u8,
     state: State,
-    last_told: Option<Duration>,
+    log: OnceAMinute,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +34,10 @@ enum State {
     Filling { since: Duration, is_told: bool },
 }
 
-const TELL_EVERY: Duration = Duration::from_secs(60);
-
 impl Backpressure {
     #[must_use]
     pub fn new(percent: u8) -> Self {
-        Self { percent, state: State::Calm, last_told: None }
+        Self { percent, state: State::Calm, log: OnceAMinute::default() }
     }
 
     #[must_use]
@@ -51,13 +51,9 @@ impl Backpressure {
         let threshold = u64::from(bound) * u64::from(self.percent);
         match self.state {
             State::Calm if depth > 0 && filled >= threshold => {
-                let is_told = self.last_told.is_none_or(|last| now.saturating_sub(last) >= TELL_EVERY);
+                let is_told = self.log.is_due(now);
                 self.state = State::Filling { since: now, is_told };
-                if !is_told {
-                    return Some(Change::BeginsQuietly);
-                }
-                self.last_told = Some(now);
-                Some(Change::Begins)
+                Some(if is_told { Change::Begins } else { Change::BeginsQuietly })
             }
             State::Filling { since, is_told } if filled * 2 < threshold || depth == 0 => {
                 self.state = State::Calm;

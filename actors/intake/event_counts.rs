@@ -9,8 +9,9 @@
 //! Bounded: of more than `series_max` combinations the further ones are counted with host and origin `other`. The
 //! parser holds the lock for a batch, and an event that came from where one came before costs no allocation.
 
+use crate::kit::lock::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The counts; clones share them.
 #[derive(Clone)]
@@ -60,7 +61,7 @@ impl EventCounts {
     /// To count a batch.
     pub fn lock(&self) -> MutexGuard<'_, CountTable> {
         // Counts are whole at any time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The counts so far; counting begins anew.

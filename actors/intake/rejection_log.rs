@@ -4,31 +4,24 @@
 //! sources has a bound, and so has the number of lines in a minute.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use lru::LruCache;
+use butler_sos_domain::rate_window::RateWindow;
+use butler_sos_domain::throttle::Throttle;
 use slog::{Logger, warn};
 
 /// When each source and reason was last written about.
 pub(crate) struct RejectionLog {
-    last: LruCache<(IpAddr, &'static str), Said>,
-    window_began_ns: u64,
-    lines: u32,
+    throttle: Throttle<(IpAddr, &'static str)>,
+    lines: RateWindow,
 }
 
-struct Said {
-    at_ns: u64,
-    /// Rejections since then.
-    more: u64,
-}
-
-const MINUTE_NS: u64 = 60_000_000_000;
-const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
-const LINES_PER_MINUTE_MAX: u32 = 60;
+const SOURCES_MAX: usize = 1_024;
+const LINES_PER_MINUTE_MAX: u64 = 60;
 
 impl RejectionLog {
     pub fn new() -> Self {
-        Self { last: LruCache::new(SOURCES_MAX), window_began_ns: 0, lines: 0 }
+        Self { throttle: Throttle::new(SOURCES_MAX), lines: RateWindow::new(LINES_PER_MINUTE_MAX) }
     }
 
     pub fn add(&mut self, source: IpAddr, reason: &'static str, now_ns: u64, log: &Logger) {
@@ -40,27 +33,9 @@ impl RejectionLog {
 
     /// The number of rejections to write about, when it is time to.
     fn due(&mut self, source: IpAddr, reason: &'static str, now_ns: u64) -> Option<u64> {
-        if now_ns.saturating_sub(self.window_began_ns) >= MINUTE_NS {
-            self.window_began_ns = now_ns;
-            self.lines = 0;
-        }
-        let key = (source, reason);
-        let waiting = match self.last.get_mut(&key) {
-            Some(logged) => {
-                logged.more += 1;
-                if now_ns.saturating_sub(logged.at_ns) < MINUTE_NS {
-                    return None;
-                }
-                logged.more
-            }
-            None => 1,
-        };
-        if self.lines >= LINES_PER_MINUTE_MAX {
-            return None;
-        }
-        self.lines += 1;
-        self.last.put(key, Said { at_ns: now_ns, more: 0 });
-        Some(waiting)
+        let lines = &mut self.lines;
+        let may_write = || lines.take(Duration::from_nanos(now_ns));
+        self.throttle.note_if((source, reason), now_ns / 1_000_000, may_write)
     }
 }
 
@@ -90,7 +65,6 @@ mod tests {
         let logged =
             (0..100_000_u32).filter(|n| log.due(IpAddr::from(n.to_be_bytes()), "x", 1).is_some()).count();
         assert_eq!(logged, LINES_PER_MINUTE_MAX as usize);
-        assert!(log.last.len() <= SOURCES_MAX.get());
-        assert_eq!(log.due(IpAddr::from([255; 4]), "x", 1 + MINUTE_NS), Some(1));
+        assert_eq!(log.due(IpAddr::from([255; 4]), "x", 1 + 60_000_000_000), Some(1));
     }
 }

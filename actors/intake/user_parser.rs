@@ -254,15 +254,10 @@ fn quarantine_line(datagram: &Datagram, bytes: usize, head: &[u8], reason: &str)
         source: datagram.source.to_string(),
         bytes,
         text: String::from_utf8_lossy(head).into_owned(),
-        hex: hex(head),
+        hex: hex::encode(head),
     };
     // Strings and numbers always serialise.
     serde_json::to_vec(&line).unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('?');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl Actor for UserParser {

@@ -79,6 +79,7 @@
 
 pub mod actor;
 pub mod batch;
+pub mod client;
 pub mod consumers;
 mod disk;
 pub mod frame;

@@ -1,8 +1,9 @@
 //! The clocks of the machine, and the one that stamps what both intakes receive.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::kit::lock::lock;
 use butler_sos_domain::receipt_clock::ReceiptClock;
 
 use super::platform::clock::since_boot_ns;
@@ -20,7 +21,7 @@ impl Clock {
 
     /// For several stamps; held for as long as it takes to give them.
     pub(crate) fn lock(&self) -> MutexGuard<'_, ReceiptClock> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// One stamp for something received now.

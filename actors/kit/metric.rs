@@ -16,7 +16,7 @@ mod reasons;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -28,6 +28,7 @@ use prometheus_client::registry::Registry;
 
 pub use self::figures::{ActorFigures, DestinationFigures, Figures, IntakeFigures, SyncFigures};
 use self::reasons::Reasons;
+use crate::kit::lock::lock;
 use crate::kit::metric::processing_times::ProcessingTimes;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -254,7 +255,7 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = lock(&self.registry);
         let r = &mut *registry;
         let a = &self.actor;
         r.register("messages_received", "Messages that an actor took from its mailbox", a.received.clone());
@@ -366,7 +367,7 @@ impl Metrics {
     /// What failed so far.
     #[must_use]
     pub fn failures(&self) -> Failures {
-        self.failures.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.failures.0).clone()
     }
 
     #[must_use]
@@ -396,13 +397,13 @@ impl Metrics {
     }
 
     fn owners(&self) -> MutexGuard<'_, Owners> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.owners)
     }
 
     /// The state of every destination, by name.
     #[must_use]
     pub fn destination_states(&self) -> BTreeMap<&'static str, DestinationState> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.states).clone()
     }
 
     #[must_use]
@@ -423,7 +424,7 @@ impl Metrics {
     /// The exposition in Prometheus text format.
     #[must_use]
     pub fn expose(&self) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = lock(&self.registry);
         let mut open_metrics = String::with_capacity(16 * 1024);
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut open_metrics, &registry);
@@ -478,13 +479,13 @@ pub struct ActorMeter {
 
 impl FailureBook {
     fn add(&self, name: &'static str, class: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((name, class)).or_default() += 1;
+        *lock(&self.0).entry((name, class)).or_default() += 1;
     }
 }
 
 impl IntakeFamilies {
     fn times_of(&self, intake: &'static str) -> ProcessingTimes {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).entry(intake).or_default().clone()
+        lock(&self.times).entry(intake).or_default().clone()
     }
 }
 
@@ -501,7 +502,7 @@ impl ActorMeter {
     /// Something that an administrator should know for as long as the process runs; `symptom` is a word of the program,
     /// `about` names what it is about. The first of each symptom is kept.
     pub fn note(&self, symptom: &'static str, about: &str) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = lock(&self.notes);
         notes.entry(symptom).or_insert_with(|| about.chars().take(NOTE_CHARS_MAX).collect());
     }
 
@@ -628,7 +629,7 @@ impl DestinationMeter {
     }
 
     fn with_state(&self, change: impl FnOnce(&mut DestinationState)) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = lock(&self.states);
         change(states.entry(self.name).or_default());
     }
 }
@@ -653,7 +654,7 @@ impl JournalMeter {
 
     pub fn synced(&self, took: Duration) {
         self.families.sync_seconds.observe(took.as_secs_f64());
-        let mut syncs = self.families.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut syncs = lock(&self.families.syncs);
         syncs.count += 1;
         syncs.seconds_total += took.as_secs_f64();
         syncs.seconds_last = took.as_secs_f64();

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod delivery_error;
 pub mod guard;
+pub mod lock;
 pub mod mailbox;
 pub mod message;
 pub mod metric;

@@ -208,8 +208,10 @@ pub use switch::{PanicSwitch, PanicSwitches};
 mod switch {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{Arc, Mutex};
     use std::task::{self, Waker};
+
+    use crate::kit::lock::lock;
 
     #[derive(Clone, Default)]
     pub struct PanicSwitches(Arc<Mutex<BTreeMap<&'static str, PanicSwitch>>>);
@@ -222,29 +224,29 @@ mod switch {
 
     impl PanicSwitches {
         pub(super) fn add(&self, actor: &'static str) -> PanicSwitch {
-            let mut switches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut switches = lock(&self.0);
             switches.entry(actor).or_default().clone()
         }
 
         /// Makes `actor` panic at its next turn; false when there is no such actor.
         pub fn panic(&self, actor: &str) -> bool {
-            let switches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let switches = lock(&self.0);
             let Some(switch) = switches.get(actor) else { return false };
             switch.wanted.fetch_add(1, Ordering::SeqCst);
-            if let Some(waker) = switch.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(waker) = lock(&switch.waker).take() {
                 waker.wake();
             }
             true
         }
 
         pub fn actors(&self) -> Vec<&'static str> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+            lock(&self.0).keys().copied().collect()
         }
     }
 
     impl PanicSwitch {
         pub(super) fn poll(&self, cx: &mut task::Context<'_>) {
-            *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            *lock(&self.waker) = Some(cx.waker().clone());
             let took =
                 self.wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |wanted| wanted.checked_sub(1));
             if took.is_ok() {

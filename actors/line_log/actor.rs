@@ -7,13 +7,15 @@
 //! When it fails: a disk that refuses is an answer (`LinesRefused`); nothing of the message is kept then.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use butler_sos_domain::throttle::OnceAMinute;
 use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
+use crate::kit::lock::lock;
 use crate::kit::mailbox::{Envelope, InFlight};
 use crate::kit::metric::ActorMeter;
 use crate::line_log::message::{AppendLines, LinesRefused};
@@ -37,7 +39,8 @@ pub struct LineLog {
     writing: bool,
     actor: ActorMeter,
     log: Logger,
-    last_error_logged: Option<Instant>,
+    began: Instant,
+    errors: OnceAMinute,
 }
 
 /// A message that waits for the disk, and holds its room in the mailbox meanwhile.
@@ -46,8 +49,6 @@ struct Waiting {
     answer: oneshot::Sender<Result<(), LinesRefused>>,
     _in_flight: InFlight,
 }
-
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 impl LineLog {
     #[must_use]
@@ -59,7 +60,8 @@ impl LineLog {
             writing: false,
             actor,
             log,
-            last_error_logged: None,
+            began: Instant::now(),
+            errors: OnceAMinute::default(),
         }
     }
 
@@ -93,7 +95,8 @@ impl LineLog {
     }
 
     fn count(&mut self, appended: Appended) {
-        self.last_error_logged = None;
+        // The next trouble is a new one, and logged at once.
+        self.errors = OnceAMinute::default();
         for (reason, lines) in [("evicted", appended.evicted), ("too_large", appended.too_large)] {
             if lines > 0 {
                 self.actor.rejected(reason, lines);
@@ -105,8 +108,7 @@ impl LineLog {
 
     fn log_error(&mut self, detail: &str) {
         self.actor.rejected("disk", 1);
-        if self.last_error_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-            self.last_error_logged = Some(Instant::now());
+        if self.errors.is_due(self.began.elapsed()) {
             error!(self.log, "the line log cannot write lines"; "actor" => self.actor.name(), "error" => detail,
                 "directory" => %self.config.directory.display());
         }
@@ -119,7 +121,7 @@ fn append(
     config: &LineLogConfig,
     group: &[Waiting],
 ) -> std::io::Result<Appended> {
-    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut store = lock(store);
     // Taken out, so that after an error or a panic it is opened afresh.
     let mut open = match store.take() {
         Some(open) => open,
@@ -165,6 +167,7 @@ impl Handler<Envelope<AppendLines>> for LineLog {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::kit::mailbox::Mailbox;

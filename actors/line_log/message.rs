@@ -5,7 +5,7 @@ use std::fmt;
 use actix::Message;
 
 /// Lines of JSON (without newline) to keep: rejected datagrams, dead letters. Answered when on disk.
-#[derive(Message)]
+#[derive(Clone, Message)]
 #[rtype(result = "Result<(), LinesRefused>")]
 pub struct AppendLines {
     pub lines: Vec<Vec<u8>>,

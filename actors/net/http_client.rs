@@ -4,7 +4,6 @@
 //! used: a token goes to the configured server or nowhere. HTTP/1.1 only, TLS verified.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 use actix_web::error::ParseError;
@@ -16,8 +15,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::StreamExt;
-use openssl::error::ErrorStack;
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use openssl::ssl::SslConnector;
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
@@ -64,18 +62,6 @@ pub(crate) fn client(tls: Option<SslConnector>, timeout: Duration) -> awc::Clien
         connector = connector.openssl(tls);
     }
     awc::Client::builder().connector(connector).timeout(timeout).disable_redirects().finish()
-}
-
-/// TLS 1.2 and up, verified, HTTP/1.1. `ca`: a PEM file of authorities that are trusted besides the system's.
-pub(crate) fn tls_connector(ca: Option<&Path>, watch: &CertificateWatch) -> Result<SslConnector, ErrorStack> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    builder.set_alpn_protos(b"\x08http/1.1")?;
-    if let Some(ca) = ca {
-        builder.set_ca_file(ca)?;
-    }
-    watch.watch(&mut builder);
-    Ok(builder.build())
 }
 
 /// A header's value that no log shows; `None` when HTTP cannot carry it.

@@ -116,6 +116,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::net::tls::Trust;
     use crate::net::tls::tests::Pki;
 
     fn server(host: &str, port: u16) -> Server {
@@ -151,7 +152,7 @@ mod tests {
         });
         let other_name = Server { address: Some([127, 0, 0, 1].into()), ..server("db.test", port) };
         check(other_name, Some(&pki.tls()), "tls", "is for another host: it names localhost");
-        let unknown = ClientTls { ca: None, ..pki.tls() };
+        let unknown = ClientTls { trust: Trust::System, ..pki.tls() };
         check(
             server("localhost", port),
             Some(&unknown),

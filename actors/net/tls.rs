@@ -1,7 +1,6 @@
 //! TLS of clients: who the server must be, and who we say that we are.
 //!
-//! One description for everything that calls out by HTTPS: Qlik's repository and proxy services with a client
-//! certificate, InfluxDB with a CA of one's own. Only HTTP/1.1 is offered: nothing here needs more.
+//! One builder for everything here that calls out by TLS. The MQTT library makes its own, from the same description.
 
 pub mod certificate_fault;
 pub mod reread;
@@ -14,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,8 +23,7 @@ use self::certificate_fault::CertificateWatch;
 /// Certificates by file, PEM. The passphrase does not print.
 #[derive(Clone)]
 pub struct ClientTls {
-    /// Who may have signed the server's certificate; without it, whom the system trusts.
-    pub ca: Option<PathBuf>,
+    pub trust: Trust,
     /// Our certificate, with the chain behind it. Sent only when the server asks.
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
@@ -33,6 +31,41 @@ pub struct ClientTls {
     pub passphrase: SecretString,
     /// Whether the server must prove who it is.
     pub verify: bool,
+}
+
+/// Who may have signed the server's certificate. A file holds one or more certificates of authorities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Whom the system trusts.
+    #[default]
+    System,
+    /// Whom the system trusts, and these: InfluxDB, hosts of screenshots.
+    SystemAnd(PathBuf),
+    /// Nobody but these: Qlik Sense's own services, whose authority no other may stand in for, and the broker.
+    Only(PathBuf),
+}
+
+impl Trust {
+    /// Those of a file besides the system's, when there is a file.
+    #[must_use]
+    pub fn system_and(ca: Option<PathBuf>) -> Self {
+        ca.map_or(Self::System, Self::SystemAnd)
+    }
+
+    /// Those of a file alone; when there is none, the system's.
+    #[must_use]
+    pub fn only(ca: Option<PathBuf>) -> Self {
+        ca.map_or(Self::System, Self::Only)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn ca(&self) -> Option<&PathBuf> {
+        match self {
+            Self::System => None,
+            Self::SystemAnd(ca) | Self::Only(ca) => Some(ca),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +90,7 @@ pub enum TlsError {
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls")
-            .field("ca", &self.ca)
+            .field("trust", &self.trust)
             .field("cert", &self.cert)
             .field("key", &self.key)
             .field("verify", &self.verify)
@@ -67,7 +100,7 @@ impl fmt::Debug for ClientTls {
 
 impl Default for ClientTls {
     fn default() -> Self {
-        Self { ca: None, cert: None, key: None, passphrase: SecretString::from(""), verify: true }
+        Self { trust: Trust::System, cert: None, key: None, passphrase: SecretString::from(""), verify: true }
     }
 }
 
@@ -79,15 +112,34 @@ impl ClientTls {
 
     /// [`ClientTls::connector`] whose refusals of certificates are listened to. Blocks.
     pub fn connector_watched(&self, watch: &CertificateWatch) -> Result<SslConnector, TlsError> {
+        Ok(self.builder(watch)?.build())
+    }
+
+    /// The same that offers HTTP/1.1 by name, for servers that would begin another protocol. Blocks.
+    pub fn http_connector(&self, watch: &CertificateWatch) -> Result<SslConnector, TlsError> {
+        let mut builder = self.builder(watch)?;
+        builder.set_alpn_protos(b"\x08http/1.1")?;
+        Ok(builder.build())
+    }
+
+    fn builder(&self, watch: &CertificateWatch) -> Result<SslConnectorBuilder, TlsError> {
         // Begins with the system's trust, host names checked, and sound ciphers.
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        if let Some(ca) = &self.ca {
-            let mut store = X509StoreBuilder::new()?;
-            for certificate in certificates(ca)? {
-                store.add_cert(certificate)?;
+        match &self.trust {
+            Trust::System => {}
+            Trust::SystemAnd(ca) => {
+                for certificate in certificates(ca)? {
+                    builder.cert_store_mut().add_cert(certificate)?;
+                }
             }
-            builder.set_cert_store(store.build());
+            Trust::Only(ca) => {
+                let mut store = X509StoreBuilder::new()?;
+                for certificate in certificates(ca)? {
+                    store.add_cert(certificate)?;
+                }
+                builder.set_cert_store(store.build());
+            }
         }
         match (&self.cert, &self.key) {
             (None, None) => {}
@@ -115,7 +167,7 @@ impl ClientTls {
         } else {
             builder.set_verify(SslVerifyMode::NONE);
         }
-        Ok(builder.build())
+        Ok(builder)
     }
 
     /// Size and time of each file: what changes when a certificate is replaced.
@@ -124,7 +176,7 @@ impl ClientTls {
             let found = fs::metadata(path).ok()?;
             Some((found.len(), found.modified().ok()?))
         };
-        [&self.ca, &self.cert, &self.key].into_iter().flatten().map(stamp).collect()
+        [self.trust.ca(), self.cert.as_ref(), self.key.as_ref()].into_iter().flatten().map(stamp).collect()
     }
 }
 

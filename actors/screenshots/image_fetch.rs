@@ -5,13 +5,12 @@
 //! held whole. Contract: screenshots.md.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use awc::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use butler_sos_domain::audit::AuditEvent;
+use butler_sos_domain::file_name::FileStem;
 use butler_sos_domain::identity;
 use butler_sos_domain::image::{Claim, extension};
 use butler_sos_domain::login_page::is_page;
@@ -25,8 +24,7 @@ use butler_sos_domain::ticket_url::text_for_log;
 use butler_sos_domain::ticket_users::TicketUsers;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use futures_util::StreamExt;
-use openssl::error::ErrorStack;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::ssl::SslConnector;
 use slog::{Logger, debug, info, warn};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -36,7 +34,7 @@ use crate::screenshots::download_places::Place;
 use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::ActorMeter;
 use crate::net::static_hosts::StaticHosts;
-use crate::net::tls::reread;
+use crate::net::tls::{ClientTls, reread};
 use crate::screenshots::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
 use crate::screenshots::message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
@@ -53,11 +51,9 @@ pub struct FetchConfig {
     /// `downloadTimeoutMs`: for one attempt, redirects and body included.
     pub attempt_timeout: Duration,
     pub hosts: StaticHosts,
-    /// Who, besides those whom the system trusts, may have signed a screenshot host's certificate
-    /// (`Butler-SOS.cert.clientCertCA`: Qlik Sense signs its own).
-    pub ca: Option<PathBuf>,
-    /// Whether screenshot hosts must prove who they are (`serversToMonitor.rejectUnauthorized`).
-    pub verify: bool,
+    /// Who may have signed a screenshot host's certificate: Qlik Sense signs its own, others are signed by those whom
+    /// the system trusts. None of ours is shown.
+    pub tls: ClientTls,
     pub to_sessions: Mailbox<SessionFor>,
     pub to_session_news: Mailbox<SessionNews>,
     pub to_images: Mailbox<StoreImage>,
@@ -90,38 +86,22 @@ pub struct QpsAddress {
     pub port: u16,
 }
 
-/// Why there is no HTTP client for screenshot hosts.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("TLS: {0}")]
-    Tls(#[from] ErrorStack),
+/// What a download needs of its event.
+#[derive(Clone, Default)]
+pub struct Screenshot {
+    /// As the log shows it.
+    pub event_id: String,
+    pub file_stem: FileStem,
+    pub user: Option<String>,
+    pub url: Option<String>,
+    /// What the log shows of an address that holds a name; the single steps, which would show it, are not logged then.
+    pub hidden_url: Option<String>,
 }
 
 /// As much of a body's beginning as tells a page.
 const HEAD_BYTES_MAX: usize = 64;
 /// Pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
-
-/// The TLS side of screenshot hosts. Blocks.
-///
-/// # Errors
-/// When the CA file cannot be read or is no certificate.
-pub fn image_tls(config: &FetchConfig) -> Result<SslConnector, FetchError> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    if let Some(path) = &config.ca {
-        let pem = std::fs::read(path).map_err(|source| FetchError::Read { path: path.clone(), source })?;
-        for certificate in openssl::x509::X509::stack_from_pem(&pem)? {
-            builder.cert_store_mut().add_cert(certificate)?;
-        }
-    }
-    if !config.verify {
-        builder.set_verify(SslVerifyMode::NONE);
-    }
-    Ok(builder.build())
-}
 
 /// Downloads images; one per arbiter.
 pub struct Fetcher {
@@ -142,7 +122,7 @@ impl Fetcher {
     fn client(&self) -> Rc<ImageClient> {
         let asked = reread::asked();
         if self.made_at.replace(asked) != asked {
-            match image_tls(&self.config) {
+            match self.config.tls.connector() {
                 Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),
                 Err(error) => {
                     warn!(self.config.log, "the TLS files of a connection are unusable, the previous ones stay in use";
@@ -153,24 +133,19 @@ impl Fetcher {
         Rc::clone(&self.client.borrow())
     }
 
-    /// Downloads the event's screenshot and stores it. A `hidden_url` is what the log shows of an address that holds a
-    /// name; the single steps, which would show it, are not logged then.
+    /// Downloads a screenshot and stores it.
     ///
     /// # Errors
     /// Why there is no file, after all attempts; it has been logged.
-    pub async fn fetch(
-        self: Rc<Self>,
-        event: &AuditEvent<'_>,
-        hidden_url: Option<&str>,
-        place: Place,
-    ) -> Result<ImageStored, Reason> {
-        let url = event.screenshot_url.as_deref().unwrap_or_default();
+    pub async fn fetch(self: Rc<Self>, screenshot: &Screenshot, place: Place) -> Result<ImageStored, Reason> {
+        let url = screenshot.url.as_deref().unwrap_or_default();
+        let hidden_url = screenshot.hidden_url.as_deref();
         let log = self.config.log.new(slog::o!(
-            "event_id" => event.event_id.chars().take(64).collect::<String>(),
+            "event_id" => screenshot.event_id.clone(),
             "url" => text_for_log(hidden_url.unwrap_or(url))));
         let silent = Logger::root(slog::Discard, slog::o!());
         let walk_log = if hidden_url.is_some() { &silent } else { &log };
-        let fetched = self.fetch_logged(event, url, place, walk_log).await;
+        let fetched = self.fetch_logged(screenshot, url, place, walk_log).await;
         match &fetched {
             Ok(stored) => {
                 info!(log, "screenshot stored"; "bytes" => stored.bytes, "files" => stored.paths.len())
@@ -200,18 +175,18 @@ impl Fetcher {
 
     async fn fetch_logged(
         &self,
-        event: &AuditEvent<'_>,
+        screenshot: &Screenshot,
         url: &str,
         mut place: Place,
         log: &Logger,
     ) -> Result<ImageStored, Reason> {
         let mut walk = Walk::new(url, Arc::clone(&self.config.rules))?;
-        let mut sessions = self.key(event, &walk)?.map(|key| Sessions::new(key, &self.config));
+        let mut sessions = self.key(screenshot, &walk)?.map(|key| Sessions::new(key, &self.config));
         let fetched = loop {
             let step = match self.log_in(&walk, sessions.as_mut(), log).await {
                 Ok(auth) => {
                     let request = walk.begin(auth);
-                    self.attempt(&mut walk, request, event, sessions.as_mut(), &mut place, log).await
+                    self.attempt(&mut walk, request, screenshot, sessions.as_mut(), &mut place, log).await
                 }
                 Err(reason) => walk.fail_before_begin(reason).into(),
             };
@@ -247,7 +222,7 @@ impl Fetcher {
     }
 
     /// Whose session the download needs; `None` when it needs none.
-    fn key(&self, event: &AuditEvent<'_>, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
+    fn key(&self, screenshot: &Screenshot, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
         let key = match &self.config.login {
             Login::None => return Ok(None),
             _ if !walk.may_log_in() => return Ok(None),
@@ -260,7 +235,7 @@ impl Fetcher {
                 user_id,
             ),
             Login::UserTicket { qps, users } => {
-                let user = event.user.as_deref().unwrap_or_default();
+                let user = screenshot.user.as_deref().unwrap_or_default();
                 let identity = identity::parse(user)
                     .filter(identity::Identity::usable_for_ticket)
                     .ok_or(Reason::UserNotParseable)?;
@@ -320,7 +295,7 @@ impl Fetcher {
         &self,
         walk: &mut Walk,
         mut request: Request,
-        event: &AuditEvent<'_>,
+        screenshot: &Screenshot,
         mut sessions: Option<&mut Sessions>,
         place: &mut Place,
         log: &Logger,
@@ -341,7 +316,7 @@ impl Fetcher {
                     if let Some(sessions) = &mut sessions {
                         sessions.notify(walk).await;
                     }
-                    return match self.store(&mut response.body, claim, walk, event, &mut time).await {
+                    return match self.store(&mut response.body, claim, walk, screenshot, &mut time).await {
                         Ok(stored) => Ended::Stored(stored),
                         Err(NotStored::Page) => walk.fail_with_page().into(),
                         Err(NotStored::For(reason)) => walk.fail(reason, None).into(),
@@ -368,10 +343,10 @@ impl Fetcher {
         body: &mut WholeBody,
         claim: Claim,
         walk: &Walk,
-        event: &AuditEvent<'_>,
+        screenshot: &Screenshot,
         time: &mut TimeLeft,
     ) -> Result<ImageStored, NotStored> {
-        let file_name = event.file_name(extension(claim, walk.original()));
+        let file_name = screenshot.file_stem.with_extension(extension(claim, walk.original()));
         let (to_writer, pieces) = mpsc::channel(PIECES_MAX);
         let mut head = Vec::new();
         let stored = self.config.to_images.ask(StoreImage { file_name, claim, pieces });

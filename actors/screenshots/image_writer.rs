@@ -218,7 +218,7 @@ fn store(config: &ImageWriterConfig, number: u64, image: StoreImage) -> Result<I
     }
     copies.each(Copy::finish)?;
     let paths = copies.copies.iter().map(|copy| copy.target.to_string_lossy().into_owned()).collect();
-    let sha256 = hash.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(hash.finish());
     Ok(ImageStored { paths, sha256, bytes })
 }
 

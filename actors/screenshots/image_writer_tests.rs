@@ -85,7 +85,7 @@ async fn one_download_several_files() {
     let path = |directory| harness.root.path().join(directory).join(NAME).to_string_lossy().into_owned();
     assert_eq!(stored.paths, [path("a"), path("b/c")]);
     assert_eq!(stored.bytes, PNG.len() as u64);
-    let digest = openssl::sha::sha256(PNG).map(|byte| format!("{byte:02x}")).concat();
+    let digest = hex::encode(openssl::sha::sha256(PNG));
     assert_eq!(stored.sha256, digest);
     for path in &stored.paths {
         assert_eq!(fs::read(path).unwrap(), PNG);

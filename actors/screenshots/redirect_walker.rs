@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture, Supervised, WrapFuture};
 use butler_sos_domain::audit::pseudonymous::{Clear, pseudonymous};
 use butler_sos_domain::audit::{AuditEvent, AuditRecord, ScreenshotOutcome};
 use butler_sos_domain::identity;
@@ -49,6 +49,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
 
 use crate::journal::batch::{Batch, RecordBatch};
+use crate::journal::client;
 use crate::journal::message::{
     Append, AppendRefused, Commit, FetchLimits, NextBatch, OffsetAt, Position, PositionOf,
 };
@@ -59,7 +60,7 @@ use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::kit::supervisor::panic_text;
 use crate::line_log::message::AppendLines;
 use crate::screenshots::download_places::{Place, Places, Turn};
-use crate::screenshots::image_fetch::{FetchConfig, Fetcher};
+use crate::screenshots::image_fetch::{FetchConfig, Fetcher, Screenshot};
 use crate::screenshots::message::{FinishDownloads, ImageStored};
 use crate::screenshots::offset_window::OffsetWindow;
 use crate::sinks::sink::{DeadLetter, Refused};
@@ -75,7 +76,7 @@ const TRACES: Consumer = Consumer { stream: Stream::AuditEvents, name: CONSUMER.
 #[derive(Clone)]
 pub struct WalkerConfig {
     pub fetch: FetchConfig,
-    /// Made by [`crate::screenshots::image_fetch::image_tls`].
+    /// Made of [`FetchConfig::tls`].
     pub image_tls: SslConnector,
     /// Downloads that have a place at once, in all and at one host.
     pub turns: TurnLimits,
@@ -103,11 +104,12 @@ pub struct WalkerMailboxes {
     pub to_dead_letters: Mailbox<AppendLines>,
 }
 
-const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const BATCH_BYTES_MAX: usize = 4 << 20;
 const TRACE_RECORDS_MAX: usize = 1000;
 /// Records taken up by one read.
 const BATCH_RECORDS_MAX: usize = 256;
+/// Of an event's id.
+const EVENT_ID_CHARS_LOGGED: usize = 64;
 /// A longer text is nobody's name.
 const USER_BYTES_MAX: usize = 4096;
 
@@ -187,9 +189,7 @@ impl Done {
 /// What a download needs of its record, which may be large and is read again when the download has ended.
 struct Download {
     offset: u64,
-    event: AuditEvent<'static>,
-    /// What the log shows of an address that holds a name.
-    hidden_url: Option<String>,
+    screenshot: Screenshot,
     /// Why there is nothing to download.
     refused: Option<Reason>,
 }
@@ -268,9 +268,9 @@ impl Run {
     /// Where to go on, and which records from there on are finished already, with their traces.
     async fn resume(&self) -> (OffsetWindow, BTreeMap<u64, u64>) {
         let mailboxes = &self.config.mailboxes;
-        let position = self.ask(|| mailboxes.to_position.ask(PositionOf(CONSUMER))).await;
+        let position = self.ask(&mailboxes.to_position, PositionOf(CONSUMER)).await;
         let end = OffsetAt { stream: Stream::AuditEvents, unix_ns: u64::MAX };
-        let end = self.ask(|| mailboxes.to_offset_at.ask(end)).await;
+        let end = self.ask(&mailboxes.to_offset_at, end).await;
         let mut from = trace_from(&position).min(end);
         let mut finished = BTreeMap::new();
         while from < end {
@@ -280,7 +280,7 @@ impl Run {
                 linger: Duration::ZERO,
             };
             let question = NextBatch { consumer: TRACES, from, fetch_limits };
-            let batch = self.ask(|| mailboxes.to_next.ask(question)).await;
+            let batch = self.ask(&mailboxes.to_next, question).await;
             for record in batch.iter() {
                 if let Ok(AuditRecord { source_offset: Some(of), .. }) = AuditRecord::decode(record.data)
                     && of >= position.offset
@@ -406,8 +406,7 @@ impl Run {
     /// Keeps what is no event, so that the commit may forget it.
     async fn dead_letter(self, refused: Refused) -> Done {
         let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
-        self.ask(|| self.config.mailboxes.to_dead_letters.ask(AppendLines { lines: vec![letter.clone()] }))
-            .await;
+        self.ask(&self.config.mailboxes.to_dead_letters, AppendLines { lines: vec![letter] }).await;
         self.config.meter.dead_lettered.inc();
         Done::without_trace(refused.offset)
     }
@@ -438,7 +437,7 @@ impl Run {
 
     /// What a record asks for.
     fn download(&self, offset: u64, record: &AuditRecord<'_>) -> Download {
-        let mut download = Download { offset, event: AuditEvent::default(), hidden_url: None, refused: None };
+        let mut download = Download { offset, screenshot: Screenshot::default(), refused: None };
         let event = match AuditEvent::from_record(record.clone()) {
             Ok(event) => event,
             Err(error) => {
@@ -447,21 +446,13 @@ impl Run {
                 return download;
             }
         };
-        download.event = AuditEvent {
-            timestamp_ms: event.timestamp_ms,
-            event_id: Cow::Owned(event.event_id.into_owned()),
-            correlation_id: event.correlation_id.map(|id| Cow::Owned(id.into_owned())),
-            user: event
-                .user
-                .filter(|user| user.len() <= USER_BYTES_MAX)
-                .map(|user| Cow::Owned(user.into_owned())),
+        download.screenshot = Screenshot {
+            event_id: event.event_id.chars().take(EVENT_ID_CHARS_LOGGED).collect(),
+            file_stem: event.file_stem(),
+            user: event.user.filter(|user| user.len() <= USER_BYTES_MAX).map(Cow::into_owned),
             // A longer one is refused, whatever its end is.
-            screenshot_url: event
-                .screenshot_url
-                .map(|url| Cow::Owned(cut(&url, URL_BYTES_MAX + 1).to_owned())),
-            // It is part of the file's name.
-            conflict: event.conflict,
-            ..AuditEvent::default()
+            url: event.screenshot_url.map(|url| cut(&url, URL_BYTES_MAX + 1).to_owned()),
+            hidden_url: None,
         };
         if let Some(sealed) = record.sealed.as_deref().filter(|sealed| !sealed.is_empty()) {
             let Some(clear) = self
@@ -471,16 +462,15 @@ impl Run {
                 .and_then(|pseudonymizer| Clear::open(pseudonymizer, sealed))
             else {
                 warn!(self.config.log, "cannot decrypt the user of a screenshot, the key has changed";
-                    "event_id" => download.event.event_id.chars().take(64).collect::<String>());
+                    "event_id" => &download.screenshot.event_id);
                 download.refused = Some(Reason::UserNotParseable);
                 return download;
             };
             if let Some(user) = clear.user {
-                download.event.user = Some(Cow::Owned(user));
+                download.screenshot.user = Some(user);
             }
             if let Some(url) = clear.screenshot_url {
-                let shown = download.event.screenshot_url.replace(Cow::Owned(url));
-                download.hidden_url = shown.map(Cow::into_owned);
+                download.screenshot.hidden_url = download.screenshot.url.replace(url);
             }
         }
         download
@@ -491,7 +481,7 @@ impl Run {
         if let Some(reason) = download.refused {
             return Err(reason);
         }
-        let fetch = Rc::clone(&self.fetcher).fetch(&download.event, download.hidden_url.as_deref(), place);
+        let fetch = Rc::clone(&self.fetcher).fetch(&download.screenshot, place);
         let fetched = AssertUnwindSafe(fetch).catch_unwind().await;
         fetched.unwrap_or_else(|panic| {
             error!(self.config.log, "a screenshot download panicked"; "panic" => panic_text(&*panic));
@@ -553,7 +543,7 @@ impl Run {
                     "error" => refused)
                 }
             }
-            sleep(JOURNAL_PAUSE).await;
+            sleep(client::PAUSE).await;
         }
     }
 
@@ -572,40 +562,32 @@ impl Run {
     async fn read(self, from: u64, records_max: usize) -> Batch {
         let fetch_limits = FetchLimits { records_max, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO };
         let question = NextBatch { consumer: CONSUMER, from, fetch_limits };
-        self.ask(|| self.config.mailboxes.to_next.ask(question)).await
+        self.ask(&self.config.mailboxes.to_next, question).await
     }
 
     async fn commit(self, offset: u64, trace_from: u64) {
         let note = Some(trace_from.to_le_bytes().to_vec());
         let commit = Commit { consumer: CONSUMER, offset, note };
-        self.ask(|| self.config.mailboxes.to_commit.ask(commit.clone())).await;
+        self.ask(&self.config.mailboxes.to_commit, commit).await;
     }
 
-    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
-    async fn ask<T, E, G, F>(&self, mut question: impl FnMut() -> F) -> T
+    /// [`client::ask`]; its line does not name the walker.
+    async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
-        F: Future<Output = Result<Result<T, E>, G>>,
-        E: std::fmt::Display,
-        G: std::fmt::Display,
+        M: Message<Result = Result<T, E>> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: std::fmt::Display + Send + 'static,
     {
-        loop {
-            let error = match question().await {
-                Ok(Ok(answer)) => return answer,
-                Ok(Err(error)) => error.to_string(),
-                Err(gone) => gone.to_string(),
-            };
-            warn!(self.config.log, "the journal does not respond, will retry"; "error" => error);
-            sleep(JOURNAL_PAUSE).await;
-        }
+        client::ask(mailbox, question, &self.config.log, None).await
     }
 }
 
 impl Download {
     /// The host and the user that take turns: what it asks for, however it is spelled.
     fn whose_turn(&self) -> (String, String) {
-        let url = self.event.screenshot_url.as_deref().unwrap_or_default();
+        let url = self.screenshot.url.as_deref().unwrap_or_default();
         let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let user = self.event.user.as_deref().unwrap_or_default();
+        let user = self.screenshot.user.as_deref().unwrap_or_default();
         let user = match identity::parse(user) {
             Some(user) => format!("{}\\{}", identity::folded(user.directory), identity::folded(user.id)),
             None => identity::folded(user),

@@ -18,9 +18,9 @@ use url::Url;
 
 use crate::kit::delivery_error::DeliveryError;
 use crate::kit::metric::ActorMeter;
-use crate::net::http_client::{CONNECT_TIMEOUT, Endpoint, exchange, status_class, tls_connector};
+use crate::net::http_client::{CONNECT_TIMEOUT, Endpoint, exchange, status_class};
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::net::tls::reread;
+use crate::net::tls::{ClientTls, reread};
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
@@ -145,7 +145,8 @@ impl Call {
 
 /// Redirects are followed: there is nothing in the request that another host may not see.
 fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Client, DeliveryError> {
-    let tls = tls_connector(None, watch).map_err(|error| DeliveryError::new("tls", error.to_string()))?;
+    let tls = ClientTls::default().http_connector(watch);
+    let tls = tls.map_err(|error| DeliveryError::new("tls", error.to_string()))?;
     let connector =
         awc::Connector::new().timeout(CONNECT_TIMEOUT).handshake_timeout(CONNECT_TIMEOUT).openssl(tls);
     Ok(awc::Client::builder().connector(connector).timeout(timeout).finish())

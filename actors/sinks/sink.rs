@@ -22,6 +22,7 @@ pub use self::parking::ParkingConfig;
 use self::parking::{Parking, ParkingSpace};
 use self::redelivery::{OrderBook, Orders};
 use crate::journal::batch::Batch;
+use crate::journal::client;
 use crate::journal::message::{Commit, FetchLimits, NextBatch, Position, PositionOf};
 use crate::kit::clock::unix_ms;
 use crate::kit::delivery_error::DeliveryError;
@@ -334,29 +335,19 @@ impl<D: Destination> Run<D> {
 }
 
 impl SinkConfig {
-    /// Asks the journal until it answers: it may be restarting, or its disk may be full.
+    /// [`client::ask`] in the name of this destination.
     async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
         M: Message<Result = Result<T, E>> + Clone + Send + 'static,
         T: Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        loop {
-            let error = match mailbox.ask(question.clone()).await {
-                Ok(Ok(answer)) => return answer,
-                Ok(Err(error)) => error.to_string(),
-                Err(gone) => gone.to_string(),
-            };
-            warn!(self.log, "the journal does not respond, will retry";
-                "destination" => self.meter.name(), "error" => error);
-            tokio::time::sleep(JOURNAL_PAUSE).await;
-        }
+        client::ask(mailbox, question, &self.log, Some(self.meter.name())).await
     }
 }
 
 /// The class of a destination's error while its dead letters cannot be kept.
 pub const DEAD_LETTERS_REFUSED: &str = "dead-letters";
-const JOURNAL_PAUSE: Duration = Duration::from_millis(200);
 const DEAD_LETTERS_LOGGED_MAX: usize = 10;
 
 /// An event that a destination refused, as it is kept: one JSON object a line.
@@ -375,30 +366,20 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     pub(crate) fn new(time: u64, destination: &str, stream: &str, refused: &Refused) -> Self {
-        use std::fmt::Write as _;
-        let mut record = String::with_capacity(refused.record.len() * 2);
-        for byte in &refused.record {
-            let _ = write!(record, "{byte:02x}");
-        }
         Self {
             time,
             destination: destination.to_owned(),
             stream: stream.to_owned(),
             offset: refused.offset,
             reason: refused.reason.chars().take(REASON_CHARS_MAX).collect(),
-            record,
+            record: hex::encode(&refused.record),
         }
     }
 
     /// The journal record; `None` when it is not one.
     #[must_use]
     pub fn record_bytes(&self) -> Option<Vec<u8>> {
-        let digits = self.record.as_bytes();
-        if !digits.len().is_multiple_of(2) {
-            return None;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        digits.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
+        hex::decode(&self.record).ok()
     }
 
     pub(crate) fn to_line(&self) -> Vec<u8> {

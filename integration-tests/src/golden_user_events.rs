@@ -11,8 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::hex::unhex;
-
 /// One deliberate difference. `"*"` fits anything; `recorded` and `ours` are the values on either
 /// side, `None` where there is none.
 struct Difference {
@@ -225,7 +223,7 @@ impl Difference {
 fn datagram(row: &Value) -> Vec<u8> {
     match (row["datagram"].as_str(), row["datagram_hex"].as_str()) {
         (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(digits)) => unhex(digits),
+        (None, Some(digits)) => hex::decode(digits).expect("pairs of hexadecimal digits"),
         (None, None) => panic!("a row without a datagram: {row}"),
     }
 }

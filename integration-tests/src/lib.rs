@@ -10,7 +10,6 @@ pub mod fake_influx;
 pub mod fake_new_relic;
 pub mod fake_qlik;
 pub mod golden_user_events;
-pub mod hex;
 pub mod http_request;
 pub mod influxd;
 pub mod journal_append;

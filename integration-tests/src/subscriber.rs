@@ -7,7 +7,6 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::hex::unhex;
 use crate::mosquitto::Mosquitto;
 use crate::sandbox::wait_for;
 
@@ -110,7 +109,7 @@ impl Message {
     /// Topic, blank, payload in hexadecimal digits.
     fn read(text: &str) -> Self {
         let (topic, digits) = text.rsplit_once(' ').unwrap_or((text, ""));
-        Self { topic: topic.to_owned(), payload: unhex(digits) }
+        Self { topic: topic.to_owned(), payload: hex::decode(digits).expect("pairs of hexadecimal digits") }
     }
 
     pub fn json(&self) -> Value {

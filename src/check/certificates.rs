@@ -1,9 +1,9 @@
 //! Certificates and keys: whether they are what they should be and fit each other, and how long they hold.
 //!
-//! Each group of files is loaded by the code that the server loads it with. A file that cannot be read at all has
-//! been told of before.
+//! Each group of files is loaded by the code that the server loads it with; the broker's by the same, though its
+//! library reads them itself. A file that cannot be read at all has been told of before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use butler_sos_actors::intake::audit_http_ingestor::{self, Tls};
 use butler_sos_actors::net::tls::{ClientTls, TlsError};
@@ -43,14 +43,14 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
 fn client(section: &str, names: [&str; 3], tls: &ClientTls) -> Vec<CheckResult> {
     let [ca, cert, key] = names.map(|name| format!("{section}.{name}"));
     let error = match tls.connector() {
-        Ok(_) => return lifetimes(&ca, tls.ca.as_deref(), &cert, tls.cert.as_deref()),
+        Ok(_) => return lifetimes(&ca, tls.trust.ca().map(PathBuf::as_path), &cert, tls.cert.as_deref()),
         Err(TlsError::Read { .. }) => return Vec::new(),
         Err(error) => error,
     };
     let path = match &error {
         TlsError::Key { .. } | TlsError::KeyMismatch { .. } => key,
         TlsError::Certificate { path, .. } | TlsError::NoCertificate { path } => {
-            if tls.ca.as_ref() == Some(path) { ca } else { cert }
+            if tls.trust.ca() == Some(path) { ca } else { cert }
         }
         _ => section.to_owned(),
     };
@@ -144,6 +144,7 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
+    use butler_sos_actors::net::tls::Trust;
     use secrecy::SecretString;
 
     use super::*;
@@ -195,7 +196,7 @@ mod tests {
             &[(Verdict::Mistake, "cert.key", "the passphrase is wrong")],
         );
         check_client(
-            |files, tls| tls.ca = Some(files.path("key.pem")),
+            |files, tls| tls.trust = Trust::Only(files.path("key.pem")),
             &[(Verdict::Mistake, "cert.ca", "holds no certificate")],
         );
         check_client(

@@ -66,7 +66,7 @@ mod tests {
         net::{IpAddr, TcpListener},
     };
 
-    use butler_sos_actors::net::tls::ClientTls;
+    use butler_sos_actors::net::tls::{ClientTls, Trust};
     use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
     use secrecy::ExposeSecret;
 
@@ -144,7 +144,10 @@ mod tests {
     #[test]
     fn handshakes() {
         check_handshake(|_| (), Ok(()));
-        check_handshake(|tls| tls.ca = None, Err("is signed by itself and not among those that are trusted"));
+        check_handshake(
+            |tls| tls.trust = Trust::System,
+            Err("is signed by itself and not among those that are trusted"),
+        );
         check_handshake(
             |tls| (tls.cert, tls.key) = (None, None),
             Err("closed the connection, probably because it rejected the client certificate"),

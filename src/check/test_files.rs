@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use butler_sos_actors::intake::audit_http_ingestor::{TlsConfig, TlsVersion};
-use butler_sos_actors::net::tls::ClientTls;
+use butler_sos_actors::net::tls::{ClientTls, Trust};
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,
@@ -46,7 +46,7 @@ impl CertificateFiles {
 
     pub fn client(&self) -> ClientTls {
         ClientTls {
-            ca: Some(self.path("cert.pem")),
+            trust: Trust::Only(self.path("cert.pem")),
             cert: Some(self.path("cert.pem")),
             key: Some(self.path("key.pem")),
             passphrase: SecretString::from(PASSPHRASE),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use awc::error::SendRequestError;
 use awc::http::{Method, StatusCode, header};
 use awc::{Client, ClientRequest, ClientResponse};
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use butler_sos_actors::net::tls::{ClientTls, TlsError, certificate_fault::CertificateWatch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -173,15 +173,10 @@ impl Server {
 /// The client that all commands call out with.
 ///
 /// # Errors
-/// OpenSSL cannot be set up.
-pub fn http_client(insecure: bool) -> Result<Client, openssl::error::ErrorStack> {
-    let mut tls = SslConnector::builder(SslMethod::tls())?;
-    if insecure {
-        tls.set_verify(SslVerifyMode::NONE);
-    }
-    // HTTP/1.1 alone: without the offer of another protocol there is no other.
-    tls.set_alpn_protos(b"\x08http/1.1")?;
-    let connector = awc::Connector::new().openssl(tls.build());
+/// TLS cannot be set up.
+pub fn http_client(insecure: bool) -> Result<Client, TlsError> {
+    let tls = ClientTls { verify: !insecure, ..ClientTls::default() };
+    let connector = awc::Connector::new().openssl(tls.http_connector(&CertificateWatch::default())?);
     Ok(Client::builder().connector(connector).disable_redirects().timeout(ANSWER_TIMEOUT).finish())
 }
 

@@ -14,7 +14,7 @@ pub enum ClientError {
     #[error("--token-file {path}: {detail}")]
     TokenFile { path: String, detail: String },
     #[error("no TLS: {0}")]
-    Tls(#[from] openssl::error::ErrorStack),
+    Tls(#[from] butler_sos_actors::net::tls::TlsError),
     #[error("no response from {server}: {detail} (is the server running? --server sets another address)")]
     Unreachable { server: String, detail: String },
     #[error(

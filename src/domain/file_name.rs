@@ -39,12 +39,23 @@ pub fn stem(timestamp_ms: i64, event_id: &str, correlation_id: Option<&str>) -> 
     name
 }
 
-/// The name without a directory: `20261120T101112.345Z_<eventId>_<correlationId>.png`.
-pub fn file_name(stem: String, suffix: &str, extension: &str) -> String {
-    let mut name = stem + suffix;
-    name.push('.');
-    name.extend(extension.chars().take(EXTENSION_CHARACTERS_MAX).map(safe));
-    name
+/// All of a file's name but its extension: what remains of an event for those who need no more of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileStem(String);
+
+impl FileStem {
+    /// `suffix` is empty, or a conflict's.
+    pub fn new(stem: String, suffix: &str) -> Self {
+        Self(stem + suffix)
+    }
+
+    /// The name without a directory: `20261120T101112.345Z_<eventId>_<correlationId>.png`.
+    pub fn with_extension(&self, extension: &str) -> String {
+        let mut name = self.0.clone();
+        name.push('.');
+        name.extend(extension.chars().take(EXTENSION_CHARACTERS_MAX).map(safe));
+        name
+    }
 }
 
 /// Where the `-` stands of a name that ends in `_conflict-` and a hash.
@@ -73,7 +84,7 @@ mod tests {
     fn stems_and_extensions_make_names() {
         let check = |event_id: &str, correlation_id: Option<&str>, extension: &str, expect: &str| {
             let stem = stem(1_795_169_472_345, event_id, correlation_id);
-            assert_eq!(file_name(stem, "", extension), expect);
+            assert_eq!(FileStem::new(stem, "").with_extension(extension), expect);
         };
         let stem = "20261120T101112.345Z_00000000-0000-4000-8000-000000000048";
         check(ID, Some("1777868693436"), "json", &format!("{stem}_1777868693436.json"));
@@ -96,7 +107,7 @@ mod tests {
         check("a_conflict-0123456789abcde", "a_conflict-0123456789abcde");
         check("a_conflict-0123456789abcdef0", "a_conflict-0123456789abcdef0");
         check("a_conflict-0123456789abcdeg", "a_conflict-0123456789abcdeg");
-        let beside = file_name(stem(0, "", None), "_conflict-0123456789abcdef", "png");
+        let beside = FileStem::new(stem(0, "", None), "_conflict-0123456789abcdef").with_extension("png");
         assert_eq!(beside, "19700101T000000.000Z_none_none_conflict-0123456789abcdef.png");
         assert_eq!(&stem(0, "e", None)[MOMENT_BYTES..], "e_none");
     }
@@ -104,7 +115,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_is_always_safe(ms: i64, event_id: String, correlation_id: Option<String>, extension: String) {
-            let name = file_name(stem(ms, &event_id, correlation_id.as_deref()), "", &extension);
+            let stem = stem(ms, &event_id, correlation_id.as_deref());
+            let name = FileStem::new(stem, "").with_extension(&extension);
             prop_assert!(name.chars().all(|c| c == safe(c)));
             prop_assert!(name.len() < 300 && name.starts_with(|c: char| c.is_ascii_digit()));
         }

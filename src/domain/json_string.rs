@@ -1,7 +1,9 @@
-//! The inside of a JSON string: how much of a text stands for itself, and how the rest is escaped.
+//! JSON strings as they are written: how much of a text stands for itself, and how the rest is escaped.
 //!
 //! Eight bytes are compared at once, in one number. A comparison flags bytes by their highest bit. It may flag
 //! too many, but only behind one that it flags rightly, so the first flag is right (Mycroft 1987).
+
+use std::fmt::{self, Write};
 
 const BYTES: usize = 8;
 /// 1 in each byte, and the highest bit of each.
@@ -34,8 +36,63 @@ pub(crate) fn holds_control_or(byte: u8, text: &[u8]) -> bool {
     !rest.is_empty() && first(flags(last(text, rest.len()))) < rest.len()
 }
 
+/// Appends `text` as a JSON string, quotes included, the way `JSON.stringify` spells it.
+pub fn write_string(text: &str, out: &mut String) {
+    // Writing into a string does not fail.
+    let _ = write_text(text, out);
+}
+
+/// The same into bytes.
+pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
+    // Nor does writing into a vector.
+    let _ = write_text(text, &mut Bytes(out));
+}
+
+/// Appends one character of a JSON string, escaped when it has to be.
+pub(crate) fn write_character(character: char, out: &mut impl Write) -> fmt::Result {
+    match character {
+        '"' | '\\' | '\0'..='\x1f' => write_escape(character, out),
+        _ => out.write_char(character),
+    }
+}
+
+fn write_text(text: &str, out: &mut impl Write) -> fmt::Result {
+    out.write_char('"')?;
+    let mut rest = text;
+    loop {
+        // What is escaped is ASCII, so bytes are as good as characters.
+        let (plain, behind) = rest.split_at(plain_length(rest.as_bytes()));
+        out.write_str(plain)?;
+        let mut characters = behind.chars();
+        let Some(character) = characters.next() else { break };
+        write_escape(character, out)?;
+        rest = characters.as_str();
+    }
+    out.write_char('"')
+}
+
+fn write_escape(character: char, out: &mut impl Write) -> fmt::Result {
+    match u8::try_from(character).ok().and_then(letter) {
+        Some(letter) => {
+            out.write_char('\\')?;
+            out.write_char(char::from(letter))
+        }
+        None => write!(out, "\\u{:04x}", u32::from(character)),
+    }
+}
+
+/// Bytes that text is written to.
+struct Bytes<'o>(&'o mut Vec<u8>);
+
+impl Write for Bytes<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// The letter behind the backslash for a byte that does not stand for itself; none when its number does.
-pub(crate) fn letter(byte: u8) -> Option<u8> {
+fn letter(byte: u8) -> Option<u8> {
     Some(match byte {
         b'"' | b'\\' => byte,
         b'\n' => b'n',
@@ -77,6 +134,7 @@ fn first(flags: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_control_character_or_a_byte_is_found_at_any_place() {
@@ -101,7 +159,6 @@ mod tests {
             }
         }
     }
-    use proptest::prelude::*;
 
     proptest! {
         #[test]
@@ -110,6 +167,19 @@ mod tests {
                 let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
                 prop_assert_eq!(plain_length(&text), text.iter().position(is_special).unwrap_or(text.len()));
             }
+        }
+
+        #[test]
+        fn strings_are_those_of_serde(text in "([a-z]{0,20}|[\\x00-\\x7f]{0,3}|[\"\\\\é/]{0,3}){0,8}") {
+            let (mut string, mut bytes) = (String::new(), Vec::new());
+            write_string(&text, &mut string);
+            push_string(&text, &mut bytes);
+            let mut characters = String::new();
+            text.chars().for_each(|character| write_character(character, &mut characters).expect("a string"));
+            let expect = serde_json::to_string(&text).expect("a string");
+            prop_assert_eq!(&string, &expect);
+            prop_assert_eq!(bytes, string.as_bytes());
+            prop_assert_eq!(format!("\"{characters}\""), expect);
         }
     }
 }

@@ -19,6 +19,8 @@ pub mod user_agent;
 
 // --- audit events
 pub mod audit;
+
+// --- what comes too often
 pub mod rate_window;
 pub mod throttle;
 
@@ -59,6 +61,7 @@ pub mod influx_refusal;
 pub mod pace;
 
 // --- what the server says about itself
+pub mod histogram;
 pub mod own_errors;
 
 // --- what tests here share with those of the whole server

@@ -91,7 +91,7 @@ impl Pseudonymizer {
         let [lower_directory, lower_id] = [directory, id].map(str::to_lowercase);
         let shown = |prefix: &str, text: &str, parts: &[&[u8]]| match text {
             "" => String::new(),
-            _ => format!("{prefix}{}", hex(&self.mac.of(parts)[..SHOWN_BYTES])),
+            _ => format!("{prefix}{}", hex::encode(&self.mac.of(parts)[..SHOWN_BYTES])),
         };
         let (d, i) = (lower_directory.as_bytes(), lower_id.as_bytes());
         Replacement {
@@ -317,10 +317,6 @@ fn percent_encoded(text: &str) -> String {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 // === HMAC ===
 
 /// HMAC-SHA256 (RFC 2104), begun: the states behind the two padded keys.
@@ -368,9 +364,9 @@ mod tests {
     #[test]
     fn hashes_are_those_of_rfc_4231() {
         let check = |key: &[u8], data: &[u8], expect: &str| {
-            assert_eq!(hex(&Hmac::new(key).of(&[data])), expect);
+            assert_eq!(hex::encode(Hmac::new(key).of(&[data])), expect);
             let (one, two) = data.split_at(data.len() / 2);
-            assert_eq!(hex(&Hmac::new(key).of(&[one, two])), expect);
+            assert_eq!(hex::encode(Hmac::new(key).of(&[one, two])), expect);
         };
         check(&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
         check(

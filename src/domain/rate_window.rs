@@ -1,6 +1,6 @@
-//! How often somebody may come: a count per key in windows of fixed length.
+//! How often somebody may come: a count in windows of fixed length, one for all or one per key.
 //!
-//! A key's window opens with its first request and lasts a minute; within it so many requests pass and the
+//! A window opens with its first request and lasts a minute; within it so many requests pass and the
 //! rest are refused with the time until the window ends. That is what Fastify's limiter does, and what its
 //! headers tell (`x-ratelimit-remaining` counts down, `x-ratelimit-reset` is when all are back). A leaky bucket
 //! (GCRA) gives requests back one at a time and lets twice as many through in the first minute, so it can tell
@@ -9,13 +9,21 @@
 //! Bounded: at most `entries_max` keys; the one that was quiet longest is forgotten first.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use lru::LruCache;
 
-/// Length of a window, milliseconds.
-const WINDOW_MS: u64 = 60_000;
+/// Length of a window.
+const WINDOW: Duration = Duration::from_secs(60);
 
-/// The counts of all keys.
+/// One window for all.
+#[derive(Debug)]
+pub struct RateWindow {
+    requests_max: u64,
+    window: Option<Window>,
+}
+
+/// A window for each key.
 #[derive(Debug)]
 pub struct RateWindows<K: Hash + Eq> {
     requests_max: u32,
@@ -25,8 +33,8 @@ pub struct RateWindows<K: Hash + Eq> {
 
 #[derive(Debug, Clone, Copy)]
 struct Window {
-    opened_ms: u64,
-    requests: u32,
+    opened: Duration,
+    requests: u64,
 }
 
 /// A key that has used up its window.
@@ -38,6 +46,22 @@ pub struct Exceeded {
     pub reset_seconds: u64,
 }
 
+// === impl RateWindow ===
+
+impl RateWindow {
+    #[must_use]
+    pub fn new(requests_max: u64) -> Self {
+        Self { requests_max, window: None }
+    }
+
+    /// Whether one more passes at `now`, which is any clock that does not run backwards.
+    pub fn take(&mut self, now: Duration) -> bool {
+        self.window.get_or_insert(Window::open(now)).take(self.requests_max, now)
+    }
+}
+
+// === impl RateWindows ===
+
 impl<K: Hash + Eq> RateWindows<K> {
     pub fn new(requests_max: u32, entries_max: usize) -> Self {
         Self { requests_max, entries_max: entries_max.max(1), windows: LruCache::unbounded() }
@@ -45,20 +69,18 @@ impl<K: Hash + Eq> RateWindows<K> {
 
     /// Counts one request of `key` at `now_ms`, which is any clock that does not run backwards.
     pub fn count(&mut self, key: K, now_ms: u64) -> Result<(), Exceeded> {
-        let window = self.windows.get_or_insert_mut(key, || Window { opened_ms: now_ms, requests: 0 });
-        if now_ms.saturating_sub(window.opened_ms) >= WINDOW_MS {
-            *window = Window { opened_ms: now_ms, requests: 0 };
-        }
-        let left_ms = WINDOW_MS - now_ms.saturating_sub(window.opened_ms);
-        let passes = window.requests < self.requests_max;
-        window.requests += u32::from(passes);
+        let now = Duration::from_millis(now_ms);
+        let window = self.windows.get_or_insert_mut(key, || Window::open(now));
+        let passes = window.take(u64::from(self.requests_max), now);
+        let left = WINDOW.saturating_sub(window.age(now));
         while self.windows.len() > self.entries_max {
             self.windows.pop_lru();
         }
         if passes {
             return Ok(());
         }
-        Err(Exceeded { limit: self.requests_max, reset_seconds: left_ms.div_ceil(1_000) })
+        let reset_seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Err(Exceeded { limit: self.requests_max, reset_seconds })
     }
 
     pub fn len(&self) -> usize {
@@ -67,6 +89,28 @@ impl<K: Hash + Eq> RateWindows<K> {
 
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
+    }
+}
+
+// === impl Window ===
+
+impl Window {
+    fn open(now: Duration) -> Self {
+        Self { opened: now, requests: 0 }
+    }
+
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.opened)
+    }
+
+    /// Whether one more passes; the next window opens when this one is over.
+    fn take(&mut self, requests_max: u64, now: Duration) -> bool {
+        if self.age(now) >= WINDOW {
+            *self = Self::open(now);
+        }
+        let passes = self.requests < requests_max;
+        self.requests += u64::from(passes);
+        passes
     }
 }
 
@@ -95,6 +139,21 @@ mod tests {
         check("a", 0, Err(60));
     }
 
+    #[test]
+    fn one_window_for_all_lasts_a_minute() {
+        let mut window = RateWindow::new(2);
+        let mut check =
+            |ms: u64, expect: bool| assert_eq!(window.take(Duration::from_millis(ms)), expect, "{ms}");
+        check(50_000, true);
+        check(50_000, true);
+        check(109_999, false);
+        check(110_000, true);
+        check(110_000, true);
+        check(110_001, false);
+        check(400_000, true);
+        assert!(!RateWindow::new(0).take(Duration::ZERO));
+    }
+
     proptest! {
         #[test]
         fn bounds_hold(requests in prop::collection::vec((0_u8..20, 0_u64..50_000), 0..300)) {
@@ -112,7 +171,7 @@ mod tests {
             }
             // Any four that passed are spread over more than one window.
             for times in passed.values() {
-                prop_assert!(times.windows(7).all(|seven| seven[6] - seven[0] >= WINDOW_MS));
+                prop_assert!(times.windows(7).all(|seven| seven[6] - seven[0] >= 60_000));
             }
         }
     }

@@ -1,15 +1,36 @@
-//! One line in the log per subject and minute, with how often it happened; and a cap on lines of every kind.
+//! What is logged at most once a minute: one thing, or each of many with how often it happened; and a cap on lines of
+//! every kind.
 //!
 //! The first time is said at once; what follows within a minute is counted and said together when the minute is
 //! over. Bounded: at most `entries_max` subjects; the one that was quiet longest is forgotten first, so
 //! the worst that a flood of subjects does is a line too many.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use lru::LruCache;
 
+const QUIET: Duration = Duration::from_secs(60);
 const QUIET_MS: u64 = 60_000;
 
+/// One thing that is logged at once, and then not before a minute has passed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnceAMinute {
+    last: Option<Duration>,
+}
+
+impl OnceAMinute {
+    /// Whether it is to be logged at `now`, which is any clock that does not run backwards.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        let is_due = self.last.is_none_or(|last| now.saturating_sub(last) >= QUIET);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
+/// The same for each of many subjects, counted.
 #[derive(Debug)]
 pub struct Throttle<K: Hash + Eq> {
     entries_max: usize,
@@ -29,7 +50,16 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
 
     /// Notes that it happened at `now_ms`. Some: say it now, and that it happened so many times.
     pub fn note(&mut self, subject: K, now_ms: u64) -> Option<u64> {
+        self.note_if(subject, now_ms, || true)
+    }
+
+    /// The same where another limit has a word, too: asked when it is time to say it. What it does not allow stays
+    /// counted.
+    pub fn note_if(&mut self, subject: K, now_ms: u64, may_say: impl FnOnce() -> bool) -> Option<u64> {
         let Some(known) = self.subjects.get_mut(&subject) else {
+            if !may_say() {
+                return None;
+            }
             self.subjects.put(subject, Subject { said_ms: now_ms, unsaid: 0 });
             while self.subjects.len() > self.entries_max {
                 self.subjects.pop_lru();
@@ -37,7 +67,7 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
             return Some(1);
         };
         known.unsaid += 1;
-        if now_ms.saturating_sub(known.said_ms) < QUIET_MS {
+        if now_ms.saturating_sub(known.said_ms) < QUIET_MS || !may_say() {
             return None;
         }
         known.said_ms = now_ms;
@@ -123,6 +153,27 @@ impl<K: Hash + Eq + Clone> LineCap<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_due_once_a_minute() {
+        let mut line = OnceAMinute::default();
+        let mut check = |seconds, expect| assert_eq!(line.is_due(Duration::from_secs(seconds)), expect);
+        check(7, true);
+        check(7, false);
+        check(66, false);
+        check(67, true);
+        check(0, false);
+    }
+
+    #[test]
+    fn what_another_limit_keeps_back_stays_counted() {
+        let mut throttle = Throttle::new(2);
+        assert_eq!(throttle.note_if("a", 0, || false), None);
+        assert_eq!(throttle.note_if("a", 1, || true), Some(1), "what was never said is not remembered");
+        assert_eq!(throttle.note_if("a", 60_000, || panic!("it is not time to say it")), None);
+        assert_eq!(throttle.note_if("a", 60_001, || false), None);
+        assert_eq!(throttle.note_if("a", 60_002, || true), Some(3));
+    }
 
     #[test]
     fn once_at_once_then_once_a_minute_with_the_count() {

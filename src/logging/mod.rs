@@ -18,12 +18,13 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use butler_sos_actors::kit::lock::lock;
 use butler_sos_domain::throttle::LineCap;
 use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o, warn};
 use slog_async::{AsyncCore, AsyncError, AsyncGuard};
@@ -201,7 +202,7 @@ impl Cap {
         if message == HELD_BACK {
             return true;
         }
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(lines);
         lines.may_write((level, message), self.now_ms())
     }
 
@@ -216,7 +217,7 @@ impl Cap {
     /// Tells how many lines were held back in the minutes that are over; at the end of the log in all.
     pub fn log_dropped_lines(&self, log: &Logger, is_end: bool) {
         let Some(lines) = &self.lines else { return };
-        let held_back = lines.lock().unwrap_or_else(PoisonError::into_inner).held_back(self.now_ms(), is_end);
+        let held_back = lock(lines).held_back(self.now_ms(), is_end);
         for ((level, message), lines) in held_back {
             warn!(log, "{}", HELD_BACK; "kind" => message, "level" => level.name(), "lines" => lines);
         }
@@ -314,7 +315,7 @@ impl Drain for Writer {
         let now = OffsetDateTime::now_utc();
         let (plain, coloured) =
             line::lines(self.format, self.coloured, self.line_characters_max, now, record, values);
-        let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outputs = lock(&self.outputs);
         let outputs = &mut *outputs;
         // A console that is gone must not end the server.
         let _ = outputs.console.write_all(coloured.as_deref().unwrap_or(&plain).as_bytes());

@@ -5,10 +5,11 @@
 //! and "Replay".
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use butler_sos_actors::journal::batch::Batch;
 use butler_sos_actors::kit::clock::unix_ms;
+use butler_sos_actors::kit::lock::lock;
 use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::line_log::actor::EntryId;
 use butler_sos_actors::sinks::message::{NotRedelivered, Redeliver, Redelivered};
@@ -55,7 +56,7 @@ impl Jobs {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
     }
 
     pub(super) fn begin(&self, kind: JobKind, destination: &str, total: u64) -> Result<JobState, Refusal> {

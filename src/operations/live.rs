@@ -1,9 +1,10 @@
 //! The state each second, for everybody who listens: built once for all of them, and not at all for nobody.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::web::Bytes;
+use butler_sos_actors::kit::lock::lock;
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
@@ -60,7 +61,7 @@ pub fn events(
 ) -> Result<impl Stream<Item = Bytes> + 'static, Refusal> {
     let place = live.place()?;
     let mut listener = live.last.subscribe();
-    let starts = !std::mem::replace(&mut *live.runs.lock().unwrap_or_else(PoisonError::into_inner), true);
+    let starts = !std::mem::replace(&mut *lock(&live.runs), true);
     if starts {
         // What stands there is from the last time that somebody listened.
         listener.mark_unchanged();
@@ -89,7 +90,7 @@ async fn notify(live: Arc<Live>, state: impl AsyncFn() -> State) {
     let mut next = Instant::now();
     loop {
         {
-            let mut runs = live.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut runs = lock(&live.runs);
             if live.last.receiver_count() == 0 {
                 *runs = false;
                 return;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use butler_sos_actors::journal::message::{JournalState, JournalStateNow, OffsetsWithin};
 use butler_sos_actors::kit::clock::unix_ms;
+use butler_sos_actors::kit::lock::lock;
 use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::{ActorMeter, DestinationMeter, Metrics};
 use butler_sos_actors::line_log::message::AppendLines;
@@ -123,7 +124,7 @@ impl View {
         let figures = self.metrics.figures();
         let before = {
             let now = Instant::now();
-            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut history = lock(&self.history);
             history.add(now, || figures.clone());
             history.before(now)
         };
@@ -176,7 +177,7 @@ impl View {
     pub async fn keep_history(self) {
         loop {
             {
-                let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut history = lock(&self.history);
                 history.add(Instant::now(), || self.metrics.figures());
             }
             tokio::time::sleep(INTERVAL + Duration::from_millis(10)).await;

@@ -10,7 +10,7 @@ use actix_rt::ArbiterHandle;
 use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::{DestinationMeter, Metrics};
 use butler_sos_actors::kit::supervisor::Supervision;
-use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress};
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use butler_sos_actors::screenshots::redirect_walker::{
@@ -31,7 +31,7 @@ use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
 use super::StartError;
-use super::settings::{bound, pseudonymizer, qlik_tls, size, static_hosts};
+use super::settings::{bound, image_tls, pseudonymizer, qlik_tls, size, static_hosts};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
 use crate::config::pipeline::screenshots::{AllowHttp, CarrySessions};
@@ -130,15 +130,14 @@ pub fn start(
         are_sessions_kept: cache.enable,
         attempt_timeout: Duration::from_millis(section.download_timeout_ms),
         hosts: static_hosts(config),
-        ca: qlik_tls(config).ca,
-        verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
+        tls: image_tls(config),
         to_sessions,
         to_session_news: Mailbox::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
         to_images,
         actor: actor.clone(),
         log: log.clone(),
     };
-    let image_tls = image_tls(&fetch).map_err(|error| StartError::config("Butler-SOS.cert", error))?;
+    let image_tls = fetch.tls.connector().map_err(|error| StartError::config("Butler-SOS.cert", error))?;
     let meter = metrics.destination(CONSUMER.name);
     let walker = WalkerConfig {
         fetch,

@@ -16,7 +16,7 @@ use butler_sos_actors::kit::platform::Modes;
 use butler_sos_actors::kit::supervisor::RestartPolicy;
 use butler_sos_actors::line_log::actor::LineLogConfig;
 use butler_sos_actors::net::static_hosts::StaticHosts;
-use butler_sos_actors::net::tls::ClientTls;
+use butler_sos_actors::net::tls::{ClientTls, Trust};
 use butler_sos_actors::sinks::sink::{ParkingConfig, Pauses};
 use butler_sos_domain::fallback_encoding::FallbackEncoding;
 use butler_sos_domain::pseudonym::Pseudonymizer;
@@ -193,11 +193,20 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
 pub fn qlik_tls(config: &Config) -> ClientTls {
     let cert = &config.butler_sos.cert;
     ClientTls {
-        ca: path(cert.client_cert_ca.as_ref()),
+        trust: Trust::only(path(cert.client_cert_ca.as_ref())),
         cert: path(cert.client_cert.as_ref()),
         key: path(cert.client_cert_key.as_ref()),
         passphrase: cert.client_cert_passphrase.to_secret_string(),
         verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
+    }
+}
+
+/// For hosts of screenshots, which may be Qlik Sense's and are shown no certificate.
+pub fn image_tls(config: &Config) -> ClientTls {
+    ClientTls {
+        trust: Trust::system_and(path(config.butler_sos.cert.client_cert_ca.as_ref())),
+        verify: config.butler_sos.servers_to_monitor.reject_unauthorized,
+        ..ClientTls::default()
     }
 }
 

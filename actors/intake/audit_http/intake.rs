@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use butler_sos_domain::audit::pseudonymous::{Pseudonymous, pseudonymous};
@@ -29,6 +29,7 @@ use super::recent::{Added, Awaited, Met, Outcome, Recent, outcome};
 use crate::journal::message::Append;
 use crate::kit::clock::Clock;
 use crate::kit::guard::guard;
+use crate::kit::lock::lock;
 use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use butler_sos_domain::streams::Stream;
@@ -271,7 +272,7 @@ impl Intake {
     fn count_queue_rate(&self) -> Result<(), Exceeded> {
         let Some(rate) = &self.queue_rate else { return Ok(()) };
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        rate.lock().unwrap_or_else(PoisonError::into_inner).count((), now_ms)
+        lock(rate).count((), now_ms)
     }
 }
 

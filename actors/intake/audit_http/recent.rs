@@ -11,8 +11,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::kit::lock::lock;
 use butler_sos_domain::audit::BodyHash;
 use butler_sos_domain::audit::conflict::Remembered;
 use lru::LruCache;
@@ -112,7 +113,7 @@ impl Recent {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

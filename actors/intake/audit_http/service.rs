@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
@@ -29,6 +29,7 @@ use super::reply::Reply;
 use super::token::Token;
 use super::warnings::{Warning, Warnings};
 use crate::kit::clock::unix_ms;
+use crate::kit::lock::lock;
 use crate::kit::supervisor::panic_text;
 use crate::net::http_server::brake::Brake;
 use crate::net::http_server::connection_limiter::ConnectionSlot;
@@ -218,7 +219,7 @@ impl Service {
         let Some(rate) = &self.client_rate else { return Ok(()) };
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let client = network_of(client, self.ipv6_prefix);
-        rate.lock().unwrap_or_else(PoisonError::into_inner).count(client, now_ms)
+        lock(rate).count(client, now_ms)
     }
 
     /// Whether the client knows the token; the answer to one that sends a wrong one waits.

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
 use openssl::error::ErrorStack;
@@ -19,6 +19,7 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::kit::lock;
 use crate::net::tls::reread;
 
 /// `auditEvents.tls`.
@@ -98,12 +99,12 @@ impl Tls {
 
     /// What a server starts with. Each handshake then takes the context that is current.
     pub fn acceptor(&self) -> Result<SslAcceptorBuilder, TlsError> {
-        let identity = self.current.read().unwrap_or_else(PoisonError::into_inner).identity.clone();
+        let identity = lock::read(&self.current).identity.clone();
         let mut builder = identity.builder(self.config.min_version)?;
         let current = Arc::clone(&self.current);
         // Called in every handshake, also when the client names no host.
         builder.set_servername_callback(move |ssl, _| {
-            let current = current.read().unwrap_or_else(PoisonError::into_inner);
+            let current = lock::read(&current);
             // Refused only for want of memory; the certificate that the server started with then serves.
             let _ = ssl.set_ssl_context(&current.context);
             Ok(())
@@ -113,17 +114,17 @@ impl Tls {
 
     /// Whether somebody asked that the files be read again.
     pub fn is_asked(&self) -> bool {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).seen.1 != reread::asked()
+        lock::read(&self.current).seen.1 != reread::asked()
     }
 
     /// Reads the files again when one of them has changed, or when asked; true when there is something new. Blocks.
     pub fn renew(&self) -> Result<bool, TlsError> {
         let seen = seen(&self.config);
-        if self.current.read().unwrap_or_else(PoisonError::into_inner).seen == seen {
+        if lock::read(&self.current).seen == seen {
             return Ok(false);
         }
         let read = Current::read(&self.config);
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock::write(&self.current);
         match read {
             Ok(read) => {
                 *current = read;

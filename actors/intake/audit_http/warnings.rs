@@ -1,9 +1,10 @@
 //! What is said about clients: one line per source address and minute, with the count.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
+use crate::kit::lock::lock;
 use butler_sos_domain::throttle::Throttle;
 use slog::{Logger, warn};
 
@@ -64,7 +65,7 @@ impl Warnings {
 
     pub fn note(&self, warning: Warning, source: Source, reason: &str) {
         let now_ms = self.now_ms();
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut throttle = lock(&self.throttle);
         let count = throttle.note((warning, source), now_ms);
         drop(throttle);
         if let Some(count) = count {
@@ -75,7 +76,7 @@ impl Warnings {
     /// Says what was counted and is a minute old.
     pub fn flush(&self) {
         let now_ms = self.now_ms();
-        let due = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).due(now_ms);
+        let due = lock(&self.throttle).due(now_ms);
         for ((warning, source), count) in due {
             self.say(warning, source, count, "");
         }

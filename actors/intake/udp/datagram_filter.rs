@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use butler_sos_domain::rate_window::RateWindow;
 use ipnet::{IpNet, Ipv4Net};
 
 /// Why a datagram is not let in.
@@ -98,34 +99,6 @@ fn unmapped(net: IpNet) -> IpNet {
 /// Bits of `::ffff:0:0` before the IPv4 address begins.
 const MAPPED_BITS: u8 = 96;
 
-/// At most so many datagrams in each window of one minute; a window begins with its first datagram.
-#[derive(Debug)]
-pub struct RateWindow {
-    per_minute_max: u64,
-    began: Option<Duration>,
-    taken: u64,
-}
-
-const WINDOW: Duration = Duration::from_secs(60);
-
-impl RateWindow {
-    #[must_use]
-    pub fn new(per_minute_max: u64) -> Self {
-        Self { per_minute_max, began: None, taken: 0 }
-    }
-
-    /// Whether one more fits into the window that `now` lies in.
-    pub fn take(&mut self, now: Duration) -> bool {
-        if self.began.is_none_or(|began| now.saturating_sub(began) >= WINDOW) {
-            self.began = Some(now);
-            self.taken = 0;
-        }
-        let fits = self.taken < self.per_minute_max;
-        self.taken += u64::from(fits);
-        fits
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,20 +148,5 @@ mod tests {
         check("10.0.0.1", 10, Err(Refusal::RateLimit));
         check("10.0.0.1", 11, Err(Refusal::Size));
         check("10.0.0.2", 1, Err(Refusal::Source));
-    }
-
-    #[test]
-    fn a_window_lasts_a_minute() {
-        let mut window = RateWindow::new(2);
-        let mut check =
-            |ms: u64, expect: bool| assert_eq!(window.take(Duration::from_millis(ms)), expect, "{ms}");
-        check(50_000, true);
-        check(50_000, true);
-        check(109_999, false);
-        check(110_000, true);
-        check(110_000, true);
-        check(110_001, false);
-        check(400_000, true);
-        assert!(!RateWindow::new(0).take(Duration::ZERO));
     }
 }

@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use butler_sos_domain::rate_window::RateWindow;
 use prometheus_client::metrics::counter::Counter;
 use slog::Logger;
 use tokio::sync::watch;
 
 use crate::intake::backpressure::Backpressure;
 use crate::intake::udp::allowed_sources::{SourceError, SourceList};
-use crate::intake::udp::datagram_filter::{Admission, AllowedSources, RateWindow};
+use crate::intake::udp::datagram_filter::{Admission, AllowedSources};
 use crate::intake::udp::limits::UdpLimits;
 use crate::intake::udp::socket::{self, SocketConfig, SocketError};
 use crate::kit::clock::Clock;
+use crate::kit::lock::lock;
 use crate::kit::platform::sockets::BoundUdp;
 
 /// `Butler-SOS.userEvents.udpServerConfig` and `Pipeline.udp`.
@@ -180,9 +182,4 @@ impl UdpPort {
         kernel.inc_by(new);
         Some(new)
     }
-}
-
-/// All of what is locked here is whole at any time, so a panic while it was locked does no harm.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,9 +10,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture};
+use butler_sos_domain::throttle::OnceAMinute;
 use slog::{Logger, error, warn};
 use tokio::sync::oneshot;
 
@@ -98,15 +99,16 @@ impl UdpIngestor {
             return;
         };
         let watch = async move {
-            let (mut dropped, mut last) = (0, None::<Instant>);
+            let (mut dropped, mut drops) = (0, OnceAMinute::default());
             loop {
-                let (port, kernel) = (Arc::clone(&port), kernel.clone());
-                let counted = actix_rt::task::spawn_blocking(move || port.count_kernel_drops(&kernel)).await;
+                let (counting, kernel) = (Arc::clone(&port), kernel.clone());
+                let counted =
+                    actix_rt::task::spawn_blocking(move || counting.count_kernel_drops(&kernel)).await;
                 dropped += counted.ok().flatten().unwrap_or(0);
-                if dropped > 0 && last.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+                if dropped > 0 && drops.is_due(port.began.elapsed()) {
                     warn!(log, "the kernel dropped datagrams because the receive buffer was full";
                         "datagrams" => dropped, "sysctl" => "net.core.rmem_max");
-                    (dropped, last) = (0, Some(Instant::now()));
+                    dropped = 0;
                 }
                 tokio::time::sleep(KERNEL_DROPS_EVERY).await;
             }
@@ -133,7 +135,6 @@ impl UdpIngestor {
 
 const THREAD_RETRY: Duration = Duration::from_secs(1);
 const KERNEL_DROPS_EVERY: Duration = Duration::from_secs(1);
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 impl Actor for UdpIngestor {
     type Context = Context<Self>;

@@ -1,11 +1,11 @@
 //! The figures as values, for people and programs that want more than a scrape.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 
 use super::{ActorMeter, DestinationMeter, DestinationState, IntakeLabel, IntakeMeter, Metrics};
+use crate::kit::lock::lock;
 
 /// Every count at one moment, by the owner's one name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -102,7 +102,7 @@ impl Metrics {
                     ((*name).to_owned(), meter.figures(states.get(name).cloned().unwrap_or_default()))
                 })
                 .collect(),
-            syncs: self.stream.syncs.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            syncs: lock(&self.stream.syncs).clone(),
             append_errors: self.stream.append_errors.get(),
         }
     }
@@ -120,7 +120,7 @@ impl ActorMeter {
     }
 
     fn notes(&self) -> BTreeMap<String, String> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = lock(&self.notes);
         notes.iter().map(|(symptom, about)| ((*symptom).to_owned(), about.clone())).collect()
     }
 }

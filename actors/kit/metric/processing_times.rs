@@ -5,8 +5,11 @@
 //! within a fifth.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use crate::kit::lock::lock;
+use butler_sos_domain::histogram::Histogram;
 
 /// The times of one intake; clones share them.
 #[derive(Clone, Default)]
@@ -35,15 +38,14 @@ pub struct TimesTaken {
     pub max_ms: f64,
 }
 
-const CLASSES: usize = 256;
+/// Classes of times to each power of two.
+const STEPS: u64 = 4;
 
 /// Events by their time in nanoseconds.
+#[derive(Default)]
 struct Window {
-    /// Class `4 e + q` holds times from `2^e (1 + q/4)` on.
-    classes: [u64; CLASSES],
-    events: u64,
+    times_ns: Histogram<STEPS>,
     sum_ns: u128,
-    max_ns: u64,
 }
 
 // === impl ProcessingTimes ===
@@ -64,7 +66,7 @@ impl ProcessingTimes {
     /// The times of all that ended since the last call.
     #[must_use]
     pub fn take(&self) -> TimesTaken {
-        std::mem::take(&mut *self.0.window.lock().unwrap_or_else(PoisonError::into_inner)).times()
+        std::mem::take(&mut *lock(&self.0.window)).times()
     }
 }
 
@@ -72,74 +74,33 @@ impl Drop for Running {
     fn drop(&mut self) {
         let took_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.times.0.running.fetch_sub(self.events, Ordering::Relaxed);
-        self.times.0.window.lock().unwrap_or_else(PoisonError::into_inner).add(took_ns, self.events);
+        lock(&self.times.0.window).add(took_ns, self.events);
     }
 }
 
 // === impl Window ===
 
-impl Default for Window {
-    fn default() -> Self {
-        Self { classes: [0; CLASSES], events: 0, sum_ns: 0, max_ns: 0 }
-    }
-}
-
 impl Window {
     fn add(&mut self, ns: u64, events: u64) {
-        if events == 0 {
-            return;
-        }
-        self.classes[class(ns)] += events;
-        self.events += events;
+        self.times_ns.add(ns, events);
         self.sum_ns += u128::from(ns) * u128::from(events);
-        self.max_ns = self.max_ns.max(ns);
     }
 
     fn times(&self) -> TimesTaken {
-        if self.events == 0 {
+        if self.times_ns.count() == 0 {
             return TimesTaken::default();
         }
-        let wanted = (self.events as f64 * 0.95).ceil() as u64;
-        let mut below = 0;
-        let p95 = self.classes.iter().position(|events| {
-            below += events;
-            below >= wanted
-        });
-        let p95_ns = p95.map_or(self.max_ns, |class| end_of(class).min(self.max_ns));
         TimesTaken {
-            avg_ms: self.sum_ns as f64 / self.events as f64 / 1e6,
-            p95_ms: p95_ns as f64 / 1e6,
-            max_ms: self.max_ns as f64 / 1e6,
+            avg_ms: self.sum_ns as f64 / self.times_ns.count() as f64 / 1e6,
+            p95_ms: self.times_ns.quantile(0.95) as f64 / 1e6,
+            max_ms: self.times_ns.max() as f64 / 1e6,
         }
     }
-}
-
-fn class(ns: u64) -> usize {
-    let ns = u128::from(ns.max(1));
-    let exponent = ns.ilog2();
-    let quarter = ((ns << 2) >> exponent) & 3;
-    exponent as usize * 4 + quarter as usize
-}
-
-/// The longest time of a class.
-fn end_of(class: usize) -> u64 {
-    let (exponent, quarter) = (class / 4, (class % 4) as u128);
-    let end = ((5 + quarter) << exponent).div_ceil(4);
-    u64::try_from(end - 1).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_time_is_in_the_class_that_ends_behind_it() {
-        for ns in (0..64).flat_map(|e| [1_u64 << e, (1 << e) + 1, u64::MAX >> e]).chain([0, 1_000, 999_999]) {
-            let class = class(ns);
-            assert!(end_of(class) >= ns, "{ns} {class}");
-            assert!(end_of(class) as f64 <= ns.max(1) as f64 * 1.26, "{ns} {class}");
-        }
-    }
 
     #[test]
     fn figures() {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
+use crate::kit::lock::{read, write};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -33,19 +34,19 @@ where
     }
 
     pub fn counter(&self, owner: &'static str, reason: &'static str) -> Counter {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read(&self.known);
         if let Some(counter) = known.get(&(owner, reason)) {
             return counter.clone();
         }
         drop(known);
         let counter = self.family.get_or_create_owned(&(self.label)(owner, reason));
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = write(&self.known);
         known.entry((owner, reason)).or_insert(counter).clone()
     }
 
     /// The counts of one owner.
     pub fn of(&self, owner: &'static str) -> BTreeMap<String, u64> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read(&self.known);
         let of_owner = known.range((owner, "")..).take_while(|((of, _), _)| *of == owner);
         of_owner.map(|((_, reason), counter)| ((*reason).to_owned(), counter.get())).collect()
     }

@@ -4,7 +4,7 @@
 //! answer goes out at once, and its connection ends.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use butler_sos_domain::client_network::network_of;
@@ -12,6 +12,7 @@ use butler_sos_domain::guesses::Guesses;
 use tokio::sync::Semaphore;
 
 use super::connection_limiter::ConnectionSlot;
+use crate::kit::lock::lock;
 
 /// Clients whose wrong tokens are remembered.
 const CLIENTS_MAX: usize = 4_096;
@@ -45,7 +46,7 @@ impl Brake {
     pub async fn hold(&self, client: IpAddr, slot: Option<&ConnectionSlot>) -> bool {
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let client = network_of(client, self.ipv6_prefix);
-        let delay_ms = self.guesses.lock().unwrap_or_else(PoisonError::into_inner).count(client, now_ms);
+        let delay_ms = lock(&self.guesses).count(client, now_ms);
         if delay_ms == 0 {
             return true;
         }

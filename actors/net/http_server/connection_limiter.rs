@@ -10,13 +10,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use butler_sos_domain::client_network::network_of;
 use futures_util::task::AtomicWaker;
 use ipnet::IpNet;
 
+use crate::kit::lock::lock;
 use crate::kit::metric::ConnectionCounters;
 
 /// How many may be connected.
@@ -145,7 +146,7 @@ impl ConnectionLimiter {
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 }
 

@@ -4,8 +4,9 @@
 //! it was: a [`CertificateWatch`] listens to it and keeps the last fault until somebody asks.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::kit::lock::lock;
 use openssl::nid::Nid;
 use openssl::ssl::{SslConnectorBuilder, SslVerifyMode};
 use openssl::x509::{X509NameRef, X509Ref, X509StoreContextRef, X509VerifyResult};
@@ -26,7 +27,7 @@ impl CertificateWatch {
         let found = Arc::clone(&self.0);
         builder.set_verify_callback(SslVerifyMode::PEER, move |is_fine, context| {
             if !is_fine {
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault(context));
+                *lock(&found) = Some(fault(context));
             }
             is_fine
         });
@@ -34,7 +35,7 @@ impl CertificateWatch {
 
     /// What was wrong with the last certificate that was refused, once.
     pub fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 
@@ -132,8 +133,8 @@ mod tests {
     use openssl::ssl::SslVerifyMode;
 
     use super::*;
-    use crate::net::tls::ClientTls;
     use crate::net::tls::tests::Pki;
+    use crate::net::tls::{ClientTls, Trust};
 
     /// What is found out by connecting as `host` with this trust to a server with `pki`'s certificate.
     fn found(pki: &Pki, tls: &ClientTls, host: &str) -> Option<String> {
@@ -171,7 +172,7 @@ mod tests {
             )
         );
         assert_eq!(
-            found(&pki, &ClientTls { ca: None, ..pki.tls() }, "localhost").as_deref(),
+            found(&pki, &ClientTls { trust: Trust::System, ..pki.tls() }, "localhost").as_deref(),
             Some(
                 "the server's certificate is signed by the authority \"test ca\", which is not trusted (ca)"
             )

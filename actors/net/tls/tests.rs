@@ -45,7 +45,7 @@ impl Pki {
 
     pub fn tls(&self) -> ClientTls {
         ClientTls {
-            ca: Some(self.dir.path().join("ca.pem")),
+            trust: Trust::Only(self.dir.path().join("ca.pem")),
             cert: Some(self.dir.path().join("client.pem")),
             key: Some(self.dir.path().join("client_key.pem")),
             passphrase: SecretString::from(PASSPHRASE),
@@ -119,12 +119,34 @@ fn both_sides_are_verified() {
     assert!(connects(&pki, &pki.tls(), "localhost"));
     assert!(connects(&pki, &pki.tls(), "127.0.0.1"));
     assert!(!connects(&pki, &pki.tls(), "elsewhere.test"), "another name");
-    assert!(!connects(&pki, &ClientTls { ca: None, ..pki.tls() }, "localhost"), "an unknown CA");
-    assert!(connects(&pki, &ClientTls { ca: None, verify: false, ..pki.tls() }, "elsewhere.test"));
+    assert!(!connects(&pki, &ClientTls { trust: Trust::System, ..pki.tls() }, "localhost"), "an unknown CA");
+    assert!(connects(
+        &pki,
+        &ClientTls { trust: Trust::System, verify: false, ..pki.tls() },
+        "elsewhere.test"
+    ));
     assert!(
         !connects(&pki, &ClientTls { cert: None, key: None, ..pki.tls() }, "localhost"),
         "no certificate"
     );
+}
+
+/// How many authorities a connector trusts.
+fn trusted(trust: Trust) -> usize {
+    let connector = ClientTls { trust, ..ClientTls::default() }.connector().unwrap();
+    connector.context().cert_store().all_certificates().len()
+}
+
+#[test]
+fn a_file_of_authorities_stands_beside_the_systems_or_alone() {
+    let pki = Pki::new();
+    let ca = pki.dir.path().join("ca.pem");
+    let of_system = trusted(Trust::System);
+    assert_eq!(trusted(Trust::SystemAnd(ca.clone())), of_system + 1);
+    assert_eq!(trusted(Trust::Only(ca.clone())), 1);
+    let beside = ClientTls { trust: Trust::SystemAnd(ca), ..pki.tls() };
+    assert!(connects(&pki, &beside, "localhost"));
+    assert_eq!((Trust::system_and(None), Trust::only(None)), (Trust::System, Trust::System));
 }
 
 #[test]
@@ -136,8 +158,8 @@ fn mistakes_are_named_and_secrets_are_not() {
         assert!(!error.contains(PASSPHRASE) && !format!("{tls:?}").contains(PASSPHRASE));
     };
     let file = |name: &str| Some(pki.dir.path().join(name));
-    check(ClientTls { ca: file("absent.pem"), ..pki.tls() }, "cannot read");
-    check(ClientTls { ca: file("client_key.pem"), ..pki.tls() }, "certificate");
+    check(ClientTls { trust: Trust::only(file("absent.pem")), ..pki.tls() }, "cannot read");
+    check(ClientTls { trust: Trust::system_and(file("client_key.pem")), ..pki.tls() }, "certificate");
     check(ClientTls { key: None, ..pki.tls() }, "both");
     check(ClientTls { passphrase: SecretString::from("wrong"), ..pki.tls() }, "passphrase");
     check(ClientTls { passphrase: SecretString::from(""), ..pki.tls() }, "passphrase");

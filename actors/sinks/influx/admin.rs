@@ -111,7 +111,10 @@ async fn prepare_v1(
 async fn query_v1(client: &InfluxClient, query: &str) -> Result<Value, Refusal> {
     let answer = if client.is_https() {
         let path = with_query("/query", &[("q", query)]);
-        granted(&client.send(Method::POST, &path, "", Bytes::new(), None).await?, "results")?
+        granted(
+            &client.send(client.timeout(), Method::POST, &path, "", Bytes::new(), None).await?,
+            "results",
+        )?
     } else {
         let administration = Client::new(client.base(), "").with_http_client(plain_http(client)?);
         let answer = administration.query(ReadQuery::new(query)).await.map_err(refusal_v1)?;
@@ -273,7 +276,7 @@ pub(crate) fn names_v3(answer: &Value) -> Option<Vec<&str>> {
 // === helpers ===
 
 async fn post_json(client: &InfluxClient, path: &str, body: &Value) -> Result<Reply, DeliveryError> {
-    client.send(Method::POST, path, "application/json", body.to_string().into(), None).await
+    client.send(client.timeout(), Method::POST, path, "application/json", body.to_string().into(), None).await
 }
 
 fn bad_duration(duration: &str) -> DeliveryError {

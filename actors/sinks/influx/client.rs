@@ -14,8 +14,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use crate::kit::delivery_error::DeliveryError;
-use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive, tls_connector};
+use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::{ClientTls, TlsError, Trust};
 use crate::sinks::influx::answer::Reply;
 
 /// From sending a request to its answer, when nothing else is configured.
@@ -78,7 +79,7 @@ pub enum ClientError {
     #[error("name, password or token contain characters that HTTP does not allow")]
     Credentials,
     #[error("TLS with CA file {ca:?}: {source}")]
-    Tls { ca: Option<PathBuf>, source: openssl::error::ErrorStack },
+    Tls { ca: Option<PathBuf>, source: TlsError },
 }
 
 /// A client of one server. Lives on the arbiter that made it.
@@ -201,7 +202,7 @@ impl InfluxClient {
 
     /// Asks for what is at a path.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, DeliveryError> {
-        self.send(Method::GET, path, "", Bytes::new(), None).await
+        self.send(self.timeout(), Method::GET, path, "", Bytes::new(), None).await
     }
 
     /// A statement of InfluxQL, for version 1.
@@ -272,7 +273,7 @@ impl InfluxClient {
         encoding: Option<&'static str>,
     ) -> Result<Reply, DeliveryError> {
         let kind = "text/plain; charset=utf-8";
-        let answered = self.send_within(self.write_timeout, Method::POST, path, kind, body, encoding).await;
+        let answered = self.send(self.write_timeout, Method::POST, path, kind, body, encoding).await;
         let is_v1 = matches!(self.config.target, InfluxTarget::V1 { .. });
         match answered {
             Err(trouble) if is_v1 && trouble.class == UNREADABLE_HEADER => Ok(unreadable_refusal()),
@@ -282,17 +283,6 @@ impl InfluxClient {
 
     /// Sends a request and reads the answer, whatever its status.
     pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        content_type: &'static str,
-        body: Bytes,
-        encoding: Option<&'static str>,
-    ) -> Result<Reply, DeliveryError> {
-        self.send_within(self.config.write_timeout, method, path, content_type, body, encoding).await
-    }
-
-    async fn send_within(
         &self,
         timeout: Duration,
         method: Method,
@@ -336,7 +326,8 @@ fn http_client(config: &InfluxConfig, watch: &CertificateWatch) -> Result<awc::C
     let tls = match &config.scheme {
         Scheme::Http => None,
         Scheme::Https { ca } => {
-            let tls = tls_connector(ca.as_deref(), watch);
+            let tls = ClientTls { trust: Trust::system_and(ca.clone()), ..ClientTls::default() };
+            let tls = tls.http_connector(watch);
             Some(tls.map_err(|source| ClientError::Tls { ca: ca.clone(), source })?)
         }
     };

@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 
 use crate::kit::delivery_error::DeliveryError;
 use crate::net::reachability::Server;
-use crate::net::tls::ClientTls;
+use crate::net::tls::{ClientTls, Trust};
 
 /// How a broker is reached. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -454,7 +454,7 @@ impl MqttTls {
     pub fn client_tls(&self) -> ClientTls {
         let passphrase = self.passphrase.clone().unwrap_or_else(|| SecretString::from(""));
         let Self { ca, cert, key, .. } = self.clone();
-        ClientTls { ca, cert, key, passphrase, verify: true }
+        ClientTls { trust: Trust::only(ca), cert, key, passphrase, verify: true }
     }
 }
 

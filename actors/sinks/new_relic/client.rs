@@ -24,10 +24,9 @@ use serde_json::Value;
 use url::Url;
 
 use crate::kit::delivery_error::DeliveryError;
-use crate::net::http_client::{
-    self, Answer, Endpoint, compressed, sensitive, shortened, status_class, tls_connector,
-};
+use crate::net::http_client::{self, Answer, Endpoint, compressed, sensitive, shortened, status_class};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::{ClientTls, TlsError};
 
 /// Events in one request: New Relic's limit.
 pub const EVENTS_MAX: usize = 2_000;
@@ -70,7 +69,7 @@ pub enum NewRelicError {
     #[error("newRelic.event.header: {0:?} is not a valid header")]
     Header(String),
     #[error("TLS: {0}")]
-    Tls(#[from] openssl::error::ErrorStack),
+    Tls(#[from] TlsError),
 }
 
 /// A client of one account. Lives on the arbiter that made it.
@@ -139,7 +138,8 @@ impl NewRelicClient {
             headers.push((parsed, value));
         }
         let watch = CertificateWatch::default();
-        let tls = if url.starts_with("https:") { Some(tls_connector(None, &watch)?) } else { None };
+        let tls =
+            if url.starts_with("https:") { Some(ClientTls::default().http_connector(&watch)?) } else { None };
         let http = http_client::client(tls, config.timeout);
         let (host, origin) = host_and_origin(&url);
         let endpoint = Endpoint { name: format!("New Relic at {origin}"), host, watch };

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use slog::{error, info, warn};
@@ -16,6 +16,7 @@ use slog::{error, info, warn};
 use super::{DeadLetter, Delivered, DeliveryError, Destination, Progress, Refused, Run};
 use crate::journal::batch::Batch;
 use crate::kit::clock::unix_ms;
+use crate::kit::lock::lock;
 use crate::line_log::store::{SegmentStore, entries, read_segment};
 
 /// Records and bytes of their lines that are tried at once.
@@ -86,7 +87,7 @@ impl ParkingSpace {
     ) -> Result<T, DeliveryError> {
         let (store, config) = (Arc::clone(&self.store), self.config.clone());
         let working = actix_rt::task::spawn_blocking(move || {
-            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut store = lock(&store);
             let mut open = match store.take() {
                 Some(open) => open,
                 None => SegmentStore::open(&config.directory, config.bytes_max)?,

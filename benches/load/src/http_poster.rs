@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::histogram::Histogram;
+use crate::Latencies;
 use crate::mark::now_us;
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub struct Options {
 /// What all connections count together.
 #[derive(Default)]
 struct Tally {
-    latencies: RefCell<Histogram>,
+    latencies: RefCell<Latencies>,
     statuses: RefCell<BTreeMap<u16, u64>>,
     next: Cell<u64>,
 }
@@ -68,9 +68,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             "sent": latencies.count(),
             "accepted": accepted,
             "per_second": accepted as f64 / seconds,
-            "p50_ms": latencies.quantile_ms(0.5),
-            "p99_ms": latencies.quantile_ms(0.99),
-            "max_ms": latencies.max_ms(),
+            "p50_ms": latencies.quantile(0.5) as f64 / 1e3,
+            "p99_ms": latencies.quantile(0.99) as f64 / 1e3,
+            "max_ms": latencies.max() as f64 / 1e3,
             "statuses": *statuses,
         })
     );
@@ -89,7 +89,7 @@ async fn post(to: SocketAddr, bytes: usize, end: Instant, tally: Rc<Tally>) -> a
         stream.write_all(request.as_bytes()).await?;
         let status = read_answer(&mut stream, &mut answer).await?;
         let us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tally.latencies.borrow_mut().add(us);
+        tally.latencies.borrow_mut().add(us, 1);
         *tally.statuses.borrow_mut().entry(status).or_default() += 1;
     }
     Ok(())

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
-use crate::histogram::Histogram;
+use crate::Latencies;
 use crate::mark::{Mark, now_us};
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub struct Figures {
 struct Tally {
     figures: Figures,
     seen: Vec<u64>,
-    late: Histogram,
+    late: Latencies,
 }
 
 /// Larger numbers are not counted as distinct.
@@ -116,15 +116,15 @@ impl Tally {
             self.figures.distinct += u64::from(self.seen[word] & bit == 0);
             self.seen[word] |= bit;
             self.figures.end = self.figures.end.max(mark.number + 1);
-            self.late.add(now_us.saturating_sub(mark.sent_us));
+            self.late.add(now_us.saturating_sub(mark.sent_us), 1);
         }
     }
 
     fn figures(&self) -> Figures {
         Figures {
-            p50_ms: self.late.quantile_ms(0.5),
-            p99_ms: self.late.quantile_ms(0.99),
-            max_ms: self.late.max_ms(),
+            p50_ms: self.late.quantile(0.5) as f64 / 1e3,
+            p99_ms: self.late.quantile(0.99) as f64 / 1e3,
+            max_ms: self.late.max() as f64 / 1e3,
             ..self.figures
         }
     }

@@ -6,14 +6,17 @@
 mod bench;
 mod constant;
 mod floor;
-mod histogram;
 mod http_poster;
 mod influx_sink;
 mod mark;
 mod udp;
 mod udp_sender;
 
+use butler_sos_domain::histogram::Histogram;
 use clap::{Parser, Subcommand};
+
+/// Latencies in microseconds, to within 3 %.
+type Latencies = Histogram<32>;
 
 #[derive(Debug, Parser)]
 #[command(name = "butler-sos-load", version, about, max_term_width = 110)]

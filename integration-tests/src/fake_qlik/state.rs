@@ -283,7 +283,7 @@ fn random_text(length: usize) -> String {
 }
 
 fn random_guid() -> String {
-    let hex: String = random(16).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(random(16));
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
 }
 

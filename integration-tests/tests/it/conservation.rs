@@ -3,7 +3,6 @@
 
 use std::net::UdpSocket;
 
-use butler_sos_integration_tests::hex::hex;
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv};
@@ -110,7 +109,7 @@ fn check_quarantine(sandbox: &Sandbox, all: &[&(Vec<u8>, &str)]) {
         let first = &datagram[..datagram.len().min(512)];
         assert_eq!(kept["reason"], *reason);
         assert_eq!(kept["bytes"], datagram.len());
-        assert_eq!(kept["hex"], hex(first));
+        assert_eq!(kept["hex"], hex::encode(first));
         assert_eq!(kept["text"], String::from_utf8_lossy(first).as_ref());
         assert!(kept["source"].as_str().is_some_and(|source| source.starts_with("127.0.0.1:")), "{kept}");
         assert!(kept["time"].as_u64().is_some_and(|ms| ms > 1_700_000_000_000), "{kept}");

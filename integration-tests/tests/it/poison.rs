@@ -23,7 +23,6 @@ use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, INFLUX_TOKEN};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
-use butler_sos_integration_tests::hex::unhex;
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::journal_append::append;
 use butler_sos_integration_tests::numbered::NumberedSender;
@@ -71,7 +70,7 @@ fn check_letters(sandbox: &Sandbox, metrics: &Metrics, detail: &[&str]) {
     assert_eq!(letters.len(), POISONED.len(), "{letters:?}");
     for (letter, n) in letters.iter().zip(POISONED) {
         assert_eq!(letter["destination"], "audit_influx_sink", "{letter}");
-        let record = unhex(letter["record"].as_str().expect("a record"));
+        let record = hex::decode(letter["record"].as_str().expect("a record")).expect("hexadecimal digits");
         let kept: Value =
             serde_json::from_slice(AuditRecord::decode(&record).expect("a record").body).expect("JSON");
         assert_eq!(kept["eventId"], *event_id(n));
@@ -171,7 +170,11 @@ fn a_record_that_is_no_event_at_every_destination() {
 
     let mut found = BTreeMap::<String, u64>::new();
     for letter in dead_letters(&harness.sandbox.path().join("dead-letters")) {
-        assert_eq!(unhex(letter["record"].as_str().expect("a record")), DAMAGED, "{letter}");
+        assert_eq!(
+            hex::decode(letter["record"].as_str().expect("a record")).expect("hexadecimal digits"),
+            DAMAGED,
+            "{letter}"
+        );
         assert!(!letter["reason"].as_str().expect("a reason").is_empty(), "{letter}");
         *found.entry(letter["destination"].as_str().expect("a name").to_owned()).or_default() += 1;
     }

@@ -149,7 +149,7 @@ async fn it_goes_on_after_the_server_was_away() {
     harness.settle().await;
     influxd.kill();
     harness.append((1..500).map(|n| format!("m f={n} {}", begin + n))).await;
-    harness.wait_for_error("no answer").await;
+    harness.wait_for_error("no response").await;
     influxd.start();
     harness.settle().await;
     assert_eq!(influxd.count("senseops", "m", "f"), 500);

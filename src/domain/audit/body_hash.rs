@@ -26,6 +26,6 @@ impl BodyHash {
 impl fmt::Display for BodyHash {
     /// In lower-case hex.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }

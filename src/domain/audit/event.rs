@@ -12,7 +12,8 @@ use super::conflict_mark::Conflict;
 use super::json::{Cursor, Json, Kind, NotJson, write_string};
 use super::record::{AuditRecord, RecordError, ScreenshotOutcome};
 use super::time::{rfc3339, timestamp_ms};
-use crate::{file_name, identity};
+use crate::file_name::{self, FileStem};
+use crate::identity;
 
 type Text<'a> = Option<Cow<'a, str>>;
 
@@ -219,9 +220,14 @@ impl<'a> AuditEvent<'a> {
 
     /// The name of a file about this event: see [`file_name`].
     pub fn file_name(&self, extension: &str) -> String {
+        self.file_stem().with_extension(extension)
+    }
+
+    /// The same without its extension.
+    pub fn file_stem(&self) -> FileStem {
         let suffix = self.conflict.map(|conflict| conflict.suffix());
         let stem = file_name::stem(self.timestamp_ms, &self.event_id, self.correlation_id.as_deref());
-        file_name::file_name(stem, suffix.as_deref().unwrap_or_default(), extension)
+        FileStem::new(stem, suffix.as_deref().unwrap_or_default())
     }
 
     /// Whether this is a screenshot that can be downloaded.

@@ -10,8 +10,8 @@
 
 use super::json_text::ObjectWriter;
 use crate::audit::AuditRecord;
-use crate::audit::json::write_string;
 use crate::audit::time::rfc3339;
+use crate::json_string::write_string;
 
 /// Appends the payload of one event.
 pub fn write(record: &AuditRecord<'_>, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use butler_sos_actors::net::tls::ClientTls;
+use butler_sos_actors::net::tls::{ClientTls, Trust};
 use butler_sos_actors::sinks::influx::check::{Examined, Growing, examine};
 use butler_sos_actors::sinks::influx::client::{
     InfluxClient, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme,
@@ -125,7 +125,7 @@ fn certificates(config: &Config) -> Vec<ClientFiles> {
     let used = user.into_iter().chain(audit);
     used.filter_map(|(section, influx)| {
         let Scheme::Https { ca: Some(ca) } = influx.scheme else { return None };
-        let tls = ClientTls { ca: Some(ca), ..ClientTls::default() };
+        let tls = ClientTls { trust: Trust::SystemAnd(ca), ..ClientTls::default() };
         Some(ClientFiles { section, settings: ["ca", "", ""], tls })
     })
     .collect()

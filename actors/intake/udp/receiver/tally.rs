@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use butler_sos_domain::throttle::OnceAMinute;
 use prometheus_client::metrics::counter::Counter;
 use slog::{Logger, warn};
 
@@ -90,11 +91,9 @@ impl Drop for Tally<'_> {
 pub struct DropLog {
     rejected: [u64; Refusal::ALL.len()],
     shed: u64,
-    last: Option<Duration>,
-    last_error: Option<Duration>,
+    drops: OnceAMinute,
+    errors: OnceAMinute,
 }
-
-const LOG_EVERY: Duration = Duration::from_secs(60);
 
 impl DropLog {
     pub fn add(&mut self, tally: &Tally<'_>, now: Duration, log: &Logger) {
@@ -103,18 +102,17 @@ impl DropLog {
         }
         self.shed += tally.shed;
         let any = self.shed + self.rejected.iter().sum::<u64>() > 0;
-        if any && self.last.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+        if any && self.drops.is_due(now) {
             let [source, size, rate_limit] = self.rejected;
             warn!(log, "datagrams dropped";
                 "source" => source, "size" => size, "rate_limit" => rate_limit, "queue_full" => self.shed);
-            *self = Self { last: Some(now), last_error: self.last_error, ..Self::default() };
+            *self = Self { drops: self.drops, errors: self.errors, ..Self::default() };
         }
     }
 
     pub fn error(&mut self, error: &io::Error, now: Duration, log: &Logger) {
-        if self.last_error.is_none_or(|last| now.saturating_sub(last) >= LOG_EVERY) {
+        if self.errors.is_due(now) {
             warn!(log, "cannot receive datagrams, will retry"; "error" => %error);
-            self.last_error = Some(now);
         }
     }
 }

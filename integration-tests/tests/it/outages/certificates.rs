@@ -126,7 +126,7 @@ fn what_is_wrong_with_a_certificate_of_qlik_sense_is_told() {
             let lines = sandbox.log_lines().split_off(reported);
             let lines: Vec<_> = lines.iter().map(|line| line.replace("\\\"", "\"")).collect();
             let is_told = |by: &str| lines.iter().any(|line| line.contains(by) && line.contains(detail));
-            let are_both_told = is_told("cannot get a ticket from") && is_told("names of apps");
+            let are_both_told = is_told("cannot get a ticket from") && is_told("the app names");
             (are_both_told && now.iter().zip(before).all(|(now, before)| *now > before)).then_some(())
         });
     }

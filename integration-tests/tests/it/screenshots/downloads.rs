@@ -88,7 +88,7 @@ async fn every_way_to_end_has_its_reason() {
         assert_eq!(finished.files.len(), usize::from(error.is_none()), "{query}");
         if let Some(file) = finished.files.first() {
             let bytes = std::fs::read(file).unwrap();
-            let hash = openssl::sha::sha256(&bytes).map(|byte| format!("{byte:02x}")).concat();
+            let hash = hex::encode(openssl::sha::sha256(&bytes));
             assert_eq!(finished.sha256.as_deref(), Some(hash.as_str()));
         }
     }

@@ -14,8 +14,8 @@ use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::net::static_hosts::StaticHosts;
-use butler_sos_actors::net::tls::ClientTls;
-use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress, image_tls};
+use butler_sos_actors::net::tls::{ClientTls, Trust};
+use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress};
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig};
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use butler_sos_actors::screenshots::redirect_walker::{
@@ -120,7 +120,7 @@ impl Harness {
             host: "qlik.test".to_owned(),
             port: fake.ports.qps,
             tls: ClientTls {
-                ca: certificate(settings.qps_ca),
+                trust: Trust::only(certificate(settings.qps_ca)),
                 cert: certificate("client.pem"),
                 key: certificate(settings.key_file),
                 passphrase: settings.passphrase.to_owned().into(),
@@ -174,15 +174,14 @@ impl Harness {
             are_sessions_kept: settings.cache.is_some(),
             attempt_timeout: settings.attempt_timeout,
             hosts,
-            ca: certificate("root.pem"),
-            verify: true,
+            tls: ClientTls { trust: Trust::system_and(certificate("root.pem")), ..ClientTls::default() },
             to_sessions: Mailbox::new(cache.clone(), 1000),
             to_session_news: Mailbox::new(cache.clone(), 1000),
             to_images: Mailbox::new(writer.unwrap().start(), 64),
             actor: metrics.actor("redirect_walker"),
             log: log.clone(),
         };
-        let image_tls = image_tls(&fetch).unwrap();
+        let image_tls = fetch.tls.connector().unwrap();
         let walker = RedirectWalker::new(WalkerConfig {
             fetch,
             image_tls,

@@ -293,7 +293,7 @@ fn spellings(secret: &str) -> BTreeSet<Vec<u8>> {
     let debug = format!("{secret:?}");
     let some: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let all: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(secret);
     let mut spellings = vec![
         secret.to_owned(),
         json.trim_matches('"').to_owned(),

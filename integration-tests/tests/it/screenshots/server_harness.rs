@@ -8,7 +8,6 @@ use std::thread;
 use butler_sos_integration_tests::audit_client::{self, AuditClient};
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports, certificates};
-use butler_sos_integration_tests::hex::hex;
 use butler_sos_integration_tests::line::read_line;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
 use butler_sos_integration_tests::written;
@@ -183,7 +182,7 @@ pub fn image_name(number: u32, extension: &str) -> String {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    hex(&openssl::sha::sha256(bytes))
+    hex::encode(openssl::sha::sha256(bytes))
 }
 
 /// Names in a directory, sorted.

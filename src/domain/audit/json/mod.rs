@@ -19,11 +19,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+pub use crate::json_string::write_string;
 pub use cursor::{Cursor, Items, Members};
 pub(crate) use object::Object;
 pub use object::write_number;
 pub(super) use scan::end_of_string;
-pub use string::write_string;
 
 /// One JSON value, as the text it stands in, without blanks around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::string::write_string;
+use crate::json_string::write_string;
 
 /// Appends a number: `1234`, `1234.5`, `1e300`. JSON has no word for what is not finite; that becomes `null`.
 pub fn write_number(number: f64, out: &mut String) {

@@ -1,40 +1,9 @@
-//! The insides of strings: what stands for itself, and what is escaped.
+//! The insides of strings as they are read: escapes resolved, counted, made the shortest.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use crate::json_string::{letter, plain_length};
-
-/// Appends `text` as a JSON string, the way `JSON.stringify` spells it.
-pub fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    let mut rest = text;
-    loop {
-        // What is escaped is ASCII, so bytes are as good as characters.
-        let (plain, after) = rest.split_at(plain_length(rest.as_bytes()));
-        out.push_str(plain);
-        let mut characters = after.chars();
-        let Some(character) = characters.next() else { break };
-        // Writing into a string does not fail.
-        let _ = write_escape(character, out);
-        rest = characters.as_str();
-    }
-    out.push('"');
-}
-
-fn needs_escape(character: char) -> bool {
-    matches!(character, '"' | '\\' | '\0'..='\x1f')
-}
-
-fn write_escape(character: char, out: &mut impl Write) -> fmt::Result {
-    match u8::try_from(character).ok().and_then(letter) {
-        Some(letter) => {
-            out.write_char('\\')?;
-            out.write_char(char::from(letter))
-        }
-        None => write!(out, "\\u{:04x}", u32::from(character)),
-    }
-}
+use crate::json_string::{plain_length, write_character};
 
 /// The text of a string with its quotes, its escapes resolved.
 pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
@@ -72,8 +41,7 @@ pub(super) fn rewrite(quoted: &str, out: &mut impl Write) -> fmt::Result {
     for piece in Pieces(between_quotes(quoted)) {
         match piece {
             Piece::Plain(text) => out.write_str(text)?,
-            Piece::Character(character) if needs_escape(character) => write_escape(character, out)?,
-            Piece::Character(character) => out.write_char(character)?,
+            Piece::Character(character) => write_character(character, out)?,
             Piece::HalfPair(unit) => write!(out, "\\u{unit:04x}")?,
         }
     }
