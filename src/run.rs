@@ -8,6 +8,7 @@ use actix_rt::System;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::platform::Modes;
 use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::net::tls::reread::Reread;
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
 
@@ -62,7 +63,8 @@ fn say_hello(loaded: &Loaded, log: &Logger) {
 }
 
 async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
-    handle_others(&log, guard.file_reopener());
+    let reread = Reread::default();
+    handle_others(&log, reread.clone(), guard.file_reopener());
     actix_rt::spawn(guard.line_cap().tell_for_ever(log.clone()));
     let (give_up, mut given_up) = mpsc::unbounded_channel();
     let supervision = Supervision {
@@ -75,7 +77,7 @@ async fn serve(loaded: &Loaded, log: Logger, guard: &Guard) -> u8 {
         #[cfg(feature = "test-panics")]
         switches: butler_sos_actors::kit::supervisor::PanicSwitches::default(),
     };
-    let runtime = Runtime { supervision, metrics: Metrics::new(), log: log.clone() };
+    let runtime = Runtime { supervision, metrics: Metrics::new(), reread, log: log.clone() };
     let topology = match Topology::start(loaded, &runtime) {
         Ok(topology) => topology,
         Err(error) => {

@@ -11,7 +11,7 @@
 use std::io;
 use std::time::Duration;
 
-use butler_sos_actors::net::tls::reread;
+use butler_sos_actors::net::tls::reread::Reread;
 use slog::{Logger, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -41,9 +41,9 @@ pub async fn told_to_stop() -> &'static str {
 
 /// Handles every other signal for as long as the server runs. From the moment that this returns none of them ends the
 /// process; must be called in the actor system's own arbiter.
-pub fn handle_others(log: &Logger, log_file: FileReopener) {
+pub fn handle_others(log: &Logger, reread: Reread, log_file: FileReopener) {
     match Others::listen() {
-        Ok(others) => _ = actix_rt::spawn(others.handle(log.clone(), log_file)),
+        Ok(others) => _ = actix_rt::spawn(others.handle(log.clone(), reread, log_file)),
         Err(error) => {
             warn!(log, "cannot install signal handlers, SIGHUP and SIGUSR1 end the server"; "error" => %error);
         }
@@ -65,11 +65,11 @@ impl Others {
         })
     }
 
-    async fn handle(mut self, log: Logger, log_file: FileReopener) {
+    async fn handle(mut self, log: Logger, reread: Reread, log_file: FileReopener) {
         loop {
             tokio::select! {
                 Some(()) = self.hangup.recv() => {
-                    reread::ask();
+                    reread.ask();
                     log_file.ask();
                     info!(log, "reloading certificates and reopening the log file"; "signal" => "SIGHUP");
                 }

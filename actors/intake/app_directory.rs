@@ -24,6 +24,7 @@ use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, ReloadingTls, TlsError, http_client};
 use butler_sos_settings::section;
 
@@ -36,6 +37,7 @@ pub struct AppDirectoryConfig {
     pub interval: Duration,
     pub limits: AppDirectoryLimits,
     pub tls: ClientTls,
+    pub reread: Reread,
 }
 
 section! {
@@ -122,7 +124,7 @@ impl Actor for AppDirectory {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let poller = Poller {
-            tls: Some(ReloadingTls::new(self.config.tls.clone())),
+            tls: Some(ReloadingTls::new(self.config.tls.clone(), self.config.reread.clone())),
             client: None,
             watch: CertificateWatch::default(),
             config: self.config.clone(),
@@ -221,7 +223,10 @@ impl Poller {
     /// The client, made anew when a certificate file has changed. While the files are wrong, there is none: a
     /// certificate that was withdrawn is not to be used any longer.
     async fn client(&mut self) -> Result<awc::Client, PollError> {
-        let mut tls = self.tls.take().unwrap_or_else(|| ReloadingTls::new(self.config.tls.clone()));
+        let mut tls = self
+            .tls
+            .take()
+            .unwrap_or_else(|| ReloadingTls::new(self.config.tls.clone(), self.config.reread.clone()));
         let watch = tls.watch();
         let looked = actix_rt::task::spawn_blocking(move || {
             let changed = tls.changed();
@@ -399,6 +404,7 @@ mod tests {
             interval: Duration::from_millis(20),
             limits: AppDirectoryLimits { port, timeout_ms: 5_000, body_bytes_max: 1_000, entries_max: 2 },
             tls: pki.tls(),
+            reread: Reread::default(),
         };
         let metrics = Metrics::new();
         let meter = metrics.actor("app_directory");

@@ -19,6 +19,7 @@ use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::certificate_fault::CertificateWatch;
+use self::reread::Reread;
 
 /// Certificates by file, PEM. The passphrase does not print.
 #[derive(Clone)]
@@ -191,20 +192,21 @@ fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
 }
 
 /// A connector that follows its files: they are read again when the size or the time of one has changed, and when
-/// [`reread`] was asked for.
+/// [`Reread`] was asked for.
 #[derive(Debug)]
 pub struct ReloadingTls {
     tls: ClientTls,
+    reread: Reread,
     watch: CertificateWatch,
     stamps: Vec<Option<(u64, SystemTime)>>,
-    /// [`reread::asked`] when they were read; `None` before the first time.
+    /// [`Reread::asked`] when they were read; `None` before the first time.
     read_at: Option<u64>,
 }
 
 impl ReloadingTls {
     #[must_use]
-    pub fn new(tls: ClientTls) -> Self {
-        Self { tls, watch: CertificateWatch::default(), stamps: Vec::new(), read_at: None }
+    pub fn new(tls: ClientTls, reread: Reread) -> Self {
+        Self { tls, reread, watch: CertificateWatch::default(), stamps: Vec::new(), read_at: None }
     }
 
     /// Listens to all connectors made here.
@@ -220,7 +222,7 @@ impl ReloadingTls {
     /// call tries again.
     pub fn changed(&mut self) -> Result<Option<SslConnector>, TlsError> {
         // Taken before the files are read: a change in between is seen by the next call.
-        let (stamps, asked) = (self.tls.stamps(), reread::asked());
+        let (stamps, asked) = (self.tls.stamps(), self.reread.asked());
         if self.read_at == Some(asked) && stamps == self.stamps {
             return Ok(None);
         }

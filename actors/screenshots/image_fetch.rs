@@ -34,7 +34,8 @@ use crate::screenshots::download_places::Place;
 use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::ActorMeter;
 use crate::net::static_hosts::StaticHosts;
-use crate::net::tls::{ClientTls, reread};
+use crate::net::tls::ClientTls;
+use crate::net::tls::reread::Reread;
 use crate::screenshots::image_client::{ImageAnswer, ImageClient, ImageClientError, WholeBody};
 use crate::screenshots::message::{
     Grant, ImageRefused, ImageStored, Piece, SessionFor, SessionNews, StoreImage,
@@ -54,6 +55,7 @@ pub struct FetchConfig {
     /// Who may have signed a screenshot host's certificate: Qlik Sense signs its own, others are signed by those whom
     /// the system trusts. None of ours is shown.
     pub tls: ClientTls,
+    pub reread: Reread,
     pub to_sessions: Mailbox<SessionFor>,
     pub to_session_news: Mailbox<SessionNews>,
     pub to_images: Mailbox<StoreImage>,
@@ -107,7 +109,7 @@ const PIECES_MAX: usize = 4;
 pub struct Fetcher {
     config: FetchConfig,
     client: RefCell<Rc<ImageClient>>,
-    /// [`reread::asked`] when it was made.
+    /// [`Reread::asked`] when it was made.
     made_at: Cell<u64>,
 }
 
@@ -115,12 +117,13 @@ impl Fetcher {
     #[must_use]
     pub fn new(config: FetchConfig, tls: SslConnector) -> Self {
         let client = RefCell::new(Rc::new(ImageClient::new(tls, &config.hosts)));
-        Self { config, client, made_at: Cell::new(reread::asked()) }
+        let made_at = Cell::new(config.reread.asked());
+        Self { config, client, made_at }
     }
 
     /// The client. Where it was asked for, authorities are read again first: some milliseconds, once.
     fn client(&self) -> Rc<ImageClient> {
-        let asked = reread::asked();
+        let asked = self.config.reread.asked();
         if self.made_at.replace(asked) != asked {
             match self.config.tls.connector() {
                 Ok(tls) => *self.client.borrow_mut() = Rc::new(ImageClient::new(tls, &self.config.hosts)),

@@ -31,6 +31,7 @@ use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{class_of_no_response, no_response};
 use crate::net::static_hosts::{StaticHosts, plain_http_client};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, ReloadingTls};
 use crate::screenshots::message::{SessionsOver, TicketFailed, TicketFor};
 
@@ -42,6 +43,7 @@ pub struct TicketConfig {
     pub port: u16,
     /// `Butler-SOS.cert`, verified unless `serversToMonitor.rejectUnauthorized` is false.
     pub tls: ClientTls,
+    pub reread: Reread,
     pub hosts: StaticHosts,
     /// `auth.qps.ticketTimeoutMs`: for the whole request.
     pub ticket_timeout: Duration,
@@ -223,7 +225,7 @@ impl QpsError {
 
 impl Qps {
     fn new(config: TicketConfig, turns: Arc<Semaphore>) -> Self {
-        let client = Client { tls: ReloadingTls::new(config.tls.clone()), made: None };
+        let client = Client { tls: ReloadingTls::new(config.tls.clone(), config.reread.clone()), made: None };
         Self { config, turns, client: RefCell::new(client) }
     }
 
@@ -342,6 +344,7 @@ mod tests {
             host: "localhost".into(),
             port,
             tls: pki.tls(),
+            reread: Reread::default(),
             hosts: StaticHosts::new([]),
             ticket_timeout: Duration::from_secs(5),
             concurrency: 2,

@@ -19,8 +19,9 @@ use url::Url;
 use crate::kit::delivery_error::DeliveryError;
 use crate::kit::metric::ActorMeter;
 use crate::net::http_client::{CONNECT_TIMEOUT, Endpoint, exchange, status_class};
+use crate::net::tls::ClientTls;
 use crate::net::tls::certificate_fault::CertificateWatch;
-use crate::net::tls::{ClientTls, reread};
+use crate::net::tls::reread::Reread;
 
 /// `Butler-SOS.heartbeat`.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub struct HeartbeatConfig {
     pub every: Duration,
     /// For one whole call.
     pub timeout: Duration,
+    pub reread: Reread,
 }
 
 /// The actor.
@@ -62,15 +64,15 @@ async fn beat_for_ever(config: HeartbeatConfig, actor: ActorMeter, log: Logger) 
     let host = call.as_ref().map(|call| call.host.clone()).unwrap_or_default();
     let watch = CertificateWatch::default();
     let to = Endpoint { name: "the monitoring tool".to_owned(), host: host.clone(), watch };
-    let (mut client, mut made_at) = (None, reread::asked());
+    let (mut client, mut made_at) = (None, config.reread.asked());
     let mut failures = 0_u64;
     let mut interval = tokio::time::interval(config.every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         actor.sent.inc();
-        if made_at != reread::asked() {
-            (client, made_at) = (None, reread::asked());
+        if made_at != config.reread.asked() {
+            (client, made_at) = (None, config.reread.asked());
         }
         match beat(&config, call.as_ref(), &to, &mut client).await {
             Ok(()) => {

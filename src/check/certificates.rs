@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use butler_sos_actors::intake::audit_http_ingestor::{self, Tls};
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::net::tls::{ClientTls, TlsError};
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -29,7 +30,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
         found.extend(client("Butler-SOS.cert", settings, &settings::qlik_tls(config)));
     }
     if config.butler_sos.audit_events.enable
-        && let Some(tls) = settings::audit_http(config).tls
+        && let Some(tls) = settings::audit_http(config, &Reread::default()).tls
     {
         found.extend(server(&tls));
     }

@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use butler_sos_actors::intake::audit_http_ingestor::{TlsConfig, TlsVersion};
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::net::tls::{ClientTls, Trust};
 use openssl::{
     asn1::Asn1Time,
@@ -61,6 +62,7 @@ impl CertificateFiles {
             ca: None,
             passphrase: Some(SecretString::from(PASSPHRASE)),
             min_version: TlsVersion::V1_2,
+            reread: Reread::default(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Assembly<'a> {
         Ok(Self {
             config,
             shared,
-            own: SelfMetrics::new(config, &shared.metrics),
+            own: SelfMetrics::new(config, &shared.metrics, &shared.reread),
             arbiters,
             line_logs,
             mailboxes: SinkMailboxes {
@@ -164,8 +164,7 @@ impl<'a> Assembly<'a> {
             to_dead_letters: self.mailboxes.to_dead_letters.clone(),
         };
         let thread = self.keep(threads::arbiter_for(self.config.screenshot_concurrency()))?;
-        let Runtime { supervision, metrics, log } = self.shared;
-        let mut started = screenshots::start(self.config, supervision, &thread, metrics, mailboxes, log)?;
+        let mut started = screenshots::start(self.config, self.shared, &thread, mailboxes)?;
         self.meters.insert(WALKER.name, started.meter.clone());
         self.labels.push((WALKER.name.to_owned(), "Screenshots".to_owned()));
         self.gauges.append(&mut started.gauges);
@@ -175,7 +174,7 @@ impl<'a> Assembly<'a> {
     /// Starts the way of user events. The mailbox answers when all that the parser got before has gone to the journal.
     pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Result<Mailbox<Close>, StartError> {
         let (config, shared) = (self.config, self.shared);
-        let Runtime { supervision, metrics, log } = shared;
+        let Runtime { supervision, metrics, log, .. } = shared;
         let actors = &config.pipeline.actors;
         let intake = metrics.intake("user_events");
 
@@ -207,7 +206,7 @@ impl<'a> Assembly<'a> {
         self.own.watch_user_events(&datagrams);
 
         let thread = self.thread()?;
-        if let Some(directory) = settings::app_directory(config) {
+        if let Some(directory) = settings::app_directory(config, &shared.reread) {
             let meter = metrics.actor("app_directory");
             let names = Mailbox::new(parser.clone(), bound(actors.app_directory.mailbox));
             let directory = AppDirectory::new(directory, names, meter.clone(), log.clone());
@@ -231,9 +230,9 @@ impl<'a> Assembly<'a> {
         clock: Clock,
     ) -> Result<(), StartError> {
         let (config, shared) = (self.config, self.shared);
-        let Runtime { supervision, metrics, log } = shared;
+        let Runtime { supervision, metrics, log, .. } = shared;
         let meter = metrics.actor("audit_http_ingestor");
-        let http = AuditHttpConfig { clock, ..settings::audit_http(config) };
+        let http = AuditHttpConfig { clock, ..settings::audit_http(config, &shared.reread) };
         let to_journal = self.to_journal::<Append>(http.queue_max.max(self.room()));
         self.gauges.push(MailboxGauge::new(meter.clone(), to_journal.clone()));
         self.own.watch_audit_events(&to_journal);
@@ -256,7 +255,7 @@ impl<'a> Assembly<'a> {
     /// Starts what the server says about itself, and ends the assembly.
     pub fn finish(mut self, loaded: &Loaded) -> Result<Assembled, StartError> {
         let config = self.config;
-        let Runtime { supervision, metrics, log } = self.shared;
+        let Runtime { supervision, metrics, log, .. } = self.shared;
         let thread = self.thread()?;
         let operations = &config.pipeline.operations;
         let view = View {

@@ -34,6 +34,7 @@ use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::message::Close;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
 use slog::{Logger, warn};
 
@@ -84,6 +85,8 @@ pub struct Topology {
 pub struct Runtime {
     pub supervision: Supervision,
     pub metrics: Metrics,
+    /// SIGHUP asks for it.
+    pub reread: Reread,
     pub log: Logger,
 }
 
@@ -96,7 +99,7 @@ impl Topology {
     pub fn start(loaded: &Loaded, runtime: &Runtime) -> Result<Self, StartError> {
         let config = &loaded.config;
         let Runtime { metrics, log, .. } = runtime;
-        let planned = destinations::planned(config, log);
+        let planned = destinations::planned(config, &runtime.reread, log);
         let consumers = planned.iter().map(|planned| planned.consumer);
         let Opened { journal, store, clock, udp, listeners, mut recent_audits, has_unfinished_downloads } =
             opened::open(config, consumers, metrics, log)?;

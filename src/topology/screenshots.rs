@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use butler_sos_actors::kit::mailbox::Mailbox;
-use butler_sos_actors::kit::metric::{DestinationMeter, Metrics};
-use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::kit::metric::DestinationMeter;
 use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress};
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig, remove_unfinished};
 use butler_sos_actors::screenshots::message::{EndAllSessions, FinishDownloads};
@@ -30,8 +29,8 @@ use butler_sos_domain::turns::TurnLimits;
 use butler_sos_domain::virtual_proxy::VirtualProxy;
 use slog::{Logger, warn};
 
-use super::StartError;
 use super::settings::{bound, image_tls, pseudonymizer, qlik_tls, size, static_hosts};
+use super::{Runtime, StartError};
 use crate::config::Config;
 use crate::config::butler::screenshots::{AuthMode, Screenshots};
 use crate::config::pipeline::screenshots::{AllowHttp, CarrySessions};
@@ -56,12 +55,11 @@ pub struct Downloads {
 /// ends at once with a recorded reason.
 pub fn start(
     config: &Config,
-    supervision: &Supervision,
+    runtime: &Runtime,
     arbiter: &ArbiterHandle,
-    metrics: &Metrics,
     mailboxes: WalkerMailboxes,
-    log: &Logger,
 ) -> Result<Downloads, StartError> {
+    let Runtime { supervision, metrics, reread, log } = runtime;
     let section = &config.butler_sos.audit_events.destination.screenshots;
     let pipeline = &config.pipeline;
     let actors = &pipeline.actors;
@@ -74,6 +72,7 @@ pub fn start(
         host: section.auth.qps.host.clone().unwrap_or_default(),
         port: section.auth.qps.port,
         tls: qlik_tls(config),
+        reread: reread.clone(),
         hosts: static_hosts(config),
         ticket_timeout: Duration::from_millis(section.auth.qps.ticket_timeout_ms),
         concurrency: actors.ticket_actor.concurrency,
@@ -131,6 +130,7 @@ pub fn start(
         attempt_timeout: Duration::from_millis(section.download_timeout_ms),
         hosts: static_hosts(config),
         tls: image_tls(config),
+        reread: reread.clone(),
         to_sessions,
         to_session_news: Mailbox::new(cache_address.clone(), room(actors.session_cache_actor.mailbox)),
         to_images,

@@ -15,12 +15,14 @@ use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::kit::platform::process::host_name;
 use butler_sos_actors::kit::supervisor::Supervision;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::self_metrics::heartbeat::{Heartbeat, HeartbeatConfig};
 use butler_sos_actors::self_metrics::own_measurements::{
     CountsReport, ErrorsReport, OwnMeasurements, OwnMeasurementsConfig, QueueReport, UptimeLevel,
     UptimeReport,
 };
 use butler_sos_actors::self_metrics::queue_view::{AUDIT_EVENTS, QueueLimits, QueueView, USER_EVENTS};
+use butler_sos_actors::sinks::influx::client::InfluxConfig;
 use butler_sos_domain::encode::line_protocol::Version;
 use butler_sos_domain::encode::own_lines::{CountPoint, ErrorPoint, MemoryPoint, QueuePoint};
 use butler_sos_domain::own_errors::{ErrorType, ErrorTypes, influx_error_type};
@@ -37,22 +39,25 @@ use crate::operations::process::memory;
 pub struct SelfMetrics<'a> {
     config: &'a Config,
     metrics: &'a Metrics,
+    reread: &'a Reread,
     version: Version,
     host: String,
     reported: OwnMeasurementsConfig,
 }
 
 impl<'a> SelfMetrics<'a> {
-    pub fn new(config: &'a Config, metrics: &'a Metrics) -> Self {
+    pub fn new(config: &'a Config, metrics: &'a Metrics, reread: &'a Reread) -> Self {
         let mut own = Self {
             config,
             metrics,
+            reread,
             version: influxdb::user_events(config).target.version(),
             host: host_name().unwrap_or_default(),
             reported: OwnMeasurementsConfig::default(),
         };
         let influxdb = &config.butler_sos.influxdb;
-        own.reported.influx = influxdb.enable.then(|| influxdb::user_events(config));
+        own.reported.influx =
+            influxdb.enable.then(|| InfluxConfig { reread: reread.clone(), ..influxdb::user_events(config) });
         own.reported.counts = own.counts();
         own.reported.uptime = own.uptime();
         own.reported.errors = own.errors();
@@ -208,7 +213,7 @@ impl<'a> SelfMetrics<'a> {
         let section = &self.config.butler_sos.heartbeat;
         let url = section.remote_url.clone().filter(|_| section.enable)?.to_secret_string();
         let every = interval(&section.frequency, &HeartbeatSection::default().frequency);
-        Some(HeartbeatConfig { url, every, timeout: HEARTBEAT_TIMEOUT })
+        Some(HeartbeatConfig { url, every, timeout: HEARTBEAT_TIMEOUT, reread: self.reread.clone() })
     }
 }
 

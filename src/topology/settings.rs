@@ -16,6 +16,7 @@ use butler_sos_actors::kit::platform::Modes;
 use butler_sos_actors::kit::supervisor::RestartPolicy;
 use butler_sos_actors::line_log::actor::LineLogConfig;
 use butler_sos_actors::net::static_hosts::StaticHosts;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::net::tls::{ClientTls, Trust};
 use butler_sos_actors::sinks::sink::{ParkingConfig, Pauses};
 use butler_sos_domain::fallback_encoding::FallbackEncoding;
@@ -133,13 +134,14 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
     }
 }
 
-pub fn app_directory(config: &Config) -> Option<AppDirectoryConfig> {
+pub fn app_directory(config: &Config, reread: &Reread) -> Option<AppDirectoryConfig> {
     let section = &config.butler_sos.app_names;
     section.enable.then(|| AppDirectoryConfig {
         host: section.host_ip.clone().unwrap_or_default(),
         interval: Duration::from_millis(section.extract_interval),
         limits: config.pipeline.app_directory.clone(),
         tls: qlik_tls(config),
+        reread: reread.clone(),
     })
 }
 
@@ -148,7 +150,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-pub fn audit_http(config: &Config) -> AuditHttpConfig {
+pub fn audit_http(config: &Config, reread: &Reread) -> AuditHttpConfig {
     let audit = &config.butler_sos.audit_events;
     let limits = &config.pipeline.audit;
     let queue = &audit.queue;
@@ -162,6 +164,7 @@ pub fn audit_http(config: &Config) -> AuditHttpConfig {
                 audit_events::TlsVersion::V1_2 => audit_http_ingestor::TlsVersion::V1_2,
                 audit_events::TlsVersion::V1_3 => audit_http_ingestor::TlsVersion::V1_3,
             },
+            reread: reread.clone(),
         }),
         // More would only take turns, and gather smaller groups.
         threads: config.pipeline.actors.audit_http_ingestor.threads.min(processors()),

@@ -20,7 +20,7 @@ use openssl::x509::store::X509StoreBuilder;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::kit::lock;
-use crate::net::tls::reread;
+use crate::net::tls::reread::Reread;
 
 /// `auditEvents.tls`.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub struct TlsConfig {
     pub ca: Option<PathBuf>,
     pub passphrase: Option<SecretString>,
     pub min_version: TlsVersion,
+    pub reread: Reread,
 }
 
 /// Nothing older is spoken.
@@ -114,7 +115,7 @@ impl Tls {
 
     /// Whether somebody asked that the files be read again.
     pub fn is_asked(&self) -> bool {
-        lock::read(&self.current).seen.1 != reread::asked()
+        lock::read(&self.current).seen.1 != self.config.reread.asked()
     }
 
     /// Reads the files again when one of them has changed, or when asked; true when there is something new. Blocks.
@@ -155,7 +156,7 @@ fn seen(config: &TlsConfig) -> Seen {
         Some((about.modified().ok()?, about.len()))
     };
     let stamps = [&config.cert, &config.key].into_iter().chain(&config.ca).map(stamp).collect();
-    (stamps, reread::asked())
+    (stamps, config.reread.asked())
 }
 
 impl Identity {

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use super::harness::{Got, Harness, PLAIN, event, read_answer, request, unlimited};
 use super::tls::{Tls, TlsConfig, TlsError, TlsVersion};
 use crate::intake::audit_http_ingestor::AuditHttpConfig;
+use crate::net::tls::reread::Reread;
 
 struct Authority {
     cert: X509,
@@ -58,6 +59,7 @@ fn write(directory: &Path, authority: &Authority, passphrase: Option<&str>) -> T
         ca: None,
         passphrase: passphrase.map(SecretString::from),
         min_version: TlsVersion::default(),
+        reread: Reread::default(),
     }
 }
 

@@ -169,7 +169,7 @@ fn mistakes_are_named_and_secrets_are_not() {
 #[test]
 fn files_are_read_again_when_they_change() {
     let pki = Pki::new();
-    let mut tls = ReloadingTls::new(pki.tls());
+    let mut tls = ReloadingTls::new(pki.tls(), Reread::default());
     assert!(tls.changed().unwrap().is_some());
     assert!(tls.changed().unwrap().is_none());
     let path = pki.dir.path().join("ca.pem");

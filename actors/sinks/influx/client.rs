@@ -16,6 +16,7 @@ use url::form_urlencoded;
 use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{self, Endpoint, UNREADABLE_HEADER, compressed, sensitive};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, TlsError, Trust};
 use crate::sinks::influx::answer::Reply;
 
@@ -45,6 +46,7 @@ pub struct InfluxConfig {
     /// tried until somebody else has made it.
     pub create_database: bool,
     pub target: InfluxTarget,
+    pub reread: Reread,
 }
 
 #[derive(Debug, Clone)]
@@ -358,6 +360,7 @@ mod tests {
             gzip_bytes_min: GZIP_BYTES_MIN,
             create_database: true,
             target,
+            reread: Reread::default(),
         };
         InfluxClient::new(config)
     }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use slog::{Logger, info, warn};
 
 use crate::kit::delivery_error::DeliveryError;
-use crate::net::tls::reread;
 use crate::sinks::influx::admin::{Prepared, look, prepare};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::{InfluxClient, InfluxConfig};
@@ -16,7 +15,7 @@ pub(crate) struct InfluxConnection {
     config: InfluxConfig,
     log: Logger,
     client: Option<InfluxClient>,
-    /// [`reread::asked`] when it was made.
+    /// How often it had been asked to read files again when it was made.
     made_at: u64,
     /// The database was found or made since the server last said that it is not there.
     is_prepared: bool,
@@ -29,7 +28,7 @@ impl InfluxConnection {
 
     /// A client, with the database in place.
     pub async fn ready(&mut self) -> Result<&mut InfluxClient, DeliveryError> {
-        let asked = reread::asked();
+        let asked = self.config.reread.asked();
         if self.client.is_none() || self.made_at != asked {
             self.made_at = asked;
             let client = InfluxClient::new(self.config.clone());

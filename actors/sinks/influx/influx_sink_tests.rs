@@ -20,6 +20,7 @@ use openssl::x509::{X509, X509Name};
 use super::*;
 use crate::journal::batch::Record;
 use crate::kit::testing::discard_log;
+use crate::net::tls::reread::Reread;
 use crate::sinks::influx::client::{BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxTarget, RetentionPolicy, Scheme};
 
 /// A request as it arrived.
@@ -164,6 +165,7 @@ fn config(address: SocketAddr, target: InfluxTarget) -> InfluxConfig {
         gzip_bytes_min: GZIP_BYTES_MIN,
         create_database: true,
         target,
+        reread: Reread::default(),
     }
 }
 

@@ -26,6 +26,7 @@ use url::Url;
 use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{self, Answer, Endpoint, compressed, sensitive, shortened, status_class};
 use crate::net::tls::certificate_fault::CertificateWatch;
+use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, TlsError};
 
 /// Events in one request: New Relic's limit.
@@ -48,6 +49,7 @@ pub struct NewRelicConfig {
     pub headers: Vec<(String, SecretString)>,
     /// For one whole request.
     pub timeout: Duration,
+    pub reread: Reread,
 }
 
 /// An entry of `thirdPartyToolsCredentials.newRelic`.
@@ -284,6 +286,7 @@ mod tests {
             account: NewRelicAccount { id: "17".to_owned(), api_key: "sekrit-key".into() },
             headers: Vec::new(),
             timeout: POST_TIMEOUT,
+            reread: Reread::default(),
         }
     }
 

@@ -19,7 +19,6 @@ use crate::journal::batch::{Batch, Record};
 use crate::journal::message::Position;
 use crate::kit::delivery_error::DeliveryError;
 use crate::kit::message::Consumer;
-use crate::net::tls::reread;
 use crate::sinks::delivery_job::{Job, JobLimits, RejectedItems, bisect};
 use crate::sinks::new_relic::client::{
     BODY_BYTES_MAX, EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT_MAX, Verdict,
@@ -68,7 +67,7 @@ pub struct NewRelic {
     encoder: Box<dyn ObjectEncoder>,
     log: Logger,
     client: Option<NewRelicClient>,
-    /// [`reread::asked`] when it was made.
+    /// How often it had been asked to read files again when it was made.
     made_at: u64,
     /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
     body_bytes_max: usize,
@@ -86,7 +85,7 @@ impl NewRelic {
     }
 
     fn client(&mut self) -> Result<&NewRelicClient, DeliveryError> {
-        let asked = reread::asked();
+        let asked = self.config.reread.asked();
         if self.client.is_none() || self.made_at != asked {
             self.made_at = asked;
             let client = NewRelicClient::new(self.config.clone());
@@ -185,6 +184,7 @@ mod tests {
     use butler_sos_domain::event::UserEvent;
 
     use super::*;
+    use crate::net::tls::reread::Reread;
     use crate::net::tls::tests::Pki;
     use crate::sinks::new_relic::client::POST_TIMEOUT;
     use crate::sinks::records::user_events::UserEventObjects;
@@ -220,6 +220,7 @@ mod tests {
             account: NewRelicAccount { id: "17".to_owned(), api_key: "k".into() },
             headers: Vec::new(),
             timeout: POST_TIMEOUT,
+            reread: Reread::default(),
         };
         actix_rt::spawn(server.run());
         let client = NewRelicClient::new(config).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::Actor;
 use butler_sos_actors::journal::batch::Record;
 use butler_sos_actors::kit::message::Consumer;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::influx::client::{
     BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxConfig, InfluxTarget, RetentionPolicy, Scheme, WRITE_TIMEOUT_MAX,
 };
@@ -54,6 +55,7 @@ pub fn config(port: u16, target: InfluxTarget) -> InfluxConfig {
         gzip_bytes_min: GZIP_BYTES_MIN,
         create_database: true,
         target,
+        reread: Reread::default(),
     }
 }
 

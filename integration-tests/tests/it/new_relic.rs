@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::Actor;
 use butler_sos_actors::kit::clock::unix_ns;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::new_relic::client::{NewRelicAccount, NewRelicConfig};
 use butler_sos_actors::sinks::new_relic::new_relic_sink::{NewRelic, NewRelicSink, consumers};
 use butler_sos_actors::sinks::records::user_events::UserEventObjects;
@@ -49,6 +50,7 @@ fn start(fake: &FakeNewRelic, settings: Settings) -> Harness {
             account,
             headers: settings.headers.iter().map(owned).collect(),
             timeout: TIMEOUT,
+            reread: Reread::default(),
         };
         let (attributes, log) = (settings.attributes.clone(), harness.log.clone());
         let sink = harness.sink(consumer, 10_000, Duration::from_millis(5));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use butler_sos_actors::journal::message::FetchLimits;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::files::columnar::ColumnarConfig;
 use butler_sos_actors::sinks::files::parquet_sink::ParquetFiles;
 use butler_sos_actors::sinks::files::qvd_sink::QvdFiles;
@@ -54,7 +55,7 @@ fn qvd(config: &Config) -> Option<Files> {
     })
 }
 
-fn plan_parquet(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan_parquet(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let Some((files, limits)) = parquet(config) else { return Vec::new() };
     let identity = Identity {
         stream: Stream::AuditEvents,
@@ -67,7 +68,7 @@ fn plan_parquet(config: &Config, _: &Logger) -> Vec<Planned> {
     vec![Planned::new(identity, limits, move || ParquetFiles::new(files.clone()).created_with(modes))]
 }
 
-fn plan_qvd(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan_qvd(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let Some((files, limits)) = qvd(config) else { return Vec::new() };
     let identity = Identity {
         stream: Stream::AuditEvents,

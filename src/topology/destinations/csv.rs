@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::files::csv_sink::{CsvConfig, CsvFile};
 use butler_sos_actors::sinks::records::audit_events::AuditEventRows;
 use butler_sos_actors::sinks::records::user_events::UserEventRows;
@@ -46,7 +47,7 @@ fn audit_events(config: &Config) -> Option<CsvConfig> {
     })
 }
 
-fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan_user_events(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let Some(csv) = user_events(config) else { return Vec::new() };
     let neutralise_formulas = config.pipeline.csv.user_events.neutralise_formulas;
     let identity = Identity {
@@ -62,7 +63,7 @@ fn plan_user_events(config: &Config, _: &Logger) -> Vec<Planned> {
     })]
 }
 
-fn plan_audit_events(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan_audit_events(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let Some(csv) = audit_events(config) else { return Vec::new() };
     let neutralise_formulas = config.pipeline.csv.audit_events.neutralise_formulas;
     let identity = Identity {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::net::tls::{ClientTls, Trust};
 use butler_sos_actors::sinks::influx::check::{Examined, Growing, examine};
 use butler_sos_actors::sinks::influx::client::{
@@ -28,15 +29,15 @@ use crate::topology::settings::{self, bound, pairs, path, size};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
 
-fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
-    plan_user_events(config, log).into_iter().chain(plan_audit_events(config, log)).collect()
+fn plan(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
+    plan_user_events(config, reread, log).into_iter().chain(plan_audit_events(config, reread, log)).collect()
 }
 
-fn plan_user_events(config: &Config, log: &Logger) -> Option<Planned> {
+fn plan_user_events(config: &Config, reread: &Reread, log: &Logger) -> Option<Planned> {
     if !config.user_events_to_influxdb() {
         return None;
     }
-    let influx = user_events(config);
+    let influx = InfluxConfig { reread: reread.clone(), ..user_events(config) };
     let version = influx.target.version();
     let identity = Identity {
         stream: Stream::UserEvents,
@@ -56,12 +57,12 @@ fn plan_user_events(config: &Config, log: &Logger) -> Option<Planned> {
     }))
 }
 
-fn plan_audit_events(config: &Config, log: &Logger) -> Option<Planned> {
+fn plan_audit_events(config: &Config, reread: &Reread, log: &Logger) -> Option<Planned> {
     if !config.audit_to(DestinationKind::Influxdb) {
         return None;
     }
     let section = &config.butler_sos.audit_events.destination.influxdb.metadata;
-    let influx = audit_events(config);
+    let influx = InfluxConfig { reread: reread.clone(), ..audit_events(config) };
     let version = influx.target.version();
     let identity = Identity {
         stream: Stream::AuditEvents,
@@ -225,6 +226,8 @@ impl Connection<'_> {
             gzip_bytes_min: size(limits.gzip_bytes_min),
             create_database: limits.create_database,
             target,
+            // Whoever connects for longer than a moment puts the server's here.
+            reread: Reread::default(),
         }
     }
 }

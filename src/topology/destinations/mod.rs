@@ -18,6 +18,7 @@ pub mod probe;
 use std::path::PathBuf;
 
 use butler_sos_actors::net::tls::ClientTls;
+use butler_sos_actors::net::tls::reread::Reread;
 use slog::Logger;
 
 pub use self::planned::Planned;
@@ -27,7 +28,7 @@ use crate::config::Config;
 /// A kind of destination: what the configuration makes of it. Every function answers for what is switched on alone.
 pub struct Entry {
     /// The sinks to start.
-    pub plan: fn(&Config, &Logger) -> Vec<Planned>,
+    pub plan: fn(&Config, &Reread, &Logger) -> Vec<Planned>,
     /// Whether its endpoints answer, and let us in.
     pub probes: fn(&Config) -> Vec<Probe>,
     /// The directories that it writes to.
@@ -65,8 +66,8 @@ pub struct ClientFiles {
 }
 
 /// Everything that the configuration sends events to.
-pub fn planned(config: &Config, log: &Logger) -> Vec<Planned> {
-    ALL.iter().flat_map(|entry| (entry.plan)(config, log)).collect()
+pub fn planned(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
+    ALL.iter().flat_map(|entry| (entry.plan)(config, reread, log)).collect()
 }
 
 /// Every directory that events are written to.
@@ -101,7 +102,7 @@ mod tests {
 
     fn actors(config: &Config) -> Vec<&'static str> {
         let log = Logger::root(slog::Discard, slog::o!());
-        planned(config, &log).iter().map(|planned| planned.consumer.name).collect()
+        planned(config, &Reread::default(), &log).iter().map(|planned| planned.consumer.name).collect()
     }
 
     /// Everything is switched on.
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn every_destination_has_a_name_a_label_and_an_error_type_of_its_own() {
         let log = Logger::root(slog::Discard, slog::o!());
-        let planned = planned(&everything(), &log);
+        let planned = planned(&everything(), &Reread::default(), &log);
         let user = planned.iter().filter(|planned| planned.consumer.stream == Stream::UserEvents);
         assert_eq!((user.count(), planned.len()), (5, 11));
         assert_eq!(planned.iter().map(|of| of.consumer.name).collect::<BTreeSet<_>>().len(), planned.len());
@@ -175,7 +176,9 @@ mod tests {
         let without_a_check: Vec<_> = ALL
             .iter()
             .filter(|entry| (entry.probes)(&config).is_empty() && (entry.directories)(&config).is_empty())
-            .flat_map(|entry| (entry.plan)(&config, &Logger::root(slog::Discard, slog::o!())))
+            .flat_map(|entry| {
+                (entry.plan)(&config, &Reread::default(), &Logger::root(slog::Discard, slog::o!()))
+            })
             .map(|planned| planned.consumer.name)
             .collect();
         assert_eq!(without_a_check, [] as [&str; 0], "an endpoint to probe, or a directory to try");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::mqtt::mqtt_sink::{self, Mqtt, MqttConfig, MqttTls, MqttVersion};
 use butler_sos_actors::sinks::records::audit_events::AuditEventMessages;
 use butler_sos_actors::sinks::records::user_events::UserEventMessages;
@@ -18,7 +19,7 @@ use crate::topology::settings::{bound, given, pairs, path};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
 
-fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let mut planned = Vec::new();
     if config.user_events_to_mqtt() {
         let identity = Identity {

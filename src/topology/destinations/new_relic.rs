@@ -1,6 +1,7 @@
 //! New Relic: user events, one destination for each account.
 
 use butler_sos_actors::journal::message::FetchLimits;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::new_relic::client::{
     EVENTS_MAX, NewRelicAccount, NewRelicClient, NewRelicConfig, POST_TIMEOUT,
 };
@@ -17,7 +18,7 @@ use crate::topology::settings::{bound, pairs};
 
 pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates: no_certificates };
 
-fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
+fn plan(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
     if !config.user_events_to_new_relic() {
         return Vec::new();
     }
@@ -34,7 +35,7 @@ fn plan(config: &Config, log: &Logger) -> Vec<Planned> {
             error_type: ("NEW_RELIC_POST", "USER_EVENTS_NEW_RELIC"),
             mailbox_max: bound(config.pipeline.actors.new_relic_sink.mailbox),
         };
-        let new_relic = new_relic(config, account);
+        let new_relic = NewRelicConfig { reread: reread.clone(), ..new_relic(config, account) };
         let (objects, log) = (objects.clone(), log.clone());
         let fetch_limits = FetchLimits { records_max: EVENTS_MAX, ..at_once() };
         Planned::new(identity, fetch_limits, move || {
@@ -76,7 +77,13 @@ fn accounts(config: &Config) -> Vec<NewRelicAccount> {
 fn new_relic(config: &Config, account: NewRelicAccount) -> NewRelicConfig {
     let event = &config.butler_sos.new_relic.event;
     let headers = event.header.iter().map(|of| (of.name.clone(), of.value.to_secret_string())).collect();
-    NewRelicConfig { url: event.url.clone(), account, headers, timeout: POST_TIMEOUT }
+    NewRelicConfig {
+        url: event.url.clone(),
+        account,
+        headers,
+        timeout: POST_TIMEOUT,
+        reread: Reread::default(),
+    }
 }
 
 fn attributes(config: &Config) -> UserAttributes {

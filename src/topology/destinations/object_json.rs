@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::sinks::files::json_sink::{JsonConfig, JsonFiles};
 use butler_sos_domain::streams::Stream;
 use slog::Logger;
@@ -19,7 +20,7 @@ fn section(config: &Config) -> Option<&JsonObjectdata> {
     config.audit_to(DestinationKind::Json).then_some(&destination.json.objectdata)
 }
 
-fn plan(config: &Config, _: &Logger) -> Vec<Planned> {
+fn plan(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let Some(section) = section(config) else { return Vec::new() };
     let identity = Identity {
         stream: Stream::AuditEvents,

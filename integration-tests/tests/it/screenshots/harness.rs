@@ -14,6 +14,7 @@ use butler_sos_actors::kit::mailbox::Mailbox;
 use butler_sos_actors::kit::message::Consumer;
 use butler_sos_actors::kit::metric::Metrics;
 use butler_sos_actors::net::static_hosts::StaticHosts;
+use butler_sos_actors::net::tls::reread::Reread;
 use butler_sos_actors::net::tls::{ClientTls, Trust};
 use butler_sos_actors::screenshots::image_fetch::{FetchConfig, Login, QpsAddress};
 use butler_sos_actors::screenshots::image_writer::{ImageWriter, ImageWriterConfig};
@@ -126,6 +127,7 @@ impl Harness {
                 passphrase: settings.passphrase.to_owned().into(),
                 verify: true,
             },
+            reread: Reread::default(),
             hosts: hosts.clone(),
             ticket_timeout: Duration::from_secs(6),
             concurrency: 16,
@@ -175,6 +177,7 @@ impl Harness {
             attempt_timeout: settings.attempt_timeout,
             hosts,
             tls: ClientTls { trust: Trust::system_and(certificate("root.pem")), ..ClientTls::default() },
+            reread: Reread::default(),
             to_sessions: Mailbox::new(cache.clone(), 1000),
             to_session_news: Mailbox::new(cache.clone(), 1000),
             to_images: Mailbox::new(writer.unwrap().start(), 64),
