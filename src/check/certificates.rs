@@ -34,7 +34,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
     {
         found.extend(server(&tls));
     }
-    for files in destinations::ALL.iter().flat_map(|entry| (entry.certificates)(config)) {
+    for files in destinations::all().flat_map(|entry| (entry.certificates)(config)) {
         found.extend(client(files.section, files.settings, &files.tls));
     }
     found

@@ -17,7 +17,7 @@ use crate::{
 
 /// Asks everything that the server would speak to.
 pub async fn results(config: &Config) -> Vec<CheckResult> {
-    let of_destinations = destinations::ALL.iter().flat_map(|entry| (entry.probes)(config));
+    let of_destinations = destinations::all().flat_map(|entry| (entry.probes)(config));
     let asked: Vec<_> = of_destinations
         .chain(qlik(config))
         .map(|probe| (probe.setting, actix_rt::spawn(probe.answer)))

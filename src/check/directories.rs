@@ -53,7 +53,7 @@ fn in_use(config: &Config) -> Vec<(String, PathBuf)> {
     }
     let used = used.into_iter().map(|(setting, path)| (setting.to_owned(), PathBuf::from(path)));
     let of_destinations = destinations::directories(config).into_iter();
-    let of_destinations = of_destinations.map(|of| (of.setting.to_owned(), of.path));
+    let of_destinations = of_destinations.map(|of| (of.setting, of.path));
     let shots = &butler.audit_events.destination.screenshots;
     let has_shots = butler.audit_events.enable && shots.enable;
     let targets = shots.storage_targets.iter().enumerate();

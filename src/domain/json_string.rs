@@ -38,57 +38,72 @@ pub(crate) fn holds_control_or(byte: u8, text: &[u8]) -> bool {
 
 /// Appends `text` as a JSON string, quotes included, the way `JSON.stringify` spells it.
 pub fn write_string(text: &str, out: &mut String) {
-    // Writing into a string does not fail.
-    let _ = write_text(text, out);
+    append(text, out);
 }
 
 /// The same into bytes.
 pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
-    // Nor does writing into a vector.
-    let _ = write_text(text, &mut Bytes(out));
+    append(text, out);
 }
 
 /// Appends one character of a JSON string, escaped when it has to be.
 pub(crate) fn write_character(character: char, out: &mut impl Write) -> fmt::Result {
     match character {
-        '"' | '\\' | '\0'..='\x1f' => write_escape(character, out),
+        '"' | '\\' | '\0'..='\x1f' => match u8::try_from(character).ok().and_then(letter) {
+            Some(letter) => {
+                out.write_char('\\')?;
+                out.write_char(char::from(letter))
+            }
+            None => write!(out, "\\u{:04x}", u32::from(character)),
+        },
         _ => out.write_char(character),
     }
 }
 
-fn write_text(text: &str, out: &mut impl Write) -> fmt::Result {
-    out.write_char('"')?;
+/// What a string is appended to. Neither kind fails, and both are written to for each event.
+trait Buffer: Sized {
+    fn text(&mut self, text: &str);
+    fn ascii(&mut self, byte: u8);
+}
+
+impl Buffer for String {
+    fn text(&mut self, text: &str) {
+        self.push_str(text);
+    }
+
+    fn ascii(&mut self, byte: u8) {
+        self.push(char::from(byte));
+    }
+}
+
+impl Buffer for Vec<u8> {
+    fn text(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+
+    fn ascii(&mut self, byte: u8) {
+        self.push(byte);
+    }
+}
+
+fn append(text: &str, out: &mut impl Buffer) {
+    out.ascii(b'"');
     let mut rest = text;
     loop {
         // What is escaped is ASCII, so bytes are as good as characters.
         let (plain, behind) = rest.split_at(plain_length(rest.as_bytes()));
-        out.write_str(plain)?;
-        let mut characters = behind.chars();
-        let Some(character) = characters.next() else { break };
-        write_escape(character, out)?;
-        rest = characters.as_str();
-    }
-    out.write_char('"')
-}
-
-fn write_escape(character: char, out: &mut impl Write) -> fmt::Result {
-    match u8::try_from(character).ok().and_then(letter) {
-        Some(letter) => {
-            out.write_char('\\')?;
-            out.write_char(char::from(letter))
+        out.text(plain);
+        let Some(&byte) = behind.as_bytes().first() else { break };
+        match letter(byte) {
+            Some(letter) => {
+                out.ascii(b'\\');
+                out.ascii(letter);
+            }
+            None => out.text(&format!("\\u{byte:04x}")),
         }
-        None => write!(out, "\\u{:04x}", u32::from(character)),
+        rest = &behind[1..];
     }
-}
-
-/// Bytes that text is written to.
-struct Bytes<'o>(&'o mut Vec<u8>);
-
-impl Write for Bytes<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
+    out.ascii(b'"');
 }
 
 /// The letter behind the backslash for a byte that does not stand for itself; none when its number does.

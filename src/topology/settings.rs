@@ -48,7 +48,7 @@ pub fn store(config: &Config) -> StoreConfig {
     let stream = |stream: Stream| StreamConfig {
         name: stream.name().to_owned(),
         bytes_max: journal.bytes_max,
-        on_full: match full_policy(config, stream) {
+        on_full: match journal.on_full.of(stream) {
             FullPolicy::Block => OnFull::Block,
             FullPolicy::DropOldest => OnFull::DropOldest,
         },
@@ -61,15 +61,6 @@ pub fn store(config: &Config) -> StoreConfig {
         segment_bytes_max: journal.segment_bytes_max,
         retention: Duration::from_secs(journal.retention_hours * 3600),
         tail_bytes_max: size(journal.tail_bytes_max),
-    }
-}
-
-fn full_policy(config: &Config, stream: Stream) -> FullPolicy {
-    let on_full = &config.pipeline.journal.on_full;
-    match stream {
-        Stream::UserEvents => on_full.user_events,
-        Stream::AuditEvents => on_full.audit_events,
-        Stream::Screenshots => on_full.screenshots,
     }
 }
 

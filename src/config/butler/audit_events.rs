@@ -177,6 +177,22 @@ impl DestinationKind {
 }
 
 impl Destination {
+    /// Where files of this kind are written: the setting below `destination`, and the directory.
+    pub fn directory(&self, kind: DestinationKind) -> Option<(&'static str, &str)> {
+        match kind {
+            DestinationKind::Influxdb => None,
+            DestinationKind::Json => {
+                Some(("json.objectdata.exportDirectory", &self.json.objectdata.export_directory))
+            }
+            DestinationKind::Parquet => {
+                Some(("parquet.metadata.exportDirectory", &self.parquet.metadata.export_directory))
+            }
+            DestinationKind::Qvd => {
+                Some(("qvd.metadata.exportDirectory", &self.qvd.metadata.export_directory))
+            }
+        }
+    }
+
     /// Whether events go to this kind of destination.
     pub fn has(&self, kind: DestinationKind) -> bool {
         self.enable && self.kinds.split(',').any(|name| DestinationKind::parse(name) == Some(kind))

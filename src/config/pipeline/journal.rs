@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use butler_sos_domain::streams::Stream;
 use butler_sos_settings::section;
 
 section! {
@@ -34,6 +35,16 @@ section! {
         "auditEvents" => audit_events: FullPolicy = one_of("block", FullPolicy::NAMES);
         /// Pending screenshot downloads.
         "screenshots" => screenshots: FullPolicy = one_of("block", FullPolicy::NAMES);
+    }
+}
+
+impl OnFull {
+    pub fn of(&self, stream: Stream) -> FullPolicy {
+        match stream {
+            Stream::UserEvents => self.user_events,
+            Stream::AuditEvents => self.audit_events,
+            Stream::Screenshots => self.screenshots,
+        }
     }
 }
 

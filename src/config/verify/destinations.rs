@@ -41,7 +41,8 @@ impl Check<'_> {
                 }
             }
         }
-        let has = |kind| self.config.audit_to(kind);
+        let config = self.config;
+        let has = |kind| config.audit_to(kind);
         let to_csv_or_mqtt =
             self.config.pipeline.csv.audit_events.enable || self.config.audit_events_to_mqtt();
         if !DestinationKind::ALL.into_iter().any(has) && !to_csv_or_mqtt {
@@ -50,22 +51,12 @@ impl Check<'_> {
                 "audit events are accepted but no destination is enabled",
             );
         }
-        for kind in DestinationKind::ALL.into_iter().filter(|kind| self.config.audit_to(*kind)) {
-            match kind {
-                DestinationKind::Influxdb => self.audit_influxdb(&destination.influxdb.metadata),
-                DestinationKind::Json => {
-                    let path = format!("{DESTINATION}.json.objectdata.exportDirectory");
-                    self.directory(&path, &destination.json.objectdata.export_directory);
-                }
-                DestinationKind::Parquet => {
-                    let path = format!("{DESTINATION}.parquet.metadata.exportDirectory");
-                    self.directory(&path, &destination.parquet.metadata.export_directory);
-                }
-                DestinationKind::Qvd => {
-                    let path = format!("{DESTINATION}.qvd.metadata.exportDirectory");
-                    self.directory(&path, &destination.qvd.metadata.export_directory);
-                }
-            }
+        if has(DestinationKind::Influxdb) {
+            self.audit_influxdb(&destination.influxdb.metadata);
+        }
+        let written = DestinationKind::ALL.into_iter().filter(|kind| has(*kind));
+        for (setting, directory) in written.filter_map(|kind| destination.directory(kind)) {
+            self.directory(&format!("{DESTINATION}.{setting}"), directory);
         }
         if destination.has(DestinationKind::Json) && !self.config.audit_to(DestinationKind::Json) {
             let path = format!("{DESTINATION}.json.objectdata.enable");

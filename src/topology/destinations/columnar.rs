@@ -11,28 +11,25 @@ use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, a_file};
-use super::{Directory, Entry, no_certificates, no_probes};
+use super::{Entry, audit_directory, no_certificates, no_probes};
 use crate::config::Config;
 use crate::config::butler::audit_events::DestinationKind;
 use crate::topology::settings::{self, bound, pairs};
 
-pub const PARQUET: Entry = Entry {
-    plan: plan_parquet,
-    probes: no_probes,
-    directories: |config| {
-        directory(parquet(config), "Butler-SOS.auditEvents.destination.parquet.metadata.exportDirectory")
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        plan: plan_parquet,
+        probes: no_probes,
+        directories: |config| audit_directory(config, DestinationKind::Parquet),
+        certificates: no_certificates,
     },
-    certificates: no_certificates,
-};
-
-pub const QVD: Entry = Entry {
-    plan: plan_qvd,
-    probes: no_probes,
-    directories: |config| {
-        directory(qvd(config), "Butler-SOS.auditEvents.destination.qvd.metadata.exportDirectory")
+    Entry {
+        plan: plan_qvd,
+        probes: no_probes,
+        directories: |config| audit_directory(config, DestinationKind::Qvd),
+        certificates: no_certificates,
     },
-    certificates: no_certificates,
-};
+];
 
 /// How files are written, and how much goes into one.
 type Files = (ColumnarConfig, FetchLimits);
@@ -79,8 +76,4 @@ fn plan_qvd(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, limits, move || QvdFiles::new(files.clone()).created_with(modes))]
-}
-
-fn directory(files: Option<Files>, setting: &'static str) -> Vec<Directory> {
-    files.map(|(files, _)| Directory { setting, path: files.directory }).into_iter().collect()
 }

@@ -15,19 +15,20 @@ use super::{Directory, Entry, no_certificates, no_probes};
 use crate::config::Config;
 use crate::topology::settings::{self, bound};
 
-pub const USER_EVENTS: Entry = Entry {
-    plan: plan_user_events,
-    probes: no_probes,
-    directories: |config| directory(user_events(config), "Pipeline.csv.userEvents.exportDirectory"),
-    certificates: no_certificates,
-};
-
-pub const AUDIT_EVENTS: Entry = Entry {
-    plan: plan_audit_events,
-    probes: no_probes,
-    directories: |config| directory(audit_events(config), "Pipeline.csv.auditEvents.exportDirectory"),
-    certificates: no_certificates,
-};
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        plan: plan_user_events,
+        probes: no_probes,
+        directories: |config| directory(user_events(config), "Pipeline.csv.userEvents.exportDirectory"),
+        certificates: no_certificates,
+    },
+    Entry {
+        plan: plan_audit_events,
+        probes: no_probes,
+        directories: |config| directory(audit_events(config), "Pipeline.csv.auditEvents.exportDirectory"),
+        certificates: no_certificates,
+    },
+];
 
 fn user_events(config: &Config) -> Option<CsvConfig> {
     let section = &config.pipeline.csv.user_events;
@@ -79,6 +80,6 @@ fn plan_audit_events(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     })]
 }
 
-fn directory(csv: Option<CsvConfig>, setting: &'static str) -> Vec<Directory> {
-    csv.map(|csv| Directory { setting, path: csv.directory }).into_iter().collect()
+fn directory(csv: Option<CsvConfig>, setting: &str) -> Vec<Directory> {
+    csv.map(|csv| Directory { setting: setting.to_owned(), path: csv.directory }).into_iter().collect()
 }

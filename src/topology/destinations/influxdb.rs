@@ -27,7 +27,7 @@ use crate::config::butler::influxdb::{self as section, V1Config, V2Config, V3Con
 use crate::config::pipeline::network;
 use crate::topology::settings::{self, bound, pairs, path, size};
 
-pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
+pub const ENTRIES: &[Entry] = &[Entry { plan, probes, directories: no_directories, certificates }];
 
 fn plan(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
     plan_user_events(config, reread, log).into_iter().chain(plan_audit_events(config, reread, log)).collect()

@@ -1,6 +1,6 @@
 //! The list of destinations, and all that the server knows of each kind.
 //!
-//! A new kind is a file here with an [`Entry`], named in [`ALL`]: what starts, checks and shows destinations goes
+//! A new kind is a file here with its [`Entry`], named in [`ALL`]: what starts, checks and shows destinations goes
 //! through that list. One sink, one consumer and one arbiter serve each destination.
 //!
 //! The consumer's name is the actor's name, the destination's metric label and the name of its place in the journal;
@@ -24,6 +24,7 @@ use slog::Logger;
 pub use self::planned::Planned;
 use self::probe::Probe;
 use crate::config::Config;
+use crate::config::butler::audit_events::DestinationKind;
 
 /// A kind of destination: what the configuration makes of it. Every function answers for what is switched on alone.
 pub struct Entry {
@@ -38,21 +39,23 @@ pub struct Entry {
 }
 
 /// Every kind of destination, in the order in which they are started and shown.
-pub const ALL: [Entry; 8] = [
-    influxdb::ENTRY,
-    mqtt::ENTRY,
-    new_relic::ENTRY,
-    csv::USER_EVENTS,
-    object_json::ENTRY,
-    columnar::PARQUET,
-    columnar::QVD,
-    csv::AUDIT_EVENTS,
+const ALL: [&[Entry]; 6] = [
+    influxdb::ENTRIES,
+    mqtt::ENTRIES,
+    new_relic::ENTRIES,
+    csv::ENTRIES,
+    object_json::ENTRIES,
+    columnar::ENTRIES,
 ];
+
+pub fn all() -> impl Iterator<Item = &'static Entry> {
+    ALL.into_iter().flatten()
+}
 
 /// A directory that is written to.
 pub struct Directory {
     /// The setting that names it.
-    pub setting: &'static str,
+    pub setting: String,
     pub path: PathBuf,
 }
 
@@ -67,12 +70,23 @@ pub struct ClientFiles {
 
 /// Everything that the configuration sends events to.
 pub fn planned(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
-    ALL.iter().flat_map(|entry| (entry.plan)(config, reread, log)).collect()
+    all().flat_map(|entry| (entry.plan)(config, reread, log)).collect()
 }
 
 /// Every directory that events are written to.
 pub fn directories(config: &Config) -> Vec<Directory> {
-    ALL.iter().flat_map(|entry| (entry.directories)(config)).collect()
+    all().flat_map(|entry| (entry.directories)(config)).collect()
+}
+
+/// The directory of a kind of destination that audit events go to.
+fn audit_directory(config: &Config, kind: DestinationKind) -> Vec<Directory> {
+    let written =
+        config.butler_sos.audit_events.destination.directory(kind).filter(|_| config.audit_to(kind));
+    let directory = written.map(|(setting, path)| Directory {
+        setting: format!("Butler-SOS.auditEvents.destination.{setting}"),
+        path: PathBuf::from(path),
+    });
+    directory.into_iter().collect()
 }
 
 // What a kind of destination does not have.
@@ -96,7 +110,6 @@ mod tests {
     use butler_sos_domain::streams::Stream;
 
     use super::*;
-    use crate::config::butler::audit_events::DestinationKind;
     use crate::config::butler::new_relic::NewRelicAccount;
     use butler_sos_settings::secret::Secret;
 
@@ -164,7 +177,7 @@ mod tests {
         let config = Config::default();
         assert_eq!(actors(&config), [] as [&str; 0]);
         assert_eq!(directories(&config).len(), 0);
-        for entry in &ALL {
+        for entry in all() {
             assert!((entry.probes)(&config).is_empty());
             assert!((entry.certificates)(&config).is_empty());
         }
@@ -173,8 +186,7 @@ mod tests {
     #[test]
     fn what_is_switched_on_can_be_checked() {
         let config = everything();
-        let without_a_check: Vec<_> = ALL
-            .iter()
+        let without_a_check: Vec<_> = all()
             .filter(|entry| (entry.probes)(&config).is_empty() && (entry.directories)(&config).is_empty())
             .flat_map(|entry| {
                 (entry.plan)(&config, &Reread::default(), &Logger::root(slog::Discard, slog::o!()))

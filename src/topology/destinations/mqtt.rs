@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::config::butler::mqtt as section;
 use crate::topology::settings::{bound, given, pairs, path};
 
-pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates };
+pub const ENTRIES: &[Entry] = &[Entry { plan, probes, directories: no_directories, certificates }];
 
 fn plan(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     let mut planned = Vec::new();

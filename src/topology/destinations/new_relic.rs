@@ -16,7 +16,8 @@ use super::{Entry, no_certificates, no_directories};
 use crate::config::Config;
 use crate::topology::settings::{bound, pairs};
 
-pub const ENTRY: Entry = Entry { plan, probes, directories: no_directories, certificates: no_certificates };
+pub const ENTRIES: &[Entry] =
+    &[Entry { plan, probes, directories: no_directories, certificates: no_certificates }];
 
 fn plan(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
     if !config.user_events_to_new_relic() {

@@ -8,12 +8,17 @@ use butler_sos_domain::streams::Stream;
 use slog::Logger;
 
 use super::planned::{Identity, Planned, at_once};
-use super::{Directory, Entry, no_certificates, no_probes};
+use super::{Entry, audit_directory, no_certificates, no_probes};
 use crate::config::Config;
 use crate::config::butler::audit_events::{DestinationKind, JsonObjectdata};
 use crate::topology::settings::{self, bound, pairs};
 
-pub const ENTRY: Entry = Entry { plan, probes: no_probes, directories, certificates: no_certificates };
+pub const ENTRIES: &[Entry] = &[Entry {
+    plan,
+    probes: no_probes,
+    directories: |config| audit_directory(config, DestinationKind::Json),
+    certificates: no_certificates,
+}];
 
 fn section(config: &Config) -> Option<&JsonObjectdata> {
     let destination = &config.butler_sos.audit_events.destination;
@@ -35,10 +40,4 @@ fn plan(config: &Config, _: &Reread, _: &Logger) -> Vec<Planned> {
     };
     let modes = settings::modes(config);
     vec![Planned::new(identity, at_once(), move || JsonFiles::new(json.clone()).created_with(modes))]
-}
-
-fn directories(config: &Config) -> Vec<Directory> {
-    let setting = "Butler-SOS.auditEvents.destination.json.objectdata.exportDirectory";
-    let directory = section(config).map(|section| PathBuf::from(&section.export_directory));
-    directory.map(|path| Directory { setting, path }).into_iter().collect()
 }
