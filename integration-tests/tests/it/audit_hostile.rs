@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use butler_sos_integration_tests::any_event::{accepted_body, any_value};
-use butler_sos_integration_tests::audit_client::{AuditAnswer, AuditClient, event_id};
+use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, TOPIC};
+use butler_sos_integration_tests::http::Answer;
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
@@ -189,8 +190,8 @@ fn nearly_an_event() -> impl Strategy<Value = String> {
     })
 }
 
-fn check_answer(answer: &AuditAnswer) {
-    let body = &answer.body;
+fn check_answer(answer: &Answer) {
+    let body = &answer.json();
     let expect: &[&str] = match answer.status {
         202 => {
             assert_eq!(

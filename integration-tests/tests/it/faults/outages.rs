@@ -13,7 +13,7 @@ use super::harness::{DATABASE, Harness, assert_nothing_shed, assert_sound, confi
 /// `destination` is named as what waits, everything else goes on, and the server is ready.
 fn assert_away(harness: &Harness, destination: &str, lag: u64) {
     wait_for(&format!("/ready to name {destination}"), || {
-        let (status, ready) = harness.ready();
+        let (status, ready) = harness.sandbox.ready();
         assert_eq!(status, 200, "{ready}");
         assert_eq!(ready["reasons"], Value::Array(Vec::new()), "{ready}");
         let warnings = ready["warnings"].as_array().expect("warnings");
@@ -21,7 +21,7 @@ fn assert_away(harness: &Harness, destination: &str, lag: u64) {
         let of = &ready["destinations"][destination];
         (named && of["up"] == false && of["lagEvents"].as_u64() == Some(lag)).then_some(())
     });
-    let (_, ready) = harness.ready();
+    let (_, ready) = harness.sandbox.ready();
     assert_eq!(ready["status"], "degraded", "{ready}");
     let warnings = ready["warnings"].as_array().expect("warnings");
     assert_eq!(warnings.len(), 1, "only {destination} is away: {ready}");
@@ -40,7 +40,7 @@ fn assert_recovered(harness: &Harness, sent: u64) {
     assert_sound(&metrics);
     assert_nothing_shed(&metrics);
     wait_for("/ready to say that all is well", || {
-        let (status, ready) = harness.ready();
+        let (status, ready) = harness.sandbox.ready();
         (status == 200 && ready["status"] == "ok").then_some(())
     });
     assert_eq!(harness.assert_delivered(0..sent).len() as u64, sent);
