@@ -10,6 +10,7 @@ pub mod fake_influx;
 pub mod fake_new_relic;
 pub mod fake_qlik;
 pub mod golden_user_events;
+pub mod hostile_bodies;
 pub mod http;
 pub mod http_request;
 pub mod influxd;

@@ -151,6 +151,7 @@ fn what_is_too_long_or_too_short_is_refused() {
         if statuses == [431] {
             assert_eq!(heard.statuses, [431], "{name}");
             assert!(heard.text.contains(r#""reason":"Request header fields too large""#), "{}", heard.text);
+            assert!(heard.text.to_lowercase().contains("connection: close"), "{}", heard.text);
         }
     }
     // Less than promised, and then nothing, or silence.
