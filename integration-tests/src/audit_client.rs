@@ -1,10 +1,10 @@
 //! A client of the audit API as Audit.qs is one: it keeps its connection, and says what it is.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use butler_sos_domain::audit::sample::SAMPLE_VERSION;
-use serde_json::Value;
+
+use crate::http::{Answer, Http};
 
 /// The id of a test's event number `n`.
 pub fn event_id(n: usize) -> String {
@@ -12,52 +12,31 @@ pub fn event_id(n: usize) -> String {
 }
 
 /// One client; not shared between threads, so that each has its own connection.
-pub struct AuditClient {
-    agent: ureq::Agent,
-    url: String,
-    token: Option<String>,
-}
-
-/// Status and body of an answer.
-#[derive(Debug, Clone)]
-pub struct AuditAnswer {
-    pub status: u16,
-    pub body: Value,
-}
+pub struct AuditClient(Http);
 
 impl AuditClient {
     pub fn new(server: SocketAddr) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
-            .build()
-            .into();
-        Self { agent, url: format!("http://{server}/api/v1/audit-event"), token: None }
+        Self::over(Http::new(server).keeping())
+    }
+
+    /// One that reaches the server this way.
+    pub fn over(http: Http) -> Self {
+        let http = http.with_header("Content-Type", "application/json");
+        Self(http.with_header("X-Audit-QS-Version", SAMPLE_VERSION))
     }
 
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..self }
+        Self(self.0.with_token(token))
     }
 
     /// Posts one event; `None` when the server does not answer.
-    pub fn try_post(&self, body: impl AsRef<[u8]>) -> Option<AuditAnswer> {
-        let mut request = self
-            .agent
-            .post(&self.url)
-            .header("Content-Type", "application/json")
-            .header("X-Audit-QS-Version", SAMPLE_VERSION);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let mut answer = request.send(body.as_ref()).ok()?;
-        let text = answer.body_mut().read_to_string().ok()?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Some(AuditAnswer { status: answer.status().as_u16(), body })
+    pub fn try_post(&self, body: impl AsRef<[u8]>) -> Option<Answer> {
+        self.0.send("POST", "/api/v1/audit-event", &[], body).ok().filter(|answer| !answer.is_cut)
     }
 
     /// [`AuditClient::try_post`] to a server that answers.
-    pub fn post(&self, body: impl AsRef<[u8]>) -> AuditAnswer {
+    pub fn post(&self, body: impl AsRef<[u8]>) -> Answer {
         self.try_post(body).expect("the audit API answers")
     }
 

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 
-use influxdb::{Client, ReadQuery};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::http::Http;
 use crate::sandbox::{free_port, get, wait_for};
 
 /// The server, running or not. Killed and thrown away at the end.
@@ -116,27 +115,19 @@ impl Influxd {
         server.wait().expect("influxd is a child");
     }
 
-    /// Runs an InfluxQL statement by the `influxdb` package; its first result.
-    ///
-    /// Blocks; may be called inside of an arbiter, too.
+    /// Runs an InfluxQL statement; its first result.
     pub fn query(&self, database: &str, statement: &str) -> Value {
-        let answer = self.try_query(database, statement);
-        let answer = answer.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        let mut answer: Value = serde_json::from_str(&answer).expect("InfluxDB answers in JSON");
-        answer["results"][0].take()
-    }
-
-    /// [`Influxd::query`] that may fail; the whole answer.
-    pub fn try_query(&self, database: &str, statement: &str) -> Result<String, influxdb::Error> {
-        let mut client = Client::new(format!("http://{}", self.address), database);
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs([("db", database), ("epoch", "ns"), ("q", statement)]);
         if let Some((name, password)) = &self.admin {
-            client = client.with_auth(name, password);
+            query.extend_pairs([("u", name), ("p", password)]);
         }
-        let ask = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(client.query(ReadQuery::new(statement)))
-        };
-        thread::scope(|scope| scope.spawn(ask).join().expect("a query does not panic"))
+        let path = format!("/query?{}", query.finish());
+        let answer = Http::new(self.address).send("POST", &path, &[], "").expect("influxd answers");
+        assert_eq!(answer.status, 200, "{statement}: {answer:?}");
+        let result = answer.json()["results"][0].take();
+        assert!(result["error"].is_null(), "{statement}: {result}");
+        result
     }
 
     /// The rows of the first series: `SHOW …`, `SELECT …`.
@@ -148,16 +139,8 @@ impl Influxd {
     /// Every point of a measurement, by time.
     pub fn points(&self, database: &str, measurement: &str) -> Vec<Point> {
         let statement = format!("SELECT *::field FROM \"{measurement}\" GROUP BY *");
-        let url = format!("http://{}/query", self.address);
-        let mut request = ureq::get(url).query("db", database).query("epoch", "ns").query("q", statement);
-        if let Some((name, password)) = &self.admin {
-            request = request.query("u", name).query("p", password);
-        }
-        let answer = request.call().expect("influxd answers").body_mut().read_to_string();
-        let answer: Value =
-            serde_json::from_str(&answer.expect("a whole answer")).expect("InfluxDB answers in JSON");
         let mut points = Vec::new();
-        for series in answer["results"][0]["series"].as_array().into_iter().flatten() {
+        for series in self.query(database, &statement)["series"].as_array().into_iter().flatten() {
             let texts = |value: &Value| value.as_str().map(str::to_owned).filter(|text| !text.is_empty());
             let tags = series["tags"].as_object().into_iter().flatten();
             let tags: BTreeMap<_, _> =
@@ -203,10 +186,9 @@ impl Influxd {
 
     /// Writes lines with times in ns; the status and the server's words.
     pub fn write(&self, database: &str, lines: &str) -> (u16, String) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let url = format!("http://{}/write?db={database}&precision=ns", self.address);
-        let mut answer = agent.post(url).send(lines).expect("influxd answers");
-        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap_or_default())
+        let path = format!("/write?db={database}&precision=ns");
+        let answer = Http::new(self.address).send("POST", &path, &[], lines).expect("influxd answers");
+        (answer.status, answer.text())
     }
 }
 

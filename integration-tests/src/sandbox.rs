@@ -5,7 +5,7 @@
 //! directory and the log stay and are named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::http::{Answer, Http};
 use crate::tools::built;
 
 /// Nothing here takes this long unless it is broken.
@@ -249,20 +250,38 @@ impl Sandbox {
         socket
     }
 
+    /// A client of the operations server.
+    pub fn operations(&self) -> Http {
+        Http::new(self.address("operations"))
+    }
+
     /// Status and body of a GET at the operations server.
     pub fn get(&self, path: &str) -> (u16, String) {
         get(self.address("operations"), path).expect("the operations server answers")
     }
 
+    /// The JSON that a GET at the operations server answers.
+    pub fn json(&self, path: &str) -> Value {
+        let answer = self.operations().get(path).expect("the operations server answers");
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.json()
+    }
+
+    /// What `/ready` answers: status and body.
+    pub fn ready(&self) -> (u16, Value) {
+        let answer = self.operations().get("/ready").expect("the operations server answers");
+        (answer.status, answer.json())
+    }
+
     /// Makes an actor panic (in builds for tests alone).
     pub fn panic(&self, actor: &str) {
-        self.try_panic(actor).unwrap_or_else(|error| panic!("{actor} cannot be made to panic: {error}"));
+        let answer = self.try_panic(actor).unwrap_or_else(|error| panic!("{actor}: {error}"));
+        assert!(answer.status < 400, "{actor} cannot be made to panic: {answer:?}");
     }
 
     /// The same where the process may be gone before it has answered.
-    pub fn try_panic(&self, actor: &str) -> Result<(), ureq::Error> {
-        let url = format!("http://{}/test/panic/{actor}", self.address("operations"));
-        ureq::post(&url).send_empty().map(drop)
+    pub fn try_panic(&self, actor: &str) -> io::Result<Answer> {
+        self.operations().send("POST", &format!("/test/panic/{actor}"), &[], "")
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -343,13 +362,8 @@ const SERVICES: [Service; 3] = [
 
 /// Status and body; `None` when nobody answers.
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(30)))
-        .build()
-        .into();
-    let mut answer = agent.get(format!("http://{address}{path}")).call().ok()?;
-    Some((answer.status().as_u16(), answer.body_mut().read_to_string().ok()?))
+    let answer = Http::new(address).get(path).ok().filter(|answer| !answer.is_cut)?;
+    Some((answer.status, answer.text()))
 }
 
 /// One exposition, as samples.

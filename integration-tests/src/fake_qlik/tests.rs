@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::plain_client::{PlainAnswer, PlainClient};
+use crate::http::{Answer, Http};
+
+const KEY: &str = "0123456789abcdef";
 
 struct Setup {
     fake: FakeQlik,
@@ -17,33 +19,38 @@ impl Setup {
         Self { fake, _dir: dir }
     }
 
-    fn client(&self, with_certificate: bool) -> PlainClient {
-        PlainClient {
-            root: Some(self.fake.certificates.root.clone()),
-            certificate: with_certificate.then(|| self.fake.certificates.client.clone()),
-            timeout: Duration::from_secs(10),
-        }
+    /// One that shows no certificate.
+    fn client(&self, port: u16, name: &str) -> Http {
+        Http::new(([127, 0, 0, 1], port).into()).with_tls(name, &self.fake.certificates.root)
     }
 
-    fn qps(&self, request_line: &str, body: &str) -> PlainAnswer {
-        let key = "0123456789abcdef";
-        let line = format!("{request_line}?Xrfkey={key}");
-        let headers = [("X-Qlik-Xrfkey", key), ("Content-Type", "application/json")];
-        self.client(true).send("qlik.test", self.fake.ports.qps, &line, &headers, body).unwrap()
+    /// Of QPS.
+    fn ticket_client(&self) -> Http {
+        self.client(self.fake.ports.qps, "qlik.test").with_certificate(&self.fake.certificates.client)
+    }
+
+    /// Of the proxy.
+    fn image_client(&self) -> Http {
+        self.client(self.fake.ports.https, "qlik.test")
+    }
+
+    fn qps(&self, method: &str, path: &str, body: &str) -> Answer {
+        let headers = [("X-Qlik-Xrfkey", KEY), ("Content-Type", "application/json")];
+        self.ticket_client().send(method, &format!("{path}?Xrfkey={KEY}"), &headers, body).unwrap()
     }
 
     fn ticket(&self, virtual_proxy: &str, user: &str) -> String {
         let answer = self.qps(
-            &format!("POST /qps{virtual_proxy}/ticket"),
+            "POST",
+            &format!("/qps{virtual_proxy}/ticket"),
             &format!(r#"{{"UserDirectory":"LAB","UserId":"{user}"}}"#),
         );
         assert_eq!(answer.status, 201, "{}", answer.text());
-        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-        json["Ticket"].as_str().unwrap().to_owned()
+        answer.json()["Ticket"].as_str().unwrap().to_owned()
     }
 
-    fn get(&self, path: &str, cookie: Option<&str>) -> PlainAnswer {
-        self.client(false).get("qlik.test", self.fake.ports.https, path, cookie).unwrap()
+    fn get(&self, path: &str, cookie: Option<&str>) -> Answer {
+        self.image_client().send("GET", path, cookie.map(|cookie| ("Cookie", cookie)).as_slice(), "").unwrap()
     }
 
     /// A session of this user at the default virtual proxy, as a Cookie header.
@@ -55,26 +62,24 @@ impl Setup {
     }
 }
 
-fn cookie_of(answer: &PlainAnswer) -> String {
+fn cookie_of(answer: &Answer) -> String {
     answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }
 
 #[test]
 fn qps_wants_a_certificate_and_a_key() {
     let setup = Setup::new();
-    let port = setup.fake.ports.qps;
-    let line = "POST /qps/ticket?Xrfkey=0123456789abcdef";
-    assert!(setup.client(false).send("qlik.test", port, line, &[], "{}").is_err());
-    let mut stranger = setup.client(true);
-    stranger.certificate = Some(setup.fake.certificates.stranger.clone());
-    assert!(stranger.send("qlik.test", port, line, &[], "{}").is_err());
+    let nobody = setup.client(setup.fake.ports.qps, "qlik.test");
+    assert!(nobody.send("POST", "/qps/ticket?Xrfkey=0123456789abcdef", &[], "{}").is_err());
+    let stranger = nobody.with_certificate(&setup.fake.certificates.stranger);
+    assert!(stranger.send("POST", "/qps/ticket?Xrfkey=0123456789abcdef", &[], "{}").is_err());
     assert!(setup.fake.requests().is_empty());
 
     let check = |query: &str, header: &str| {
-        let line = format!("POST /qps/ticket?{query}");
+        let path = format!("/qps/ticket?{query}");
         let headers = [("X-Qlik-Xrfkey", header)];
         let body = r#"{"UserDirectory":"LAB","UserId":"goran"}"#;
-        setup.client(true).send("qlik.test", port, &line, &headers, body).unwrap().status
+        setup.ticket_client().send("POST", &path, &headers, body).unwrap().status
     };
     assert_eq!(check("Xrfkey=0123456789abcdef", "0123456789abcdef"), 201);
     assert_eq!(check("xrfkey=0123456789abcdef", "0123456789abcdef"), 201);
@@ -103,7 +108,7 @@ fn qps_misbehaves_for_some_users() {
     let setup = Setup::new();
     let check = |user: &str, status: u16, body: &str| {
         let answer =
-            setup.qps("POST /qps/ticket", &format!(r#"{{"UserDirectory":"LAB","UserId":"{user}"}}"#));
+            setup.qps("POST", "/qps/ticket", &format!(r#"{{"UserDirectory":"LAB","UserId":"{user}"}}"#));
         assert_eq!(answer.status, status, "{user}");
         assert!(answer.text().contains(body), "{user}: {}", answer.text());
     };
@@ -114,14 +119,12 @@ fn qps_misbehaves_for_some_users() {
     check("qhtml", 200, "<html>");
     check("qredirect", 302, "");
     check("a\\\\b", 400, "");
-    assert_eq!(setup.qps("POST /qps/nope/ticket", "{}").status, 404);
-    assert_eq!(setup.qps("GET /qps/ticket", "").status, 405);
-    let mut hasty = setup.client(true);
-    hasty.timeout = Duration::from_millis(200);
-    let headers = [("X-Qlik-Xrfkey", "0123456789abcdef")];
+    assert_eq!(setup.qps("POST", "/qps/nope/ticket", "{}").status, 404);
+    assert_eq!(setup.qps("GET", "/qps/ticket", "").status, 405);
+    let hasty = setup.ticket_client().within(Duration::from_millis(200));
     let body = r#"{"UserDirectory":"LAB","UserId":"qhang"}"#;
-    let line = "POST /qps/ticket?Xrfkey=0123456789abcdef";
-    assert!(hasty.send("qlik.test", setup.fake.ports.qps, line, &headers, body).is_err());
+    let path = format!("/qps/ticket?Xrfkey={KEY}");
+    assert!(hasty.send("POST", &path, &[("X-Qlik-Xrfkey", KEY)], body).is_err());
 }
 
 #[test]
@@ -141,8 +144,8 @@ fn a_ticket_opens_a_session_at_its_virtual_proxy() {
         assert_eq!((again.status, again.header("set-cookie")), (200, None));
         let id = cookie.split_once('=').unwrap().1.to_owned();
         assert!(setup.fake.secrets().contains(&id) && setup.fake.secrets().contains(&ticket));
-        assert_eq!(setup.qps(&format!("DELETE /qps/other/session/{id}"), "").status, 404);
-        assert_eq!(setup.qps(&format!("DELETE /qps{virtual_proxy}/session/{id}"), "").status, 200);
+        assert_eq!(setup.qps("DELETE", &format!("/qps/other/session/{id}"), "").status, 404);
+        assert_eq!(setup.qps("DELETE", &format!("/qps{virtual_proxy}/session/{id}"), "").status, 200);
         assert_eq!(setup.get(&path, Some(&cookie)).status, 401);
     };
     check("", "goran", "X-Qlik-Session-Default");
@@ -156,9 +159,9 @@ fn a_ticket_opens_a_session_at_its_virtual_proxy() {
 
     // Without TLS the cookie is called otherwise.
     let ticket = setup.ticket("", "goran");
-    let plain = PlainClient { root: None, ..setup.client(false) };
+    let plain = Http::new(([127, 0, 0, 1], setup.fake.ports.http).into()).named("qlik.test");
     let path = format!("/tempcontent/a.png?qlikTicket={ticket}");
-    let answer = plain.get("qlik.test", setup.fake.ports.http, &path, None).unwrap();
+    let answer = plain.get(&path).unwrap();
     assert!(cookie_of(&answer).starts_with("X-Qlik-Session-Default-HTTP="));
     let seen = setup.fake.requests();
     let last = setup.fake.with_golden_ports(seen.last().unwrap());
@@ -248,15 +251,10 @@ fn bodies() {
     let other = get("b=newcookie");
     assert_ne!(cookie_of(&other), cookie);
     let ticket = setup.ticket("", "nock");
-    let answer = get_without(&setup, &format!("/tempcontent/a.png?b=nocookie&qlikTicket={ticket}"));
+    let answer = setup.get(&format!("/tempcontent/a.png?b=nocookie&qlikTicket={ticket}"), None);
     assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
-    let mut hasty = setup.client(false);
-    hasty.timeout = Duration::from_millis(200);
-    assert!(hasty.get("qlik.test", setup.fake.ports.https, "/a.png?b=hang", Some(&cookie)).is_err());
-}
-
-fn get_without(setup: &Setup, path: &str) -> PlainAnswer {
-    setup.get(path, None)
+    let hasty = setup.image_client().within(Duration::from_millis(200));
+    assert!(hasty.with_header("Cookie", &cookie).get("/a.png?b=hang").is_err());
 }
 
 #[test]
@@ -309,23 +307,21 @@ fn an_image_asked_for_under_anothers_session_is_counted() {
 fn apps_of_qrs() {
     let setup = Setup::new();
     setup.fake.set_apps(&[("6a4ae4ea-0ed7-4fdd-b4d2-3dbdf0a1c9b3", "Sales")]);
-    let port = setup.fake.ports.qrs;
-    let key = "0123456789abcdef";
-    let line = format!("GET /qrs/app?xrfkey={key}");
-    let user = ("X-Qlik-User", "UserDirectory=Internal; UserId=sa_repository");
-    let answer =
-        setup.client(true).send("127.0.0.1", port, &line, &[("X-Qlik-Xrfkey", key), user], "").unwrap();
-    let apps: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!(apps[0]["name"], "Sales");
-    let without_user = setup.client(true).send("127.0.0.1", port, &line, &[("X-Qlik-Xrfkey", key)], "");
-    assert_eq!(without_user.unwrap().status, 403);
-    assert!(setup.client(false).send("127.0.0.1", port, &line, &[("X-Qlik-Xrfkey", key), user], "").is_err());
+    let path = format!("/qrs/app?xrfkey={KEY}");
+    let nobody = setup.client(setup.fake.ports.qrs, "127.0.0.1");
+    let (key, user) =
+        (("X-Qlik-Xrfkey", KEY), ("X-Qlik-User", "UserDirectory=Internal; UserId=sa_repository"));
+    assert!(nobody.send("GET", &path, &[key, user], "").is_err());
+    let client = nobody.with_certificate(&setup.fake.certificates.client);
+    assert_eq!(client.send("GET", &path, &[key, user], "").unwrap().json()[0]["name"], "Sales");
+    assert_eq!(client.send("GET", &path, &[key], "").unwrap().status, 403);
 }
 
 #[test]
 fn a_certificate_shown_to_the_proxy_is_seen() {
     let setup = Setup::new();
-    setup.client(true).get("node1.test", setup.fake.ports.https, "/a.png", None).unwrap();
+    let client = setup.client(setup.fake.ports.https, "node1.test");
+    client.with_certificate(&setup.fake.certificates.client).get("/a.png").unwrap();
     let seen = setup.fake.take_requests();
     assert!(seen[0].client_certificate);
     assert_eq!(setup.fake.with_golden_ports(&seen[0]).host, "node1.test:14443");
@@ -336,9 +332,8 @@ fn it_stops_when_dropped_even_while_something_hangs() {
     let setup = Setup::new();
     let cookie = setup.session("goran");
     let port = setup.fake.ports.https;
-    let mut hasty = setup.client(false);
-    hasty.timeout = Duration::from_millis(100);
-    let _ = hasty.get("qlik.test", port, "/a.png?b=hang", Some(&cookie));
+    let hasty = setup.image_client().within(Duration::from_millis(100));
+    let _ = hasty.with_header("Cookie", &cookie).get("/a.png?b=hang");
     setup.fake.stop();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }

@@ -1,11 +1,12 @@
-//! Whatever is posted is answered, never with a 500; and whatever is accepted is a point that a real InfluxDB
-//! takes, a row that readers of others read, a message that a broker passes on.
+//! Whatever is accepted is a point that a real InfluxDB takes, a row that readers of others read, a message that a
+//! broker passes on. What the API answers to whatever comes is tested beside it.
 
 use std::collections::BTreeSet;
 
-use butler_sos_integration_tests::any_event::{accepted_body, any_value};
-use butler_sos_integration_tests::audit_client::{AuditAnswer, AuditClient, event_id};
+use butler_sos_integration_tests::any_event::accepted_body;
+use butler_sos_integration_tests::audit_client::{AuditClient, event_id};
 use butler_sos_integration_tests::audit_config::{AuditConfig, DATABASE, TOPIC};
+use butler_sos_integration_tests::hostile_bodies::{ID, accepted, nearly_an_event};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
@@ -14,100 +15,6 @@ use butler_sos_integration_tests::written::{Row, csv_rows, parquet_rows, qvd_row
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value;
-
-const ID: &str = "00000000-0000-4000-8000-000000000001";
-
-/// An event whose `payload.context` and `payload.event` hold this.
-fn event(context: &str, event: &str) -> String {
-    format!(
-        r#"{{"schemaVersion":1,"eventId":"{ID}","timestamp":"2026-11-20T10:11:12.345Z","type":"event.test","payload":{{"context":{{{context}}},"event":{{{event}}}}}}}"#
-    )
-}
-
-/// Events that are accepted and break what is careless.
-fn hostile() -> Vec<(&'static str, String)> {
-    let mega = "x".repeat(1_000_000);
-    // Less than a megabyte, more as soon as it is escaped.
-    let quotes = r#"\""#.repeat(500_000);
-    let deep = format!("{}{}", r#"{"a":["#.repeat(50), "]}".repeat(50));
-    let nines = "9".repeat(100_000);
-    let plain = event("", r#""objectId":"o""#);
-    vec![
-        ("deep nesting", event("", &format!(r#""objectData":{deep},"details":[{deep}]"#))),
-        (
-            "huge numbers",
-            event("", r#""duration":1e999999,"dataStateId":-1e999999,"objectData":{"n":1e999999}"#),
-        ),
-        (
-            "largest numbers",
-            event("", r#""duration":1.7976931348623157e308,"dataStateId":-1.7976931348623157e308"#),
-        ),
-        ("smallest number", event("", r#""duration":5e-324,"dataStateId":-0.0"#)),
-        (
-            "long numbers",
-            event("", &format!(r#""duration":{nines},"dataStateId":{nines},"objectData":{{"n":{nines}}}"#)),
-        ),
-        (
-            "duplicate keys",
-            event(r#""user":"a","user":"b""#, r#""objectId":"o","objectId":5,"visible":true,"visible":"x""#),
-        ),
-        (
-            "duplicate object data",
-            event("", r#""objectData":{"objectType":"a","objectType":5},"objectData":{"objectType":"b"}"#),
-        ),
-        (
-            "lone surrogates",
-            event(
-                r#""user":"\ud800","appName":"\udc00x","sheetName":"\ud800\ud800""#,
-                r#""objectId":"\udfff","objectData":{"\ud800":"\ud800"}"#,
-            ),
-        ),
-        (
-            "NUL",
-            event(
-                r#""user":"a\u0000b","appName":"\u0000","sheetName":"\u0000""#,
-                r#""objectId":"\u0000","objectData":{"\u0000":"\u0000"}"#,
-            ),
-        ),
-        (
-            "line ends",
-            event(
-                r#""user":"a\nb,c=d e=1i 5\n","appName":"\r\n","sheetName":"\n""#,
-                r#""objectId":"a\nm f=1 1\n""#,
-            ),
-        ),
-        (
-            "backslashes",
-            event(
-                r#""user":"\\","appName":"\\\\","sheetName":"\\""#,
-                r#""objectId":"\\\"","enteredAt":"\\\\\"""#,
-            ),
-        ),
-        (
-            "all control characters",
-            event(r#""user":"\u0001\u0002\u0003\u001f\u007f\u0085","sheetId":"\u0001\u001f""#, ""),
-        ),
-        ("a megabyte of tag", event(&format!(r#""user":"{mega}""#), "")),
-        ("a megabyte of field", event(&format!(r#""sheetName":"{mega}""#), "")),
-        ("a megabyte of object data", event("", &format!(r#""objectData":{{"k":"{mega}"}}"#))),
-        ("a megabyte of quotes", event(&format!(r#""sheetName":"{quotes}""#), "")),
-        ("a megabyte of objects", event("", &format!(r#""details":[{}{{}}]"#, "{},".repeat(300_000)))),
-        ("a megabyte of blanks", format!("{}{plain}", " ".repeat(1_000_000))),
-        ("a byte order mark", format!("\u{feff}{plain}")),
-        ("the first year", plain.replace("2026-", "0000-")),
-        ("the last year", plain.replace("2026-", "9999-")),
-        (
-            "the edge of InfluxDB's times",
-            plain.replace("2026-11-20T10:11:12.345Z", "2262-04-11T23:47:16.854Z"),
-        ),
-        ("the other edge", plain.replace("2026-11-20T10:11:12.345Z", "1677-09-21T00:12:43.146Z")),
-        ("a leap second", plain.replace("2026-11-20T10:11:12.345Z", "2016-12-31T23:59:60Z")),
-        ("nothing in it", event("", "")),
-        ("a long type", plain.replace("event.test", &format!("event.{}", ", =".repeat(10_000)))),
-        ("names that InfluxDB keeps", event("", r#""objectData":{"time":1,"_field":2,"objectType":"time"}"#)),
-    ]
-}
 
 /// Values of a strategy, as many as are asked for.
 fn generated<T>(strategy: &impl Strategy<Value = T>, count: usize) -> Vec<T> {
@@ -124,7 +31,7 @@ fn what_is_accepted_is_taken_everywhere() {
     let sandbox = Sandbox::start_new(&config.text());
     let client = AuditClient::new(sandbox.address("audit-events"));
 
-    let named = hostile();
+    let named = accepted();
     let anything = generated(&accepted_body(), 500).into_iter().map(|body| ("generated", body));
     let bodies: Vec<(&str, String)> = named.into_iter().chain(anything).collect();
     for (n, (name, body)) in bodies.iter().enumerate() {
@@ -164,86 +71,14 @@ fn what_is_accepted_is_taken_everywhere() {
     wait_for("every message", || (subscriber.count() >= all.len()).then_some(()));
 }
 
-/// Any JSON, and events with a part that is anything.
-fn nearly_an_event() -> impl Strategy<Value = String> {
-    let places = vec![
-        "",
-        "/schemaVersion",
-        "/eventId",
-        "/correlationId",
-        "/timestamp",
-        "/type",
-        "/source",
-        "/payload",
-        "/payload/context",
-        "/payload/context/appId",
-        "/payload/event",
-    ];
-    (accepted_body(), prop::sample::select(places), any_value()).prop_map(|(body, place, part)| {
-        let mut body: Value = serde_json::from_str(&body).expect("JSON");
-        match body.pointer_mut(place) {
-            Some(old) => *old = part,
-            None => body["source"] = part,
-        }
-        body.to_string()
-    })
-}
-
-fn check_answer(answer: &AuditAnswer) {
-    let body = &answer.body;
-    let expect: &[&str] = match answer.status {
-        202 => {
-            assert_eq!(
-                (&body["status"], &body["outcome"]),
-                (&"accepted".into(), &"processed".into()),
-                "{body}"
-            );
-            assert_eq!(body.get("reason"), None);
-            return;
-        }
-        400 => &["Schema validation failed"],
-        413 => &["Payload too large"],
-        422 => &[
-            "One or more constraint violations",
-            "Incompatible Audit.qs version",
-            "Payload validation failed",
-        ],
-        status => panic!("{status}: {body}"),
-    };
-    assert_eq!(body["status"], "error", "{body}");
-    assert!(matches!(body["outcome"].as_str(), Some("error" | "dropped")), "{body}");
-    assert!(expect.contains(&body["reason"].as_str().unwrap_or_default()), "{body}");
-}
-
 #[test]
-fn anything_is_answered() {
+fn what_is_nearly_an_event_is_answered_and_costs_nobody_anything() {
     let sandbox = Sandbox::start_new(&AuditConfig { files: true, ..AuditConfig::default() }.text());
     let client = AuditClient::new(sandbox.address("audit-events"));
-    for (name, body, status) in [
-        ("nothing", String::new(), 400),
-        ("blanks", " \n\t".to_owned(), 400),
-        ("deep arrays", "[".repeat(1_000_000), 400),
-        ("deep objects", r#"{"a":"#.repeat(200_000), 400),
-        ("deep and whole", format!("{}{}", "[".repeat(500_000), "]".repeat(500_000)), 400),
-        ("a raw NUL", event("", "\"objectId\":\"a\0b\""), 400),
-        ("two values", format!("{0}{0}", event("", "")), 400),
-        ("a number alone", "9".repeat(1_000_000), 400),
-        ("a text alone", format!("\"{}\"", "x".repeat(1_000_000)), 400),
-        ("more than is taken", " ".repeat(1_048_577), 413),
-        ("a wrong id of a megabyte", event("", "").replace(ID, &"x".repeat(1_000_000)), 422),
-    ] {
-        let answer = client.post(&body);
-        assert_eq!(answer.status, status, "{name}: {answer:?}");
-        check_answer(&answer);
-    }
-    for body in [&b"\xff\xfe"[..], b"{\"a\":\"\xff\"}", b"\0", b"\xed\xa0\x80"] {
-        let answer = client.post(body);
-        assert_eq!(answer.status, 400, "{answer:?} to {body:?}");
-    }
     let mut accepted = 0;
     for body in generated(&nearly_an_event(), 400) {
         let answer = client.post(&body);
-        check_answer(&answer);
+        assert!(matches!(answer.status, 202 | 400 | 422), "{answer:?} to {body}");
         accepted += u64::from(answer.status == 202);
     }
     assert!(accepted > 0);

@@ -9,7 +9,7 @@ use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 use serde_json::Value;
 
-use super::operations_api::{config, get, send};
+use super::operations_api::{config, send};
 
 const OK: i32 = 0;
 const USAGE: i32 = 64;
@@ -368,7 +368,7 @@ fn ctrl_c_stops_a_replay() {
     assert_eq!(replay.interrupt(), Some(OK));
     let last = replay.out();
     assert!(last.contains("replay to influx_sink stopped: 0 of 100 events"), "{last}");
-    assert_eq!(get(&sandbox, "/api/state")["jobs"][0]["phase"], "stopped");
+    assert_eq!(sandbox.json("/api/state")["jobs"][0]["phase"], "stopped");
     fake.outage(None);
     sandbox.settle();
 }

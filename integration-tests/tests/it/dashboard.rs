@@ -11,7 +11,7 @@ use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::operations_api::{config, get, send};
+use crate::operations_api::{config, send};
 
 fn url(sandbox: &Sandbox) -> String {
     format!("http://{}/", sandbox.address("operations"))
@@ -305,15 +305,14 @@ fn screenshots_are_shown_and_pictures_taken() {
     }
     sandbox.settle_after(3001);
     wait_for("a screenshot", || {
-        let all = get(&sandbox, "/api/screenshots");
+        let all = sandbox.json("/api/screenshots");
         all["screenshots"].as_array()?.iter().any(|of| of["screenshot"]["sha256"].is_string()).then_some(())
     });
-    let offset = get(&sandbox, "/api/screenshots")["screenshots"][0]["offset"].to_string();
+    let offset = sandbox.json("/api/screenshots")["screenshots"][0]["offset"].to_string();
     assert_eq!(sandbox.get("/api/screenshots?limit=1").0, 200);
-    let image = format!("http://{}/api/screenshots/{offset}/image", sandbox.address("operations"));
-    let answer = ureq::get(image).call().expect("an image");
-    assert_eq!(answer.headers()["content-type"], "image/png");
-    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    let answer = sandbox.operations().get(&format!("/api/screenshots/{offset}/image")).expect("an image");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/png")));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 
     // A figure for each second that is shown; the documentation's pictures have more of them.
     let seconds = if std::env::var_os("BLESS").is_some() { 45 } else { 3 };

@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use butler_sos_domain::audit::sample::session;
 use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
+use butler_sos_integration_tests::http::Http;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, get, wait_for};
+use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv, influx, mqtt};
 use butler_sos_integration_tests::subscriber::Subscriber;
@@ -51,8 +52,7 @@ impl Drop for Stream {
 }
 
 fn health(operations: SocketAddr) -> Option<(u16, Value)> {
-    let (status, body) = get(operations, "/health")?;
-    Some((status, serde_json::from_str(&body).expect("JSON")))
+    Http::new(operations).get("/health").ok().map(|answer| (answer.status, answer.json()))
 }
 
 /// While InfluxDB is away the server waits for it: long enough to look at it.

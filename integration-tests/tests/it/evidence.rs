@@ -18,8 +18,6 @@ use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::written::{Row, csv_rows, json_files, parquet_rows, qvd_rows};
 use serde_json::{Value, json};
 
-use crate::operations_api::get;
-
 fn event(n: usize, timestamp: &str, event: &str) -> String {
     format!(
         r#"{{"schemaVersion":1,"eventId":"{}","correlationId":"c","timestamp":"{timestamp}","type":"event.test","payload":{{"context":{{"user":"LAB\\goran"}},"event":{event}}}}}"#,
@@ -75,8 +73,9 @@ fn a_deep_record_in_the_journal_is_delivered_and_kills_nobody() {
         event(n, &time, &event_of(&format!("{}0{}", "[".repeat(LEVELS), "]".repeat(LEVELS))))
     };
     let refused = world.client().post(deep(1, &|deep| format!(r#"{{"objectData":{deep}}}"#)));
-    assert_eq!((refused.status, &refused.body["reason"]), (400, &json!("Schema validation failed")));
-    let message = refused.body["details"]["errors"][0]["message"].as_str().expect("words");
+    let told = refused.json();
+    assert_eq!((refused.status, &told["reason"]), (400, &json!("Schema validation failed")));
+    let message = told["details"]["errors"][0]["message"].as_str().expect("words");
     assert_eq!(message, format!("must NOT be nested deeper than 128 levels (depth={})", LEVELS + 3));
 
     world.client().deliver(event(2, &time, r#"{"objectData":[1]}"#));
@@ -113,7 +112,7 @@ fn a_deep_record_in_the_journal_is_delivered_and_kills_nobody() {
     assert_eq!(points.len(), all.len());
     world.subscriber.wait_for_messages(all.len());
     // People look at it, too.
-    let shown = get(&world.sandbox, "/api/events?stream=audit-events&limit=10");
+    let shown = world.sandbox.json("/api/events?stream=audit-events&limit=10");
     assert_eq!(shown["events"].as_array().map(Vec::len), Some(all.len()), "{shown}");
     let peak = peak_bytes(world.sandbox.pid());
     assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
@@ -172,10 +171,10 @@ fn the_same_ids_with_another_body_stand_beside_the_first() {
     let marked = messages.iter().filter(|message| message.json()["conflictOf"] == of).count();
     assert_eq!((messages.len(), marked), (3, 2));
 
-    let shown = get(&world.sandbox, "/api/events?stream=audit-events&limit=10");
+    let shown = world.sandbox.json("/api/events?stream=audit-events&limit=10");
     let marks = shown["events"].as_array().expect("events").iter().filter(|event| event["conflictOf"] == of);
     assert_eq!(marks.count(), 2, "{shown}");
-    let state = get(&world.sandbox, "/api/state");
+    let state = world.sandbox.json("/api/state");
     let reported =
         state["problems"].as_array().expect("problems").iter().any(|of| of["symptom"] == "conflict");
     assert!(reported, "{state}");

@@ -35,9 +35,7 @@ fn foreign_page(page: String) -> u16 {
 
 /// Whether somebody at this machine gets a place at the stream of states.
 fn gets_a_place(sandbox: &Sandbox) -> bool {
-    let url = format!("http://{}/api/live", sandbox.address("operations"));
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    agent.get(url).call().expect("an answer").status() == 200
+    sandbox.operations().follow("/api/live").expect("an answer").0 == 200
 }
 
 /// Both what a page of another site may try and one of another port of the same name.

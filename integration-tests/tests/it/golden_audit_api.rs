@@ -1,10 +1,9 @@
 //! The audit API against recorded requests and answers: `golden/audit-api.jsonl`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use butler_sos_integration_tests::audit_config::AuditConfig;
-use butler_sos_integration_tests::plain_client::PlainClient;
+use butler_sos_integration_tests::http::Http;
 use butler_sos_integration_tests::recorded;
 use butler_sos_integration_tests::sandbox::Sandbox;
 use serde_json::Value;
@@ -48,8 +47,7 @@ fn recorded_answers() {
         ..AuditConfig::default()
     };
     let sandbox = Sandbox::start_new(&config.text());
-    let port = sandbox.address("audit-events").port();
-    let client = PlainClient { root: None, certificate: None, timeout: Duration::from_secs(20) };
+    let client = Http::new(sandbox.address("audit-events"));
     let (mut posted, mut accepted) = (0, BTreeSet::new());
     for case in &cases {
         let name = case["name"].as_str().expect("a name");
@@ -61,10 +59,9 @@ fn recorded_answers() {
             .map(|(name, value)| (name.as_str(), value.as_str().expect("text")))
             .collect();
         let text = |key: &str| asked[key].as_str().expect("text");
-        let line = format!("{} {}", text("method"), text("path"));
         let body = body_of(asked);
         let got = client
-            .send("audit.test", port, &line, &headers, &body)
+            .send(text("method"), text("path"), &headers, &body)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
 
         assert_eq!(got.status, recorded["status"], "{name}: {got:?}");
@@ -79,7 +76,7 @@ fn recorded_answers() {
             assert_eq!(got.text(), "", "{name}");
             continue;
         }
-        let answer = without_times(serde_json::from_str(&got.text()).expect("JSON"));
+        let answer = without_times(got.json());
         assert_eq!(answer["outcome"], recorded["body"]["outcome"], "{name}");
         assert_eq!(answer["reason"], recorded["body"]["reason"], "{name}");
         assert_eq!(paths(&answer), paths(&recorded["body"]), "{name}");

@@ -109,10 +109,6 @@ async fn what_is_made_is_made_as_configured() {
         let fake = FakeInflux::start(version);
         (harness(&fake, target), fake)
     };
-    let (harness, fake) = made(FakeVersion::V1, v1(None));
-    harness.append(lines(1)).await;
-    harness.settle().await;
-    assert_eq!(fake.databases()["senseops"], "WITH DURATION 10d NAME \"ten days\"");
     let (harness, fake) = made(FakeVersion::V2, v2());
     harness.append(lines(1)).await;
     harness.settle().await;

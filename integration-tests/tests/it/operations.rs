@@ -9,6 +9,7 @@ use butler_sos_domain::sample::{Layout, datagram};
 use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion, Fault};
 use butler_sos_integration_tests::fake_new_relic::FakeNewRelic;
+use butler_sos_integration_tests::http::Http;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::sandbox::{Sandbox, free_port, get, wait_for};
 use butler_sos_integration_tests::sender::send;
@@ -202,13 +203,8 @@ fn listeners_of_butler_sos_answer_their_path_alone() {
     for path in ["/", "/ready", "/configuration", "/metrics"] {
         check(health, path, 404);
     }
-    let posted = ureq::post(format!("http://{operations}/metrics"))
-        .config()
-        .http_status_as_error(false)
-        .build()
-        .send_empty()
-        .expect("an answer");
-    assert_eq!(posted.status(), 405);
+    let posted = Http::new(operations).send("POST", "/metrics", &[], "").expect("an answer");
+    assert_eq!(posted.status, 405);
 }
 
 /// The configuration has a page of its own, for others than the dashboard's: names are hidden there unless told otherwise.
@@ -278,9 +274,7 @@ fn exposed_without_a_token_and_with_one() {
         ] {
             assert_eq!(sandbox.get(path).0, expect, "{path} with {token:?}");
         }
-        let url = format!("http://{}/ready", sandbox.address("operations"));
-        let asked = ureq::get(url).config().http_status_as_error(false).build();
-        let status = asked.header("authorization", "Bearer sekrit").call().expect("an answer").status();
+        let status = sandbox.operations().with_token("sekrit").get("/ready").expect("an answer").status;
         assert_eq!(status, if token.is_empty() { 403 } else { 200 });
     }
 }
@@ -302,16 +296,12 @@ fn a_destination_that_is_away_is_told() {
     let fake = FakeInflux::start_with_token(FakeVersion::V2, "another t0ken");
     let settings = Settings::user_events().and(influx(2, fake.port())).and(csv());
     let sandbox = Sandbox::start_new(&settings.text());
-    let ready = |sandbox: &Sandbox| -> (u16, Value) {
-        let (status, body) = sandbox.get("/ready");
-        (status, serde_json::from_str(&body).expect("JSON"))
-    };
-    assert_eq!(ready(&sandbox).1["status"], "ok");
+    assert_eq!(sandbox.ready().1["status"], "ok");
     for n in 0..5 {
         sandbox.udp().send(datagram(n, Layout::Mixed).as_bytes()).expect("a datagram can be sent");
     }
     let (status, body) = wait_for("the outage to be told", || {
-        Some(ready(&sandbox)).filter(|(_, body)| {
+        Some(sandbox.ready()).filter(|(_, body)| {
             body["status"] == "degraded" && body["destinations"]["influx_sink"]["lagEvents"] == 5
         })
     });

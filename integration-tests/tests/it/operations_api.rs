@@ -1,7 +1,5 @@
 //! What people and the commands can ask of a running server, and do with it.
 
-use std::io::{BufRead, BufReader};
-
 use butler_sos_domain::sample::{Layout, datagram};
 use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
@@ -44,24 +42,15 @@ pub fn send(sandbox: &Sandbox, numbers: std::ops::Range<u64>) {
     sender.send(numbers.map(|number| datagram(number, Layout::Eight)));
 }
 
-pub fn get(sandbox: &Sandbox, path: &str) -> Value {
-    let (status, body) = sandbox.get(path);
-    assert_eq!(status, 200, "{path}: {body}");
-    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
-}
-
 /// Status and answer of an order.
 fn post(sandbox: &Sandbox, path: &str, body: &Value) -> (u16, Value) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let url = format!("http://{}{path}", sandbox.address("operations"));
-    let sent = agent.post(url).header("X-Butler-SOS", "1").send(body.to_string());
-    let mut answer = sent.expect("the server answers");
-    let text = answer.body_mut().read_to_string().expect("text");
-    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+    let answer = sandbox.operations().send("POST", path, &[("X-Butler-SOS", "1")], body.to_string());
+    let answer = answer.expect("the server answers");
+    (answer.status, answer.json())
 }
 
 fn letters(sandbox: &Sandbox) -> Vec<Value> {
-    get(sandbox, "/api/dead-letters?destination=influx_sink")["deadLetters"]
+    sandbox.json("/api/dead-letters?destination=influx_sink")["deadLetters"]
         .as_array()
         .expect("a list")
         .clone()
@@ -81,7 +70,7 @@ fn a_dead_letter_is_retried_to_its_destination_alone() {
     let refused = wait_for("three dead letters", || Some(letters(&sandbox)).filter(|all| all.len() == 3));
     assert_eq!(refused[0]["event"]["stream"], "user-events");
     assert!(refused[0]["reason"].as_str().expect("text").contains("conflict"), "{}", refused[0]);
-    let state = get(&sandbox, "/api/state");
+    let state = sandbox.json("/api/state");
     assert!(state["problems"].as_array().expect("a list").iter().any(|of| of["symptom"] == "dead-letters"));
 
     // Not mended yet: refused again, and still there.
@@ -92,7 +81,7 @@ fn a_dead_letter_is_retried_to_its_destination_alone() {
 
     influxd.query("sos", "DROP MEASUREMENT \"user_events\"");
     let id = letters(&sandbox)[0]["id"].as_str().expect("text").to_owned();
-    assert!(get(&sandbox, &format!("/api/dead-letters/{id}"))["record"].is_string());
+    assert!(sandbox.json(&format!("/api/dead-letters/{id}"))["record"].is_string());
     let (status, answer) = post(&sandbox, &format!("/api/dead-letters/{id}/retry"), &json!({}));
     assert_eq!((status, &answer["outcome"]), (200, &json!("delivered")), "{answer}");
     assert_eq!(influxd.count("sos", "user_events", "userId"), 1);
@@ -119,7 +108,7 @@ fn a_replay_writes_what_is_gone_again_and_what_is_there_not_twice() {
     assert_eq!(influxd.count("sos", "user_events", "userId"), 700);
     let order = |destination: &str| json!({ "destination": destination, "from": "2020-01-01T00:00:00Z" });
     let ended = |phase: &str| {
-        let state = get(&sandbox, "/api/state");
+        let state = sandbox.json("/api/state");
         let jobs = state["jobs"].as_array().expect("a list");
         jobs.iter().find(|job| job["phase"] == phase).cloned()
     };
@@ -166,7 +155,7 @@ fn events_are_found_and_followed() {
     }
     sandbox.settle_after(30);
     let users = |path: &str| -> Vec<String> {
-        let events = get(&sandbox, path)["events"].take();
+        let events = sandbox.json(path)["events"].take();
         let events: Vec<Value> = serde_json::from_value(events).expect("a list");
         events.iter().map(|of| of["userId"].as_str().expect("text").to_owned()).collect()
     };
@@ -188,10 +177,8 @@ fn events_are_found_and_followed() {
     assert_eq!(sandbox.get("/api/screenshots/..%2f..%2fetc%2fpasswd/image").0, 400);
 
     // Following: from an offset on, and what comes meanwhile.
-    let url =
-        format!("http://{}/api/tail?stream=user-events&from=28&user=user", sandbox.address("operations"));
-    let mut answer = ureq::get(url).call().expect("a stream");
-    let mut lines = BufReader::new(answer.body_mut().as_reader()).lines();
+    let path = "/api/tail?stream=user-events&from=28&user=user";
+    let (_, mut lines) = sandbox.operations().follow(path).expect("a stream");
     let mut next = || loop {
         let line = lines.next().expect("the stream goes on").expect("text");
         if let Some(event) = line.strip_prefix("data: ") {

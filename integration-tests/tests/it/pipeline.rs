@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::sent_events::{Sent, mixed};
 
-const TAG: (&str, &str) = ("the, env", "our dev, a=b");
+const TAG: (&str, &str) = ("the, env", "our dev, a=b\\");
 
 fn tagged() -> Value {
     json!({ "Butler-SOS": { "userEvents": { "tags": [{ "name": TAG.0, "value": TAG.1 }] } } })
@@ -86,7 +86,8 @@ fn a_broker_with_a_password() {
 
 #[test]
 fn a_broker_with_tls() {
-    check_broker(&Options { tls: true, ..Options::default() }, json!({}));
+    // By its address, which its certificate names, too.
+    check_broker(&Options { tls: true, ..Options::default() }, json!({ "brokerHost": "127.0.0.1" }));
 }
 
 #[test]
@@ -175,7 +176,8 @@ fn check_influxdb(influxd: &Influxd, events: &[Sent]) {
         let count = events.iter().filter(|event| event.part("command") == command).count();
         let of = format!(
             "SELECT COUNT(\"userId\") FROM \"user_events\" WHERE \"event_action\" = '{command}' AND \"{}\" = '{}'",
-            TAG.0, TAG.1
+            TAG.0,
+            as_tag(TAG.1).replace('\\', "\\\\"),
         );
         assert_eq!(influxd.rows("senseops", &of)[0][1], count, "{command}");
     }

@@ -1,20 +1,8 @@
 //! The InfluxDB destination against a real InfluxDB 1.
 
-use std::collections::BTreeSet;
-
 use butler_sos_actors::kit::clock::unix_ns;
-use butler_sos_actors::sinks::records::audit_events::AuditEventLines;
-use butler_sos_actors::sinks::records::user_events::UserEventLines;
-use butler_sos_domain::app_id::AppNames;
-use butler_sos_domain::audit::AuditRecord;
-use butler_sos_domain::encode::audit_line::AuditPoint;
-use butler_sos_domain::encode::line_protocol::Version;
-use butler_sos_domain::encode::user_line::UserPoint;
-use butler_sos_domain::enrichment::{Enrichment, ExcludedUsers};
 use butler_sos_domain::streams::Stream;
 use butler_sos_integration_tests::influxd::Influxd;
-use butler_sos_integration_tests::{golden_user_events, recorded};
-use serde_json::Value;
 
 use crate::influx_harness::{Plain, config, start, v1};
 
@@ -45,72 +33,6 @@ async fn a_database_that_is_there_is_used() {
 }
 
 #[actix_rt::test]
-async fn every_user_event_is_a_point() {
-    let influxd = Influxd::start_new();
-    let lines = || UserEventLines(UserPoint::new(Version::V1, "qs_", &[("a tag".into(), "x,y=z\\".into())]));
-    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, lines);
-    let mut enrichment = Enrichment::new(64, ExcludedUsers::new([]));
-    let names = AppNames::default();
-    let begin = unix_ns();
-    let (mut records, mut hosts, mut users) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    for (n, row) in golden_user_events::rows().iter().enumerate() {
-        let Ok(enriched) = enrichment.event(&row.datagram, begin + n as u64, &names) else {
-            continue;
-        };
-        let mut record = Vec::new();
-        enriched.event.encode_into(&mut record);
-        records.push(record);
-        hosts.insert(enriched.event.host.into_owned());
-        users.extend(enriched.event.user_id.map(|user| user.into_owned()).filter(|user| !user.is_empty()));
-    }
-    assert!(records.len() > 30, "{}", records.len());
-    harness.append(&records).await;
-    harness.settle().await;
-    assert_eq!(harness.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(influxd.count("senseops", "user_events", "userId"), records.len() as u64);
-    let stored =
-        |tag| influxd.tag_values("senseops", "user_events", tag).into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(stored("host"), hosts);
-    // A tag that ends in a backslash gets a blank.
-    let as_tag = |user: String| if user.ends_with('\\') { user + " " } else { user };
-    assert_eq!(stored("userId"), users.into_iter().map(as_tag).collect());
-    assert_eq!(stored("a tag"), BTreeSet::from(["x,y=z\\ ".to_owned()]));
-    let measurements = influxd.rows("senseops", "SHOW MEASUREMENTS");
-    assert_eq!(measurements.len(), 1, "nothing breaks out of its line: {measurements:?}");
-}
-
-#[actix_rt::test]
-async fn every_audit_event_is_a_point() {
-    let influxd = Influxd::start_new();
-    let lines = || AuditEventLines(AuditPoint::new(Version::V1, "", &[]));
-    let harness = start(config(influxd.port(), v1(None)), Stream::AuditEvents, lines);
-    let now = unix_ns();
-    let mut records = Vec::new();
-    let mut ids = BTreeSet::new();
-    for row in recorded::cases(include_str!("../../golden/audit-events.jsonl"), "") {
-        let mut body = match &row["body"] {
-            Value::String(text) => serde_json::from_str(text).unwrap(),
-            body => body.clone(),
-        };
-        // Recorded days are older than the retention.
-        body["timestamp"] = "now".into();
-        ids.insert(body["eventId"].as_str().unwrap_or_default().to_owned());
-        let body = body.to_string();
-        let record = AuditRecord::received(now + records.len() as u64 * 1_000_000, body.as_bytes());
-        let mut bytes = Vec::new();
-        record.encode_into(&mut bytes);
-        records.push(bytes);
-    }
-    assert!(records.len() > 5, "{}", records.len());
-    harness.append(&records).await;
-    harness.settle().await;
-    assert_eq!(harness.dead_letters().iter().map(|letter| &letter.reason).collect::<Vec<_>>(), [""; 0]);
-    let stored: BTreeSet<String> =
-        influxd.tag_values("senseops", "audit_event", "eventId").into_iter().collect();
-    assert_eq!(stored, ids);
-}
-
-#[actix_rt::test]
 async fn poison_costs_itself_alone() {
     let influxd = Influxd::start_new();
     let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
@@ -138,22 +60,6 @@ async fn poison_costs_itself_alone() {
     assert_eq!(letters.len(), 3);
     assert!(letters[2].reason.contains("retention policy"), "{}", letters[2].reason);
     assert_eq!(influxd.count("senseops", "m", "f"), 999);
-}
-
-#[actix_rt::test]
-async fn it_goes_on_after_the_server_was_away() {
-    let mut influxd = Influxd::start_new();
-    let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
-    let begin = unix_ns();
-    harness.append([format!("m f=1 {begin}")]).await;
-    harness.settle().await;
-    influxd.kill();
-    harness.append((1..500).map(|n| format!("m f={n} {}", begin + n))).await;
-    harness.wait_for_error("no response").await;
-    influxd.start();
-    harness.settle().await;
-    assert_eq!(influxd.count("senseops", "m", "f"), 500);
-    assert!(harness.dead_letters().is_empty());
 }
 
 #[actix_rt::test]

@@ -94,22 +94,18 @@ struct Subscriber {
 
 impl Subscriber {
     /// Everything below `sos/`, kept by the broker while this one is away.
-    async fn new(broker: &Mosquitto, options: &mut mqtt::ConnectOptionsBuilder, tls: bool) -> Self {
-        let scheme = if tls { "mqtts" } else { "mqtt" };
+    async fn new(broker: &Mosquitto) -> Self {
         let create = mqtt::CreateOptionsBuilder::new()
-            .server_uri(format!("{scheme}://localhost:{}", broker.port()))
+            .server_uri(format!("mqtt://localhost:{}", broker.port()))
             .client_id("subscriber")
             .persistence(mqtt::PersistenceType::None)
             .finalize();
         let mut client = mqtt::AsyncClient::new(create).unwrap();
         let messages = client.get_stream(100_000);
-        client.connect(options.clean_session(false).finalize()).await.unwrap();
+        let connect = mqtt::ConnectOptionsBuilder::new_v3().clean_session(false).finalize();
+        client.connect(connect).await.unwrap();
         client.subscribe("sos/#", 1).await.unwrap();
         Self { client, messages }
-    }
-
-    async fn plain(broker: &Mosquitto) -> Self {
-        Self::new(broker, &mut mqtt::ConnectOptionsBuilder::new_v3(), false).await
     }
 
     /// Topic and payload of the next message.
@@ -174,7 +170,7 @@ async fn every_event_reaches_each_of_its_topics() {
         (MqttVersion::V3, 0, 10),
     ] {
         let broker = Mosquitto::start(&Options::default());
-        let subscriber = Subscriber::plain(&broker).await;
+        let subscriber = Subscriber::new(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, qos, in_flight_max: window, ..config(&broker) };
         start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
@@ -185,35 +181,6 @@ async fn every_event_reaches_each_of_its_topics() {
         // Counted as soon as the journal knows, not before.
         let counted = "events_delivered_total{destination=\"mqtt_sink\"} 1000\n";
         until(counted, || harness.metrics.expose().contains(counted), || harness.metrics.expose()).await;
-    }
-}
-
-#[actix_rt::test]
-async fn tls_with_password_and_client_certificate() {
-    let login = ("sos", "s3cret-word");
-    let options = Options { tls: true, client_certificate: true, login: Some(login), lines: Vec::new() };
-    let broker = Mosquitto::start(&options);
-    let (cert, key) = broker.client_certificate();
-    let mut ssl = mqtt::SslOptionsBuilder::new();
-    ssl.trust_store(broker.authority()).unwrap().key_store(&cert).unwrap().private_key(&key).unwrap();
-    let mut connect = mqtt::ConnectOptionsBuilder::new_v3();
-    connect.ssl_options(ssl.finalize()).user_name(login.0).password(login.1);
-    let subscriber = Subscriber::new(&broker, &mut connect, true).await;
-
-    let tls = MqttTls { ca: Some(broker.authority()), cert: Some(cert), key: Some(key), passphrase: None };
-    for host in ["localhost", "127.0.0.1"] {
-        let config = MqttConfig {
-            host: host.to_owned(),
-            tls: Some(tls.clone()),
-            username: Some(login.0.to_owned()),
-            password: Some(login.1.to_owned().into()),
-            ..config(&broker)
-        };
-        let harness = harness();
-        start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
-        harness.append(&events(0..100)).await;
-        harness.settle().await;
-        subscriber.expect(0..100).await;
     }
 }
 
@@ -253,7 +220,7 @@ async fn what_is_wrong_is_named_without_the_password() {
 async fn nothing_is_lost_while_the_broker_is_away() {
     for version in [MqttVersion::V5, MqttVersion::V3] {
         let mut broker = Mosquitto::start(&Options::default());
-        let subscriber = Subscriber::plain(&broker).await;
+        let subscriber = Subscriber::new(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, in_flight_max: 50, ..config(&broker) };
         start_sink(&harness, move || Mqtt::new(config.clone(), user_messages()));
@@ -284,7 +251,7 @@ async fn an_event_that_the_broker_will_not_take_costs_itself_alone() {
             lines: vec!["max_packet_size 30000".to_owned()],
             ..Options::default()
         });
-        let subscriber = Subscriber::plain(&broker).await;
+        let subscriber = Subscriber::new(&broker).await;
         let harness = harness();
         let config = MqttConfig { version, ..config(&broker) };
         start_sink(&harness, move || {

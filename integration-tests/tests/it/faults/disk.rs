@@ -244,8 +244,7 @@ fn assert_not_ready(sandbox: &Sandbox) {
 }
 
 fn assert_not_ready_for(sandbox: &Sandbox, detail: &str) {
-    let (status, body) = sandbox.get("/ready");
-    let ready: Value = serde_json::from_str(&body).expect("/ready is JSON");
+    let (status, ready) = sandbox.ready();
     assert_eq!((status, &ready["status"]), (503, &Value::from("not ready")), "{ready}");
     let reason = ready["reasons"][0].as_str().unwrap_or_default();
     assert!(reason.contains("journal rejects events") && reason.contains(detail), "{ready}");

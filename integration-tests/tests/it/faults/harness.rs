@@ -8,7 +8,6 @@ use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
 use butler_sos_integration_tests::subscriber::Subscriber;
-use serde_json::Value;
 
 pub const DATABASE: &str = "senseops";
 
@@ -126,12 +125,6 @@ impl Harness {
             let delivered = self.sandbox.metrics().sum("butler_sos_events_delivered_total", &labels);
             (delivered >= events as f64).then_some(())
         });
-    }
-
-    /// What `/ready` answers: status and body.
-    pub fn ready(&self) -> (u16, Value) {
-        let (status, body) = self.sandbox.get("/ready");
-        (status, serde_json::from_str(&body).expect("/ready is JSON"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Destinations go away, in every way that networks know, and come back.
+//! The real servers go away and come back; what networks do to each destination is in [`crate::outages::network`].
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::harness::{DATABASE, Harness, assert_nothing_shed, assert_sound, confi
 /// `destination` is named as what waits, everything else goes on, and the server is ready.
 fn assert_away(harness: &Harness, destination: &str, lag: u64) {
     wait_for(&format!("/ready to name {destination}"), || {
-        let (status, ready) = harness.ready();
+        let (status, ready) = harness.sandbox.ready();
         assert_eq!(status, 200, "{ready}");
         assert_eq!(ready["reasons"], Value::Array(Vec::new()), "{ready}");
         let warnings = ready["warnings"].as_array().expect("warnings");
@@ -21,7 +21,7 @@ fn assert_away(harness: &Harness, destination: &str, lag: u64) {
         let of = &ready["destinations"][destination];
         (named && of["up"] == false && of["lagEvents"].as_u64() == Some(lag)).then_some(())
     });
-    let (_, ready) = harness.ready();
+    let (_, ready) = harness.sandbox.ready();
     assert_eq!(ready["status"], "degraded", "{ready}");
     let warnings = ready["warnings"].as_array().expect("warnings");
     assert_eq!(warnings.len(), 1, "only {destination} is away: {ready}");
@@ -40,7 +40,7 @@ fn assert_recovered(harness: &Harness, sent: u64) {
     assert_sound(&metrics);
     assert_nothing_shed(&metrics);
     wait_for("/ready to say that all is well", || {
-        let (status, ready) = harness.ready();
+        let (status, ready) = harness.sandbox.ready();
         (status == 200 && ready["status"] == "ok").then_some(())
     });
     assert_eq!(harness.assert_delivered(0..sent).len() as u64, sent);
@@ -85,63 +85,6 @@ fn the_real_servers_are_stopped_and_started_again() {
     harness.influxd.start();
     harness.broker.start_again();
     assert_recovered(&harness, 5 * SOME);
-}
-
-/// Each fault with a delivery under way, the others going on meanwhile.
-fn check_faults(destination: &str, others: [&str; 2], faults: &[Mode]) {
-    const SOME: u64 = 500;
-    let mut proxy = None;
-    let harness = Harness::start(|influxd, broker| {
-        let broker_address = ([127, 0, 0, 1], broker.port()).into();
-        let to_influxd = destination == "influx_sink";
-        let target = if to_influxd { influxd.address() } else { broker_address };
-        let port = proxy.insert(TcpProxy::start(target)).port();
-        if to_influxd { config(port, broker.port()) } else { config(influxd.port(), port) }
-    });
-    let proxy = proxy.expect("it was started");
-    let mut sender = harness.sender(0);
-    let mut sent = 0;
-    for fault in faults {
-        // One batch arrives, so that there is an open connection.
-        sender.send(SOME);
-        sent += SOME;
-        harness.sandbox.settle_after(sent);
-        proxy.set(*fault);
-        sender.send(SOME);
-        sent += SOME;
-        for other in others {
-            harness.wait_until_delivered(other, sent);
-        }
-        if matches!(fault, Mode::Refuse | Mode::Hang | Mode::CutAnswers { .. }) {
-            assert_away(&harness, destination, SOME);
-        }
-        proxy.resume();
-        assert_recovered(&harness, sent);
-    }
-}
-
-#[test]
-fn influxdb_behind_a_bad_network() {
-    let faults = [
-        Mode::Refuse,
-        Mode::Hang,
-        Mode::CutAnswers { after_bytes: 0 },
-        Mode::CutAnswers { after_bytes: 20 },
-        Mode::Slow { bytes_per_second: 400 },
-    ];
-    check_faults("influx_sink", ["mqtt_sink", "csv_sink"], &faults);
-}
-
-#[test]
-fn the_broker_behind_a_bad_network() {
-    let faults = [
-        Mode::Refuse,
-        Mode::CutAnswers { after_bytes: 0 },
-        Mode::CutAnswers { after_bytes: 2 },
-        Mode::Slow { bytes_per_second: 1_000 },
-        Mode::Hang,
-    ];
-    check_faults("mqtt_sink", ["influx_sink", "csv_sink"], &faults);
 }
 
 /// Connections that end at any moment: nothing is lost, and nothing doubled where that can be told.

@@ -155,7 +155,7 @@ fn an_event_cannot_drop_a_database_by_its_screenshot_url() {
     assert!(databases.to_string().contains("\"x\""), "{databases}");
     // What is wrong, and which setting it is, is told.
     let problem = wait_for("advice", || {
-        let state: serde_json::Value = serde_json::from_str(&harness.sandbox.get("/api/state").1).ok()?;
+        let state = harness.sandbox.json("/api/state");
         state["problems"].as_array()?.iter().find(|of| of["symptom"] == "http-not-allowed").cloned()
     });
     assert!(problem["what"].as_str().unwrap().contains("qlik.test"), "{problem}");

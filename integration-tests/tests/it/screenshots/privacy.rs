@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::secrets::{Needles, files_below};
 use super::server_harness::{API_TOKEN, Rooms, ServerHarness, event, names_in};
-use crate::operations_api::get;
 
 const DIRECTORY: &str = "GEHEIMLAB";
 const ID: &str = "goran.lindqvist77";
@@ -153,11 +152,11 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
     subscriber.wait_for_messages(user_events);
     influx.wait_for_points(user_events);
     wait_for("dead letters", || {
-        let letters = get(&harness.sandbox, "/api/dead-letters");
+        let letters = harness.sandbox.json("/api/dead-letters");
         (letters["deadLetters"].as_array()?.len() >= 4).then_some(())
     });
     wait_for("the quarantine", || {
-        (get(&harness.sandbox, "/api/quarantine")["quarantine"].as_array()?.len() >= 2).then_some(())
+        (harness.sandbox.json("/api/quarantine")["quarantine"].as_array()?.len() >= 2).then_some(())
     });
     assert_eq!(harness.sandbox.settle().unaccounted(), 0.0);
 

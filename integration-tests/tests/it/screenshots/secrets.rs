@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use butler_sos_domain::sample;
+use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_qlik::{Unauthorized, certificates};
+use butler_sos_integration_tests::http::Http;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::plain_client::PlainClient;
 use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
 use openssl::symm::Cipher;
 use serde_json::Value;
@@ -92,23 +92,22 @@ fn no_secret_is_in_anything_that_the_server_shows() {
     assert_eq!(post_one(&harness, "{}", API_TOKEN), 400);
     harness.sandbox.udp().send(b"no event").unwrap();
     harness.sandbox.udp().send(sample::datagram(1, sample::Layout::Eight).as_bytes()).unwrap();
-    let operations = harness.sandbox.address("operations");
-    let get = |path: &str, token: &str| get_with(operations, path, token);
-    assert_eq!(get("/ready", made_up).0, 401);
+    let get = |path: &str, token: &str| harness.sandbox.operations().with_token(token).get(path).unwrap();
+    assert_eq!(get("/ready", made_up).status, 401);
 
     let mut shown = BTreeMap::new();
     wait_for("both refusals to be told", || {
-        let ready = get("/ready", secret("the token of the operations server")).1;
-        let state: Value = serde_json::from_str(&ready).unwrap();
+        let ready = get("/ready", secret("the token of the operations server"));
+        let state = ready.json();
         let is_down = |name: &str| state["destinations"][name]["up"] == false;
         let reported = is_down("influx_sink") && is_down("mqtt_sink");
-        shown.insert("/ready".to_owned(), ready.into_bytes());
+        shown.insert("/ready".to_owned(), ready.body);
         reported.then_some(())
     });
     for path in ["/metrics", "/configuration", "/health", "/"] {
-        let (status, text) = get(path, secret("the token of the operations server"));
-        assert_eq!(status, 200, "{path}");
-        shown.insert(path.to_owned(), text.into_bytes());
+        let answer = get(path, secret("the token of the operations server"));
+        assert_eq!(answer.status, 200, "{path}");
+        shown.insert(path.to_owned(), answer.body);
     }
     for command in ["print-config", "check"] {
         let mut process = Command::new(binary("butler-sos"));
@@ -231,20 +230,9 @@ fn post_with_tls(harness: &ServerHarness, bodies: &[String]) {
 }
 
 fn post_one(harness: &ServerHarness, body: &str, token: &str) -> u16 {
-    let root = Some(harness.fake.certificates.root.clone());
-    let client = PlainClient { root, certificate: None, timeout: Duration::from_secs(20) };
-    let authorization = format!("Bearer {token}");
-    let headers = [("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
-    let port = harness.sandbox.address("audit-events").port();
-    client.send("localhost", port, "POST /api/v1/audit-event", &headers, body).unwrap().status
-}
-
-fn get_with(address: std::net::SocketAddr, path: &str, token: &str) -> (u16, String) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let request =
-        agent.get(format!("http://{address}{path}")).header("authorization", format!("Bearer {token}"));
-    let mut answer = request.call().unwrap();
-    (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    let http = Http::new(harness.sandbox.address("audit-events"));
+    let http = http.with_tls("localhost", &harness.fake.certificates.root);
+    AuditClient::over(http).with_token(token).post(body).status
 }
 
 pub(super) fn files_below(directory: &Path) -> Vec<PathBuf> {

@@ -1,6 +1,5 @@
 //! Sessions: one ticket at a time, never shared, all ended.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use butler_sos_integration_tests::fake_qlik::{FakeQlik, Recorded, Unauthorized};
@@ -38,47 +37,6 @@ impl Setup {
 
 fn tickets(requests: &[Recorded]) -> usize {
     requests.iter().filter(|request| request.server == "qps" && request.method == "POST").count()
-}
-
-#[actix_rt::test]
-async fn many_events_of_one_user_take_one_ticket() {
-    let mut setup = setup(&Settings { concurrency: 64, ..Settings::default() });
-    let events: Vec<_> = (0..200).map(|n| setup.event(n, "goran", "/tempcontent/a.png?delay=20")).collect();
-    setup.harness.post(&events).await;
-    let finished = setup.harness.finished(200).await;
-    assert!(finished.iter().all(|event| event.error.is_none() && event.files.len() == 1));
-    let counts = setup.fake.counts();
-    assert_eq!((counts.tickets_issued, counts.sessions_opened, counts.images_sent), (1, 1, 200));
-    assert_eq!(setup.harness.files().len(), 200);
-    setup.harness.end_sessions().await;
-    assert!(setup.fake.open_sessions().is_empty());
-}
-
-#[actix_rt::test]
-async fn many_users_take_a_ticket_each_and_share_nothing() {
-    let settings = Settings { concurrency: 64, cache_entries: 50, ..Settings::default() };
-    let mut setup = setup(&settings);
-    let events: Vec<_> =
-        (0..400).map(|n| setup.event(n, &format!("user{}", n % 200), "/tempcontent/a.png")).collect();
-    setup.harness.post(&events[..200]).await;
-    let finished = setup.harness.finished(200).await;
-    assert!(finished.iter().all(|event| event.error.is_none()));
-    let counts = setup.fake.counts();
-    assert_eq!((counts.tickets_issued, counts.tickets_redeemed, counts.tickets_reused), (200, 200, 0));
-    let asked: BTreeMap<String, usize> =
-        setup.fake.requests().into_iter().filter_map(|r| r.body).fold(BTreeMap::new(), |mut asked, body| {
-            *asked.entry(body).or_default() += 1;
-            asked
-        });
-    assert_eq!((asked.len(), asked.values().max()), (200, Some(&1)));
-    // The cache holds fifty: the others were ended when they had to go.
-    setup.until("evicted sessions are ended", |fake| fake.open_sessions().len() == 50).await;
-    setup.harness.post(&events[200..]).await;
-    assert!(setup.harness.finished(200).await.iter().all(|event| event.error.is_none()));
-    setup.harness.end_sessions().await;
-    assert!(setup.fake.open_sessions().is_empty());
-    let counts = setup.fake.counts();
-    assert_eq!((counts.deletions_missed, counts.lockouts), (0, 0));
 }
 
 #[actix_rt::test]
