@@ -1,18 +1,19 @@
-//! When certificates and authorities are to be read again: the administrator said so (SIGHUP).
+//! Requests by the administrator (SIGHUP) to read certificates and CAs again.
 //!
-//! Most files are followed by size and time as well. This is for what does not show there, the system's authorities
-//! above all, and for clients that are made once. One number for the process, because one signal means every client.
+//! Size and time show changes of most files. This is for changes that they do not show, especially of the
+//! system's CAs, and for clients that are created once. The process has one counter, because one signal
+//! concerns every client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static ASKED: AtomicU64 = AtomicU64::new(0);
 
-/// From now on every client reads its files before its next connection.
+/// Makes every client read its files before its next connection.
 pub fn ask() {
     ASKED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often it was asked for. A client that was made at another number is to be made anew.
+/// The number of requests. A client that was created at another number must be created again.
 #[must_use]
 pub fn asked() -> u64 {
     ASKED.load(Ordering::Relaxed)
