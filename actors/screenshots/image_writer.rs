@@ -224,7 +224,7 @@ fn store(config: &ImageWriterConfig, number: u64, image: StoreImage) -> Result<I
     Ok(ImageStored { paths, sha256, bytes })
 }
 
-/// The first bytes, as many as it takes to see that they are an image: nothing else touches the disk.
+/// The first bytes, enough to verify the image signature before anything is written to disk.
 fn read_head(mut sniffer: Sniffer, pieces: &mut mpsc::Receiver<Piece>) -> Result<Vec<u8>, ImageRefused> {
     let mut bytes = Vec::new();
     loop {
@@ -247,10 +247,10 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     platform::create_directories(directory, Modes::default())
 }
 
-/// Removes the temporary files that a crash left in a directory. Only while no image is written there.
+/// Removes temporary files that a crash left in a directory. Call it only while no image is written there.
 ///
 /// # Errors
-/// When the directory cannot be read, or a file of it not be removed.
+/// When the directory cannot be read, or a file in it cannot be removed.
 pub fn remove_unfinished(directory: &Path, log: &Logger) -> io::Result<()> {
     let removed = remove_temporary(directory)?;
     if removed > 0 {

@@ -1,4 +1,4 @@
-//! What the actors of screenshot downloads say to each other.
+//! Messages of the actors of screenshot downloads.
 //!
 //! ```text
 //! RedirectWalker ─SessionFor─► SessionCacheActor ─TicketFor─► TicketActor

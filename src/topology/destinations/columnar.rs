@@ -33,7 +33,7 @@ pub const QVD: Entry = Entry {
     certificates: no_certificates,
 };
 
-/// How files are written, and how much goes into one.
+/// The settings of the files, and the limits of one file.
 type Files = (ColumnarConfig, FetchLimits);
 
 fn parquet(config: &Config) -> Option<Files> {

@@ -1,10 +1,11 @@
-//! The list of destinations, and all that the server knows of each kind.
+//! The list of destinations, with everything that the server knows about each kind.
 //!
-//! A new kind is a file here with an [`Entry`], named in [`ALL`]: what starts, checks and shows destinations goes
-//! through that list. One sink, one consumer and one arbiter serve each destination.
+//! To add a kind, add a file here with an [`Entry`] and name it in [`ALL`]: the code that starts, checks and
+//! shows destinations uses that list. Each destination has one sink, one consumer and one arbiter.
 //!
-//! The consumer's name is the actor's name, the destination's metric label and the name of its place in the journal;
-//! a destination of audit events has the prefix `audit_` where user events have one of the same kind.
+//! The consumer's name is the actor's name, the destination's metric label and the name of its position in
+//! the journal. A destination of audit events has the prefix `audit_` if there is one of the same kind for
+//! user events.
 
 mod columnar;
 mod csv;
@@ -24,19 +25,19 @@ pub use self::planned::Planned;
 use self::probe::Probe;
 use crate::config::Config;
 
-/// A kind of destination: what the configuration makes of it. Every function answers for what is switched on alone.
+/// A kind of destination. Every function returns only what the configuration enables.
 pub struct Entry {
     /// The sinks to start.
     pub plan: fn(&Config, &Logger) -> Vec<Planned>,
-    /// Whether its endpoints answer, and let us in.
+    /// Probes of its endpoints: reachability and login.
     pub probes: fn(&Config) -> Vec<Probe>,
     /// The directories that it writes to.
     pub directories: fn(&Config) -> Vec<Directory>,
-    /// The files that its clients show, and trust.
+    /// The certificate files of its clients.
     pub certificates: fn(&Config) -> Vec<ClientFiles>,
 }
 
-/// Every kind of destination, in the order in which they are started and shown.
+/// Every kind of destination, in the order of starting and display.
 pub const ALL: [Entry; 8] = [
     influxdb::ENTRY,
     mqtt::ENTRY,
@@ -48,33 +49,33 @@ pub const ALL: [Entry; 8] = [
     csv::AUDIT_EVENTS,
 ];
 
-/// A directory that is written to.
+/// A directory that the server writes to.
 pub struct Directory {
-    /// The setting that names it.
+    /// The setting with its path.
     pub setting: &'static str,
     pub path: PathBuf,
 }
 
 /// Certificates and key of a client.
 pub struct ClientFiles {
-    /// The section that holds the settings.
+    /// The section with the settings.
     pub section: &'static str,
-    /// Names of the settings of CA, certificate and key; empty where there is none.
+    /// Names of the settings of CA, certificate and key; empty for a missing one.
     pub settings: [&'static str; 3],
     pub tls: ClientTls,
 }
 
-/// Everything that the configuration sends events to.
+/// All enabled destinations.
 pub fn planned(config: &Config, log: &Logger) -> Vec<Planned> {
     ALL.iter().flat_map(|entry| (entry.plan)(config, log)).collect()
 }
 
-/// Every directory that events are written to.
+/// All directories for events.
 pub fn directories(config: &Config) -> Vec<Directory> {
     ALL.iter().flat_map(|entry| (entry.directories)(config)).collect()
 }
 
-// What a kind of destination does not have.
+// Defaults for kinds without these.
 
 fn no_probes(_: &Config) -> Vec<Probe> {
     Vec::new()
@@ -104,7 +105,7 @@ mod tests {
         planned(config, &log).iter().map(|planned| planned.consumer.name).collect()
     }
 
-    /// Everything is switched on.
+    /// A configuration with everything enabled.
     fn everything() -> Config {
         let mut config = Config::default();
         let butler = &mut config.butler_sos;
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_is_nowhere() {
+    fn disabled_destinations_are_not_listed() {
         let config = Config::default();
         assert_eq!(actors(&config), [] as [&str; 0]);
         assert_eq!(directories(&config).len(), 0);
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_on_can_be_checked() {
+    fn enabled_destinations_have_checks() {
         let config = everything();
         let without_a_check: Vec<_> = ALL
             .iter()
