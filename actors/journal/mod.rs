@@ -56,25 +56,25 @@
 //! # Invariants
 //!
 //! * Data of an `append` or `commit` that returned survives the death of the process (it is in the page
-//! cache); data that a finished sync covers survives a power cut. `durable_offset` is the end of synced data.
+//!   cache); data that a finished sync covers survives a power cut. `durable_offset` is the end of synced data.
 //! * An offset identifies one record for ever. After a lost tail a stream continues at the maximum of the
-//! recovered end and every offset that a consumer committed; the offsets between are reported as skipped. A
-//! destination that reads only below `durable_offset` therefore never sees an old offset with a new record.
+//!   recovered end and every offset that a consumer committed; the offsets between are reported as skipped. A
+//!   destination that reads only below `durable_offset` therefore never sees an old offset with a new record.
 //! * Offset and note of a consumer change together or not at all. A commit never moves back. After a power
-//! cut it is at most as old as the last finished sync of commits.
+//!   cut it is at most as old as the last finished sync of commits.
 //! * Zeros after the last frame are room that was written ahead, for streams that are synced often: a sync is
-//! cheaper when the file's length does not change. A closed segment has none, unless a power cut undid the
-//! closing. No frame begins with a zero.
+//!   cheaper when the file's length does not change. A closed segment has none, unless a power cut undid the
+//!   closing. No frame begins with a zero.
 //! * A frame is complete or absent: a failed write is cut off before the next one. After a failed sync its
-//! bytes are written again before the next sync, because the kernel may no longer treat them as dirty.
+//!   bytes are written again before the next sync, because the kernel may no longer treat them as dirty.
 //! * A damaged tail (of the last segment, found at open) is cut off after the last good frame. Damage
-//! elsewhere is reported as a range of offsets and skipped to the next good frame. Every read makes progress;
-//! none loops or panics. A segment that was damaged when it was opened takes no more frames: after a header
-//! without its body they would be mistaken for that body.
+//!   elsewhere is reported as a range of offsets and skipped to the next good frame. Every read makes progress;
+//!   none loops or panics. A segment that was damaged when it was opened takes no more frames: after a header
+//!   without its body they would be mistaken for that body.
 //! * Only whole segments are removed. Only `OnFull::DropOldest` removes one that a consumer still needs, and
-//! then the append reports the loss of each consumer.
+//!   then the append reports the loss of each consumer.
 //! * A segment takes records for at most an eighth of the retention (and at least a minute), also when it is
-//! not full, so that no delivered record outlives the retention by more than that.
+//!   not full, so that no delivered record outlives the retention by more than that.
 //! * At most two segments of a stream are not synced, so an open need not sync more than two.
 //! * Memory per stream: `tail_bytes_max`, 16 read positions of about 128 KiB, a megabyte of sparse index.
 
