@@ -49,7 +49,6 @@ struct Window {
     sum_ns: u128,
 }
 
-
 impl ProcessingTimes {
     /// Starts the work on `events`.
     pub fn begin(&self, events: u64) -> Running {
@@ -77,7 +76,6 @@ impl Drop for Running {
         lock(&self.times.0.window).add(took_ns, self.events);
     }
 }
-
 
 impl Window {
     fn add(&mut self, ns: u64, events: u64) {
