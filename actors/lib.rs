@@ -1,7 +1,7 @@
 //! The actors of butler-sos, one file each, and the kit that they share.
 //!
-//! An actor knows messages and mailboxes, never another actor: who is connected to whom is
-//! decided in one place, the server's topology.
+//! An actor knows messages and mailboxes, never another actor: the server's topology is the one place that
+//! connects them.
 
 pub mod intake;
 pub mod journal;

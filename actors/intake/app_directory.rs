@@ -1,10 +1,10 @@
 //! Learns the names of apps from Qlik's repository service (QRS).
 //!
-//! Receives: nothing; it asks QRS at fixed intervals.
-//! Sends: `AppNamesLearned` to the parser after each poll that succeeded.
-//! Keeps: its HTTPS client, made anew when a certificate file changes.
-//! When full: waits for the parser to take the last table before it polls again.
-//! When it fails: a failed poll is logged when failing begins and ends; the parser keeps the last table.
+//! Receives: nothing; it polls QRS at fixed intervals.
+//! Sends: `AppNamesLearned` to the parser after each successful poll.
+//! Keeps: its HTTPS client, created again when a certificate file changes.
+//! When full: waits for the parser to take the last table before the next poll.
+//! When it fails: failed polls are logged when they begin and when they end; the parser keeps the last table.
 //!
 //! Contract: user-events.md, "Enrichment". `GET /qrs/app` answers an array of objects with `id` and `name`.
 
@@ -33,7 +33,7 @@ use butler_sos_settings::section;
 pub struct AppDirectoryConfig {
     /// `hostIP`: a name or an address.
     pub host: String,
-    /// `extractInterval`: from the end of one poll to the begin of the next.
+    /// `extractInterval`: from the end of one poll to the start of the next.
     pub interval: Duration,
     pub limits: AppDirectoryLimits,
     pub tls: ClientTls,
@@ -56,7 +56,7 @@ section! {
 }
 
 impl AppDirectoryConfig {
-    /// For one whole poll.
+    /// The time limit of one whole poll.
     fn timeout(&self) -> Duration {
         Duration::from_millis(self.limits.timeout_ms)
     }
@@ -187,10 +187,10 @@ async fn poll_for_ever(
 
 struct Poller {
     config: AppDirectoryConfig,
-    /// Away while a blocking task looks at the files.
+    /// Absent while a blocking task checks the files.
     tls: Option<ReloadingTls>,
     client: Option<awc::Client>,
-    /// Listens to that client's connector.
+    /// Observes the certificates of that client's connector.
     watch: CertificateWatch,
 }
 
@@ -220,8 +220,8 @@ impl Poller {
             .unwrap_or(Err(PollError::Blocking))
     }
 
-    /// The client, made anew when a certificate file has changed. While the files are wrong, there is none: a
-    /// certificate that was withdrawn is not to be used any longer.
+    /// The client, created again when a certificate file has changed. While the files are invalid there is
+    /// none, because a withdrawn certificate must no longer be used.
     async fn client(&mut self) -> Result<awc::Client, PollError> {
         let mut tls = self
             .tls
@@ -241,7 +241,7 @@ impl Poller {
         match &self.client {
             Some(client) => Ok(client.clone()),
             None => {
-                // A poll that was cut short lost the connector: begin again with the next.
+                // A cancelled poll lost the connector: create it again for the next poll.
                 self.tls = None;
                 Err(PollError::Blocking)
             }
@@ -258,7 +258,8 @@ impl Poller {
     }
 }
 
-/// Sixteen random characters: QRS wants the same in a header and in the query, against forged requests.
+/// Sixteen random characters. QRS requires the same value in a header and in the query, against forged
+/// requests.
 fn xrfkey() -> String {
     const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     (0..16).map(|_| char::from(CHARACTERS[rand::random_range(0..CHARACTERS.len())])).collect()
@@ -270,19 +271,19 @@ struct App<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     name: Cow<'a, str>,
-    /// A time in ISO 8601, in quotes; `"1753-01-01T00:00:00.000Z"` when the app is not published.
+    /// A quoted time in ISO 8601; `"1753-01-01T00:00:00.000Z"` for an app that is not published.
     #[serde(borrow, default, rename = "publishTime")]
     publish_time: Option<&'a RawValue>,
 }
 
-/// What one poll brought.
+/// The result of one poll.
 struct Apps {
     names: AppNames,
     /// Apps beyond the limit.
     left_out: u64,
 }
 
-/// The names in QRS's answer. What is no app in the array is passed over.
+/// The names in QRS's answer. Elements of the array that are not apps are ignored.
 fn names_in(body: &[u8], entries_max: usize) -> Result<Apps, serde_json::Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let items: Vec<&RawValue> = serde_json::from_slice(body)?;
@@ -290,8 +291,7 @@ fn names_in(body: &[u8], entries_max: usize) -> Result<Apps, serde_json::Error> 
         items.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect();
     let left_out = apps.len().saturating_sub(entries_max) as u64;
     if left_out > 0 {
-        // Times of one format are in the order of their text. Those with the same time stay in QRS's order, so that
-        // each poll leaves out the same.
+        // Times of one format sort as text. The sort is stable, so each poll leaves out the same apps.
         apps.sort_by_key(|app| std::cmp::Reverse(app.publish_time.map(RawValue::get)));
         apps.truncate(entries_max);
     }
@@ -312,7 +312,7 @@ mod tests {
     const ID: &str = "a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69";
 
     #[test]
-    fn answers_are_read_with_tolerance() {
+    fn invalid_apps_in_an_answer_are_ignored() {
         let check = |body: &str, expect: Option<Option<&str>>| {
             let got = names_in(body.as_bytes(), 100).ok();
             assert_eq!(got.as_ref().map(|apps| apps.names.get(ID)), expect, "{body}");
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_apps_those_published_last_are_known() {
+    fn of_too_many_apps_the_last_published_are_kept() {
         let id = |n: u32| format!("a421f4a2-c311-4ef4-ba41-{n:012}");
         let app = |n: u32, time: &str| format!(r#"{{"id":"{}","name":"{n}"{time}}}"#, id(n));
         let times = [
@@ -364,7 +364,7 @@ mod tests {
         assert_ne!(a, b);
     }
 
-    /// A repository that answers what it is told to.
+    /// A repository with scripted answers.
     struct Qrs {
         answer: Mutex<(u16, String)>,
         polls: Mutex<u32>,
@@ -418,7 +418,7 @@ mod tests {
         let answers = |status: u16, body: String| *state.answer.lock().unwrap() = (status, body);
         until(|| last().as_deref() == Some("one")).await;
 
-        // What fails changes nothing for the parser.
+        // A failed poll changes nothing for the parser.
         for (status, body) in
             [(500, String::new()), (200, "no json".into()), (200, "x".repeat(2_000)), (302, body("x"))]
         {
@@ -430,13 +430,13 @@ mod tests {
         answers(200, body("two"));
         until(|| last().as_deref() == Some("two")).await;
 
-        // More than are kept are counted.
+        // Apps beyond the limit are counted.
         let other = |n: u32| format!(r#"{{"id":"a421f4a2-c311-4ef4-ba41-{n:012}","name":"x"}}"#);
         answers(200, format!("[{},{},{}]", other(1), other(2), other(3)));
         until(|| metrics.expose().contains("actor=\"app_directory\",reason=\"over_limit\"")).await;
         until(|| learned.lock().unwrap().last().is_some_and(|learned| learned.0.len() == 2)).await;
 
-        // While a certificate is not what it should be, nothing is asked; when it is again, it is read again.
+        // While a certificate is invalid, no poll is sent. When it is valid again, it is read again.
         let ca = pki.dir.path().join("ca.pem");
         let good = std::fs::read(&ca).unwrap();
         std::fs::write(&ca, "broken").unwrap();

@@ -1,13 +1,14 @@
 //! Audit events from HTTP to the journal.
 //!
 //! Receives: HTTP(S) requests on a listener that is already bound; `Close`.
-//! Sends: `Append`; a client gets its 202 when that is answered, which is when the event is on disk.
+//! Sends: `Append`; a client gets its 202 after the answer, which means that the event is on disk.
 //! Keeps: recent events (duplicates), counts per client address, the certificate in use; all bounded.
 //! When full: 503 with `retry-after`, counted as shed; per-address and queue limits answer 429.
-//! When it fails: requests go on while the actor restarts; a server that ended gets a successor on the same listener.
+//! When it fails: requests continue while the actor restarts; a server that ended is replaced on the same
+//! listener.
 //!
-//! The server's own threads answer requests from what they share ([`Service`]); the actor starts and stops
-//! them, renews the certificate and says what was counted. Contract: `audit-api.md`.
+//! The server's own threads answer requests from shared state ([`Service`]); the actor starts and stops them,
+//! renews the certificate and logs counted warnings. Contract: `audit-api.md`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -49,27 +50,27 @@ pub struct AuditHttpConfig {
     pub tls: Option<TlsConfig>,
     /// Threads that serve connections.
     pub threads: usize,
-    /// `apiToken`; empty or none asks for no token.
+    /// `apiToken`; without one, no token is required.
     pub api_token: Option<SecretString>,
     /// `cors.allowedOrigins`.
     pub allowed_origins: Vec<String>,
-    /// `rateLimit.maxPerMinute`, when that limit is on.
+    /// `rateLimit.maxPerMinute`, if that limit is on.
     pub client_per_minute: Option<u32>,
-    /// `limits.trusted_proxies`, read.
+    /// `limits.trusted_proxies`, parsed.
     pub trusted_proxies: Vec<IpNet>,
-    /// `queue.messageQueue.maxSize`: events between here and the journal's answer.
+    /// `queue.messageQueue.maxSize`: events that wait for the journal's answer.
     pub queue_max: u32,
     /// `queue.messageQueue.backpressureThreshold`.
     pub backpressure_percent: u8,
-    /// `queue.rateLimit.maxMessagesPerMinute`, when that limit is on.
+    /// `queue.rateLimit.maxMessagesPerMinute`, if that limit is on.
     pub queue_per_minute: Option<u32>,
-    /// `connectionsMax` among them never above what the process may open.
+    /// Its `connectionsMax` never exceeds the open files that the process may have.
     pub limits: AuditHttpLimits,
-    /// Screenshot events go to the stream `screenshots`.
+    /// Whether screenshot events go to the stream `screenshots`.
     pub screenshots: bool,
     /// `Pipeline.privacy.pseudonymise`.
     pub privacy: Option<Privacy>,
-    /// Stamps what is received.
+    /// Stamps received events.
     pub clock: Clock,
 }
 
@@ -110,28 +111,28 @@ pub struct AuditHttpIngestor {
     ticks: u64,
 }
 
-/// A server at work.
+/// A running server.
 struct Running {
     handle: ServerHandle,
-    /// Why it ended, once it has.
+    /// Why it ended, when it has.
     ended: watch::Receiver<Option<String>>,
 }
 
-/// Warnings are said and gauges set this often.
+/// The interval of warnings and gauges.
 const TICK: Duration = Duration::from_secs(1);
-/// The certificate's files are looked at every so many ticks.
+/// The number of ticks between two checks of the certificate files.
 const TICKS_PER_RENEWAL: u64 = 10;
-/// A server that could not start is tried again after this.
+/// The pause before the retry of a failed start.
 const START_PAUSE: Duration = Duration::from_millis(200);
-/// A server that stops gives its requests so long to end.
+/// The time that a stopping server gives its requests.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 impl AuditHttpIngestor {
-    /// An actor that will serve `listener`. `recent` are events that are on disk, the newest last: one of
-    /// them that is sent again is not stored again, and another one with its ids is marked.
+    /// An actor that will serve `listener`. `recent` are stored events, the newest last: if one of them is
+    /// sent again it is not stored again, and another event with its ids is marked.
     ///
     /// # Errors
-    /// When the certificate, the key or the client CA cannot be used.
+    /// When the certificate, the key or the client CA is invalid.
     pub fn new(
         config: AuditHttpConfig,
         listener: TcpListener,
@@ -201,7 +202,7 @@ impl AuditHttpIngestor {
         })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -217,7 +218,7 @@ impl AuditHttpIngestor {
         };
         let handle = server.handle();
         let (end, ended) = watch::channel(None);
-        // Not the actor's own future: its panic is no reason to cut off those who are being answered.
+        // A separate task, so that a panic of the actor does not cut off open requests.
         actix_rt::spawn(async move {
             let result = server.await;
             end.send_replace(Some(format!("{result:?}")));
@@ -238,7 +239,7 @@ impl AuditHttpIngestor {
         }));
     }
 
-    /// Ends the server behind the actor's back.
+    /// Ends the server without the actor's knowledge.
     #[cfg(test)]
     pub(crate) fn end_server(&self) {
         if let Some(running) = &self.server {
@@ -289,7 +290,7 @@ impl Actor for AuditHttpIngestor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After a panic the server is still there: it shares nothing with the actor that a panic could harm.
+        // After a panic the server still runs: it shares no state with the actor that a panic could harm.
         if self.server.is_some() {
             self.watch(ctx);
         } else {
@@ -310,7 +311,8 @@ impl Supervised for AuditHttpIngestor {}
 impl Handler<Envelope<Close>> for AuditHttpIngestor {
     type Result = ResponseFuture<()>;
 
-    /// The server goes on until the actor or the process ends, so that clients are told 503 and not refused.
+    /// The server continues until the actor or the process ends, so that clients get a 503 and not a refused
+    /// connection.
     fn handle(&mut self, envelope: Envelope<Close>, _: &mut Self::Context) -> Self::Result {
         let answered = self.service.intake.close();
         Box::pin(async move {

@@ -1,26 +1,26 @@
-//! When a queue counts as filling, and when that is worth a line in the log. Pure.
+//! Decides when a queue counts as filling, and when to log that. Pure.
 //!
-//! It begins when the queue is as full as the threshold says, and ends when it has emptied to half of that: a queue
-//! that hovers about the threshold does not begin and end with every look. Begins that follow within a minute of the
-//! last one that was told are not told, and neither are their ends.
+//! Backpressure begins when the queue reaches the threshold, and ends when it has emptied to half of that, so
+//! that a queue around the threshold does not change at every check. If it begins again within a minute of
+//! the last logged time, neither the beginning nor the end is logged.
 
 use std::time::Duration;
 
 use butler_sos_domain::throttle::OnceAMinute;
 
-/// What a look at the queue showed.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Begins,
-    /// It begins, too soon after the last time to be told.
+    /// Begins too soon after the last time to be logged.
     BeginsQuietly,
-    /// What was told to begin has ended.
+    /// Ends, after the beginning was logged.
     Ends {
         lasted: Duration,
     },
 }
 
-/// One queue's state.
+/// The state of one queue.
 #[derive(Debug)]
 pub struct Backpressure {
     percent: u8,
@@ -45,7 +45,7 @@ impl Backpressure {
         self.percent
     }
 
-    /// Looks at a queue that holds `depth` of at most `bound`, at the time `now` on a clock that never goes back.
+    /// Checks a queue that holds `depth` of at most `bound`, at the monotonic time `now`.
     pub fn look(&mut self, depth: u32, bound: u32, now: Duration) -> Option<Change> {
         let filled = u64::from(depth) * 100;
         let threshold = u64::from(bound) * u64::from(self.percent);
@@ -68,7 +68,7 @@ impl Backpressure {
 mod tests {
     use super::*;
 
-    /// Looks at depths of a queue of 100 at seconds; the threshold is 80 %.
+    /// Checks depths of a queue of 100 at times in seconds. The threshold is 80 %.
     fn check(looks: &[(u64, u32, Option<Change>)]) {
         let mut backpressure = Backpressure::new(80);
         for &(seconds, depth, expect) in looks {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn told_once_when_it_begins_and_once_when_it_ends() {
+    fn logged_once_when_it_begins_and_once_when_it_ends() {
         let ends = |seconds| Some(Change::Ends { lasted: Duration::from_secs(seconds) });
         check(&[
             (0, 79, None),
@@ -90,7 +90,7 @@ mod tests {
             (6, 39, ends(5)),
             (7, 0, None),
         ]);
-        // A minute has to pass between two that are told.
+        // At least a minute is between two logged beginnings.
         check(&[
             (0, 80, Some(Change::Begins)),
             (1, 0, ends(1)),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_edges() {
+    fn begins_at_the_threshold_and_ends_at_half_of_it() {
         let look = |percent, depth, bound| Backpressure::new(percent).look(depth, bound, Duration::ZERO);
         assert_eq!(look(100, 1, 1), Some(Change::Begins));
         assert_eq!(look(100, 99, 100), None);

@@ -1,48 +1,48 @@
-//! How many user events came from where. No actor: the parser counts, whoever reports takes.
+//! Counts user events by origin. The parser counts, the reporter takes the counts.
 //!
 //! | event | counted as |
 //! |---|---|
-//! | an event | received, by its type (`qseow-proxy-session`, …), host and origin |
-//! | of a user who is excluded | the same, and rejected by its type |
-//! | no event | received as `Unknown`, `Unknown`, `Unknown`, and rejected as `Unknown` |
+//! | an event | received, by type (`qseow-proxy-session`, …), host and origin |
+//! | an event of an excluded user | the same, and rejected by type |
+//! | anything else | received as `Unknown`, `Unknown`, `Unknown`, and rejected as `Unknown` |
 //!
-//! Bounded: of more than `series_max` combinations the further ones are counted with host and origin `other`. The
-//! parser holds the lock for a batch, and an event that came from where one came before costs no allocation.
+//! Bounds: beyond `series_max` combinations, events are counted with host and origin `other`. The parser
+//! holds the lock for a batch, and an event of a known origin needs no allocation.
 
 use crate::kit::lock::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The counts; clones share them.
+/// The counts. Clones share them.
 #[derive(Clone)]
 pub struct EventCounts(Arc<Mutex<CountTable>>);
 
-/// The counts while somebody counts.
+/// The counts while they are locked.
 #[derive(Debug)]
 pub struct CountTable {
     series_max: usize,
-    /// By type, host and origin, one behind the other with [`SEPARATOR`] between them.
+    /// By type, host and origin, joined with [`SEPARATOR`].
     received: HashMap<Box<str>, u64>,
-    /// By type, of which there are few.
+    /// By type. There are few types.
     rejected: HashMap<Box<str>, u64>,
-    /// A key being looked up.
+    /// A buffer for the key to look up.
     key: String,
 }
 
-/// What was counted since the last time.
+/// The counts since the last call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Type, host, origin; in their order.
+    /// Type, host, origin; sorted.
     pub received: Vec<([String; 3], u64)>,
     /// Type.
     pub rejected: Vec<(String, u64)>,
 }
 
-/// No field holds it: the parser takes control characters out.
+/// No field contains it: the parser removes control characters.
 const SEPARATOR: char = '\u{1f}';
-/// What stands where nothing is known of a datagram.
+/// The value where a datagram has no known origin.
 const UNKNOWN: &str = "Unknown";
-/// What stands where the bound is met.
+/// The value beyond the bound.
 const OTHER: &str = "other";
 
 // === impl EventCounts ===
@@ -58,13 +58,13 @@ impl EventCounts {
         })))
     }
 
-    /// To count a batch.
+    /// Locks the counts to add a batch.
     pub fn lock(&self) -> MutexGuard<'_, CountTable> {
-        // Counts are whole at any time.
+        // Counts are consistent at any time.
         lock(&self.0)
     }
 
-    /// The counts so far; counting begins anew.
+    /// Takes the counts so far and starts again from zero.
     #[must_use]
     pub fn take(&self) -> Counted {
         let mut table = self.lock();
@@ -88,7 +88,7 @@ impl EventCounts {
 // === impl CountTable ===
 
 impl CountTable {
-    /// An event; an origin that is not there is empty.
+    /// Counts an event. A missing origin is empty.
     pub fn event(&mut self, source: &str, host: &str, origin: &str, is_excluded: bool) {
         self.receive(source, host, origin);
         if is_excluded {
@@ -96,7 +96,7 @@ impl CountTable {
         }
     }
 
-    /// A datagram that is no event.
+    /// Counts a datagram that is not an event.
     pub fn no_event(&mut self) {
         self.receive(UNKNOWN, UNKNOWN, UNKNOWN);
         self.reject(UNKNOWN);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_kept_apart_and_begin_anew() {
+    fn counts_are_separate_and_restart_after_each_report() {
         let counts = EventCounts::new(10);
         {
             let mut table = counts.lock();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bound_nothing_is_lost_but_the_name() {
+    fn beyond_the_bound_events_are_counted_without_their_origin() {
         let counts = EventCounts::new(2);
         for n in 0..5 {
             let mut table = counts.lock();

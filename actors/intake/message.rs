@@ -1,4 +1,4 @@
-//! What the intake's actors say to each other.
+//! Messages of the intake's actors.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix::Message;
 use butler_sos_domain::app_id::AppNames;
 
-/// What one turn of the UDP receiver brought: one arena, and where each datagram lies in it.
+/// The datagrams of one turn of the UDP receiver: one arena, and the position of each datagram in it.
 #[derive(Default)]
 pub struct DatagramsReceived {
     pub arena: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct Datagram {
     pub start: usize,
     pub len: usize,
     pub source: SocketAddr,
-    /// Unix nanoseconds, as [`butler_sos_domain::receipt_clock`] gives them: no two events share one.
+    /// Unix nanoseconds from [`butler_sos_domain::receipt_clock`]: unique for each event.
     pub received_ns: u64,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Debug for DatagramsReceived {
     }
 }
 
-/// The app directory has a new table of names.
+/// A new table of app names from the app directory.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct AppNamesLearned(pub Arc<AppNames>);

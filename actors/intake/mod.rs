@@ -1,4 +1,4 @@
-//! What comes in: user events by UDP, audit events by HTTP, and the names of apps.
+//! Intake: user events by UDP, audit events by HTTP, and the names of apps.
 
 pub mod app_directory;
 pub(crate) mod audit_http;

@@ -1,7 +1,7 @@
-//! Says that datagrams are rejected, at most once a minute for each source and reason.
+//! Logs rejected datagrams, at most once a minute for each source and reason.
 //!
-//! Whoever can send datagrams can send bad ones without end and, by UDP, in anybody's name. So the table of
-//! sources has a bound, and so has the number of lines in a minute.
+//! A sender can send bad datagrams without end and, by UDP, with any source address. So the table of sources
+//! is bounded, and so is the number of lines in a minute.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use butler_sos_domain::rate_window::RateWindow;
 use butler_sos_domain::throttle::Throttle;
 use slog::{Logger, warn};
 
-/// When each source and reason was last written about.
+/// When each source and reason was last logged.
 pub(crate) struct RejectionLog {
     throttle: Throttle<(IpAddr, &'static str)>,
     lines: RateWindow,
@@ -31,7 +31,7 @@ impl RejectionLog {
         }
     }
 
-    /// The number of rejections to write about, when it is time to.
+    /// The number of rejections to log, when it is time.
     fn due(&mut self, source: IpAddr, reason: &'static str, now_ns: u64) -> Option<u64> {
         let lines = &mut self.lines;
         let may_write = || lines.take(Duration::from_nanos(now_ns));
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn once_a_minute_for_each_source_and_reason() {
+    fn logs_once_a_minute_for_each_source_and_reason() {
         let mut log = RejectionLog::new();
         let mut check = |source: u8, reason: &'static str, second: u64, expect: Option<u64>| {
             let got = log.due(IpAddr::from([10, 0, 0, source]), reason, second * 1_000_000_000);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_from_everywhere_is_bounded() {
+    fn logs_a_bounded_number_of_sources() {
         let mut log = RejectionLog::new();
         let logged =
             (0..100_000_u32).filter(|n| log.due(IpAddr::from(n.to_be_bytes()), "x", 1).is_some()).count();

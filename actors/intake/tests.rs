@@ -1,4 +1,4 @@
-//! The way from the socket to the journal's door as one: nothing is lost without a count.
+//! The whole path from the socket to the journal: nothing is lost without a count.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log, until};
 use crate::line_log::message::AppendLines;
 
-/// Counts what it is asked to store, some time after it was asked. May panic instead.
+/// Counts the events that it is asked to store, after a delay. May panic instead.
 struct SlowJournal {
     stored: Counter,
     delay: Duration,
@@ -105,7 +105,7 @@ fn intake(queue_max: u32, delay: Duration, panic_every: u64, arbiter: &actix_rt:
 }
 
 impl Intake {
-    /// Sends a mix of good events, nonsense and giants from a thread of its own.
+    /// Sends a mix of valid events, nonsense and oversized datagrams from a separate thread.
     fn flood(&self, datagrams: u64) -> std::thread::JoinHandle<()> {
         let sender = self.sender.try_clone().unwrap();
         std::thread::spawn(move || {
@@ -147,7 +147,7 @@ impl Intake {
 }
 
 #[actix_rt::test]
-async fn a_flood_against_a_tiny_queue_is_conserved() {
+async fn a_flood_against_a_small_queue_is_counted_completely() {
     let intake = intake(50, Duration::from_millis(3), 0, &Arbiter::current());
     let sender = intake.flood(20_000);
     intake.settles(20_000).await;
@@ -157,7 +157,7 @@ async fn a_flood_against_a_tiny_queue_is_conserved() {
 }
 
 #[actix_rt::test]
-async fn a_flood_against_panics_is_conserved() {
+async fn a_flood_with_panics_is_counted_completely() {
     let intake = intake(100_000, Duration::ZERO, 3, &Arbiter::current());
     let sender = intake.flood(20_000);
     intake.settles(20_000).await;
@@ -165,7 +165,7 @@ async fn a_flood_against_panics_is_conserved() {
     assert!(intake.meter.stored.get() > 0 && intake.meter.shed("actor_panic").get() > 0);
 }
 
-/// Not a measurement to quote: the sender shares the processors. Run it alone, optimised.
+/// Not a benchmark to quote: the sender shares the processors. Run it alone, optimised.
 #[actix_rt::test]
 #[ignore = "a measurement, not a test"]
 async fn throughput() {

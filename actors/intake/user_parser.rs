@@ -1,10 +1,12 @@
-//! Makes events out of datagrams.
+//! Converts datagrams to events.
 //!
-//! Receives: `DatagramsReceived`, `AppNamesLearned`, and `Close`, which is answered when all before it is done.
+//! Receives: `DatagramsReceived`, `AppNamesLearned`, and `Close`, which it answers after all earlier messages
+//! are processed.
 //! Sends: `Append` to the journal, with the in-flight guard that the datagrams came with; `AppendLines` to the quarantine.
 //! Keeps: the names of apps, and a bounded cache of user agents, which a restart empties.
-//! When full: never, its inlet is bounded; what the quarantine has no room for is counted and not kept.
-//! When it fails: a datagram that makes the parser panic is rejected like any other that cannot be read.
+//! When full: never, because its mailbox is bounded; datagrams for which the quarantine has no room are
+//! counted and not kept.
+//! When it fails: a datagram that makes the parser panic is rejected like any other unreadable datagram.
 
 use std::sync::Arc;
 
@@ -38,21 +40,21 @@ section! {
     }
 }
 
-/// What a parser needs to know.
+/// The settings of a parser.
 #[derive(Clone, Default)]
 pub struct UserParserConfig {
     /// `userEvents.excludeUser`: directory and id.
     pub excluded_users: Vec<(String, String)>,
     pub limits: UserParsing,
-    /// Whether names of apps are asked for at all; if not, an unknown one is not worth a remark.
+    /// Whether app names are fetched. If not, an unknown one causes no remark.
     pub app_names_expected: bool,
     /// `Pipeline.udp.fallbackEncoding`.
     pub fallback: FallbackEncoding,
-    /// `Pipeline.privacy.pseudonymise`: what replaces users' names before anything is stored.
+    /// `Pipeline.privacy.pseudonymise`: replaces users' names before anything is stored.
     pub pseudonymizer: Option<Arc<Pseudonymizer>>,
 }
 
-/// Where a parser's messages lead.
+/// The mailboxes that a parser sends to.
 #[derive(Clone)]
 pub struct UserParserMailboxes {
     pub to_journal: Mailbox<Append>,
@@ -71,13 +73,13 @@ pub struct UserParser {
     app_names: AppNames,
     enrichment: Enrichment,
     rejections: RejectionLog,
-    /// When somebody wants to know where events come from.
+    /// Present when events are counted by origin.
     event_counts: Option<EventCounts>,
-    /// A guess at the size of the next batch.
+    /// An estimate of the size of the next batch.
     last_body_bytes: usize,
 }
 
-/// Looked up once.
+/// The counters, looked up once.
 struct Counters {
     excluded: Counter,
     fallback_encoding: Counter,
@@ -86,30 +88,30 @@ struct Counters {
     unknown_app_name: Counter,
 }
 
-/// A rejected datagram as the quarantine keeps it: one JSON object a line.
+/// A rejected datagram as the quarantine stores it: one JSON object per line.
 #[derive(Debug, Serialize)]
 struct Quarantined<'a> {
-    /// Unix milliseconds of receipt.
+    /// The time of receipt in Unix milliseconds.
     time: u64,
     reason: &'a str,
-    /// Address and port.
+    /// The address and port.
     source: String,
-    /// Size of the whole datagram.
+    /// The size of the whole datagram.
     bytes: usize,
-    /// The first 512 bytes, where they are no UTF-8 with U+FFFD; empty where users' names are replaced: nobody knows
-    /// where in there a name is.
+    /// The first 512 bytes, with U+FFFD where they are not UTF-8. Empty when users' names are replaced,
+    /// because the position of a name is unknown.
     text: String,
-    /// The same bytes, to the letter.
+    /// The same bytes in hex.
     hex: String,
 }
 
-/// How much of a rejected datagram is kept.
+/// The number of bytes of a rejected datagram that are stored.
 const KEPT_BYTES: usize = 512;
 
 /// A datagram made the parser panic.
 const PANICKED: &str = "parser-panic";
 
-/// The event does not fit into the journal's batch; the parser's limits keep it from happening.
+/// The event does not fit into the journal's batch. The parser's limits prevent this.
 const UNSTORABLE: &str = "too-large-to-store";
 
 impl UserParser {
@@ -143,7 +145,7 @@ impl UserParser {
         }
     }
 
-    /// Counts events by where they came from, too.
+    /// Also counts events by origin.
     #[must_use]
     pub fn counting(mut self, event_counts: Option<EventCounts>) -> Self {
         self.event_counts = event_counts;
@@ -194,7 +196,7 @@ impl UserParser {
             }
         });
         parsed.unwrap_or_else(|panic| {
-            // Such words like to cite what they stumbled over.
+            // The message of a panic often quotes its input.
             let panic = if self.config.pseudonymizer.is_some() {
                 "not shown, it may hold a name".to_owned()
             } else {
@@ -202,13 +204,13 @@ impl UserParser {
             };
             slog::error!(self.log, "the parser panicked on a datagram"; "panic" => panic);
             self.actor.failed(PANICKED);
-            // The cache may be half changed.
+            // The cache may be inconsistent.
             self.enrichment = self::enrichment(&self.config);
             Outcome::Rejected(PANICKED)
         })
     }
 
-    /// Counts a rejected datagram, logs it, and keeps what there is room for.
+    /// Counts a rejected datagram, logs it, and stores it if there is room.
     fn reject(&mut self, datagram: &Datagram, bytes: &[u8], reason: &'static str, kept: &mut Vec<Vec<u8>>) {
         self.intake.rejected(reason).inc();
         self.rejections.add(datagram.source.ip(), reason, datagram.received_ns, &self.log);
@@ -232,7 +234,7 @@ impl UserParser {
     }
 }
 
-/// What became of one datagram.
+/// The outcome of one datagram.
 enum Outcome {
     Event,
     Excluded,
@@ -321,7 +323,7 @@ impl Handler<Envelope<AppNamesLearned>> for UserParser {
 impl Handler<Envelope<Close>> for UserParser {
     type Result = ();
 
-    /// Whatever came before this has gone on to the journal by now.
+    /// All earlier messages have been passed on to the journal by now.
     fn handle(&mut self, _: Envelope<Close>, _: &mut Self::Context) {}
 }
 

@@ -1,14 +1,15 @@
-//! The journal: the one place where events are on disk between intake and destinations.
+//! The journal: it stores all events on disk between intake and destinations.
 //!
 //! Receives: `Append`, `PositionOf`, `NextBatch`, `Commit`, `CatchUp`, `OffsetAt`, `OffsetsWithin`, `JournalStateNow`.
 //! Sends: nothing; it answers.
-//! Keeps: the [`Store`], who waits for records, who waits for a sync.
-//! When full: `Append` is refused, or the oldest records go, as the stream's policy says.
+//! Keeps: the [`Store`], the readers that wait for records, the callers that wait for a sync.
+//! When full: `Append` is refused, or the oldest records are dropped, by the stream's policy.
 //! When it fails: a refused write is an answer; a panic reopens the store from its files.
 //!
-//! Whenever it looks at the clock it watches it too: a clock that jumps is told, and makes no record older than it is.
+//! At every reading of the clock it also checks for jumps: a jump is logged, and does not change the age of
+//! records.
 //!
-//! Syncs run beside all this, one per lane (a stream, or the commits) at a time ([`syncing`]).
+//! Syncs run concurrently, at most one at a time per lane (a stream, or the commits) ([`syncing`]).
 
 mod syncing;
 
@@ -36,28 +37,28 @@ use crate::kit::message::Consumer;
 use crate::kit::metric::{ActorMeter, IntakeMeter, JournalMeter, StreamFigures};
 use butler_sos_domain::streams::Stream;
 
-/// What the actor needs to know (`Pipeline.journal`).
+/// The settings of the actor (`Pipeline.journal`).
 #[derive(Clone)]
 pub struct JournalConfig {
     pub store: StoreConfig,
-    /// Everyone who reads; a consumer of the store that is not listed is forgotten.
+    /// All consumers. A consumer of the store that is not listed is unregistered.
     pub consumers: Vec<Consumer>,
-    /// Those of them that the drain does not wait for: who tries again for hours is not behind, but patient.
+    /// Consumers that the drain does not wait for, because they may retry for hours.
     pub not_awaited: Vec<Consumer>,
-    /// How long user events may wait for their sync; the other streams never wait.
+    /// The maximum wait of user events for their sync. The other streams never wait.
     pub commit_interval: Duration,
     pub meter: JournalMeter,
     pub actor: ActorMeter,
-    /// Counts of the intakes whose events end here.
+    /// Meters of the intakes whose events are stored here.
     pub intakes: BTreeMap<Stream, IntakeMeter>,
     pub log: Logger,
 }
 
 impl JournalConfig {
-    /// Opens the store and says what had to be mended.
+    /// Opens the store and logs repairs.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process holds it; otherwise what the disk says.
+    /// [`StoreError::Locked`] when another process holds it; otherwise the error of the disk.
     pub fn open(&self) -> Result<Store, StoreError> {
         let (store, recoveries) = Store::open(self.store.clone())?;
         for recovery in recoveries {
@@ -75,14 +76,15 @@ pub struct Journal {
     readers: Vec<Reader>,
     reader_last: u64,
     lanes: BTreeMap<Lane, LaneState>,
-    /// When set, no batch lingers.
+    /// While it is set, no batch lingers.
     draining: bool,
     catching_up: Vec<oneshot::Sender<()>>,
-    /// Streams that took nothing when they were last asked to.
+    /// Streams whose last append failed.
     append_trouble: BTreeMap<Stream, AppendFailure>,
-    /// An append in which the journal panicked: whether its events are stored shows when the files are open again.
+    /// An append during which the journal panicked. Whether its events are stored is known after the
+    /// reopening.
     undecided: Option<Undecided>,
-    /// Clock of the day and steady clock, nanoseconds.
+    /// The wall clock and the monotonic clock, in nanoseconds.
     clocks: Clocks,
     watch: ClockWatch,
     #[cfg(test)]
@@ -91,22 +93,22 @@ pub struct Journal {
 
 type Clocks = Box<dyn Fn() -> (u64, u64) + Send>;
 
-/// Why a stream takes nothing.
+/// Why a stream accepts no append.
 struct AppendFailure {
     error: String,
-    /// What was refused would have taken so many on disk.
+    /// The size on disk of the append that was refused.
     bytes: u64,
 }
 
 /// See [`Journal::undecided`].
 struct Undecided {
     stream: Stream,
-    /// Its records are below this offset, if they are there.
+    /// The append's records are below this offset, if they are stored.
     end: u64,
     in_flight: InFlight,
 }
 
-/// Where a test wants an append to panic.
+/// Where a test makes an append panic.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PanicMoment {
@@ -114,28 +116,29 @@ enum PanicMoment {
     AfterWriting,
 }
 
-/// The store with its names looked up.
+/// The store with its stream and consumer ids.
 struct Open {
     store: Store,
     streams: BTreeMap<Stream, StreamId>,
     consumers: BTreeMap<Consumer, ConsumerId>,
 }
 
-/// Who waits for records.
+/// A reader that waits for records.
 struct Reader {
     number: u64,
     question: NextBatch,
-    /// A timer already runs for it.
+    /// Whether a timer already runs for it.
     lingers: bool,
     answer: oneshot::Sender<Result<Batch, JournalError>>,
 }
 
 const COLLECT_INTERVAL: Duration = Duration::from_secs(10);
-/// A stream that takes nothing is tried again this often, so that it is known to take events before one comes.
+/// The interval of trial appends to a stream that accepts none, so that recovery is known before an event
+/// arrives.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Journal {
-    /// An actor on a store that is already open, so that a locked or broken one stops the start.
+    /// An actor with a store that is already open, so that a locked or broken store stops the start.
     #[must_use]
     pub fn new(config: JournalConfig, store: Store) -> Self {
         Self::with_clocks(config, store, Box::new(|| (unix_ns(), steady_ns())))
@@ -162,7 +165,7 @@ impl Journal {
         journal
     }
 
-    /// Looks up streams, registers consumers, forgets those that are not configured any more.
+    /// Looks up streams, registers consumers, and unregisters those that are no longer configured.
     fn adopt(&mut self, mut store: Store) {
         let streams: BTreeMap<_, _> =
             Stream::ALL.iter().filter_map(|stream| Some((*stream, store.stream(stream.name())?))).collect();
@@ -236,7 +239,7 @@ impl Journal {
                     intake.shed(reason).inc_by(events);
                 }
                 let trouble = AppendFailure { error: error.to_string(), bytes };
-                // Said when it begins, not for every event that meets it.
+                // Log the beginning, not every event.
                 if self.append_trouble.insert(stream, trouble).is_none() {
                     error!(self.config.log, "the journal rejects events";
                         "stream" => stream.name(), "error" => %error);
@@ -252,7 +255,7 @@ impl Journal {
         }
     }
 
-    /// Whoever waits until the journal is ready again sends nothing, so no append would tell.
+    /// Callers that wait until the journal is ready again send nothing, so no append would show the recovery.
     fn look_for_room(&mut self) {
         let Some(open) = &mut self.open else { return };
         let (store, streams) = (&mut open.store, &open.streams);
@@ -272,8 +275,8 @@ impl Journal {
         }
     }
 
-    /// After a reopening, which has synced all that it found: who waited learns whether its records are there. Who is
-    /// told that they are not will send them again, so this must not be said of records that are.
+    /// After a reopening, which has synced everything that it found, answers the waiting appends. A client
+    /// that gets "not stored" sends its events again, so this answer must not be given for stored records.
     fn answer_after_reopening(&mut self) {
         if let Some(Undecided { stream, end, mut in_flight }) = self.undecided.take()
             && self.stream_of(stream).is_some_and(|(store, id)| end <= store.next_offset(id))
@@ -302,7 +305,7 @@ impl Journal {
         Some((&mut open.store, id))
     }
 
-    /// Records that wait beyond `from`.
+    /// The number of records from `from` on.
     fn available(&mut self, question: &NextBatch) -> u64 {
         let from = question.from;
         self.stream_of(question.consumer.stream)
@@ -319,7 +322,7 @@ impl Journal {
             .map_err(|error| JournalError::Disk(error.to_string()))
     }
 
-    /// Serves the readers of `stream` whose batch is ready, and starts the others' timers.
+    /// Serves the readers of `stream` whose batch is ready, and starts timers for the others.
     fn serve(&mut self, stream: Stream, ctx: &mut Context<Self>) {
         let mut at = 0;
         while let Some(reader) = self.readers.get(at) {
@@ -354,7 +357,7 @@ impl Journal {
         let reader = self.readers.swap_remove(at);
         if !reader.answer.is_closed() {
             let batch = self.read(&reader.question);
-            // The reader may have gone in the meantime; nothing is lost by that.
+            // The reader may be gone in the meantime, which loses nothing.
             let _ = reader.answer.send(batch);
         }
     }
@@ -397,7 +400,7 @@ impl Journal {
 
     // --- looking after the clock and the files
 
-    /// What the clock says. A jump since the last look is told, and taken out of the age of what is stored.
+    /// The current time. A jump since the last call is logged, and removed from the age of records.
     fn now_ns(&mut self) -> u64 {
         let (unix_ns, steady_ns) = (self.clocks)();
         let change = self.watch.look(unix_ns, steady_ns);
@@ -495,7 +498,7 @@ impl Actor for Journal {
 }
 
 impl Supervised for Journal {
-    /// Whatever the panic left half-done in memory is forgotten; the files are the truth.
+    /// Discards state that the panic may have left inconsistent. The files are the truth.
     fn restarting(&mut self, _: &mut Self::Context) {
         let steps = self.open.take().map(|open| open.store.clock_steps());
         self.readers.clear();
@@ -521,8 +524,8 @@ impl Handler<Envelope<Append>> for Journal {
         let records = append.records.len() as u64;
         let start = self.stream_of(stream).map_or(0, |(store, id)| store.next_offset(id));
         let offsets = start..start + records;
-        // Who asks must learn whether the records are there even if this panics once they are: told otherwise, a client
-        // would send them again. So the answer is waited for before anything is written.
+        // The caller must learn whether its records are stored even if this panics after storing them:
+        // otherwise a client would send them again. So the answer is registered before anything is written.
         let (answer, on_disk) = oneshot::channel();
         let lane = Lane::Stream(stream);
         self.lanes.entry(lane).or_default().waiting.push(Waiter { end: offsets.end, answer });
@@ -540,7 +543,7 @@ impl Handler<Envelope<Append>> for Journal {
             }
             Err(panic) => {
                 self.undecided = Some(Undecided { stream, end: offsets.end, in_flight });
-                // Nothing else is handled before the restart.
+                // Handle nothing else before the restart.
                 ctx.wait(async move { panic!("{panic}") }.into_actor(self));
             }
         }
@@ -583,8 +586,8 @@ impl Handler<Envelope<Commit>> for Journal {
         if committed.is_err() || envelope.body.note.is_none() {
             return Box::pin(async { committed });
         }
-        // Who notes something relies on it after a power cut too: on the note, and on the records
-        // that it speaks of.
+        // A consumer relies on its note after a power cut too: sync the note, and the records that it refers
+        // to.
         let (stream, end) = (envelope.body.consumer.stream, envelope.body.offset);
         let mut to_wait_for = Vec::new();
         if self.stream_of(stream).is_some_and(|(store, id)| store.durable_offset(id) < end) {
@@ -628,7 +631,7 @@ impl Handler<Envelope<CatchUp>> for Journal {
         self.catching_up.push(caught_up);
         self.tell_when_caught_up();
         Box::pin(async move {
-            // A restarted journal drops the question; whoever asked has a time limit anyway.
+            // A restarted journal drops the request. The caller has a time limit.
             let _ = all_there.await;
         })
     }
@@ -665,12 +668,12 @@ impl Handler<Envelope<JournalStateNow>> for Journal {
     }
 }
 
-/// A watch over the clock. One that is behind what is stored has been set back while nobody looked.
+/// Starts the check for clock jumps. A clock behind the newest record was set back while the server was down.
 fn watch(store: &mut Store, (unix_ns, steady_ns): (u64, u64), config: &JournalConfig) -> ClockWatch {
     let newest = store.newest_record_at_ns().unwrap_or_default().unwrap_or_default();
     let watch = ClockWatch::new(unix_ns, steady_ns).behind(newest.saturating_sub(unix_ns), steady_ns);
     if let Some(off_seconds) = watch.off_seconds() {
-        // What is stored seems to be from the future: it is as old as the clock is behind it.
+        // Stored records seem to be from the future, by as much as the clock is behind.
         store.note_clock_step(-i128::from(newest - unix_ns));
         config.meter.clock_jumped(Some(off_seconds));
         warn!(config.log, "the clock is behind the newest stored event, times of receipt follow the clock";

@@ -1,7 +1,7 @@
-//! Records on their way into the log ([`RecordBatch`]) and out of it ([`Batch`]).
+//! Records to append ([`RecordBatch`]) and records that were read ([`Batch`]).
 //!
-//! Both are laid out as a frame is, so that an append neither copies nor allocates per record, and a read hands out
-//! slices of the frames themselves.
+//! Both have the layout of a frame, so that an append neither copies nor allocates per record, and a read
+//! returns slices of the frames.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use super::frame::{BODY_BYTES_MAX, Frame, HEADER_BYTES, Header, LENGTH_BYTES};
 /// Records to append together, in one allocation with room for the frame's header in front.
 #[derive(Debug, Default)]
 pub struct RecordBatch {
-    /// Header room, then the records, each after its length. Beyond `end` lies what an unfinished push left.
+    /// Room for the header, then the records, each after its length. Bytes beyond `end` are from an
+    /// unfinished push.
     buffer: Vec<u8>,
     end: usize,
     records: u32,
@@ -27,7 +28,7 @@ impl RecordBatch {
         RecordBatch::default()
     }
 
-    /// With room for about so many bytes of records, lengths included.
+    /// Reserves this many bytes for records with their lengths.
     pub fn with_capacity(body_bytes: usize) -> RecordBatch {
         let mut buffer = Vec::with_capacity(HEADER_BYTES + body_bytes);
         buffer.resize(HEADER_BYTES, 0);
@@ -42,17 +43,17 @@ impl RecordBatch {
         self.records == 0
     }
 
-    /// Bytes of all records with their lengths.
+    /// The size of all records with their lengths.
     pub fn body_bytes(&self) -> usize {
         self.end.saturating_sub(HEADER_BYTES)
     }
 
-    /// Whether one more record of so many bytes fits.
+    /// Whether one more record of this size fits.
     pub fn takes(&self, bytes: usize) -> bool {
         self.body_bytes() + LENGTH_BYTES + bytes <= BODY_BYTES_MAX
     }
 
-    /// The records in order, for the tests of whoever makes them.
+    /// The records in order, for tests.
     #[cfg(test)]
     pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = HEADER_BYTES;
@@ -63,7 +64,7 @@ impl RecordBatch {
         })
     }
 
-    /// Forgets the records, keeps the allocation.
+    /// Removes the records, keeps the allocation.
     pub fn clear(&mut self) {
         self.end = self.end.min(HEADER_BYTES);
         self.buffer.truncate(self.end);
@@ -71,16 +72,16 @@ impl RecordBatch {
     }
 
     /// # Errors
-    /// `TooLarge` when the batch would pass 32 MiB; it is as before then.
+    /// `TooLarge` when the batch would exceed 32 MiB; it is then unchanged.
     pub fn push(&mut self, record: &[u8]) -> Result<(), PushError> {
         self.push_with(|buffer| buffer.extend_from_slice(record))
     }
 
-    /// One record made of what `write` appends to the buffer. `write` must not touch what is already there. When it
-    /// panics, the batch is as before.
+    /// Adds the bytes that `write` appends to the buffer as one record. `write` must not change existing
+    /// bytes. When it panics, the batch is unchanged.
     ///
     /// # Errors
-    /// `TooLarge` when the batch would pass 32 MiB; it is as before then.
+    /// `TooLarge` when the batch would exceed 32 MiB; it is then unchanged.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), PushError> {
         self.try_push_with(|buffer| {
             write(buffer);
@@ -88,16 +89,16 @@ impl RecordBatch {
         })
     }
 
-    /// Like `push_with`; when `write` fails, the batch is as before.
+    /// Like `push_with`. When `write` fails, the batch is unchanged.
     ///
     /// # Errors
-    /// What `write` answers, and `TooLarge`.
+    /// The error of `write`, and `TooLarge`.
     pub fn try_push_with<E: From<PushError>>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.end = self.end.max(HEADER_BYTES);
-        // Also takes away what a `write` that panicked left behind.
+        // Also removes bytes of a `write` that panicked.
         self.buffer.resize(self.end, 0);
         let start = self.end + LENGTH_BYTES;
         self.buffer.resize(start, 0);
@@ -112,14 +113,14 @@ impl RecordBatch {
             self.buffer.truncate(self.end);
             return Err(PushError::TooLarge { bytes, held: self.body_bytes(), max: BODY_BYTES_MAX }.into());
         }
-        // Fits: it is at most BODY_BYTES_MAX.
+        // The cast fits: the value is at most BODY_BYTES_MAX.
         self.buffer[self.end..start].copy_from_slice(&(bytes as u32).to_le_bytes());
         self.end = self.buffer.len();
         self.records += 1;
         Ok(())
     }
 
-    /// Fills in the header and gives the bytes to write.
+    /// Fills in the header and returns the bytes to write.
     pub(super) fn seal(&mut self, base_offset: u64, appended_at_ns: u64, store_id: u64) -> (Header, &[u8]) {
         self.buffer.truncate(self.end);
         let body = &self.buffer[HEADER_BYTES..];
@@ -134,7 +135,7 @@ impl RecordBatch {
         (header, &self.buffer)
     }
 
-    /// The sealed bytes as a frame, without a copy. The batch is empty and without memory afterwards.
+    /// The sealed bytes as a frame, without a copy. The batch is then empty and has no allocation.
     pub(super) fn take_frame(&mut self, header: Header) -> Frame {
         let buffer = std::mem::take(&mut self.buffer);
         *self = RecordBatch::default();
@@ -143,7 +144,7 @@ impl RecordBatch {
     }
 }
 
-/// One record as it was appended.
+/// One record, as it was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub offset: u64,
@@ -152,7 +153,7 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
-/// Offsets that a read had to leave out.
+/// Offsets that a read skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     pub offsets: Range<u64>,
@@ -161,9 +162,9 @@ pub struct Skipped {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkippedBecause {
-    /// The bytes on disk are not what was written, or were lost in a power cut.
+    /// The bytes on disk are not those that were written, or were lost in a power cut.
     Damaged,
-    /// Retired by age, or dropped because the stream was full.
+    /// Removed by age, or dropped because the stream was full.
     Removed,
 }
 
@@ -171,13 +172,13 @@ pub enum SkippedBecause {
 #[derive(Clone, Debug)]
 struct Part {
     frame: Frame,
-    /// Where in the frame the first record's length is.
+    /// The position of the first record's length in the frame.
     at: usize,
     first_offset: u64,
     records: usize,
 }
 
-/// Records that were read: slices of reference-counted frames. Cheap to clone and to send.
+/// Records that were read, as slices of reference-counted frames. Cheap to clone and to send.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     parts: Vec<Part>,
@@ -189,12 +190,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Where the read began.
+    /// The offset where the read began.
     pub fn from_offset(&self) -> u64 {
         self.from
     }
 
-    /// Where the next read begins, and what to commit when this batch is delivered. Past what was skipped.
+    /// The offset of the next read, and of the commit after delivery. It is after skipped offsets.
     pub fn next_offset(&self) -> u64 {
         self.next_offset
     }
@@ -203,30 +204,30 @@ impl Batch {
         self.records
     }
 
-    /// No records; `next_offset` may have moved all the same, past what was skipped.
+    /// Whether there are no records. `next_offset` may still be after skipped offsets.
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Bytes of the records without their lengths.
+    /// The size of the records without their lengths.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// In order of offsets.
+    /// Skipped offsets in order.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// One record out of its place, as a read from its offset would give it.
+    /// A batch of one record, as a read from its offset would return it.
     ///
     /// # Errors
-    /// `TooLarge` when it is larger than any record of a journal can be.
+    /// `TooLarge` when it is larger than a record of a journal can be.
     pub fn of_one(offset: u64, data: &[u8]) -> Result<Batch, PushError> {
         Self::of_many(offset, [data])
     }
 
-    /// Records out of their place, numbered from `from` on.
+    /// A batch of these records, numbered from `from` on.
     ///
     /// # Errors
     /// `TooLarge` when together they are larger than a batch of a journal can be.
@@ -262,7 +263,7 @@ fn record_at(frame: &[u8], at: usize) -> Option<&[u8]> {
     rest.get(..u32::from_le_bytes(*length) as usize)
 }
 
-/// A batch while it is being read, with what it may still take.
+/// A batch that is being read, with its remaining limits.
 #[derive(Debug)]
 pub(super) struct BatchBuilder {
     batch: Batch,
@@ -285,7 +286,7 @@ impl BatchBuilder {
         self.full
     }
 
-    /// Leaves out everything before `to`.
+    /// Skips everything before `to`.
     pub fn skip_to(&mut self, to: u64, why: SkippedBecause) {
         let from = self.batch.next_offset;
         if to <= from {
@@ -298,7 +299,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Takes what it may of a frame that contains `next_offset`.
+    /// Adds records of a frame that contains `next_offset`, within the limits.
     pub fn take_from(&mut self, frame: &Frame) {
         debug_assert!(frame.contains(self.batch.next_offset));
         let mut at = HEADER_BYTES;
@@ -308,7 +309,7 @@ impl BatchBuilder {
         let mut part = Part { frame: frame.clone(), at, first_offset: self.batch.next_offset, records: 0 };
         while frame.contains(self.batch.next_offset) {
             let Some(data) = record_at(&frame.bytes, at) else { break };
-            // The first record is taken whatever its size, or a reader would never get past it.
+            // The first record is taken whatever its size, or a reader could never pass it.
             let fits = self.batch.bytes + data.len() <= self.bytes_max || self.batch.records == 0;
             if self.batch.records >= self.records_max || !fits {
                 self.full = true;
@@ -333,7 +334,7 @@ impl BatchBuilder {
 
 #[cfg(test)]
 impl Batch {
-    /// What a read from offset `from` gives when these records are there.
+    /// The result of a read from offset `from`, with these records.
     pub(crate) fn of_records<'a>(from: u64, records: impl IntoIterator<Item = &'a [u8]>) -> Batch {
         let mut batch = RecordBatch::new();
         for record in records {
@@ -352,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_push_that_fails_or_panics_leaves_nothing() {
+    fn a_push_that_fails_or_panics_changes_nothing() {
         let mut batch = RecordBatch::with_capacity(100);
         batch.push(b"one").unwrap();
         let refused = batch.try_push_with(|buffer| {
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn one_record_alone_is_a_batch() {
+    fn a_single_record_is_a_batch() {
         let batch = Batch::of_one(41, b"letter").unwrap();
         assert_eq!((batch.from_offset(), batch.next_offset(), batch.len()), (41, 42, 1));
         let got: Vec<_> = batch.iter().map(|record| (record.offset, record.data)).collect();
@@ -403,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_cut_between_records_but_always_give_one() {
+    fn limits_cut_between_records_but_always_return_one() {
         let mut batch = RecordBatch::new();
         for record in ["aaaa", "bbbb", "cccc"] {
             batch.push(record.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Asks the journal until it answers: it may be restarting, or its disk may be full.
+//! Repeats a request to the journal until it answers, because it may be restarting or its disk may be full.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use slog::{Logger, warn};
 
 use crate::kit::mailbox::Mailbox;
 
-/// From a question without an answer to the next.
+/// The pause between two requests.
 pub const PAUSE: Duration = Duration::from_millis(200);
 
-/// Asks until there is an answer; the log tells for which `destination`, when there is one to name.
+/// Repeats the request until there is an answer. The log names the `destination`, if there is one.
 pub async fn ask<M, T, E>(mailbox: &Mailbox<M>, question: M, log: &Logger, destination: Option<&str>) -> T
 where
     M: Message<Result = Result<T, E>> + Clone + Send + 'static,

@@ -1,8 +1,8 @@
-//! How far each consumer has got, on disk. The slot table is at the head of the journal module.
+//! The committed offset of each consumer, on disk. The slot table is at the head of the journal module.
 //!
-//! Commits overwrite a consumer's *current* slot. When a sync begins, the slots written since the last one are set aside
-//! and commits go on in another slot; when it is done, those set aside are the safe ones. So the safe slot of a consumer is
-//! never written to, whatever a power cut does to the others.
+//! Commits overwrite a consumer's *current* slot. When a sync begins, the slots written since the last one
+//! are set aside, and commits continue in another slot. When the sync ends, those set aside become the safe
+//! slots. So the safe slot of a consumer is never written to, whatever a power cut does to the others.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ const RETIRED: u8 = 2;
 
 pub const NAME_BYTES_MAX: usize = 200;
 pub const NOTE_BYTES_MAX: usize = 3072;
-/// Retired ones not counted.
+/// Without retired ones.
 pub const CONSUMERS_MAX: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum ConsumerError {
     Unknown,
 }
 
-/// One consumer, or the place of one that was retired.
+/// One consumer, or the free place of a retired one.
 #[derive(Debug)]
 pub struct Consumer {
     pub stream: String,
@@ -53,13 +53,13 @@ pub struct Consumer {
     pub note: Vec<u8>,
     pub live: bool,
     sequence: u64,
-    /// Where commits go, what a sync is writing out, what is safe. Never the same slot.
+    /// The slots of new commits, of the running sync, and the safe one. All are different.
     current: usize,
     syncing: Option<usize>,
     safe: Option<usize>,
-    /// Written since the last sync began.
+    /// Whether it was written to since the last sync began.
     dirty: bool,
-    /// A write failed half way, so the current slot may no longer hold what was committed.
+    /// Whether a write failed half way, so that the current slot may not contain the last commit.
     torn: bool,
 }
 
@@ -68,14 +68,14 @@ pub struct Consumer {
 pub struct Consumers {
     file: Arc<File>,
     all: Vec<Consumer>,
-    /// Counts syncs that began, so that one that was given up is not taken for the running one.
+    /// The number of syncs that began, so that an abandoned sync does not count as the running one.
     syncs: u64,
     scratch: Vec<u8>,
 }
 
 impl Consumers {
-    /// Opens or creates the file and makes what it says safe. The second answer counts slots that were damaged;
-    /// their consumers go on from an earlier commit.
+    /// Opens or creates the file and syncs its content. The second result is the number of damaged slots;
+    /// their consumers continue from an earlier commit.
     ///
     /// # Errors
     /// When the file cannot be read, created or synced.
@@ -102,7 +102,7 @@ impl Consumers {
         self.all.iter().enumerate().filter(move |(_, consumer)| consumer.live && consumer.stream == stream)
     }
 
-    /// Adds a consumer and makes it safe before it answers.
+    /// Adds a consumer and syncs it.
     pub fn add(&mut self, stream: &str, name: &str, offset: u64) -> Result<usize, ConsumerError> {
         if [stream, name].iter().any(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
             return Err(ConsumerError::Name);
@@ -111,7 +111,7 @@ impl Consumers {
         if place >= CONSUMERS_MAX {
             return Err(ConsumerError::TooMany);
         }
-        // All of its room now, so that no commit ever needs more.
+        // Allocate all slots now, so that a commit never needs more space.
         let zeros = [0; CONSUMER_BYTES as usize];
         disk::write_all_at(&self.file, &zeros, place as u64 * CONSUMER_BYTES)?;
         disk::sync_data(&self.file)?;
@@ -129,7 +129,7 @@ impl Consumers {
         Ok(place)
     }
 
-    /// Forgets a consumer; on disk first.
+    /// Removes a consumer, on disk first.
     pub fn retire(&mut self, id: usize) -> Result<(), ConsumerError> {
         let consumer = self.all.get_mut(id).filter(|consumer| consumer.live).ok_or(ConsumerError::Unknown)?;
         consumer.live = false;
@@ -140,8 +140,8 @@ impl Consumers {
         Ok(())
     }
 
-    /// One write of less than a page. Nothing has changed when it fails. `end` is the end of the stream; a `note` of
-    /// `None` keeps the one that is there.
+    /// One write of less than a page. A failure changes nothing. `end` is the end of the stream. A `note` of
+    /// `None` keeps the current note.
     pub fn commit(
         &mut self,
         id: usize,
@@ -171,11 +171,12 @@ impl Consumers {
         Ok(())
     }
 
-    /// Begins a sync of what was committed so far: the file to sync, and a number for [`Consumers::sync_done`].
-    /// `None` when there is nothing to do. One that is still running is given up, which is safe.
+    /// Begins a sync of the commits so far. Returns the file to sync and a number for
+    /// [`Consumers::sync_done`], or `None` when there is nothing to do. A running sync is abandoned, which is
+    /// safe.
     pub fn sync_begin(&mut self) -> Result<Option<(Arc<File>, u64)>, ConsumerError> {
         for id in 0..self.all.len() {
-            // Left over from a sync that failed or was given up: what it held must reach a slot again.
+            // Left from a failed or abandoned sync: its content must be written to a slot again.
             if self.all[id].syncing.take().is_some() || self.all[id].torn {
                 self.write(id)?;
             }
@@ -193,7 +194,7 @@ impl Consumers {
         Ok(any.then(|| (self.file.clone(), self.syncs)))
     }
 
-    /// Ends the sync with this number. A failed one leaves its slots to be written again by the next.
+    /// Ends the sync with this number. After a failure the next sync writes its slots again.
     pub fn sync_done(&mut self, number: u64, good: bool) {
         if number != self.syncs || !good {
             return;
@@ -219,7 +220,7 @@ impl Consumers {
     fn make_safe(&mut self, id: usize) -> io::Result<()> {
         disk::sync_data(&self.file)?;
         let consumer = &mut self.all[id];
-        // A running sync may still count this consumer's older slot as its own; the newer one is safe already.
+        // A running sync may still own this consumer's older slot. The newer one is already safe.
         (consumer.safe, consumer.syncing, consumer.dirty) = (Some(consumer.current), None, false);
         consumer.current = (consumer.current + 1) % SLOTS;
         Ok(())
@@ -249,7 +250,7 @@ fn encode(consumer: &Consumer, sequence: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&[FORMAT, if consumer.live { LIVE } else { RETIRED }]);
-    // None is longer than NOTE_BYTES_MAX.
+    // The cast fits: none is longer than NOTE_BYTES_MAX.
     for length in [consumer.stream.len(), consumer.name.len(), consumer.note.len()] {
         out.extend_from_slice(&(length as u16).to_le_bytes());
     }
@@ -285,7 +286,7 @@ fn decode(slot: &[u8]) -> Option<Consumer> {
 }
 
 fn is_damaged(slot: &[u8]) -> bool {
-    // A slot that was never written is zero.
+    // A slot that was never written contains zeros.
     slot.len() == SLOT_BYTES as usize && slot.iter().any(|byte| *byte != 0) && decode(slot).is_none()
 }
 
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_returned_is_there_after_a_crash() {
+    fn a_finished_commit_survives_a_crash() {
         let directory = tempfile::tempdir().unwrap();
         let (mut consumers, _) = open(&directory);
         let id = consumers.add("s", "c", 5).unwrap();
@@ -350,7 +351,7 @@ mod tests {
                 }
                 _ => {}
             }
-            // A power cut may leave rubbish in every other slot.
+            // A power cut may corrupt every other slot.
             let safe = consumers.all[id].safe.unwrap() as u64;
             let copy = tempfile::tempdir().unwrap();
             std::fs::copy(directory.path().join("consumers"), copy.path().join("consumers")).unwrap();
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_work_on_a_full_disk_and_a_failed_one_changes_nothing() {
+    fn commits_work_on_a_full_disk_and_a_failure_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let (mut consumers, _) = open(&directory);
         let id = consumers.add("s", "c", 0).unwrap();
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_again_and_the_retired_one_does_not_come_back() {
+    fn a_free_place_is_reused_and_a_retired_consumer_does_not_return() {
         let directory = tempfile::tempdir().unwrap();
         let (mut consumers, _) = open(&directory);
         let id = consumers.add("s", "old", 7).unwrap();
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_refused() {
+    fn invalid_commits_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (mut consumers, _) = open(&directory);
         let id = consumers.add("s", "c", 5).unwrap();

@@ -1,4 +1,4 @@
-//! Every change that the store makes to a disk goes through these few calls, so that tests can make each of them fail.
+//! All changes that the store makes to a disk, so that tests can make each of them fail.
 
 use std::fs::File;
 use std::io;
@@ -32,14 +32,14 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     platform::sync_directory(path)
 }
 
-/// An empty file for reading and writing. What was there under this name held no record that counts.
+/// Creates an empty file for reading and writing. An existing file of this name contained no valid record.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     faults::check(faults::Call::Create)?;
     platform::create_over(path)
 }
 
-/// Faults that the current thread asked for.
+/// Faults that the current thread requested.
 #[cfg(test)]
 pub(super) mod faults {
     use std::cell::RefCell;
@@ -58,7 +58,7 @@ pub(super) mod faults {
         static PLAN: RefCell<Vec<(Call, i32)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// From now on these calls fail with this error number, each until `heal`.
+    /// From now on these calls fail with this error number, until `heal`.
     pub fn break_disk(calls: &[Call], errno: i32) {
         PLAN.with_borrow_mut(|plan| *plan = calls.iter().map(|call| (*call, errno)).collect());
     }
@@ -67,7 +67,7 @@ pub(super) mod faults {
         PLAN.with_borrow_mut(Vec::clear);
     }
 
-    /// What this thread asked for, for another one that works for it.
+    /// The faults of this thread, to copy to a worker thread.
     pub fn planned() -> Vec<(Call, i32)> {
         PLAN.with_borrow(Vec::clone)
     }

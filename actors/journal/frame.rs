@@ -1,16 +1,16 @@
-//! One frame: what one append writes. The byte table is at the head of the journal module.
+//! One frame, which is the data of one append. The byte table is at the head of the journal module.
 
 use bytes::Bytes;
 
 pub const MAGIC: [u8; 4] = *b"BSJF";
 pub const FORMAT: u8 = 1;
 pub const HEADER_BYTES: usize = 48;
-/// Before each record in a body.
+/// The length before each record in a body.
 pub const LENGTH_BYTES: usize = 4;
-/// Bounds what a reader must hold in memory for one frame.
+/// Bounds the memory of a reader for one frame.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// What a frame's header says.
+/// The fields of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub base_offset: u64,
@@ -21,7 +21,7 @@ pub struct Header {
     pub body_crc: u32,
 }
 
-/// Why bytes are not a frame.
+/// Why bytes are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("not the beginning of a frame of this journal")]
@@ -57,10 +57,10 @@ impl Header {
         bytes
     }
 
-    /// Reads the header at the start of `bytes`; the body is not looked at.
+    /// Reads the header at the start of `bytes`. Does not check the body.
     ///
     /// # Errors
-    /// `Header` when these are not the bytes of a header of this store, `Format` when they are of a later format.
+    /// `Header` when the bytes are not a header of this store, `Format` when they have a later format.
     pub fn decode(bytes: &[u8], store_id: u64) -> Result<Header, FrameError> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(FrameError::Header)?;
         if bytes[0..4] != MAGIC
@@ -86,10 +86,10 @@ impl Header {
         if possible { Ok(header) } else { Err(FrameError::Header) }
     }
 
-    /// Whether `body` is the one that this header was written for, and its records add up.
+    /// Checks that `body` belongs to this header, and that the lengths of its records add up.
     ///
     /// # Errors
-    /// `Body` when it is not.
+    /// `Body` when the check fails.
     pub fn check_body(&self, body: &[u8]) -> Result<(), FrameError> {
         if body.len() != self.body_bytes as usize || crc32fast::hash(body) != self.body_crc {
             return Err(FrameError::Body);
@@ -103,7 +103,7 @@ impl Header {
     }
 }
 
-/// The store id that a frame at the start of `bytes` names, whatever it is.
+/// The store id of a frame at the start of `bytes`, of any store.
 pub fn store_id_of(bytes: &[u8]) -> Option<u64> {
     let id = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
     match Header::decode(bytes, id) {
@@ -120,13 +120,13 @@ fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
 
-/// A frame in memory whose body was checked. Cheap to clone.
+/// A frame in memory with a checked body. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub header: Header,
     /// Header and body.
     pub bytes: Bytes,
-    /// What the allocation behind `bytes` takes.
+    /// The size of the allocation behind `bytes`.
     pub memory_bytes: usize,
 }
 
@@ -134,7 +134,7 @@ impl Frame {
     /// Checks the body and copies the frame.
     ///
     /// # Errors
-    /// `Body` when the body is not the one that the header was written for.
+    /// `Body` when the body does not belong to the header.
     pub fn copy_checked(header: Header, bytes: &[u8]) -> Result<Frame, FrameError> {
         header.check_body(bytes.get(HEADER_BYTES..).unwrap_or_default())?;
         Ok(Frame { header, bytes: Bytes::copy_from_slice(bytes), memory_bytes: bytes.len() })
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_byte_table_holds() {
+    fn a_frame_has_the_layout_of_the_byte_table() {
         let body = [2, 0, 0, 0, b'h', b'i'];
         let bytes = header(&body, 1).encode(0x1122_3344_5566_7788);
         let expect = [
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_is_seen() {
+    fn any_flipped_bit_is_detected() {
         let body = [2, 0, 0, 0, b'h', b'i', 0, 0, 0, 0];
         let header = header(&body, 2);
         let bytes = header.encode(5);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn another_store_and_another_format_are_told_apart() {
+    fn another_store_and_another_format_are_distinguished() {
         let mut bytes = header(&[0; 4], 1).encode(5);
         assert_eq!(Header::decode(&bytes, 6), Err(FrameError::Header));
         assert_eq!(store_id_of(&bytes), Some(5));
@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_do_not(bytes in proptest::collection::vec(any::<u8>(), 0..200), records: u32) {
+        fn decoding_any_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), records: u32) {
             let _ = Header::decode(&bytes, 0);
             let mut good = header(&bytes, records);
             good.records = records;

@@ -1,4 +1,4 @@
-//! What the journal is asked, and answers.
+//! Messages to the journal, and its answers.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use super::batch::{Batch, RecordBatch};
 use crate::kit::message::Consumer;
 use butler_sos_domain::streams::Stream;
 
-/// Store these records; answered when the group commit that holds them is on disk.
+/// Stores these records. The answer comes when the group commit that contains them is on disk.
 #[derive(Message)]
 #[rtype(result = "Result<Range<u64>, AppendRefused>")]
 pub struct Append {
@@ -32,20 +32,20 @@ pub enum AppendRefused {
     Disk(String),
 }
 
-/// How far a consumer has got, and what it noted with its last commit.
+/// The position of a consumer, and the note of its last commit.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Position, JournalError>")]
 pub struct PositionOf(pub Consumer);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// The first record that is not yet committed.
+    /// The first record that is not committed.
     pub offset: u64,
-    /// What the consumer noted: opaque to the journal.
+    /// The consumer's note. The journal does not interpret it.
     pub note: Vec<u8>,
 }
 
-/// Records from `from` on; answered when there are some.
+/// Requests records from `from` on. The answer comes when there are some.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Batch, JournalError>")]
 pub struct NextBatch {
@@ -54,16 +54,17 @@ pub struct NextBatch {
     pub fetch_limits: FetchLimits,
 }
 
-/// How much a consumer takes at once, and how long it lets a batch grow.
+/// Limits of one batch of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
     pub records_max: usize,
     pub bytes_max: usize,
-    /// Wait this long after the first record for the batch to fill; zero takes what is there.
+    /// How long to wait after the first record for the batch to fill. With zero, available records are
+    /// returned.
     pub linger: Duration,
 }
 
-/// Everything below `offset` is delivered. Offset and note change together.
+/// Commits that everything below `offset` is delivered. Offset and note change together.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), JournalError>")]
 pub struct Commit {
@@ -81,7 +82,7 @@ pub enum JournalError {
     Disk(String),
 }
 
-/// From now on no batch lingers; answered when every consumer has committed all there is.
+/// Stops lingering. The answer comes when every consumer has committed all records.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct CatchUp;
@@ -94,8 +95,8 @@ pub struct OffsetAt {
     pub unix_ns: u64,
 }
 
-/// The offsets among which every record is that was appended in a range of time, for replay. Where the clock was set in
-/// between there are others among them.
+/// Requests the range of offsets that contains every record appended in a range of time, for replay. If the
+/// clock was set in between, it contains other records too.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Range<u64>, JournalError>")]
 pub struct OffsetsWithin {
@@ -103,7 +104,7 @@ pub struct OffsetsWithin {
     pub unix_ns: Range<u64>,
 }
 
-/// The state of streams and consumers; also sets their gauges.
+/// Requests the state of streams and consumers. Also sets their gauges.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "JournalState")]
 pub struct JournalStateNow;
@@ -114,21 +115,21 @@ pub struct JournalState {
     pub consumers: Vec<ConsumerState>,
     /// Why the last append failed, while appends fail.
     pub append_trouble: Option<String>,
-    /// How far the clock is from where it should be, while that is a problem: seconds, negative is behind.
+    /// The offset of the clock in seconds while it is a problem. Negative is behind.
     pub clock_off_seconds: Option<f64>,
 }
 
-/// One stream on disk.
+/// The state of one stream on disk.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamState {
     pub stream: Stream,
     pub bytes: u64,
     pub bytes_max: u64,
     pub segments: u64,
-    /// The oldest record there is, and where the next one will be.
+    /// The offsets of the oldest record and of the next one.
     pub first_offset: u64,
     pub next_offset: u64,
-    /// Everything below is on the medium.
+    /// All records below it are synced.
     pub durable_offset: u64,
     /// Unix nanoseconds; `None` when there is no record.
     pub oldest_record_at_ns: Option<u64>,

@@ -1,5 +1,5 @@
-//! The store against a plain model of it: random appends, reads, commits, reopenings, cuts, flips, full disks and
-//! collections. The model knows every record that was ever acknowledged and which offsets may be gone.
+//! Tests the store against a simple model with random appends, reads, commits, reopenings, cuts, flips, full
+//! disks and collections. The model knows every acknowledged record and the offsets that may be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -52,14 +52,14 @@ fn act() -> impl Strategy<Value = Act> {
 #[derive(Default)]
 struct Model {
     records: BTreeMap<u64, (u64, Vec<u8>)>,
-    /// Hit by a flip or a cut: may be gone, but if they are there they are right.
+    /// Records hit by a flip or a cut: they may be lost, but if they are readable they must be right.
     doubtful: BTreeSet<u64>,
     next: u64,
     committed: u64,
     note: Vec<u8>,
 }
 
-/// In memory where there is such a place: hundreds of reopenings sync a lot.
+/// A directory in memory if there is one, because hundreds of reopenings sync a lot.
 fn scratch() -> tempfile::TempDir {
     let in_memory = tempfile::tempdir_in("/dev/shm");
     in_memory.or_else(|_| tempfile::tempdir()).unwrap()
@@ -119,8 +119,8 @@ impl Run {
         match act {
             Act::Append { sizes } => self.append(&sizes),
             Act::AppendOnBrokenDisk { sizes, written, cut_fails } => {
-                // All of a frame but no answer: then nobody can say whether it is stored. Not tried here. The last
-                // byte is no zero, which the room would have in its place.
+                // A complete frame without an answer could be stored or not, so it is not tested here. The
+                // last byte is not a zero, which written-ahead room would contain.
                 let sizes: Vec<_> = sizes.iter().map(|size| size + 1).collect();
                 let written = written.min(47 + sizes.iter().map(|size| 4 + size).sum::<usize>());
                 let cut_fails = cut_fails.then_some(Call::SetLen);
@@ -174,7 +174,8 @@ impl Run {
                 let (store, stream, _) = self.store.as_mut().unwrap();
                 let next = store.next_offset(*stream);
                 assert!(next <= self.model.next && next >= self.model.committed);
-                // What was cut and is not given out again is gone; its numbers below `next` are lost.
+                // Records that were cut off and whose offsets are not used again are lost; so are their
+                // offsets below `next`.
                 let lost: Vec<u64> =
                     self.model.records.keys().copied().filter(|at| bytes > 0 && *at + 50 >= next).collect();
                 self.model.records.retain(|offset, _| *offset < next);
@@ -200,7 +201,7 @@ impl Run {
                 self.open();
                 let (store, stream, _) = self.store.as_mut().unwrap();
                 let next = store.next_offset(*stream);
-                // The flip of the last frame is a tail that is cut.
+                // A flip in the last frame is a tail that is cut off.
                 assert!(next <= self.model.next && next >= self.model.committed);
                 assert!((next..self.model.next).all(|offset| self.model.doubtful.contains(&offset)));
                 self.model.records.retain(|offset, _| *offset < next);
@@ -219,7 +220,7 @@ impl Run {
                 }
             }
             Act::Drop => {
-                // As kill -9: nothing is told to the store. (The lock goes with the process.)
+                // Like kill -9: the store is not closed. (The process holds the lock.)
                 self.store = None;
                 self.open();
                 self.check_reopened();
@@ -227,12 +228,12 @@ impl Run {
         }
     }
 
-    /// The offsets of the frame that covers a position, by what the model knows of the frames' sizes.
+    /// The offsets of the frame that covers a position, from the sizes of frames in the model.
     fn frame_at(&self, path: &Path, position: u64) -> Vec<u64> {
         let base: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let (mut start, mut hit, mut last) = (0, Vec::new(), None);
         for (offset, (_, data)) in self.model.records.range(base..) {
-            // A record begins with the length of its frame and its place in it, see `append`.
+            // A record begins with the length of its frame and its position in it, see `append`.
             let (frame_bytes, place) = tag(data);
             if place == 0 {
                 if let Some(bytes) = last.replace(frame_bytes) {
@@ -245,7 +246,7 @@ impl Run {
             }
             hit.push(*offset);
         }
-        // After a cut or damage the sum may be off by frames; be generous then.
+        // After a cut or damage the sum may be off by whole frames, so accept a range.
         if self.model.doubtful.range(base..).next().is_some() {
             hit = self.model.records.range(base..).map(|(offset, _)| *offset).collect();
         }
@@ -337,7 +338,7 @@ fn tag(data: &[u8]) -> (u64, u32) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_store_is_what_the_model_is(acts in proptest::collection::vec(act(), 1..80)) {
+    fn the_store_behaves_like_the_model(acts in proptest::collection::vec(act(), 1..80)) {
         let mut run = Run::new();
         for act in acts {
             run.step(act);

@@ -1,5 +1,5 @@
-//! One segment file read front to back: [`SegmentReader`] walks its frames, with or without their bodies, and gets past
-//! damage. Also the [`SparseIndex`] that tells a reader where to begin.
+//! Reads a segment file from front to back: [`SegmentReader`] walks its frames, with or without their bodies,
+//! and skips damage. [`SparseIndex`] tells a reader where to begin.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::frame::{Frame, FrameError, HEADER_BYTES, Header, MAGIC};
 use crate::kit::platform;
 
-/// One read from disk when the next frame is not larger.
+/// The size of one read from disk, unless the next frame is larger.
 const CHUNK_BYTES: usize = 128 << 10;
-/// At least so far apart are the entries of an index.
+/// The minimum distance between entries of an index.
 const INDEX_STEP_BYTES: u64 = 64 << 10;
 
 pub const EXTENSION: &str = "log";
@@ -35,48 +35,49 @@ pub enum SegmentError {
     Format(FrameError),
 }
 
-/// What comes next in a segment.
+/// The result of one step through a segment.
 #[derive(Debug)]
 pub enum Step {
-    /// A whole, checked frame that ends after the wanted offset.
+    /// A complete, checked frame that ends after the wanted offset, and its position.
     Frame(Frame, u64),
-    /// A frame before the wanted offset, by its header, and its position.
+    /// The header and position of a frame before the wanted offset.
     Passed(Header, u64),
-    /// These offsets are lost. May be empty: bytes that belong to no record.
+    /// Lost offsets. The range is empty for bytes that belong to no record.
     Damaged(Range<u64>),
     /// No good frame follows.
     End,
 }
 
-/// Walks one segment. Holds a buffer of about 128 KiB, or one frame if that is larger.
+/// Walks one segment. Its buffer has about 128 KiB, or one frame if that is larger.
 #[derive(Debug)]
 pub struct SegmentReader {
     file: Arc<File>,
     store_id: u64,
-    /// Where the next frame should begin.
+    /// The expected position of the next frame.
     position: u64,
-    /// The offset that it should have.
+    /// The expected offset of the next frame.
     expected: u64,
     buffer: Vec<u8>,
     buffer_position: u64,
 }
 
 impl SegmentReader {
-    /// `position` is 0, or where a frame with base offset `expected` begins.
+    /// `position` is 0, or the position of a frame with base offset `expected`.
     pub fn new(file: Arc<File>, store_id: u64, position: u64, expected: u64) -> SegmentReader {
         SegmentReader { file, store_id, position, expected, buffer: Vec::new(), buffer_position: 0 }
     }
 
-    /// The offset at which the next frame should begin.
+    /// The expected offset of the next frame.
     pub fn expected_offset(&self) -> u64 {
         self.expected
     }
 
-    /// The next step in a file of `file_bytes`, whose offsets are all below `bound`. Bodies of frames that end at or
-    /// before `wanted` are not looked at. After `End` the reader stays where it is and may go on when the file has grown.
+    /// The next step in a file of `file_bytes`, whose offsets are all below `bound`. Bodies of frames that
+    /// end at or before `wanted` are not read. After `End` the reader keeps its position and can continue
+    /// when the file has grown.
     ///
     /// # Errors
-    /// `Io`; `Format` for a frame of a later format version. The reader has not moved then.
+    /// `Io`; `Format` for a frame of a later format version. The reader then keeps its position.
     pub fn step(&mut self, file_bytes: u64, bound: u64, wanted: u64) -> Result<Step, SegmentError> {
         if self.position >= file_bytes {
             return Ok(Step::End);
@@ -103,7 +104,7 @@ impl SegmentReader {
         Ok(step)
     }
 
-    /// From a place where no frame is to the next good one, which proves itself by its body too.
+    /// Searches the next good frame, header and body checked, from a position without a frame.
     fn search(&mut self, file_bytes: u64, bound: u64) -> Result<Step, SegmentError> {
         let mut position = self.position + 1;
         while position + HEADER_BYTES as u64 <= file_bytes {
@@ -152,13 +153,13 @@ impl SegmentReader {
         header: Header,
         file_bytes: u64,
     ) -> Result<Option<Frame>, SegmentError> {
-        // Bounded by BODY_BYTES_MAX, which `decode` checked.
+        // At most BODY_BYTES_MAX, which `decode` checked.
         let frame_bytes = header.frame_bytes() as usize;
         let bytes = self.bytes_at(position, frame_bytes, file_bytes)?;
         Ok(bytes.get(..frame_bytes).and_then(|bytes| Frame::copy_checked(header, bytes).ok()))
     }
 
-    /// At least `wanted` bytes from `position` on, fewer only where the file ends.
+    /// At least `wanted` bytes from `position` on, or fewer at the end of the file.
     fn bytes_at(&mut self, position: u64, wanted: usize, file_bytes: u64) -> io::Result<&[u8]> {
         let buffered = self.buffer_position..self.buffer_position + self.buffer.len() as u64;
         let end = file_bytes.min(position + wanted as u64);
@@ -172,7 +173,7 @@ impl SegmentReader {
             self.buffer_position = position;
             if let Err(error) = platform::read_exact_at(&self.file, &mut self.buffer, position) {
                 self.buffer.clear();
-                // A file that somebody cut short under us is damage, not a fault of the disk.
+                // A file that was truncated meanwhile is damage, not a disk error.
                 if error.kind() != io::ErrorKind::UnexpectedEof {
                     return Err(error);
                 }
@@ -183,7 +184,7 @@ impl SegmentReader {
     }
 }
 
-/// Where some frames of a segment begin, in order; whatever a reader happened to learn.
+/// Positions of some frames of a segment, in order, as readers found them.
 #[derive(Debug, Default)]
 pub struct SparseIndex {
     /// (base offset, position)
@@ -191,7 +192,7 @@ pub struct SparseIndex {
 }
 
 impl SparseIndex {
-    /// Entry counted when one was added.
+    /// Adds an entry, unless it is near the last one. Returns whether it was added.
     pub fn note(&mut self, base_offset: u64, position: u64) -> bool {
         let far_enough = match self.entries.last() {
             Some((_, last)) => position >= last + INDEX_STEP_BYTES,
@@ -222,15 +223,15 @@ impl SparseIndex {
     }
 }
 
-/// What a full scan of a segment found.
+/// The result of a full scan of a segment.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Where the last good frame ends, and the offset after its last record.
+    /// The end of the last good frame, and the offset after its last record.
     pub good_bytes: u64,
     pub next_offset: u64,
-    /// Lost before the last good frame.
+    /// Offsets that are lost before the last good frame.
     pub damaged: Vec<Range<u64>>,
-    /// Whether good frames are all there is before `good_bytes`.
+    /// Whether only good frames are before `good_bytes`.
     pub is_whole: bool,
     pub last_appended_at_ns: Option<u64>,
     /// The lowest and the highest append time.
@@ -265,12 +266,12 @@ pub fn scan(file: Arc<File>, store_id: u64, base_offset: u64, file_bytes: u64) -
     }
 }
 
-/// A span of time, widened so that it holds one more moment.
+/// Extends a span of time to include one more moment.
 pub fn span_with(span_ns: Option<(u64, u64)>, at_ns: u64) -> (u64, u64) {
     span_ns.map_or((at_ns, at_ns), |(low, high)| (low.min(at_ns), high.max(at_ns)))
 }
 
-/// Whether a range of a file holds nothing but zeros.
+/// Whether a range of a file contains only zeros.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_in_the_middle_costs_its_frame_alone() {
+    fn any_flipped_bit_in_the_middle_loses_only_its_frame() {
         let frames = [frame(10, &[b"a"], 1), frame(11, &[b"bb", b"c"], 1), frame(13, &[b"d"], 1)];
         let all = frames.concat();
         for bit in frames[0].len() * 8..(frames[0].len() + frames[1].len()) * 8 {
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_record_holds_is_never_taken_for_a_frame() {
+    fn bytes_inside_a_record_are_not_mistaken_for_a_frame() {
         let forged = frame(11, &[b"forged"], 2);
         let mut bytes = [frame(10, &[&forged], 1), frame(11, &[b"true"], 1)].concat();
         bytes[20] ^= 1;
@@ -373,21 +374,21 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_between_frames_costs_no_record_and_a_hole_is_reported() {
+    fn garbage_between_frames_loses_no_record_and_a_gap_is_reported() {
         let rubbish = vec![b'B'; 300_000];
         let bytes = [frame(10, &[b"a"], 1), rubbish, frame(11, &[b"b"], 1), frame(15, &[b"c"], 1)].concat();
         assert_eq!(scan_bytes(&bytes), (bytes.len() as u64, 16, vec![(12, 15)]));
     }
 
     #[test]
-    fn a_frame_of_an_earlier_offset_is_not_believed() {
+    fn a_frame_with_an_earlier_offset_is_ignored() {
         let good = frame(10, &[b"a", b"b"], 1);
         let bytes = [good.clone(), frame(11, &[b"again"], 1)].concat();
         assert_eq!(scan_bytes(&bytes), (good.len() as u64, 12, vec![]));
     }
 
     #[test]
-    fn headers_alone_are_enough_to_pass_frames_and_to_fill_the_index() {
+    fn skipping_frames_and_filling_the_index_needs_headers_only() {
         let record = vec![7; 30_000];
         let bytes: Vec<u8> = (10..30).flat_map(|offset| frame(offset, &[&record], 1)).collect();
         let mut reader = SegmentReader::new(file_of(&bytes), 1, 0, 10);

@@ -24,7 +24,7 @@ const CONSUMERS_FILE: &str = "consumers";
 pub const SEGMENT_BYTES_MAX_DEFAULT: u64 = 64 << 20;
 pub const TAIL_BYTES_MAX_DEFAULT: usize = 16 << 20;
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
-/// About ten writes of it a second at the highest rate of audit events.
+/// Enough for about ten extensions a second at the highest rate of audit events.
 pub const ROOM_BYTES_DEFAULT: u64 = 4 << 20;
 pub const BYTES_MAX_DEFAULT: u64 = 4 << 30;
 
@@ -33,11 +33,12 @@ pub const BYTES_MAX_DEFAULT: u64 = 4 << 30;
 pub struct StoreConfig {
     pub directory: PathBuf,
     pub streams: Vec<StreamConfig>,
-    /// A new file begins when a segment would pass this. At most an eighth of a stream's `bytes_max` is used.
+    /// A new file begins when a segment would exceed this. At most an eighth of a stream's `bytes_max` is
+    /// used.
     pub segment_bytes_max: u64,
-    /// How long records stay that nobody needs any more, while there is room.
+    /// How long delivered records stay, while there is room.
     pub retention: Duration,
-    /// Memory for the newest frames, for each stream.
+    /// Memory for the newest frames of each stream.
     pub tail_bytes_max: usize,
 }
 
@@ -47,20 +48,20 @@ pub struct StreamConfig {
     pub name: String,
     pub bytes_max: u64,
     pub on_full: OnFull,
-    /// Zeros that are written ahead of the log, for streams that are synced often: a sync of bytes that the file has
-    /// already is several times as fast. 0: none.
+    /// Zeros to write ahead of the log, for streams that are synced often: a sync without a change of the
+    /// file's length is several times as fast. 0: none.
     pub room_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
-    /// `append` answers `Full`.
+    /// `append` returns `Full`.
     Block,
-    /// The oldest segment goes, delivered or not; the append says who lost what.
+    /// The oldest segment is removed, delivered or not. The append reports the loss of each consumer.
     DropOldest,
 }
 
-/// A stream, by its place in the configuration.
+/// The index of a stream in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamId(usize);
 
@@ -77,38 +78,39 @@ impl ConsumerId {
     }
 }
 
-/// Where a consumer begins that the store has never seen.
+/// The start position of a new consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     Oldest,
     Newest,
 }
 
-/// What a consumer committed last.
+/// The last commit of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The first record that is not delivered.
     pub offset: u64,
-    /// The consumer's own; the store does not look into it.
+    /// The consumer's note. The store does not interpret it.
     pub note: Vec<u8>,
 }
 
-/// What had to be mended when the store was opened. Each is worth a warning.
+/// Repairs that were made when the store was opened. Each is worth a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// The end of the log was not whole; `bytes` were cut away and the sequence goes on at `offset`.
+    /// The end of the log was damaged: `bytes` were cut off, and the sequence continues at `offset`.
     TailCut { stream: String, offset: u64, bytes: u64 },
-    /// Records in the last segment that are lost. Reads skip them.
+    /// Lost records in the last segment. Reads skip them.
     Damaged { stream: String, from: u64, to: u64 },
-    /// The log ends before what a consumer has committed. These offsets are not given out again.
+    /// The log ends before an offset that a consumer has committed. These offsets are not used again.
     OffsetsSkipped { stream: String, from: u64, to: u64 },
-    /// Slots of the file of consumers that were not whole. Their consumers go on from an earlier commit, if from any.
+    /// Damaged slots in the file of consumers. Their consumers continue from an earlier commit, or from the
+    /// start position.
     CommitsDamaged { slots: usize },
-    /// The store's identity was missing and has been taken from its frames.
+    /// The store's identity was missing and was restored from its frames.
     IdentityRestored,
 }
 
-/// Records that were dropped before a consumer had them.
+/// Records that were dropped before a consumer had read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub consumer: String,
@@ -153,14 +155,14 @@ pub struct StreamStats {
 pub struct ConsumerStats {
     pub name: String,
     pub committed: u64,
-    /// Records that wait, those removed not counted.
+    /// The number of records that the consumer has not committed, without removed ones.
     pub lag_records: u64,
-    /// Since the oldest record that waits was appended; 0 when none does.
+    /// The age of the oldest uncommitted record; 0 without any.
     pub lag_seconds: f64,
 }
 
-/// A sync to be run anywhere, also on another thread while appends go on: `run` it and hand the answer to
-/// [`Store::sync_done`]. One that is dropped instead costs nothing but the sync.
+/// A sync that can run on another thread while appends continue: `run` it and pass the result to
+/// [`Store::sync_done`]. Dropping it is safe.
 #[derive(Debug)]
 pub struct SyncJob {
     what: SyncWhat,
@@ -172,7 +174,7 @@ enum SyncWhat {
     Commits { file: Arc<File>, number: u64 },
 }
 
-/// How a [`SyncJob`] ended.
+/// The result of a [`SyncJob`].
 #[derive(Debug)]
 pub struct SyncDone {
     what: SyncWhat,
@@ -199,7 +201,7 @@ struct Member {
     name: String,
     on_full: OnFull,
     stream: Stream,
-    /// Not yet told to anybody, because the append that dropped them failed afterwards.
+    /// Losses that are not reported yet, because the append that dropped the records failed afterwards.
     dropped: Vec<Dropped>,
 }
 
@@ -209,14 +211,14 @@ pub struct Store {
     members: Vec<Member>,
     consumers: Consumers,
     retention: Duration,
-    /// Place, offset and append time of the first record that a consumer waits for, as last looked up.
+    /// Index, offset and append time of the first record that a consumer waits for, as last looked up.
     waiting: Vec<(usize, u64, Option<u64>)>,
-    /// Held as long as the store is open.
+    /// Held while the store is open.
     _lock: File,
 }
 
 impl Store {
-    /// Opens or creates a store. The time it takes does not grow with the number of records.
+    /// Opens or creates a store. The time does not depend on the number of records.
     ///
     /// # Errors
     /// `Locked` when another process (or another `Store`) holds it; `Version` when a later version wrote it; `Io` and
@@ -279,26 +281,26 @@ impl Store {
         self.members.iter().position(|member| member.name == name).map(StreamId)
     }
 
-    /// Where the next record will be.
+    /// The offset of the next record.
     pub fn next_offset(&self, stream: StreamId) -> u64 {
         self.members.get(stream.0).map_or(0, |member| member.stream.next_offset())
     }
 
-    /// Every record below is on the medium. A destination that must never see a record that a power cut could still take
-    /// back reads up to here.
+    /// All records below it are synced. A destination that must never see a record that a power cut could
+    /// revoke reads up to here.
     pub fn durable_offset(&self, stream: StreamId) -> u64 {
         self.members.get(stream.0).map_or(0, |member| member.stream.durable_offset())
     }
 
     // --- append and sync ---
 
-    /// Appends all records of a batch as one frame, with one write. On success the batch is empty (its memory has become
-    /// the log's tail); on an error it is as before and can be tried again. Room is made first, by removing what
-    /// everybody has, and with `DropOldest` more than that.
+    /// Appends all records of a batch as one frame, with one write. On success the batch is empty (its memory
+    /// has become the log's tail); on an error it is unchanged and can be retried. Room is made first, by
+    /// removing records that all consumers have and, with `DropOldest`, others.
     ///
     /// # Errors
-    /// `Full` (only with `Block`), `NoSpace`, `Io`: the log is as before and works again when the cause is gone.
-    /// `TooLarge`: never possible.
+    /// `Full` (only with `Block`), `NoSpace`, `Io`: the log is unchanged and works again when the cause is
+    /// gone. `TooLarge`: never possible.
     pub fn append(
         &mut self,
         stream: StreamId,
@@ -330,14 +332,14 @@ impl Store {
         Ok(Appended { offsets, dropped: std::mem::take(&mut self.members[stream.0].dropped) })
     }
 
-    /// Whether a frame of so many bytes could be appended, tried on the disk; leaves nothing behind.
+    /// Tests on the disk whether a frame of this size could be appended. Leaves nothing behind.
     ///
     /// # Errors
     /// As [`Store::append`].
     pub fn try_append(&mut self, stream: StreamId, frame_bytes: u64) -> Result<(), AppendError> {
         let floor = self.floor(stream.0);
         let member = self.members.get_mut(stream.0).ok_or(AppendError::UnknownStream)?;
-        // Nobody's records are dropped for a trial; the append itself may.
+        // A trial drops no undelivered records; the append itself may.
         if member.on_full == OnFull::Block {
             member.stream.make_room(frame_bytes, floor, false)?;
         }
@@ -353,7 +355,7 @@ impl Store {
         }
     }
 
-    /// What must be synced of a stream; `None` when all of it is.
+    /// The pending sync of a stream; `None` when all of it is synced.
     ///
     /// # Errors
     /// When bytes that a failed sync covered cannot be written again.
@@ -363,7 +365,7 @@ impl Store {
         Ok(unsynced.map(|unsynced| SyncJob { what: SyncWhat::Stream { stream: stream.0, unsynced } }))
     }
 
-    /// The same for the commits of all streams.
+    /// The pending sync of the commits of all streams.
     ///
     /// # Errors
     /// When commits that a failed sync covered cannot be written again.
@@ -372,10 +374,11 @@ impl Store {
         Ok(begun.map(|(file, number)| SyncJob { what: SyncWhat::Commits { file, number } }))
     }
 
-    /// Takes note of how a job ended.
+    /// Records the result of a job.
     ///
     /// # Errors
-    /// The job's own. Nothing is more durable than before then, and the next job covers the same bytes again.
+    /// The error of the job. The durable part is then unchanged, and the next job covers the same bytes
+    /// again.
     pub fn sync_done(&mut self, done: SyncDone) -> io::Result<()> {
         let good = done.result.is_ok();
         match &done.what {
@@ -389,7 +392,7 @@ impl Store {
         done.result
     }
 
-    /// Makes a stream durable and answers up to where, before it returns.
+    /// Syncs a stream and returns its durable offset.
     ///
     /// # Errors
     /// As [`Store::sync_job`] and [`Store::sync_done`].
@@ -400,7 +403,7 @@ impl Store {
         Ok(self.durable_offset(stream))
     }
 
-    /// Makes all commits durable before it returns.
+    /// Syncs all commits.
     ///
     /// # Errors
     /// As [`Store::sync_commits_job`] and [`Store::sync_done`].
@@ -413,12 +416,13 @@ impl Store {
 
     // --- read and commit ---
 
-    /// Up to so many records and bytes (of records; at least one record is given whatever its size), from memory or disk.
-    /// The answer's `next_offset` is where to go on: it is past `from` unless `from` is the end or `records_max` is 0,
-    /// and past whatever had to be skipped, which the answer names.
+    /// Reads at most this many records and bytes (at least one record, whatever its size), from memory or
+    /// disk. The `next_offset` of the result is where to continue: it is greater than `from` unless `from` is
+    /// the end or `records_max` is 0, and it is after skipped offsets, which the result names.
     ///
     /// # Errors
-    /// `Beyond` when `from` is past the end; `Segment` when the disk or the format fails, which may pass.
+    /// `Beyond` when `from` is after the end; `Segment` for an error of disk or format, which may be
+    /// temporary.
     pub fn read(
         &mut self,
         stream: StreamId,
@@ -430,8 +434,8 @@ impl Store {
         member.stream.read(from, records_max, bytes_max)
     }
 
-    /// The offsets among which every record is that was appended in a range of time (Unix nanoseconds); empty, at the
-    /// end, when there is none. Where the clock was set in between there are others among them.
+    /// The range of offsets that contains every record appended in a range of time (Unix nanoseconds); empty,
+    /// at the end, when there is none. If the clock was set in between, it contains other records too.
     ///
     /// # Errors
     /// As [`Store::read`].
@@ -441,18 +445,19 @@ impl Store {
 
     // --- the clock ---
 
-    /// The clock was set by so much since the last call with a time: what there is, is no older for it.
+    /// The clock was set by this much since the last call with a time: existing records do not get older by
+    /// it.
     pub fn note_clock_step(&mut self, by_ns: i128) {
         self.members.iter_mut().for_each(|member| member.stream.note_clock_step(by_ns));
     }
 
-    /// What was noted of the clock, for the store that is opened next.
+    /// The recorded clock steps, for the store that is opened next.
     #[must_use]
     pub fn clock_steps(&self) -> Vec<ClockSteps> {
         self.members.iter().map(|member| member.stream.clock_steps().clone()).collect()
     }
 
-    /// Takes over what a store of the same configuration noted.
+    /// Restores the clock steps of an earlier store with the same configuration.
     pub fn set_clock_steps(&mut self, steps: Vec<ClockSteps>) {
         for (member, steps) in self.members.iter_mut().zip(steps) {
             member.stream.set_clock_steps(steps);
@@ -471,7 +476,7 @@ impl Store {
         Ok(newest)
     }
 
-    /// The consumer of this name; a new one begins at `start`, and is on the medium when this returns.
+    /// The consumer with this name. A new one begins at `start`, and is synced when this returns.
     ///
     /// # Errors
     /// `Name`, `TooMany`, `Io`.
@@ -491,7 +496,7 @@ impl Store {
         Ok(ConsumerId { stream: stream.0, place })
     }
 
-    /// Forgets a consumer, so that it holds no space any more.
+    /// Removes a consumer, so that no space is kept for it.
     ///
     /// # Errors
     /// `Unknown`, `Io`.
@@ -499,7 +504,7 @@ impl Store {
         self.consumers.retire(consumer.place)
     }
 
-    /// Forgets all consumers of a stream but these; answers who went.
+    /// Removes all consumers of a stream except these. Returns the removed ones.
     ///
     /// # Errors
     /// `Io`.
@@ -517,18 +522,19 @@ impl Store {
         gone.into_iter().map(|(place, name)| self.consumers.retire(place).map(|()| name)).collect()
     }
 
-    /// `None` for one that was unregistered.
+    /// `None` for an unregistered consumer.
     pub fn committed(&self, consumer: ConsumerId) -> Option<Committed> {
         let consumer = self.consumers.get(consumer.place)?;
         Some(Committed { offset: consumer.offset, note: consumer.note.clone() })
     }
 
-    /// Says that everything below `offset` is delivered. Offset and note change together; `None` keeps the note. When
-    /// this returns the commit survives the death of the process; after the next `sync_commits`, a power cut.
+    /// Commits that everything below `offset` is delivered. Offset and note change together; `None` keeps the
+    /// note. When this returns, the commit survives the death of the process; after the next `sync_commits`,
+    /// a power cut.
     ///
     /// # Errors
-    /// `Offset` when it lies before the last commit or past the end; `NoteTooLong`; `Unknown`; `Io`. Nothing has
-    /// changed then.
+    /// `Offset` when it is before the last commit or after the end; `NoteTooLong`; `Unknown`; `Io`. Nothing
+    /// has changed then.
     pub fn commit(
         &mut self,
         consumer: ConsumerId,
@@ -541,11 +547,11 @@ impl Store {
 
     // --- space ---
 
-    /// Removes segments that nobody needs and whose records are older than the retention, and closes those that have
-    /// been written to long enough. Answers how many records went.
+    /// Removes segments that no consumer needs and whose records are older than the retention, and closes
+    /// those that have been written to for long enough. Returns the number of removed records.
     ///
     /// # Errors
-    /// When a file can be neither read, made nor removed. What was removed before stays so.
+    /// When a file cannot be read, created or removed. Earlier removals stay.
     pub fn collect(&mut self, now_ns: u64) -> Result<u64, ReadError> {
         let mut removed = 0;
         for at in 0..self.members.len() {
@@ -599,14 +605,14 @@ impl Store {
         Ok(all)
     }
 
-    /// Every consumer of the stream has what is below.
+    /// Every consumer of the stream has the records below.
     fn floor(&self, at: usize) -> u64 {
         let Some(member) = self.members.get(at) else { return 0 };
         let committed = self.consumers.of_stream(&member.name).map(|(_, consumer)| consumer.offset);
         committed.min().unwrap_or(member.stream.next_offset())
     }
 
-    /// On a full disk: removes one segment that is kept for its age alone.
+    /// On a full disk: removes one segment that only the retention keeps.
     fn give_back(&mut self) -> bool {
         (0..self.members.len()).any(|at| {
             let floor = self.floor(at);
@@ -622,7 +628,7 @@ impl Store {
                 continue;
             }
             match member.dropped.iter_mut().find(|dropped| dropped.consumer == consumer.name) {
-                // Removed in order, so it follows on what is noted already.
+                // Segments are removed in order, so the range continues the recorded one.
                 Some(dropped) => dropped.offsets.end = removed.end,
                 None => member
                     .dropped
@@ -634,12 +640,12 @@ impl Store {
 
 fn is_stream_name(name: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    // Two files of the store have names of their own.
+    // Two names are reserved for files of the store.
     let is_free = name != STORE_FILE && name != CONSUMERS_FILE;
     is_free && (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_good)
 }
 
-/// The store's own file, locked as long as it is open.
+/// The store's own file, locked while it is open.
 fn lock(directory: &Path) -> Result<File, StoreError> {
     let path = directory.join(STORE_FILE);
     let opened = platform::open_or_create(&path);
@@ -651,13 +657,13 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Whether a process has the store in this directory open, as far as we may see it.
+/// Whether a process has the store in this directory open, as far as our rights show it.
 pub fn is_held(directory: &Path) -> bool {
     let file = File::open(directory.join(STORE_FILE));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Reads the store id, or makes one, or takes it from the frames when the file is not what it was.
+/// Reads the store id, creates one, or restores it from the frames when the file is invalid.
 fn identity(
     file: &File,
     directory: &Path,
@@ -667,7 +673,7 @@ fn identity(
     let path = directory.join(STORE_FILE);
     let at = |source| StoreError::Io { path: path.clone(), source };
     let mut line = String::new();
-    // Not text at all is as good as not there.
+    // A file that is not text counts as missing.
     let _ = file.take(256).read_to_string(&mut line);
     if let Some(id) = line.trim_end().strip_prefix(STORE_LINE) {
         if let Ok(id) = u64::from_str_radix(id, 16) {
@@ -690,7 +696,7 @@ fn identity(
     Ok(id)
 }
 
-/// What the first frame of any segment says.
+/// The store id in the first frame of any segment.
 fn id_in_frames(stream: &Path) -> Option<u64> {
     fs::read_dir(stream).ok()?.flatten().find_map(|entry| {
         segment::base_offset_of(entry.file_name().to_str()?)?;

@@ -1,4 +1,4 @@
-//! What the store promises, one promise a test.
+//! Guarantees of the store, one per test.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -46,7 +46,7 @@ fn record(i: u64, bytes: usize) -> Vec<u8> {
     record
 }
 
-/// Appends records with numbers equal to their offsets.
+/// Appends records whose numbers equal their offsets.
 fn fill(store: &mut Store, stream: StreamId, appends: u64, records: u64, bytes: usize) {
     for i in 0..appends {
         let from = store.next_offset(stream);
@@ -62,7 +62,7 @@ fn numbers(batch: &Batch) -> Vec<u64> {
         .collect()
 }
 
-/// Reads everything, and what was skipped.
+/// Reads everything. Also returns skipped ranges.
 fn drain(store: &mut Store, stream: StreamId, from: u64, records_max: usize) -> (Vec<u64>, Vec<u64>) {
     let (mut got, mut lost, mut at) = (Vec::new(), Vec::new(), from);
     while at < store.next_offset(stream) {
@@ -90,7 +90,7 @@ fn flip(path: &Path, at: u64) {
 }
 
 #[test]
-fn what_went_in_comes_out_from_memory_and_disk_over_many_segments() {
+fn reads_all_records_from_memory_and_disk_over_many_segments() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, recoveries) = open(directory.path());
     assert_eq!(recoveries, []);
@@ -106,7 +106,7 @@ fn what_went_in_comes_out_from_memory_and_disk_over_many_segments() {
 }
 
 #[test]
-fn a_second_holder_is_refused_and_the_lock_goes_with_the_store() {
+fn a_second_process_is_refused_and_the_lock_ends_with_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let (store, ..) = open(directory.path());
     assert!(matches!(Store::open(config(directory.path())), Err(StoreError::Locked { .. })));
@@ -118,14 +118,14 @@ fn a_second_holder_is_refused_and_the_lock_goes_with_the_store() {
 }
 
 #[test]
-fn a_copy_taken_at_any_moment_opens_with_all_that_was_acknowledged() {
+fn a_copy_at_any_moment_contains_all_acknowledged_records() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let consumer = store.register(stream, "influx", Start::Oldest).unwrap();
     for round in 0..30 {
         fill(&mut store, stream, 1, 5, 100);
         store.commit(consumer, round * 3, Some(format!("note {round}").as_bytes())).unwrap();
-        // As after kill -9: the store is not closed, another process opens what is there.
+        // Like after kill -9: the store is not closed, and another process opens the files.
         let copy = tempfile::tempdir().unwrap();
         for (from, to) in ["store", "consumers"]
             .iter()
@@ -149,7 +149,7 @@ fn a_copy_taken_at_any_moment_opens_with_all_that_was_acknowledged() {
 }
 
 #[test]
-fn a_tail_cut_anywhere_is_reported_and_appends_go_on() {
+fn a_tail_cut_anywhere_is_reported_and_appends_continue() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 3, 2, 20);
@@ -171,7 +171,7 @@ fn a_tail_cut_anywhere_is_reported_and_appends_go_on() {
     }
 }
 
-/// With room written ahead.
+/// With written-ahead room.
 fn open_roomy(directory: &Path) -> (Store, StreamId, Vec<Recovery>) {
     let mut config = config(directory);
     config.streams[0].room_bytes = 1000;
@@ -181,7 +181,7 @@ fn open_roomy(directory: &Path) -> (Store, StreamId, Vec<Recovery>) {
 }
 
 #[test]
-fn room_is_written_ahead_and_is_no_damage() {
+fn written_ahead_room_is_not_damage() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open_roomy(directory.path());
     fill(&mut store, stream, 3, 2, 20);
@@ -191,7 +191,7 @@ fn room_is_written_ahead_and_is_no_damage() {
     assert_eq!((written.len(), store.stats(1).unwrap()[0].bytes), (frame + 1000, 3 * frame as u64));
     assert!(written[3 * frame..].iter().all(|byte| *byte == 0));
     drop(store);
-    // With it and without it, and with a frame in it that was not written to its end.
+    // With the room, without it, and with a partly written frame in it.
     for (tail, lost) in
         [(written[3 * frame..].to_vec(), 0), (vec![], 0), ([vec![7; 9], vec![0; 90]].concat(), 99)]
     {
@@ -205,7 +205,7 @@ fn room_is_written_ahead_and_is_no_damage() {
 }
 
 #[test]
-fn closed_segments_have_no_room() {
+fn closed_segments_have_no_written_ahead_room() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open_roomy(directory.path());
     fill(&mut store, stream, 100, 2, 100);
@@ -216,7 +216,7 @@ fn closed_segments_have_no_room() {
     assert!(closed.len() > 3 && closed.iter().all(|bytes| bytes % frame == 0), "{lengths:?}");
     assert!(*active <= 4 << 10, "room ends with the segment");
     drop(store);
-    // A power cut may take the closing back.
+    // A power cut may undo the closing.
     let path = segments(directory.path(), "block").remove(1);
     let written = fs::read(&path).unwrap();
     fs::write(&path, [written, vec![0; 500]].concat()).unwrap();
@@ -226,7 +226,7 @@ fn closed_segments_have_no_room() {
 }
 
 #[test]
-fn a_disk_without_space_for_room_takes_what_it_has_space_for() {
+fn a_disk_without_space_for_room_still_takes_frames() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open_roomy(directory.path());
     faults::break_disk(&[Call::Write(500)], ENOSPC);
@@ -240,7 +240,7 @@ fn a_disk_without_space_for_room_takes_what_it_has_space_for() {
 }
 
 #[test]
-fn an_offset_that_was_committed_is_never_given_to_another_record() {
+fn a_committed_offset_is_never_used_for_another_record() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let consumer = store.register(stream, "files", Start::Oldest).unwrap();
@@ -262,7 +262,7 @@ fn an_offset_that_was_committed_is_never_given_to_another_record() {
 }
 
 #[test]
-fn damage_in_an_old_segment_costs_its_frame_and_is_told_to_the_reader() {
+fn damage_in_an_old_segment_loses_its_frame_and_is_reported_to_the_reader() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 100, 2, 100);
@@ -288,7 +288,7 @@ fn damage_in_an_old_segment_costs_its_frame_and_is_told_to_the_reader() {
 }
 
 #[test]
-fn damage_in_the_middle_of_the_last_segment_is_no_tail() {
+fn damage_in_the_middle_of_the_last_segment_keeps_later_frames() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 5, 2, 20);
@@ -301,14 +301,14 @@ fn damage_in_the_middle_of_the_last_segment_is_no_tail() {
 }
 
 #[test]
-fn what_is_appended_after_damage_is_not_taken_for_a_part_of_it() {
+fn records_appended_after_damage_are_not_part_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 1, 2, 20);
     fill(&mut store, stream, 1, 20, 100);
     fill(&mut store, stream, 1, 2, 20);
     drop(store);
-    // The middle frame says that it is longer than all that is left behind its header.
+    // The header of the middle frame has a length beyond the remaining file.
     let path = &segments(directory.path(), "block")[0];
     let mut bytes = fs::read(path).unwrap();
     bytes.drain(500..1500);
@@ -328,7 +328,7 @@ fn what_is_appended_after_damage_is_not_taken_for_a_part_of_it() {
 }
 
 #[test]
-fn a_segment_that_vanished_is_skipped() {
+fn a_missing_segment_is_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 100, 2, 100);
@@ -345,14 +345,14 @@ fn a_segment_that_vanished_is_skipped() {
         assert_eq!(all, (0..200).collect::<Vec<_>>());
         store.find_times(stream, &(50 * SECOND..60 * SECOND)).unwrap();
     }
-    // The first closes the active segment for its age.
+    // The first call closes the active segment because of its age.
     store.collect(1000 * SECOND).unwrap();
     store.collect(1000 * SECOND).unwrap();
     assert_eq!(store.stats(0).unwrap()[0].segments, 1);
 }
 
 #[test]
-fn a_blocked_stream_is_full_until_its_slowest_consumer_has_moved() {
+fn a_blocked_stream_is_full_until_its_slowest_consumer_commits() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let slow = store.register(stream, "slow", Start::Oldest).unwrap();
@@ -373,7 +373,7 @@ fn a_blocked_stream_is_full_until_its_slowest_consumer_has_moved() {
     store.commit(fast, end, None).unwrap();
     assert!(store.append(stream, &mut batch(end, 4, 100), 0).is_err());
     store.commit(slow, end / 2, None).unwrap();
-    // What is kept for its age alone gives way.
+    // Records that only the retention keeps are removed.
     store.append(stream, &mut batch(end, 4, 100), 0).unwrap();
     assert!(store.stats(0).unwrap()[0].bytes <= 64 << 10);
     store.unregister(slow).unwrap();
@@ -395,7 +395,7 @@ fn one_frame_may_be_as_large_as_the_stream() {
 }
 
 #[test]
-fn dropping_the_oldest_says_who_lost_what_exactly_once() {
+fn dropping_the_oldest_reports_the_loss_of_each_consumer_once() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, ..) = open(directory.path());
     let stream = store.stream("drop").unwrap();
@@ -407,7 +407,7 @@ fn dropping_the_oldest_says_who_lost_what_exactly_once() {
         if i == 350 {
             store.commit(slow, offset - 2, None).unwrap();
         }
-        // Nothing is forgotten when the append that dropped fails afterwards.
+        // No loss is forgotten when the append that dropped the records fails afterwards.
         faults::break_disk(if i % 3 == 0 { &[Call::Write(9)] } else { &[] }, EIO);
         let mut batch = batch(offset, 4, 100);
         let first = store.append(stream, &mut batch, i);
@@ -431,7 +431,7 @@ fn dropping_the_oldest_says_who_lost_what_exactly_once() {
 }
 
 #[test]
-fn a_disk_that_is_full_or_read_only_costs_nothing_and_heals_without_reopening() {
+fn a_full_or_read_only_disk_loses_nothing_and_recovers_without_reopening() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     store.register(stream, "needs all", Start::Oldest).unwrap();
@@ -468,7 +468,7 @@ fn a_disk_that_is_full_or_read_only_costs_nothing_and_heals_without_reopening() 
 }
 
 #[test]
-fn a_sync_that_failed_makes_nothing_durable_and_is_done_again() {
+fn a_failed_sync_makes_nothing_durable_and_is_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let consumer = store.register(stream, "c", Start::Oldest).unwrap();
@@ -478,7 +478,7 @@ fn a_sync_that_failed_makes_nothing_durable_and_is_done_again() {
     assert!(store.sync(stream).is_err() && store.sync_commits().is_err());
     assert_eq!(store.durable_offset(stream), 0);
     faults::heal();
-    // A job from before the failure proves nothing either.
+    // A job from before the failure does not count either.
     assert_eq!(store.sync(stream).unwrap(), 20);
     store.sync_commits().unwrap();
     assert!(store.sync_job(stream).unwrap().is_none() && store.sync_commits_job().unwrap().is_none());
@@ -492,13 +492,13 @@ fn a_sync_that_failed_makes_nothing_durable_and_is_done_again() {
 }
 
 #[test]
-fn what_all_have_goes_when_it_is_old_enough_and_not_before() {
+fn delivered_records_are_removed_after_the_retention_and_not_before() {
     let directory = tempfile::tempdir().unwrap();
     for reopen in [false, true] {
         let (mut store, stream, _) = open(directory.path());
         let consumer = store.register(stream, "c", Start::Oldest).unwrap();
         let start = store.next_offset(stream);
-        // One append a second; the retention is ten.
+        // One append per second. The retention is ten seconds.
         fill(&mut store, stream, 100, 2, 100);
         if reopen {
             drop(store);
@@ -519,7 +519,7 @@ fn what_all_have_goes_when_it_is_old_enough_and_not_before() {
 }
 
 #[test]
-fn stats_and_times() {
+fn stats_contain_sizes_lag_and_times() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let late = store.register(stream, "late", Start::Oldest).unwrap();
@@ -546,7 +546,7 @@ fn stats_and_times() {
     assert_eq!(store.committed(late), None);
 }
 
-/// The clock goes an hour forward after 20 of 60 records, and back after 40; one record a second.
+/// The clock jumps an hour forward after 20 of 60 records, and back after 40. One record per second.
 fn fill_over_steps(store: &mut Store, stream: StreamId) {
     for i in 0..60 {
         let set_by = if (20..40).contains(&i) { 3_600 * SECOND } else { 0 };
@@ -560,8 +560,8 @@ fn fill_over_steps(store: &mut Store, stream: StreamId) {
 }
 
 #[test]
-fn times_are_found_over_a_step_of_the_clock_forward_and_back() {
-    // One record a frame, several segments; and all in one segment.
+fn times_are_found_across_clock_steps_forward_and_back() {
+    // One record per frame, in several segments and in one segment.
     for segment_bytes_max in [1 << 10, 1 << 20] {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(directory.path());
@@ -578,14 +578,14 @@ fn times_are_found_over_a_step_of_the_clock_forward_and_back() {
                     covers && (expect.is_empty() == found.is_empty()),
                     "{from}..{to}: {found:?} {expect:?}"
                 );
-                // What is in the range by its own time is all there, and none is outside.
+                // All records with a time in the range are found, and none is outside.
                 let batch = store.read(stream, 0, 100, usize::MAX).unwrap();
                 for record in batch.iter().filter(|record| (from..to).contains(&record.appended_at_ns)) {
                     assert!(found.contains(&record.offset), "{from}..{to}: {found:?} {}", record.offset);
                 }
             };
             check(10_000, 10_010, 0..10);
-            // Before the clock went back it had been this time in the wrong hour alone.
+            // This time occurred only within the wrong hour before the clock went back.
             check(10_045, 10_050, 45..50);
             check(10_050, u64::MAX, 20..60);
             check(13_625, 13_630, 25..30);
@@ -601,7 +601,7 @@ fn times_are_found_over_a_step_of_the_clock_forward_and_back() {
 }
 
 #[test]
-fn a_clock_that_is_set_makes_nothing_older() {
+fn a_clock_step_does_not_change_the_age_of_records() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     let consumer = store.register(stream, "c", Start::Oldest).unwrap();
@@ -614,7 +614,7 @@ fn a_clock_that_is_set_makes_nothing_older() {
     assert_eq!(lag(&mut store, 10, 10_060), 50.0);
     assert_eq!(lag(&mut store, 25, 10_060), 35.0);
     assert_eq!(lag(&mut store, 45, 10_060), 15.0);
-    // The clock is set forward by a day: nothing is older for it.
+    // The clock is set forward by a day: no record gets older.
     store.note_clock_step(i128::from(86_400 * SECOND));
     assert_eq!(lag(&mut store, 50, 96_460), 10.0);
     store.commit(consumer, 60, None).unwrap();
@@ -622,17 +622,17 @@ fn a_clock_that_is_set_makes_nothing_older() {
         store.collect(now * SECOND).unwrap();
         store.stats(0).unwrap()[0].first_offset
     };
-    // The retention is ten seconds: what was appended as number 50 is the first that may stay.
+    // The retention is ten seconds: the record with number 50 is the first that may stay.
     let kept = first(&mut store, 96_460);
     assert!((20..=50).contains(&kept), "{kept}");
-    // Set back again, nothing stays for longer.
+    // After the clock is set back, no record stays longer.
     store.note_clock_step(-i128::from(86_400 * SECOND));
     let later = first(&mut store, 10_062);
     assert!((kept..=52).contains(&later), "{later}");
 }
 
 #[test]
-fn the_identity_is_found_again_and_a_later_version_is_refused() {
+fn the_identity_is_restored_and_a_later_version_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, stream, _) = open(directory.path());
     fill(&mut store, stream, 3, 2, 20);
@@ -654,7 +654,7 @@ fn the_identity_is_found_again_and_a_later_version_is_refused() {
 
 /// Prints how long an open takes: `cargo test -- --nocapture opening`.
 #[test]
-fn opening_does_not_read_everything() {
+fn opening_reads_only_the_last_segment() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path());
     (config.segment_bytes_max, config.streams[0].bytes_max) = (SEGMENT_BYTES_MAX_DEFAULT, BYTES_MAX_DEFAULT);
@@ -692,7 +692,7 @@ fn a_real_disk_that_is_full() {
         };
         assert!(matches!(refused, AppendError::NoSpace(_)), "{refused:?}");
         store.sync(stream).unwrap();
-        // Commits work on the full disk, and make room.
+        // Commits work on the full disk, and free space.
         let (from, end) = (store.stats(0).unwrap()[0].first_offset, store.next_offset(stream));
         assert_eq!(drain(&mut store, stream, from, 100), ((from..end).collect(), vec![]));
         store.commit(consumer, end, Some(b"note")).unwrap();
@@ -701,9 +701,9 @@ fn a_real_disk_that_is_full() {
     }
 }
 
-/// Room that was written ahead says nothing about a disk that has become read-only.
+/// Written-ahead room must not hide that a disk has become read-only.
 #[test]
-fn a_trial_meets_what_an_append_would_meet_and_leaves_nothing() {
+fn a_trial_fails_like_an_append_and_leaves_nothing_behind() {
     for room_bytes in [0, 1 << 10] {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(directory.path());
@@ -726,7 +726,7 @@ fn a_trial_meets_what_an_append_would_meet_and_leaves_nothing() {
     }
 }
 
-/// Few events never fill a segment; they go with the time all the same.
+/// Few events never fill a segment, but they are removed by age.
 #[test]
 fn a_segment_is_closed_by_age_and_removed_without_another_append() {
     let directory = tempfile::tempdir().unwrap();

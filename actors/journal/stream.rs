@@ -1,7 +1,7 @@
-//! One stream: its segments on disk, its tail in memory, its readers' places. Formats and invariants are at the head of
-//! the journal module.
+//! One stream: its segments on disk, its tail in memory, the positions of its readers. Formats and invariants
+//! are at the head of the journal module.
 //!
-//! Here it is opened, grows and gives back; [`reading`], [`syncing`], [`times`] and [`age`] are the rest of it.
+//! This file opens, extends and shrinks it; the rest is in [`reading`], [`syncing`], [`times`] and [`age`].
 
 mod age;
 mod reading;
@@ -26,22 +26,23 @@ use super::segment::{self, SegmentError, SparseIndex};
 use super::tail::Tail;
 use crate::kit::platform::{self, Modes};
 
-/// Even a tiny stream is given segments of some use.
+/// The minimum size of segments, also for a very small stream.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
-/// What is written to try whether the disk takes anything.
+/// The size of a trial write.
 const TRIAL_BYTES_MAX: u64 = 1 << 20;
-/// A segment takes records for this part of the retention, so that none outlives the retention by much more.
+/// A segment takes records for this part of the retention, so that no record outlives the retention by much
+/// more.
 const SEGMENTS_PER_RETENTION: u32 = 8;
-/// However short the retention, there is no new file more often than this.
+/// The minimum time between new files, also with a short retention.
 const SEGMENT_AGE_MIN: Duration = Duration::from_secs(60);
 
-/// What one stream may take.
+/// The limits of one stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub bytes_max: u64,
     pub segment_bytes_max: u64,
     pub tail_bytes_max: usize,
-    /// Zeros that are written ahead of the log, so that a sync need not make a file longer; 0: none.
+    /// Zeros to write ahead of the log, so that a sync need not extend the file; 0: none.
     pub room_bytes: u64,
 }
 
@@ -60,7 +61,7 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Whether the same batch may succeed later without anybody's doing.
+    /// Whether the same batch may succeed later without anybody's action.
     pub fn is_transient(&self) -> bool {
         matches!(self, AppendError::Full { .. } | AppendError::NoSpace(_) | AppendError::Io(_))
     }
@@ -98,15 +99,16 @@ impl From<io::Error> for ReadError {
 struct Segment {
     base_offset: u64,
     bytes: u64,
-    /// With the room behind them, which is there in the active segment only.
+    /// The end of the written-ahead room, which only the active segment has.
     room_end: u64,
-    /// Up to here the file is known to be on the medium.
+    /// The synced part of the file.
     synced_bytes: u64,
-    /// Append times of the first frame, and of a record of the last one or the one behind it with its offset, as far
-    /// as they are known without reading.
+    /// Append times of the first frame, and of a record near the end with its offset, as far as they are
+    /// known without reading.
     oldest_at_ns: Option<u64>,
     newest_at: Option<(u64, u64)>,
-    /// The lowest and the highest append time, as far as they are known. The clock may have been set in between.
+    /// The lowest and the highest append time, as far as they are known. The clock may have been set in
+    /// between.
     span_ns: Option<(u64, u64)>,
     index: SparseIndex,
     /// Open while the segment is active or not synced.
@@ -120,16 +122,17 @@ pub struct Stream {
     limits: Limits,
     segments: VecDeque<Segment>,
     next_offset: u64,
-    /// The offset after the last frame in the active segment; less than `next_offset` where a tail was lost.
+    /// The offset after the last frame in the active segment. It is less than `next_offset` after a lost
+    /// tail.
     active_end: u64,
     bytes: u64,
     tail: Tail,
     cursors: VecDeque<Cursor>,
-    /// The active file may hold something other than zeros behind its good frames.
+    /// The active file may contain bytes other than zeros after its good frames.
     must_cut: bool,
-    /// A sync failed: what it covered must be written again before the next.
+    /// A sync failed: its bytes must be written again before the next one.
     must_rewrite: bool,
-    /// Counts those rewrites. A sync that began before the last one proves nothing.
+    /// The number of such rewrites. A sync that began before the last one does not count.
     rewrites: u64,
     /// A file was created since the last sync of the directory began.
     directory_changed: bool,
@@ -137,19 +140,19 @@ pub struct Stream {
     clock_steps: ClockSteps,
 }
 
-/// What had to be mended in a stream when it was opened.
+/// Repairs of a stream when it was opened.
 #[derive(Debug, Default)]
 pub struct Mended {
     pub damaged: Vec<Range<u64>>,
-    /// Offset at which the sequence goes on, and bytes taken away.
+    /// The offset at which the sequence continues, and the number of bytes cut off.
     pub tail_cut: Option<(u64, u64)>,
-    /// Offsets that a consumer had committed but that are no longer there.
+    /// Offsets that a consumer had committed but that no longer exist.
     pub skipped: Option<Range<u64>>,
 }
 
 impl Stream {
-    /// Opens or creates a stream. Only the last segment is read. `committed` is the largest offset that a consumer
-    /// committed.
+    /// Opens or creates a stream. Reads only the last segment. `committed` is the largest offset that a
+    /// consumer committed.
     ///
     /// # Errors
     /// When a directory or file cannot be read, created, cut or synced, or is of a later format version.
@@ -181,18 +184,18 @@ impl Stream {
                 scan.last_appended_at_ns.map(|at_ns| (scan.next_offset.saturating_sub(1), at_ns));
             last.span_ns = scan.span_ns;
             last.index = scan.index;
-            // What a process that died had written may be in the page cache only.
+            // Data of a process that died may be in the page cache only.
             disk::sync_data(&file)?;
             last.file = Some(file);
             end = scan.next_offset;
-            // A header without its body would cover what is appended here.
+            // A header without its body would cover the records that are appended here.
             must_roll = !scan.is_whole;
         }
         if let Some(before_last) = segments.len().checked_sub(2).and_then(|at| segments.get(at)) {
             disk::sync_data(&File::open(directory.join(segment::file_name(before_last.base_offset)))?)?;
         }
         if committed > end {
-            // In a stream without segments these offsets have nothing behind them either.
+            // In a stream without segments these offsets have no records either.
             mended.skipped = Some(end..committed);
         }
         let next_offset = end.max(committed);
@@ -229,7 +232,7 @@ impl Stream {
         self.next_offset
     }
 
-    /// Every record below is on the medium.
+    /// All records below it are synced.
     pub fn durable_offset(&self) -> u64 {
         self.durable_offset
     }
@@ -246,7 +249,8 @@ impl Stream {
         self.limits.bytes_max
     }
 
-    /// Appends one frame. Room must have been made. The batch is empty afterwards, or untouched on an error.
+    /// Appends one frame. Call `make_room` before. On success the batch is empty; on an error it is
+    /// unchanged.
     pub fn append(&mut self, batch: &mut RecordBatch, now_ns: u64) -> Result<Range<u64>, AppendError> {
         let start = self.next_offset;
         if batch.is_empty() {
@@ -264,7 +268,7 @@ impl Stream {
         let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
         if let Err(error) = disk::write_all_at(&file, bytes, active.bytes) {
             self.must_cut = true;
-            // If this fails as well, the next append tries again.
+            // If this fails too, the next append tries again.
             let _ = self.cut();
             return Err(error.into());
         }
@@ -281,8 +285,8 @@ impl Stream {
         Ok(start..self.next_offset)
     }
 
-    /// Writes zeros behind the last frame when the next one passes their end: what follows overwrites them, and its
-    /// sync has no new length of the file to write.
+    /// Writes zeros after the last frame when the next one would pass their end. Later frames overwrite them,
+    /// and their sync need not update the length of the file.
     fn make_segment_room(&mut self, frame_bytes: u64) -> io::Result<()> {
         let segment_bytes_max = self.segment_bytes_max();
         let Some((active, file)) = active(&mut self.segments) else { return Ok(()) };
@@ -293,7 +297,8 @@ impl Stream {
         let room_end = (frame_end + self.limits.room_bytes).min(segment_bytes_max);
         let zeros = vec![0; room_end.saturating_sub(active.room_end) as usize];
         if disk::write_all_at(&file, &zeros, active.room_end).is_err() {
-            // Without room it goes as well. Whether there is space for the frame itself, its own write tells.
+            // Appends work without written-ahead room. If there is no space for the frame itself, its own
+            // write fails.
             self.must_cut = true;
             return self.cut();
         }
@@ -301,13 +306,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes what a frame of so many bytes would take behind the last one, and takes it away again.
+    /// Writes as many bytes as the frame would need after the last one, and removes them again.
     pub fn try_write(&mut self, frame_bytes: u64) -> Result<(), AppendError> {
         self.cut()?;
         let Some((active, file)) = active(&mut self.segments) else { return Err(AppendError::UnknownStream) };
         let zeros = vec![0; frame_bytes.min(TRIAL_BYTES_MAX) as usize];
         if active.bytes + frame_bytes <= active.room_end {
-            // Zeros over the zeros that are there: a disk that has become read-only refuses that too.
+            // Write zeros over the existing zeros: a disk that has become read-only refuses that too.
             return Ok(disk::write_all_at(&file, &zeros, active.bytes)?);
         }
         self.must_cut = true;
@@ -316,8 +321,8 @@ impl Stream {
         Ok(written?)
     }
 
-    /// Removes segments from the oldest on until a frame of so many bytes fits under the limit. Only those below `floor`
-    /// unless `drop_needed`.
+    /// Removes the oldest segments until a frame of this size fits under the limit. Only segments below
+    /// `floor` unless `drop_needed`.
     pub fn make_room(&mut self, frame_bytes: u64, floor: u64, drop_needed: bool) -> Result<(), AppendError> {
         let bytes_max = self.limits.bytes_max;
         if frame_bytes > bytes_max {
@@ -336,7 +341,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Removes the oldest segment if nobody needs it and it is not the active one.
+    /// Removes the oldest segment if no consumer needs it and it is not the active one.
     pub fn give_back(&mut self, floor: u64) -> io::Result<bool> {
         let is_unneeded = self.segments.get(1).is_some_and(|second| second.base_offset <= floor);
         if is_unneeded {
@@ -346,7 +351,7 @@ impl Stream {
     }
 
     fn segment_bytes_max(&self) -> u64 {
-        // Space comes back a segment at a time, so a segment is a small part of what there is.
+        // Space is freed by segments, so a segment is a small part of the limit.
         self.limits.segment_bytes_max.min((self.limits.bytes_max / 8).max(SEGMENT_BYTES_MIN))
     }
 
@@ -354,7 +359,7 @@ impl Stream {
     fn roll(&mut self) -> io::Result<()> {
         self.must_cut |= self.segments.back().is_some_and(|active| active.room_end > active.bytes);
         self.cut()?;
-        // At most two segments are unsynced at any time, so that an open need not look at more.
+        // At most two segments are unsynced at any time, so that an open need not check more.
         let at = self.segments.len().saturating_sub(2);
         if self.segments.len() >= 2 {
             self.rewrite()?;
@@ -378,7 +383,7 @@ impl Stream {
                 active.file = None;
             }
             if active.base_offset == base_offset {
-                // It was empty, and has just been created anew.
+                // It was empty, and has just been created again.
                 self.segments.pop_back();
             }
         }
@@ -388,7 +393,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes away what is behind the last good frame: what a failed write left there, and the room.
+    /// Removes everything after the last good frame: the rest of a failed write, and the written-ahead room.
     fn cut(&mut self) -> io::Result<()> {
         if self.must_cut
             && let Some((active, file)) = active(&mut self.segments)
@@ -413,7 +418,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Removes whole segments below `floor` whose newest record is older than the retention. The active one stays.
+    /// Removes whole segments below `floor` whose newest record is older than the retention. Keeps the active
+    /// one.
     pub fn collect(&mut self, floor: u64, retention: Duration, now_ns: u64) -> Result<Range<u64>, ReadError> {
         let first = self.first_offset();
         while self.segments.len() > 1 && self.segments[1].base_offset <= floor {
@@ -426,8 +432,8 @@ impl Stream {
         Ok(first..self.first_offset())
     }
 
-    /// Begins a new segment when the active one has been written to for long enough, so that its records do not stay
-    /// for as long as it takes to fill it.
+    /// Begins a new segment when the active one has been written to for long enough, so that records are
+    /// removed in time even if it never fills.
     pub fn roll_if_old(&mut self, retention: Duration, now_ns: u64) -> Result<(), ReadError> {
         let Some(last) = self.segments.len().checked_sub(1) else { return Ok(()) };
         let offset = self.segments[last].base_offset;
@@ -439,19 +445,19 @@ impl Stream {
     }
 }
 
-/// Whether an active segment is to be closed, by the age of its first record (`None`: it is empty).
+/// Whether to close an active segment, by the age of its first record (`None`: it is empty).
 fn is_old_enough_to_roll(age: Option<Duration>, retention: Duration) -> bool {
     let age_max = (retention / SEGMENTS_PER_RETENTION).max(SEGMENT_AGE_MIN);
     age.is_some_and(|age| age >= age_max)
 }
 
-/// Bytes that a batch will take on disk.
+/// The size of a batch on disk.
 pub fn frame_bytes(batch: &RecordBatch) -> u64 {
     (HEADER_BYTES + batch.body_bytes()) as u64
 }
 
 impl Segment {
-    /// A file of an earlier run, or an empty one.
+    /// The entry of an existing file, or of an empty one.
     fn closed(base_offset: u64, bytes: u64) -> Segment {
         Segment {
             base_offset,
@@ -492,7 +498,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_are_closed_for_their_age() {
+    fn segments_are_closed_by_age() {
         const HOUR: Duration = Duration::from_secs(3_600);
         let check = |age: Option<Duration>, retention_hours: u32, expect: bool| {
             assert_eq!(
@@ -501,13 +507,13 @@ mod tests {
                 "{age:?} {retention_hours}"
             );
         };
-        // The default of 24 hours: three hours for each.
+        // The default of 24 hours: three hours per segment.
         check(Some(3 * HOUR - Duration::from_nanos(1)), 24, false);
         check(Some(3 * HOUR), 24, true);
-        // Nothing in it, nothing to close, whatever the time.
+        // An empty segment is never closed.
         check(None, 24, false);
         check(None, 0, false);
-        // No retention at all is no reason for a file every ten seconds.
+        // Without retention there is still no new file every ten seconds.
         check(Some(HOUR / 61), 0, false);
         check(Some(HOUR / 60), 0, true);
     }

@@ -1,14 +1,14 @@
-//! The newest frames of a stream in memory, so that consumers that keep up never read from disk.
+//! The newest frames of a stream in memory, so that consumers that keep up do not read from disk.
 
 use std::collections::VecDeque;
 
 use super::batch::BatchBuilder;
 use super::frame::Frame;
 
-/// Memory that a frame takes beside its bytes, about.
+/// The approximate memory of a frame besides its bytes.
 const FRAME_OVERHEAD_BYTES: usize = 128;
 
-/// Frames without holes between them, oldest first.
+/// Contiguous frames, oldest first.
 #[derive(Debug)]
 pub struct Tail {
     frames: VecDeque<Frame>,
@@ -46,7 +46,7 @@ impl Tail {
         self.frames.get(after.checked_sub(1)?).filter(|frame| frame.contains(offset))
     }
 
-    /// Fills a batch whose next offset is held here.
+    /// Fills a batch whose next offset is in memory.
     pub(super) fn read(&self, out: &mut BatchBuilder) {
         let after = self.frames.partition_point(|frame| frame.header.base_offset <= out.next_offset());
         for frame in self.frames.range(after.saturating_sub(1)..) {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_leave_first_and_the_bound_holds() {
+    fn the_oldest_frames_are_evicted_first_and_the_bound_holds() {
         let mut tail = Tail::new(10_000);
         for i in 0..100 {
             tail.push(frame(i * 10, 10));

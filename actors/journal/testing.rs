@@ -1,4 +1,4 @@
-//! Batches for the tests of those who read the journal.
+//! Batches for the tests of consumers.
 
 use super::batch::{Batch, BatchBuilder, RecordBatch};
 use super::frame::Frame;

@@ -1,4 +1,4 @@
-//! The clocks of the machine, and the one that stamps what both intakes receive.
+//! The clocks of the machine, and the shared clock that stamps received data for both intakes.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,48 +8,48 @@ use butler_sos_domain::receipt_clock::ReceiptClock;
 
 use super::platform::clock::since_boot_ns;
 
-/// Stamps times of receipt. Its clones are one clock: that is what keeps stamps unique over all streams.
+/// Stamps times of receipt. All clones share one state, so stamps are unique over all streams.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Arc<Mutex<ReceiptClock>>);
 
 impl Clock {
-    /// Goes on after the newest stamps that are stored.
+    /// Starts after the newest of the stored stamps.
     #[must_use]
     pub fn after(stamps: impl IntoIterator<Item = u64>) -> Self {
         Self(Arc::new(Mutex::new(ReceiptClock::after(stamps))))
     }
 
-    /// For several stamps; held for as long as it takes to give them.
+    /// Locks the clock to take several stamps. Hold the guard only while stamping.
     pub(crate) fn lock(&self) -> MutexGuard<'_, ReceiptClock> {
         lock(&self.0)
     }
 
-    /// One stamp for something received now.
+    /// Returns one stamp for something received now.
     #[must_use]
     pub fn stamp(&self) -> u64 {
-        // Under the lock: who comes later has the later time.
+        // Read the time under the lock, so that a later caller gets a later time.
         let mut clock = self.lock();
         clock.stamp(unix_ns())
     }
 }
 
-/// What the clock of the day says, Unix nanoseconds.
+/// The wall clock, in Unix nanoseconds.
 #[must_use]
 pub fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What the clock of the day says, Unix milliseconds.
+/// The wall clock, in Unix milliseconds.
 #[must_use]
 pub fn unix_ms() -> u64 {
     unix_ns() / 1_000_000
 }
 
-/// Nanoseconds of a clock that nobody sets and that counts on while the machine sleeps.
+/// Nanoseconds of a monotonic clock that also counts while the machine sleeps.
 #[must_use]
 pub fn steady_ns() -> u64 {
-    // Without such a clock no jump is seen.
+    // The wall clock is the fallback. Clock jumps are not detected then.
     since_boot_ns().unwrap_or_else(unix_ns)
 }
 

@@ -1,16 +1,16 @@
-//! Why a destination did not take a batch.
+//! The error of a failed delivery.
 
 use std::time::Duration;
 
-/// Why a delivery did not succeed; it will be tried again.
+/// Why a delivery failed. The sink retries it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{class}: {detail}")]
 pub struct DeliveryError {
-    /// A short stable word for the metric: `connect`, `timeout`, `http-503`, `disk`, …
+    /// A short stable class for the metric: `connect`, `timeout`, `http-503`, `disk`, …
     pub class: &'static str,
-    /// For people. Holds no secret.
+    /// A message for people. Contains no secret.
     pub detail: String,
-    /// What the endpoint asked for.
+    /// The pause that the endpoint asked for.
     pub retry_after: Option<Duration>,
 }
 
@@ -19,7 +19,7 @@ impl DeliveryError {
         Self { class, detail: detail.into(), retry_after: None }
     }
 
-    /// The endpoint, or a proxy before it, ran out of time.
+    /// Whether the endpoint, or a proxy in front of it, timed out.
     #[must_use]
     pub fn is_slow(&self) -> bool {
         matches!(self.class, "timeout" | "http-408" | "http-504")

@@ -1,4 +1,5 @@
-//! Locks that a panic does not close: what they hold is whole after each step, so whoever comes next may go on with it.
+//! Locks that ignore poisoning. The data behind them is consistent after each step, so the next user can
+//! continue after a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,18 +1,16 @@
 //! The only way from one actor to another.
 //!
-//! actix's mailbox bound holds for one shared address and only with `try_send`; `do_send`,
-//! concurrent `send`s and every clone go over it. An [`Mailbox`] brings a bound of its own,
-//! counted in whatever the receiver's work is counted in (events, messages), shared by all
-//! clones, and gives three ways to send:
+//! actix's mailbox bound holds for one shared address and only with `try_send`; `do_send`, concurrent `send`s
+//! and every clone exceed it. A [`Mailbox`] has its own bound, counted in the receiver's unit of work
+//! (events, messages) and shared by all clones. It sends in three ways:
 //!
-//! * [`Mailbox::offer`] never waits: what finds no room comes back to be shed and counted;
+//! * [`Mailbox::offer`] never waits: without room it returns the message, which the caller sheds and counts;
 //! * [`Mailbox::deliver`] waits for room;
 //! * [`Mailbox::ask`] waits for room and for the answer.
 //!
-//! What is sent travels as a [`Envelope`] with its [`InFlight`]: the room that it occupies and
-//! the events that it stands for. The in-flight guard may be handed on from stage to stage, so one
-//! bound can cover the way from socket to journal; when it is dropped, for whatever reason,
-//! the room is free again, and events that nobody accounted for are counted as lost.
+//! A message travels in an [`Envelope`] with its [`InFlight`] guard: the room that it occupies and the events
+//! that it stands for. A stage may pass the guard on to the next stage, so one bound can cover the way from
+//! socket to journal. Dropping the guard frees the room and counts unsettled events as lost.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +19,7 @@ use actix::{Message, Recipient};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A message and what it occupies until it is dropped.
+/// A message and the room that it occupies until it is dropped.
 pub struct Envelope<M> {
     pub body: M,
     pub in_flight: InFlight,
@@ -31,7 +29,7 @@ impl<M: Message> Message for Envelope<M> {
     type Result = M::Result;
 }
 
-/// The room that something occupies, and the events in it that are not yet accounted for.
+/// The room that a message occupies, and its events that are not yet accounted for.
 #[derive(Default)]
 pub struct InFlight {
     _room: Option<OwnedSemaphorePermit>,
@@ -44,24 +42,24 @@ impl InFlight {
         Self { _room: Some(room), open_events: 0, lost: None }
     }
 
-    /// Makes this in-flight guard answer for `events`: those not settled when it is dropped count as `lost`.
+    /// Makes this guard responsible for `events`: those not settled when it is dropped count as `lost`.
     pub fn answers_for(&mut self, events: u64, lost: Counter) {
         self.open_events = events;
         self.lost = Some(lost);
     }
 
-    /// One more event to answer for.
+    /// Adds one event to those that the guard is responsible for.
     pub fn join(&mut self) {
         self.open_events += 1;
     }
 
-    /// `events` of them are accounted for elsewhere (stored, rejected, shed).
+    /// Marks `events` as accounted for elsewhere (stored, rejected, shed).
     pub fn settle(&mut self, events: u64) {
         debug_assert!(events <= self.open_events, "more settled than were there");
         self.open_events = self.open_events.saturating_sub(events);
     }
 
-    /// All that were left are accounted for; says how many they were.
+    /// Marks all remaining events as accounted for and returns their number.
     pub fn settle_all(&mut self) -> u64 {
         std::mem::take(&mut self.open_events)
     }
@@ -77,7 +75,7 @@ impl Drop for InFlight {
     }
 }
 
-/// One end of a connection drawn by the topology; clones share its bound.
+/// The sending end of a connection between two actors. Clones share its bound.
 pub struct Mailbox<M>
 where
     M: Message + Send + 'static,
@@ -88,7 +86,7 @@ where
     bound: u32,
 }
 
-/// The receiver is gone for good (the process is stopping).
+/// The receiver has stopped for good because the process is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the receiving actor is gone")]
 pub struct Gone;
@@ -109,10 +107,10 @@ where
         self.offer_with(body, weight, InFlight::default())
     }
 
-    /// As [`Mailbox::offer`], with a in-flight guard that already answers for its events. On refusal the
-    /// in-flight guard comes to rest: the caller sheds and counts.
+    /// Like [`Mailbox::offer`], with a guard that is already responsible for its events. A refusal settles
+    /// the guard: the caller sheds and counts.
     pub fn offer_with(&self, body: M, weight: u32, mut in_flight: InFlight) -> Result<(), M> {
-        // A message heavier than the whole bound passes when nothing else is under way.
+        // A message heavier than the whole bound is accepted when nothing else is in flight.
         match Arc::clone(&self.room).try_acquire_many_owned(weight.min(self.bound)) {
             Ok(room) => {
                 in_flight._room = Some(room);
@@ -140,19 +138,19 @@ where
         self.to.send(Envelope { body, in_flight }).await.map_err(|_| Gone)
     }
 
-    /// As [`Mailbox::ask`], with a in-flight guard that already answers for its events.
+    /// Like [`Mailbox::ask`], with a guard that is already responsible for its events.
     pub async fn ask_with(&self, body: M, mut in_flight: InFlight) -> Result<M::Result, Gone> {
         in_flight._room = Some(self.acquire(1).await?);
         self.to.send(Envelope { body, in_flight }).await.map_err(|_| Gone)
     }
 
-    /// Sends with the room that an earlier mailbox of the same chain has given.
+    /// Sends with the room that an earlier mailbox of the same chain has granted.
     #[expect(clippy::disallowed_methods, reason = "the passage holds the bound that do_send ignores")]
     pub fn pass(&self, body: M, in_flight: InFlight) {
         self.to.do_send(Envelope { body, in_flight });
     }
 
-    /// Units of work under way.
+    /// Units of work in flight.
     pub fn depth(&self) -> u32 {
         self.bound - u32::try_from(self.room.available_permits()).unwrap_or(self.bound).min(self.bound)
     }
@@ -198,7 +196,7 @@ mod tests {
     #[rtype(result = "u32")]
     struct Work(u32);
 
-    /// Finishes a piece of work when the gate lets it.
+    /// Finishes a unit of work when the gate opens.
     struct Worker {
         gate: Arc<Semaphore>,
         done: Arc<Mutex<Vec<u32>>>,
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn the_bound_holds_for_all_clones_together() {
+    async fn all_clones_share_one_bound() {
         let (mailbox, _gate) = mailbox(4);
         let other = mailbox.clone();
         for n in 0..2 {
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn room_returns_when_the_work_is_done() {
+    async fn finished_work_frees_its_room() {
         let (mailbox, gate) = mailbox(1);
         mailbox.offer(Work(1), 1).unwrap();
         let waits = mailbox.deliver(Work(2), 1);
@@ -254,7 +252,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn weights_are_counted_and_a_giant_still_passes_alone() {
+    async fn a_message_heavier_than_the_bound_passes_alone() {
         let (mailbox, _gate) = mailbox(10);
         mailbox.offer(Work(1), 7).unwrap();
         assert!(mailbox.offer(Work(2), 4).is_err());
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_settles_is_counted_as_lost() {
+    fn unsettled_events_are_counted_as_lost() {
         let lost = Counter::default();
         let mut in_flight = InFlight::default();
         in_flight.answers_for(10, lost.clone());

@@ -1,11 +1,11 @@
-//! Every figure that the server shows about itself.
+//! All metrics that the server exposes about itself.
 //!
 //! One registry for the process; actors hold handles ([`ActorMeter`], [`DestinationMeter`],
 //! [`IntakeMeter`]) whose counters are single atomics, so counting costs nothing to look up.
-//! Gauges that somebody else knows better (journal size, process memory) are set just before
-//! a scrape by whoever serves it.
+//! The server of a scrape sets gauges that another part owns (journal size, process memory) just before it
+//! answers.
 //!
-//! Conservation, when nothing is under way: for each intake
+//! Conservation, when nothing is in flight: for each intake
 //! `received = stored + rejected + shed`; for each destination
 //! `stored = delivered + waiting + dead-lettered + parked + expired` as counted by the journal's offsets.
 
@@ -85,7 +85,7 @@ pub struct Metrics {
     failures: FailureBook,
 }
 
-/// Every handle that was given out.
+/// All handles that were created.
 #[derive(Default)]
 struct Owners {
     actors: BTreeMap<&'static str, ActorMeter>,
@@ -93,8 +93,8 @@ struct Owners {
     destinations: BTreeMap<&'static str, DestinationMeter>,
 }
 
-/// How often something failed, by who met it and the class of it, since the start. Both are words of the program, so
-/// there are few of them.
+/// The number of failures since the start, by actor and class. Both are constants of the program, so the map
+/// is small.
 pub type Failures = BTreeMap<(&'static str, &'static str), u64>;
 
 #[derive(Clone, Default)]
@@ -193,7 +193,7 @@ struct StreamFamilies {
     segments: Family<StreamLabel, Gauge>,
     records: Family<StreamLabel, Gauge>,
     sync_seconds: Histogram,
-    /// Shown, not scraped: a histogram tells nobody what it holds.
+    /// For display only: a Prometheus histogram cannot be read back.
     syncs: Arc<Mutex<SyncFigures>>,
     append_errors: Counter,
     clock_jumps: Counter,
@@ -209,14 +209,14 @@ struct ProcessGauges {
     start_seconds: Float,
 }
 
-/// How a destination is doing, in words, for `/ready` and the operator.
+/// The state of a destination, for `/ready` and the administrator.
 #[derive(Debug, Clone, Default)]
 pub struct DestinationState {
     pub up: bool,
     pub last_error: Option<String>,
-    /// Its class, as it is counted.
+    /// The class of the last error, as in the metric.
     pub last_error_class: Option<&'static str>,
-    /// When the last error was met, unix milliseconds.
+    /// The time of the last error, in Unix milliseconds.
     pub last_error_unix_ms: Option<u64>,
 }
 
@@ -322,7 +322,7 @@ impl Metrics {
         r.register("process_start_time_seconds", "Start of the process, unix time", p.start_seconds.clone());
     }
 
-    /// The handle for one actor; `name` is its one name everywhere.
+    /// Returns the handle of one actor. `name` is its one name everywhere.
     #[must_use]
     pub fn actor(&self, name: &'static str) -> ActorMeter {
         let label = ActorLabel { actor: name };
@@ -341,7 +341,7 @@ impl Metrics {
         self.owners().actors.entry(name).or_insert(meter).clone()
     }
 
-    /// What a server counts of its connections, under the name of whoever serves.
+    /// Connection counters of a server, under the name of the actor that runs it.
     #[must_use]
     pub fn connections(&self, name: &'static str) -> ConnectionCounters {
         let counter = |reason| self.actor.connections.counter(name, reason);
@@ -364,7 +364,7 @@ impl Metrics {
         self.owners().intakes.entry(name).or_insert(meter).clone()
     }
 
-    /// What failed so far.
+    /// All failures so far.
     #[must_use]
     pub fn failures(&self) -> Failures {
         lock(&self.failures.0).clone()
@@ -453,16 +453,16 @@ fn to_prometheus_text(open_metrics: &str) -> String {
     text
 }
 
-/// What is counted, for the administrator.
+/// Counters of connections, for the administrator.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionCounters {
-    /// Connections that had to make room.
+    /// Connections that were evicted to make room.
     pub evicted: Counter,
     /// Connections that got no slot.
     pub refused: Counter,
 }
 
-/// What one actor counts about itself.
+/// Counters of one actor.
 #[derive(Clone)]
 pub struct ActorMeter {
     name: &'static str,
@@ -499,15 +499,15 @@ impl ActorMeter {
         self.rejected.counter(self.name, reason).inc_by(items);
     }
 
-    /// Something that an administrator should know for as long as the process runs; `symptom` is a word of the program,
-    /// `about` names what it is about. The first of each symptom is kept.
+    /// Notes a condition that an administrator should know for as long as the process runs. `symptom` is a
+    /// constant of the program, `about` names the object. Only the first note of each symptom is kept.
     pub fn note(&self, symptom: &'static str, about: &str) {
         let mut notes = lock(&self.notes);
         notes.entry(symptom).or_insert_with(|| about.chars().take(NOTE_CHARS_MAX).collect());
     }
 
-    /// Something failed that an administrator may want to hear of, beside what is counted of it elsewhere; `class` is
-    /// a short stable word.
+    /// Counts a failure for the administrator, in addition to the actor's other counters. `class` is a short
+    /// stable word.
     pub fn failed(&self, class: &'static str) {
         self.failures.add(self.name, class);
     }
@@ -517,7 +517,7 @@ impl ActorMeter {
         self.connections.clone()
     }
 
-    /// For actors that have a bounded way in; those that pull their work show no such gauge.
+    /// For actors with a bounded mailbox. Actors that pull their work have no such gauge.
     pub fn set_mailbox(&self, depth: u32, bound: u32) {
         let label = ActorLabel { actor: self.name };
         self.mailbox_depth.get_or_create(&label).set(i64::from(depth));
@@ -525,7 +525,7 @@ impl ActorMeter {
     }
 }
 
-/// What one intake counts: where every event that it was given went.
+/// Counters of one intake: the outcome of every event that it received.
 #[derive(Clone)]
 pub struct IntakeMeter {
     name: &'static str,
@@ -535,13 +535,13 @@ pub struct IntakeMeter {
     rejected: Reasons<IntakeReason>,
     shed: Reasons<IntakeReason>,
     remarks: Reasons<IntakeReason>,
-    /// How long events take from here to the journal.
+    /// The time that events take from the intake to the journal.
     pub times: ProcessingTimes,
 }
 
 impl IntakeMeter {
-    /// What the kernel dropped: for an intake with a receive buffer of its own on a system that tells, and shown for no
-    /// other.
+    /// Datagrams that the kernel dropped. Only for an intake with its own receive buffer, on a system that
+    /// reports the figure.
     pub fn kernel(&self) -> Counter {
         self.kernel.get_or_create_owned(&IntakeLabel { intake: self.name })
     }
@@ -554,18 +554,18 @@ impl IntakeMeter {
         self.shed.counter(self.name, reason)
     }
 
-    /// Counts an event that is kept, but with something an administrator may want to know.
+    /// Counts an event that is kept but has a property that an administrator may want to know.
     pub fn remark(&self, reason: &'static str) -> Counter {
         self.remarks.counter(self.name, reason)
     }
 }
 
-/// What one destination counts.
+/// Counters of one destination.
 #[derive(Clone)]
 pub struct DestinationMeter {
     name: &'static str,
     pub delivered: Counter,
-    /// By a retry or a replay.
+    /// Events that a retry or a replay delivered.
     pub redelivered: Counter,
     pub batches: Counter,
     pub bytes: Counter,
@@ -573,7 +573,7 @@ pub struct DestinationMeter {
     pub missed: Counter,
     pub lag_events: Gauge,
     pub lag_seconds: Float,
-    /// Events that failed, were told of, and are tried again later. They do not count as waiting.
+    /// Events that failed, were logged, and are retried later. They do not count as waiting.
     pub deferred: Gauge,
     /// Events on disk that a limit of the destination keeps out. They do not count as waiting.
     pub parked: Gauge,
@@ -591,8 +591,8 @@ impl DestinationMeter {
         self.name
     }
 
-    /// How many of the records behind the committed offset are done out of turn or deferred: the journal counts
-    /// them, but nobody waits for them.
+    /// The number of records after the committed offset that are already done or deferred. The journal counts
+    /// them, but they are not waiting.
     pub fn set_held(&self, records: u64) {
         self.held.store(records, Ordering::Relaxed);
     }
@@ -620,7 +620,7 @@ impl DestinationMeter {
         });
     }
 
-    /// Whether it is up, and the class of its last error.
+    /// Whether the destination is up, and the class of its last error.
     #[cfg(test)]
     pub(crate) fn up_and_class(&self) -> (bool, Option<&'static str>) {
         let mut seen = (false, None);
@@ -637,7 +637,7 @@ impl DestinationMeter {
 const LAST_ERROR_CHARS_MAX: usize = 500;
 const NOTE_CHARS_MAX: usize = 300;
 
-/// What the journal counts.
+/// Counters of the journal.
 #[derive(Clone)]
 pub struct JournalMeter {
     families: StreamFamilies,
@@ -660,7 +660,7 @@ impl JournalMeter {
         syncs.seconds_last = took.as_secs_f64();
     }
 
-    /// The system's clock was set; `off_seconds` is what it is off by now, if by anything.
+    /// Counts a jump of the wall clock. `off_seconds` is its current offset, if any.
     pub fn clock_jumped(&self, off_seconds: Option<f64>) {
         self.families.clock_jumps.inc();
         self.families.clock_off_seconds.set(off_seconds.unwrap_or_default());
@@ -675,7 +675,7 @@ impl JournalMeter {
     }
 }
 
-/// How much one stream of the journal holds.
+/// The size of one stream of the journal.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StreamFigures {
     pub bytes: u64,
@@ -684,7 +684,7 @@ pub struct StreamFigures {
     pub records: u64,
 }
 
-/// Figures of the process, as the operating system tells them.
+/// Figures of the process from the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcessFigures {
     pub resident_bytes: u64,
@@ -703,7 +703,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_named_with_their_suffix() {
+    fn counters_have_the_suffix_total() {
         let metrics = Metrics::new();
         metrics.intake("user_events").rejected("size").inc_by(3);
         let text = metrics.expose();
@@ -715,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_somebody_has_is_shown() {
+    fn metrics_without_an_owner_are_not_exposed() {
         let metrics = Metrics::new();
         let (parser, _sink) = (metrics.actor("user_parser"), metrics.actor("csv_sink"));
         let (udp, _http) = (metrics.intake("user_events"), metrics.intake("audit_events"));
@@ -740,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_remembers_its_last_error() {
+    fn a_destination_keeps_its_last_error() {
         let metrics = Metrics::new();
         let meter = metrics.destination("influx_sink");
         meter.failed("http-503", "server busy", 7);

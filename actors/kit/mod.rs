@@ -1,4 +1,4 @@
-//! What every actor is made of: mailboxes, supervision, meters, clocks, and the seam to the operating system.
+//! The parts of every actor: mailboxes, supervision, meters, clocks, and the platform layer.
 
 pub mod clock;
 pub mod delivery_error;

@@ -2,13 +2,12 @@
 //!
 //! actix's own supervisor survives `ctx.stop()` but not a panic, which drops the actor and
 //! everything in its mailbox. This one drives the actor's `ContextFut` itself, inside
-//! `catch_unwind`, and restarts it in place: same address, same waiting messages. Only the
-//! message that was being handled is gone; whoever asked gets an error.
+//! `catch_unwind`, and restarts it in place: same address, same waiting messages. Only the message that was
+//! being handled is lost; its sender gets an error.
 //!
-//! A restarted actor gets `restarting()` (forget everything that the panic may have left
-//! half-done) and then `started()` again. All its timers, streams and spawned futures have
-//! been dropped by then, and future handles count from one again: an actor must not keep a
-//! `SpawnHandle` across `restarting()`.
+//! A restarted actor gets `restarting()`, where it discards state that the panic may have left inconsistent,
+//! and then `started()` again. All its timers, streams and spawned futures have been dropped by then, and
+//! future handles count from one again: an actor must not keep a `SpawnHandle` across `restarting()`.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -26,13 +25,13 @@ use slog::{Logger, error, warn};
 
 use crate::kit::metric::ActorMeter;
 
-/// When to restart and when to stop trying (`Pipeline.supervision`).
+/// The restart policy (`Pipeline.supervision`).
 #[derive(Debug, Clone, Copy)]
 pub struct RestartPolicy {
     /// More restarts than this within `window` end the process.
     pub restarts_max: usize,
     pub window: Duration,
-    /// Pause before the first restart; doubles with each further one in the window.
+    /// The pause before the first restart. It doubles with each further restart in the window.
     pub backoff: Duration,
 }
 
@@ -42,21 +41,21 @@ impl Default for RestartPolicy {
     }
 }
 
-/// What the supervisors of one process share.
+/// State that all supervisors of one process share.
 #[derive(Clone)]
 pub struct Supervision {
     pub policy: RestartPolicy,
     pub log: Logger,
-    /// Called with the actor's name when it restarted too often; ends the process.
+    /// Called with the name of an actor that restarted too often. Ends the process.
     pub give_up: Arc<dyn Fn(&'static str) + Send + Sync>,
     #[cfg(feature = "test-panics")]
     pub switches: PanicSwitches,
 }
 
 impl Supervision {
-    /// Starts the actor that `make` builds in `arbiter`, and keeps it alive from then on.
+    /// Starts the actor that `make` builds in `arbiter`, and keeps it running.
     ///
-    /// The actor's mailbox is not bounded here: mailboxes bound what enters it.
+    /// The actix mailbox is not bounded here: a [`Mailbox`](crate::kit::mailbox::Mailbox) bounds each sender.
     pub fn start<A>(
         &self,
         arbiter: &ArbiterHandle,
@@ -78,13 +77,13 @@ impl Supervision {
     }
 }
 
-/// Far above what all mailboxes together let in; the mailboxes hold the real bounds.
+/// Far more than all mailboxes together accept. They enforce the real bounds.
 const MAILBOX_SLOTS: usize = 1 << 20;
 
-/// Drives one actor; completes when the actor ends by its own wish or is given up.
+/// Drives one actor. Completes when the actor stops itself or is given up.
 struct Supervisor<A: Actor<Context = Context<A>>> {
     fut: ContextFut<A, Context<A>>,
-    /// actix does not restart an actor to whom nobody can send, and to a sink nobody does.
+    /// actix does not restart an actor without an address, and nobody else holds the address of a sink.
     _address: Addr<A>,
     supervision: Supervision,
     meter: ActorMeter,
@@ -122,7 +121,7 @@ where
         Pin::new(&mut self.fut).poll(cx)
     }
 
-    /// Notes a panic and decides: a pause before the restart, or the end.
+    /// Records a panic and returns the pause before the restart, or the end of the process.
     fn panicked(&mut self, panic: Box<dyn Any + Send>) -> Result<(), GivenUp> {
         let policy = self.supervision.policy;
         let now = Instant::now();
@@ -191,7 +190,7 @@ enum Step {
     Ended,
 }
 
-/// The text of a panic's payload, where it has one.
+/// The message of a panic, if it has one.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -203,7 +202,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
 #[cfg(feature = "test-panics")]
 pub use switch::{PanicSwitch, PanicSwitches};
 
-/// Lets a test make any actor panic from outside. Not in a release.
+/// Lets a test make any actor panic from outside. Not part of a release.
 #[cfg(feature = "test-panics")]
 mod switch {
     use std::collections::BTreeMap;
@@ -228,7 +227,7 @@ mod switch {
             switches.entry(actor).or_default().clone()
         }
 
-        /// Makes `actor` panic at its next turn; false when there is no such actor.
+        /// Makes `actor` panic at its next turn. Returns false when there is no such actor.
         pub fn panic(&self, actor: &str) -> bool {
             let switches = lock(&self.0);
             let Some(switch) = switches.get(actor) else { return false };
@@ -267,7 +266,7 @@ mod tests {
     use crate::kit::metric::Metrics;
     use crate::kit::testing::{discard_log, until};
 
-    /// Counts numbers; panics in whichever way it is told to.
+    /// Counts numbers, and panics in the requested way.
     struct Fragile {
         seen: Arc<Mutex<Vec<u32>>>,
         starts: Arc<AtomicUsize>,
@@ -362,7 +361,7 @@ mod tests {
         let harness = harness(10);
         harness.addr.send(Number(1)).await.unwrap();
         let killer = harness.addr.send(how());
-        // These wait in the mailbox while the actor dies.
+        // These messages wait in the mailbox while the actor panics.
         let waiting: Vec<_> = (2..50).map(|n| harness.addr.send(Number(n))).collect();
         let _ = killer.await;
         for answer in waiting {
@@ -389,7 +388,7 @@ mod tests {
         check_survives(|| Break::Timer).await;
     }
 
-    /// Works without being sent anything, as a sink does.
+    /// Works without messages, as a sink does.
     struct Alone(Arc<AtomicUsize>);
 
     impl Actor for Alone {
@@ -405,7 +404,7 @@ mod tests {
     impl Supervised for Alone {}
 
     #[actix_rt::test]
-    async fn an_actor_whose_address_nobody_keeps_is_restarted_too() {
+    async fn an_actor_without_senders_is_restarted() {
         let starts = Arc::<AtomicUsize>::default();
         let supervision = harness(10).supervision;
         let meter = Metrics::new().actor("alone");
@@ -416,13 +415,13 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn the_one_who_asked_is_told() {
+    async fn the_sender_of_a_failed_request_gets_an_error() {
         let harness = harness(10);
         assert!(harness.addr.send(Break::Handler).await.is_err());
     }
 
     #[actix_rt::test]
-    async fn too_many_panics_in_the_window_are_given_up() {
+    async fn too_many_panics_in_the_window_end_the_actor() {
         let harness = harness(3);
         for _ in 0..3 {
             assert!(harness.addr.send(Break::Handler).await.is_err());

@@ -1,4 +1,4 @@
-//! What the tests of actors share.
+//! Test helpers of the actors.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use slog::{Discard, Logger, o};
 
 use crate::kit::mailbox::{Envelope, Mailbox};
 
-/// A log that goes nowhere.
+/// A log that discards everything.
 pub fn discard_log() -> Logger {
     Logger::root(Discard, o!())
 }
@@ -22,7 +22,7 @@ pub async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What a [`Probe`] has seen.
+/// The messages that a [`Probe`] has received.
 pub type Seen<M> = Arc<Mutex<Vec<M>>>;
 
 type Answer<M> = Box<dyn FnMut(&M) -> <M as Message>::Result>;
@@ -38,7 +38,7 @@ where
     M: Message + Send + Unpin + 'static,
     M::Result: Send + actix::dev::MessageResponse<Self, Envelope<M>>,
 {
-    /// A mailbox into a new probe, and what the probe has seen.
+    /// A mailbox into a new probe, and the messages that the probe receives.
     pub fn mailbox(bound: u32, answer: impl FnMut(&M) -> M::Result + 'static) -> (Mailbox<M>, Seen<M>) {
         let seen = Arc::<Mutex<Vec<M>>>::default();
         let probe = Self { seen: Arc::clone(&seen), answer: Box::new(answer) };

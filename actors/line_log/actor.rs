@@ -1,10 +1,11 @@
-//! Keeps lines of JSON on disk, the newest of them: dead letters, rejected datagrams.
+//! Stores the newest lines of JSON on disk: dead letters, rejected datagrams.
 //!
-//! Receives: `AppendLines`, answered when its lines are on disk.
+//! Receives: `AppendLines`; the answer comes when its lines are on disk.
 //! Sends: nothing.
-//! Keeps: the lines, in a directory of bounded size ([`crate::line_log::store`]); oldest out first, counted.
-//! When full: its inlet is bounded by the mailbox; what waits is written and synced together.
-//! When it fails: a disk that refuses is an answer (`LinesRefused`); nothing of the message is kept then.
+//! Keeps: the lines, in a directory of bounded size ([`crate::line_log::store`]); the oldest are removed
+//! first, and counted.
+//! When full: the mailbox bounds its input; waiting messages are written and synced together.
+//! When it fails: a disk error is an answer (`LinesRefused`); the lines of the message are then not stored.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -33,7 +34,7 @@ pub struct LineLogConfig {
 /// The actor.
 pub struct LineLog {
     config: LineLogConfig,
-    /// Used by one blocking task at a time; `None` until it is opened, and after an error.
+    /// One blocking task at a time uses it. `None` until it is opened, and after an error.
     store: Arc<Mutex<Option<SegmentStore>>>,
     waiting: Vec<Waiting>,
     writing: bool,
@@ -43,7 +44,7 @@ pub struct LineLog {
     errors: OnceAMinute,
 }
 
-/// A message that waits for the disk, and holds its room in the mailbox meanwhile.
+/// A message that waits for the disk, and occupies its room in the mailbox meanwhile.
 struct Waiting {
     keep: AppendLines,
     answer: oneshot::Sender<Result<(), LinesRefused>>,
@@ -65,7 +66,7 @@ impl LineLog {
         }
     }
 
-    /// Writes all that waits, with one sync; what comes meanwhile is the next group.
+    /// Writes all waiting messages with one sync. Messages that arrive meanwhile form the next group.
     fn write(&mut self, ctx: &mut Context<Self>) {
         if self.writing || self.waiting.is_empty() {
             return;
@@ -76,7 +77,7 @@ impl LineLog {
         let written = actix_rt::task::spawn_blocking(move || {
             let outcome = append(&store, &config, &group).map_err(|error| LinesRefused(error.to_string()));
             for waiting in group {
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 let _ = waiting.answer.send(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
             }
             outcome
@@ -86,7 +87,7 @@ impl LineLog {
             match outcome {
                 Ok(Ok(appended)) => this.count(appended),
                 Ok(Err(refused)) => this.log_error(&refused.to_string()),
-                // The group's askers have been told by its end.
+                // Dropping the group notifies its callers.
                 Err(panic) => this.log_error(&panic.to_string()),
             }
             this.write(ctx);
@@ -95,7 +96,7 @@ impl LineLog {
     }
 
     fn count(&mut self, appended: Appended) {
-        // The next trouble is a new one, and logged at once.
+        // The next error is a new one, and is logged at once.
         self.errors = OnceAMinute::default();
         for (reason, lines) in [("evicted", appended.evicted), ("too_large", appended.too_large)] {
             if lines > 0 {
@@ -122,7 +123,7 @@ fn append(
     group: &[Waiting],
 ) -> std::io::Result<Appended> {
     let mut store = lock(store);
-    // Taken out, so that after an error or a panic it is opened afresh.
+    // Taken out, so that it is opened again after an error or a panic.
     let mut open = match store.take() {
         Some(open) => open,
         None => SegmentStore::open(&config.directory, config.bytes_max)?,
@@ -137,14 +138,14 @@ impl Actor for LineLog {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After a restart: what was waiting still is.
+        // After a restart, messages are still waiting.
         self.write(ctx);
     }
 }
 
 impl Supervised for LineLog {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // A group under way finishes on its own thread; the store's lock keeps the next one behind it.
+        // A running group finishes on its own thread. The store's lock delays the next one until then.
         self.writing = false;
     }
 }
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_disk_that_refuses_is_an_answer_and_recovers() {
+    async fn a_disk_error_is_an_answer_and_the_log_recovers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kept");
         fs::write(&path, "a file where the directory should be").unwrap();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_link_in_the_place_of_a_file_is_an_answer_and_not_followed() {
+    async fn a_link_in_place_of_a_file_is_an_error_and_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let segment = dir.path().join(format!("{:020}.jsonl", 1));
         let victim = dir.path().join("victim");
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn what_had_to_go_is_counted() {
+    async fn evicted_lines_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let (_addr, mailbox, meter) = line_log(dir.path(), 80);
         for n in 0..20 {
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_panic_loses_no_line_that_waits() {
+    async fn a_panic_loses_no_waiting_line() {
         let dir = tempfile::tempdir().unwrap();
         let (addr, mailbox, meter) = line_log(dir.path(), 100_000);
         for n in 0..100 {

@@ -1,10 +1,11 @@
-//! Lines to keep.
+//! Messages of the line log.
 
 use std::fmt;
 
 use actix::Message;
 
-/// Lines of JSON (without newline) to keep: rejected datagrams, dead letters. Answered when on disk.
+/// Stores lines of JSON (without newline): rejected datagrams, dead letters. The answer comes when they are
+/// on disk.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<(), LinesRefused>")]
 pub struct AppendLines {

@@ -1,4 +1,4 @@
-//! Lines that are kept aside: rejected datagrams and dead letters.
+//! Logs of rejected datagrams and dead letters.
 
 pub mod actor;
 pub mod message;

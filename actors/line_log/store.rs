@@ -2,15 +2,17 @@
 //!
 //! # The format
 //!
-//! The directory holds segments, `<number>.jsonl`, the number in 20 digits, counting up. A segment is lines of
-//! UTF-8 that end in `\n`; lines are appended to the highest one until it has its share of the bound (an eighth),
-//! then the next one begins. Together they have at most `bytes_max`: the lowest segment is removed as a whole to
-//! make room. A removed entry is overwritten with blanks in place, so that nothing moves: the address of an entry,
-//! its segment and the byte where it begins, holds for as long as the entry is there. A last line without `\n` is
-//! what a crash left of an append; readers skip it, and the writer cuts it off when it opens the directory.
+//! The directory contains segments, `<number>.jsonl`, the number in 20 digits, counting up. A segment
+//! consists of lines of UTF-8 that end in `
+//! `. Lines are appended to the highest segment until it has its share of the bound (an eighth), then the
+//! next one begins. Together they have at most `bytes_max`: the lowest segment is removed as a whole to make
+//! room. A removed entry is overwritten with blanks in place, so that nothing moves: the address of an entry,
+//! its segment and its first byte, is valid as long as the entry exists. A last line without `
+//! ` is left from a crash during an append; readers skip it, and the writer cuts it off when it opens the
+//! directory.
 //!
-//! A directory from which nothing old may go (parked events) is written to with [`SegmentStore::append_if_room`], and
-//! its ended segments are written anew with what is left of them ([`SegmentStore::replace`]).
+//! A directory without eviction (parked events) is written to with [`SegmentStore::append_if_room`], and its
+//! closed segments are rewritten with their remaining lines ([`SegmentStore::replace`]).
 //!
 //! One writer at a time; any number of readers, also from other processes.
 
@@ -27,26 +29,26 @@ use crate::kit::platform::{self, Modes};
 pub(crate) struct SegmentStore {
     directory: PathBuf,
     bytes_max: u64,
-    /// Lowest first; the last is written to. Numbers and sizes.
+    /// Numbers and sizes, the lowest first. Appends go to the last one.
     segments: Vec<(u64, u64)>,
     /// The highest segment, while it is open.
     file: Option<File>,
 }
 
-/// What an append had to leave out.
+/// The losses of an append.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appended {
-    /// Old lines that went to make room.
+    /// Old lines that were removed to make room.
     pub evicted: u64,
-    /// New lines that are larger than all the room there is.
+    /// New lines that are larger than the whole bound.
     pub too_large: u64,
 }
 
-/// Segments share the bound so that making room costs an eighth of it.
+/// Segments share the bound, so that making room costs an eighth of it.
 const SHARES: u64 = 8;
 
 impl SegmentStore {
-    /// Opens the directory, makes it when it is not there, cuts off what a crash left unfinished.
+    /// Opens the directory, creates it when it is missing, and cuts off the rest of an interrupted append.
     pub fn open(directory: &Path, bytes_max: u64) -> io::Result<Self> {
         platform::create_directories(directory, Modes::default())?;
         let mut segments = Vec::new();
@@ -67,15 +69,15 @@ impl SegmentStore {
     /// Appends the lines and syncs.
     ///
     /// # Errors
-    /// When the disk refuses. A first part of the lines may be there then, whole lines always; open the directory
-    /// afresh before the next append.
+    /// For a disk error. A first part of the lines may then be stored, always as whole lines; open the
+    /// directory again before the next append.
     pub fn append<'a>(&mut self, lines: impl IntoIterator<Item = &'a [u8]>) -> io::Result<Appended> {
         let mut appended = Appended::default();
         let mut block = Vec::new();
         for line in lines {
             let start = block.len();
             block.extend_from_slice(line);
-            // A line end inside would make two entries of one.
+            // A newline inside would split the entry.
             block[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
             block.push(b'\n');
             if (block.len() - start) as u64 > self.bytes_max {
@@ -85,7 +87,7 @@ impl SegmentStore {
         }
         let mut rest = block.as_slice();
         while !rest.is_empty() {
-            // A block that is larger than a segment goes into several, cut between lines.
+            // A block that is larger than a segment is split between lines.
             let part = first_lines(rest, self.share() as usize);
             appended.evicted += self.write(part)?;
             rest = &rest[part.len()..];
@@ -93,7 +95,8 @@ impl SegmentStore {
         Ok(appended)
     }
 
-    /// Appends the lines and syncs, unless there is no room: nothing old goes, and the answer is false.
+    /// Appends the lines and syncs if there is room. Without room nothing is removed, and the result is
+    /// false.
     ///
     /// # Errors
     /// As [`Self::append`].
@@ -106,7 +109,7 @@ impl SegmentStore {
         Ok(true)
     }
 
-    /// Ends the segment that is written to, so that the next append begins another; answers all that are ended,
+    /// Closes the current segment, so that the next append begins another. Returns all closed segments,
     /// oldest first.
     pub fn end_segment(&mut self) -> io::Result<Vec<u64>> {
         if self.segments.last().is_some_and(|(_, size)| *size > 0) {
@@ -116,7 +119,7 @@ impl SegmentStore {
         Ok(self.segments[..ended].iter().map(|(number, _)| *number).collect())
     }
 
-    /// Leaves only these lines in a segment that is ended; without any it is removed. As a whole, or not at all.
+    /// Keeps only these lines of a closed segment, atomically. Without lines it is removed.
     pub fn replace(&mut self, number: u64, lines: &[Vec<u8>]) -> io::Result<()> {
         let path = path_of(&self.directory, number);
         if lines.is_empty() {
@@ -138,17 +141,17 @@ impl SegmentStore {
         Ok(())
     }
 
-    /// Bytes of all segments.
+    /// The size of all segments.
     fn bytes(&self) -> u64 {
         self.segments.iter().map(|(_, size)| size).sum()
     }
 
-    /// Bytes of one segment at most, unless it is one single line.
+    /// The maximum size of one segment, unless it has a single line.
     fn share(&self) -> u64 {
         (self.bytes_max / SHARES).max(1)
     }
 
-    /// Writes whole lines into the highest segment; says how many old lines had to go.
+    /// Writes whole lines into the highest segment. Returns the number of old lines that were removed.
     fn write(&mut self, part: &[u8]) -> io::Result<u64> {
         let bytes = part.len() as u64;
         let evicted = self.make_room(bytes)?;
@@ -162,7 +165,7 @@ impl SegmentStore {
             closed => closed.insert(platform::open_to_append(&path_of(&self.directory, *number))?),
         };
         if let Err(error) = file.write_all(part).and_then(|()| file.sync_data()) {
-            // What got written is taken back; should that fail too, it is a torn line that the next open cuts off.
+            // Cut off the partial write. If that fails too, the next open cuts off the torn line.
             let _ = file.set_len(*size);
             self.file = None;
             return Err(error);
@@ -203,7 +206,7 @@ fn path_of(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:020}.jsonl"))
 }
 
-/// The numbers of the segments there are, lowest first. Other files are not ours.
+/// The numbers of existing segments, lowest first. Other files are ignored.
 fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for found in fs::read_dir(directory)? {
@@ -216,7 +219,7 @@ fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// How many bytes of the file are lines with an end.
+/// The size of the complete lines of a file.
 fn whole_lines(path: &Path) -> io::Result<u64> {
     let mut file = File::open(path)?;
     let mut end = file.seek(SeekFrom::End(0))?;
@@ -233,7 +236,7 @@ fn whole_lines(path: &Path) -> io::Result<u64> {
     Ok(0)
 }
 
-/// As many whole lines from the beginning of `block` as have room in `bytes_max`, at least one.
+/// As many whole lines from the beginning of `block` as fit in `bytes_max`, at least one.
 fn first_lines(block: &[u8], bytes_max: usize) -> &[u8] {
     if block.len() <= bytes_max {
         return block;
@@ -245,7 +248,7 @@ fn first_lines(block: &[u8], bytes_max: usize) -> &[u8] {
 
 // === reading
 
-/// Where an entry is. Shown and parsed as `segment-offset`.
+/// The position of an entry. Displayed and parsed as `segment-offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     pub segment: u64,
@@ -272,17 +275,17 @@ impl FromStr for EntryId {
     }
 }
 
-/// One kept line, without its end.
+/// One stored line, without its newline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub id: EntryId,
     pub line: Vec<u8>,
 }
 
-/// All entries, oldest first, one segment in memory at a time. A directory that is not there has none.
+/// All entries, oldest first, one segment in memory at a time. A missing directory has none.
 ///
 /// # Errors
-/// When the directory or a segment cannot be read. A segment that went meanwhile is skipped.
+/// When the directory or a segment cannot be read. A segment that was removed meanwhile is skipped.
 pub fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
     let numbers = match numbers(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -296,7 +299,7 @@ pub fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<E
     }))
 }
 
-/// The newest entries that `wanted` takes, newest first, at most `max`; one segment in memory at a time.
+/// The newest entries that `wanted` accepts, newest first, at most `max`; one segment in memory at a time.
 ///
 /// # Errors
 /// As [`entries`].
@@ -334,7 +337,7 @@ pub(crate) fn read_segment(directory: &Path, number: u64) -> io::Result<Vec<Entr
     loop {
         let mut line = Vec::new();
         let bytes = reader.read_until(b'\n', &mut line)? as u64;
-        // Without an end it is torn, or nothing at all.
+        // A line without newline is torn, or empty.
         if line.pop() != Some(b'\n') {
             return Ok(entries);
         }
@@ -345,7 +348,7 @@ pub(crate) fn read_segment(directory: &Path, number: u64) -> io::Result<Vec<Entr
     }
 }
 
-/// The entry at this place; `None` when there is none (any more).
+/// The entry at this position; `None` when there is none (any more).
 pub fn find(directory: &Path, id: EntryId) -> io::Result<Option<Entry>> {
     let mut file = match File::open(path_of(directory, id.segment)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -365,7 +368,7 @@ pub fn find(directory: &Path, id: EntryId) -> io::Result<Option<Entry>> {
     Ok(whole.then_some(Entry { id, line }))
 }
 
-/// Removes the entry; false when there is none (any more). On disk when it answers.
+/// Removes the entry and syncs. Returns false when there is none (any more).
 pub fn remove(directory: &Path, id: EntryId) -> io::Result<bool> {
     let Some(entry) = find(directory, id)? else { return Ok(false) };
     let Some(file) = platform::open_existing(&path_of(directory, id.segment))? else { return Ok(false) };

@@ -1,7 +1,7 @@
-//! What destinations over HTTP share: one request, its answer, and what no answer means.
+//! The common part of HTTP destinations: one request, its answer, and the error without an answer.
 //!
-//! Connections are kept and used again; redirects are not followed and proxies of the environment not
-//! used: a token goes to the configured server or nowhere. HTTP/1.1 only, TLS verified.
+//! Connections are reused. Redirects are not followed and proxies of the environment not used, so that a
+//! token goes only to the configured server. HTTP/1.1 only, TLS verified.
 
 use std::io::{ErrorKind, Write as _};
 use std::time::Duration;
@@ -22,25 +22,25 @@ use time::OffsetDateTime;
 use crate::kit::delivery_error::DeliveryError;
 use crate::net::tls::certificate_fault::CertificateWatch;
 
-/// Name look-up, TCP and TLS.
+/// The limit of name resolution, TCP and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For finding out whether a name was what took so long.
+/// The limit of the test whether name resolution caused a timeout.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that idled longer is not used again.
+/// A connection that was idle for longer is not reused.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// One is in use at a time; a second one helps while the first is being closed.
+/// One connection is used at a time. A second one helps while the first is being closed.
 const CONNECTIONS_MAX: usize = 2;
 /// Bodies from this size up are compressed on another thread.
 const GZIP_ELSEWHERE_BYTES_MIN: usize = 256 * 1024;
-/// Of an answer's body so much is read.
+/// At most this much of an answer's body is read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// A longer pause than this is not granted.
+/// A longer `Retry-After` is reduced to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-/// Characters that are kept of a server's words.
+/// The maximum length of a server's message.
 const WORDS_CHARS_MAX: usize = 900;
-/// Shorter secrets stand in ordinary words, too.
+/// Shorter secrets also occur in ordinary text.
 const SECRET_BYTES_MIN: usize = 4;
-/// The trouble's class when there was an answer, with a header that HTTP does not allow.
+/// The class of the delivery error for an answer with a header that HTTP does not allow.
 pub(crate) const UNREADABLE_HEADER: &str = "unreadable-header";
 
 /// An HTTP answer, as far as it was read.
@@ -51,7 +51,7 @@ pub(crate) struct Answer {
     pub body: String,
 }
 
-/// A client that lives on the arbiter that made it. Without `tls` it speaks to `http:` addresses.
+/// A client for the current arbiter. Without `tls` it supports only `http:` addresses.
 pub(crate) fn client(tls: Option<SslConnector>, timeout: Duration) -> awc::Client {
     let mut connector = awc::Connector::new()
         .timeout(CONNECT_TIMEOUT)
@@ -64,25 +64,25 @@ pub(crate) fn client(tls: Option<SslConnector>, timeout: Duration) -> awc::Clien
     awc::Client::builder().connector(connector).timeout(timeout).disable_redirects().finish()
 }
 
-/// A header's value that no log shows; `None` when HTTP cannot carry it.
+/// A header value that no log shows; `None` when HTTP does not allow it.
 pub(crate) fn sensitive(text: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text.expose_secret()).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Who is spoken to, for words about silence.
+/// The server, for messages about a missing answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
-    /// `InfluxDB at http://db:8086`. Holds no secret.
+    /// `InfluxDB at http://db:8086`. Contains no secret.
     pub name: String,
-    /// Name or address.
+    /// The name or address.
     pub host: String,
-    /// Listens to the client's connector.
+    /// Observes the client's connector.
     pub watch: CertificateWatch,
 }
 
-/// Sends a request and reads the answer, whatever its status; `secret` is struck from what is said there.
+/// Sends a request and reads the answer, whatever its status. Removes `secret` from the answer.
 pub(crate) async fn exchange(
     request: ClientRequest,
     body: Bytes,
@@ -97,7 +97,7 @@ pub(crate) async fn exchange(
     let status = answer.status().as_u16();
     let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let pause = pause.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
-    // The status decides; a body that breaks off only costs words.
+    // The status decides. A truncated body only shortens the message.
     let mut read = Vec::new();
     let reading = async {
         while let Some(Ok(chunk)) = answer.next().await {
@@ -111,7 +111,7 @@ pub(crate) async fn exchange(
     Ok(Answer { status, retry_after: pause, body: without_secret(&read, secret) })
 }
 
-/// A server may repeat in its answer what it was sent.
+/// A server may repeat the request in its answer.
 pub(crate) fn without_secret(answer: &[u8], secret: Option<&str>) -> String {
     let text = String::from_utf8_lossy(answer);
     match secret {
@@ -122,14 +122,14 @@ pub(crate) fn without_secret(answer: &[u8], secret: Option<&str>) -> String {
     }
 }
 
-/// The pause that a `Retry-After` header asks for, as far as it is granted.
+/// The pause that a `Retry-After` header requests, up to the maximum.
 fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     retry::retry_after(value, now).map(|pause| pause.min(RETRY_AFTER_MAX))
 }
 
 async fn no_answer(to: &Endpoint, error: &SendRequestError) -> DeliveryError {
     let (mut class, mut detail) = (class_of_no_response(error), no_response(error, &to.watch));
-    // The time may have gone by before there was an address to connect to.
+    // The time limit may have passed during name resolution.
     if class == "timeout"
         && let Some(fault) = name_fault(&to.host).await
     {
@@ -138,7 +138,7 @@ async fn no_answer(to: &Endpoint, error: &SendRequestError) -> DeliveryError {
     DeliveryError::new(class, format!("no response from {}: {detail}", to.name))
 }
 
-/// Why a host has no address, when that is so.
+/// Why a host has no address; `None` when it has one.
 async fn name_fault(host: &str) -> Option<String> {
     let looking = tokio::net::lookup_host((host.trim_matches(['[', ']']), 0));
     match tokio::time::timeout(LOOK_UP_TIMEOUT, looking).await {
@@ -168,7 +168,7 @@ pub(crate) fn no_response(error: &SendRequestError, watch: &CertificateWatch) ->
             format!("the TLS handshake fails: {error}")
         }
         SendRequestError::Connect(ConnectError::Io(error)) => format!("no connection: {error}"),
-        // What the client calls its connector is the connection.
+        // The client reports a closed connection as a disconnected connector.
         SendRequestError::Connect(ConnectError::Disconnected) => {
             "the connection ended before the answer".to_owned()
         }
@@ -190,7 +190,7 @@ pub(crate) fn class_of_no_response(error: &SendRequestError) -> &'static str {
     }
 }
 
-/// A handshake that fails comes as an I/O error without a kind of its own.
+/// A failed handshake is an I/O error without its own kind.
 fn is_handshake(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::Other
 }
@@ -219,7 +219,7 @@ pub(crate) fn status_class(status: u16) -> &'static str {
     }
 }
 
-/// Words of a server, cut in their middle when they are many.
+/// A server's message, shortened in the middle.
 pub(crate) fn shortened(detail: &str) -> String {
     let count = detail.chars().count();
     if count <= WORDS_CHARS_MAX {
@@ -231,7 +231,7 @@ pub(crate) fn shortened(detail: &str) -> String {
     head.chain(" … ".chars()).chain(tail).collect()
 }
 
-/// Gzip, off the arbiter when it is much.
+/// Compresses with gzip, outside the arbiter for large bodies.
 pub(crate) async fn compressed(body: Bytes) -> Result<Bytes, DeliveryError> {
     let done = if body.len() < GZIP_ELSEWHERE_BYTES_MIN {
         gzip(&body)
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_that_are_asked_for() {
+    fn reads_retry_after() {
         let now = time::macros::datetime!(2026-11-21 03:00:00 UTC);
         let check = |value: &str, expect: Option<u64>| {
             assert_eq!(retry_after(value, now), expect.map(Duration::from_secs), "{value:?}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_struck_from_answers() {
+    fn removes_secrets_from_answers() {
         let check = |secret: Option<&str>, expect: &str| {
             assert_eq!(without_secret(b"token sekrit is bad", secret), expect);
         };

@@ -1,6 +1,6 @@
-//! Why a server cannot be reached: name, connection, handshake, one after the other.
+//! Diagnoses why a server cannot be reached: name, connection, handshake, step by step.
 //!
-//! For a client library that says no more than that it failed, and for `butler-sos check`. Everything here blocks.
+//! For a client library that reports no details, and for `butler-sos check`. Everything here blocks.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -12,18 +12,18 @@ use crate::kit::delivery_error::DeliveryError;
 use crate::net::tls::ClientTls;
 use crate::net::tls::certificate_fault::CertificateWatch;
 
-/// How long a server that refuses our certificate gets to say so. With TLS 1.3 it does so after the handshake.
+/// The time for a server to refuse our certificate. With TLS 1.3 it does so after the handshake.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Somebody to connect to.
+/// A server to connect to.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// Name or address, IPv6 with or without brackets.
     pub host: String,
     pub port: u16,
-    /// Instead of what the name resolves to.
+    /// Used instead of the name's addresses.
     pub address: Option<IpAddr>,
-    /// For each step.
+    /// The time limit of each step.
     pub patience: Duration,
 }
 
@@ -54,10 +54,10 @@ impl Server {
         Err(DeliveryError::new(class, format!("no connection to {host}:{port}: {last}")))
     }
 
-    /// Connects, shakes hands, and listens for a moment whether we are refused.
+    /// Connects, does the handshake, and waits briefly for a refusal.
     ///
     /// # Errors
-    /// Those of [`Server::connect`], and those of the handshake with the class `tls` or `timeout`.
+    /// Those of [`Server::connect`], and errors of the handshake with the class `tls` or `timeout`.
     pub fn shake_hands(&self, tls: &ClientTls) -> Result<(), DeliveryError> {
         let watch = CertificateWatch::default();
         let connector =
@@ -84,7 +84,7 @@ impl Server {
                     return Err(DeliveryError::new("tls", format!("{at} is not trusted: {fault}")));
                 }
                 return Err(match error {
-                    // A blocking socket has waited for as long as it may.
+                    // A blocking socket has reached its timeout.
                     HandshakeError::WouldBlock(_) => DeliveryError::new(
                         "timeout",
                         format!("{at} does not answer the TLS handshake in time"),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_has_its_class() {
+    fn each_step_has_its_error_class() {
         let pki = Pki::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -139,7 +139,7 @@ mod tests {
         };
         server("127.0.0.1", port).connect().unwrap();
         check(server("no-such-host.invalid", port), None, "dns", "no-such-host.invalid cannot be resolved");
-        // Accepts by its backlog, and says nothing.
+        // The backlog accepts the connection, and the server sends nothing.
         let silent = Server { patience: Duration::from_millis(100), ..server("127.0.0.1", port) };
         check(silent, Some(&pki.tls()), "timeout", "does not answer the TLS handshake");
         let acceptor = pki.acceptor().build();

@@ -1,8 +1,8 @@
-//! Names that resolve as the administrator says, and an HTTP client that resolves so.
+//! A static host table, and an HTTP client that uses it.
 //!
-//! A static host table (`Pipeline.screenshots.resolve`) stands before the system's resolver: for hosts that the
-//! system does not know, or knows by an address that cannot be reached from here. It changes where a connection
-//! goes, never the name that certificates, hosts lists and headers are about.
+//! The table (`Pipeline.screenshots.resolve`) takes precedence over the system's resolver: for hosts that the
+//! system does not know, or whose address cannot be reached from here. It changes the address of a
+//! connection, never the name that certificates, host lists and headers use.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,12 +14,12 @@ use actix_tls::connect::{Connector, Resolve, Resolver};
 use futures_util::future::LocalBoxFuture;
 use openssl::ssl::SslConnector;
 
-/// The table; cheap to clone.
+/// The table. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct StaticHosts(Arc<BTreeMap<String, IpAddr>>);
 
 impl StaticHosts {
-    /// Names are compared without case.
+    /// Names are case-insensitive.
     pub fn new(entries: impl IntoIterator<Item = (String, IpAddr)>) -> Self {
         let lower = |(name, address): (String, IpAddr)| (name.to_ascii_lowercase(), address);
         Self(Arc::new(entries.into_iter().map(lower).collect()))
@@ -29,7 +29,7 @@ impl StaticHosts {
         if let Some(address) = self.0.get(&host.to_ascii_lowercase()) {
             return Some(*address);
         }
-        // The one spelling of an address that the client's own resolver does not know.
+        // The one form of an address that the client's own resolver does not support.
         let inner = host.strip_prefix('[')?.strip_suffix(']')?;
         inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     }
@@ -50,9 +50,10 @@ impl Resolve for StaticHosts {
     }
 }
 
-/// A client of HTTP/1.1: follows no redirects, keeps no cookies, unpacks nothing, sends no headers of its own accord.
+/// An HTTP/1.1 client that follows no redirects, stores no cookies, decompresses nothing, and adds no
+/// headers.
 ///
-/// `connect_timeout` bounds resolving and connecting, and then the handshake; the rest is the caller's to bound.
+/// `connect_timeout` limits resolving and connecting, and then the handshake. The caller limits the rest.
 pub fn plain_http_client(
     tls: SslConnector,
     hosts: &StaticHosts,
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn the_table_comes_first() {
+    async fn the_table_takes_precedence() {
         let hosts = StaticHosts::new([("Qlik.test".to_owned(), IpAddr::from([127, 0, 0, 9]))]);
         let check = async |host: &str, expect: &str| {
             let found = hosts.lookup(host, 443).await.map(|found| found[0].to_string());

@@ -1,6 +1,6 @@
-//! TLS of clients: who the server must be, and who we say that we are.
+//! TLS of clients: the trusted CAs, and the client certificate.
 //!
-//! One builder for everything here that calls out by TLS. The MQTT library makes its own, from the same description.
+//! All TLS clients here use one builder. The MQTT library creates its own context from the same settings.
 
 pub mod certificate_fault;
 pub mod reread;
@@ -21,45 +21,45 @@ use secrecy::{ExposeSecret, SecretString};
 use self::certificate_fault::CertificateWatch;
 use self::reread::Reread;
 
-/// Certificates by file, PEM. The passphrase does not print.
+/// Certificates by file, PEM. `Debug` does not show the passphrase.
 #[derive(Clone)]
 pub struct ClientTls {
     pub trust: Trust,
-    /// Our certificate, with the chain behind it. Sent only when the server asks.
+    /// The client certificate with its chain. It is sent only when the server requests it.
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// Of the key. Empty: none.
+    /// The passphrase of the key. Empty: none.
     pub passphrase: SecretString,
-    /// Whether the server must prove who it is.
+    /// Whether the server's certificate is verified.
     pub verify: bool,
 }
 
-/// Who may have signed the server's certificate. A file holds one or more certificates of authorities.
+/// The trusted CAs. A file contains one or more CA certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Whom the system trusts.
+    /// The system's CAs.
     #[default]
     System,
-    /// Whom the system trusts, and these: InfluxDB, hosts of screenshots.
+    /// The system's CAs and these: InfluxDB, screenshot hosts.
     SystemAnd(PathBuf),
-    /// Nobody but these: Qlik Sense's own services, whose authority no other may stand in for, and the broker.
+    /// Only these: Qlik Sense's own services, whose CA no other CA may replace, and the broker.
     Only(PathBuf),
 }
 
 impl Trust {
-    /// Those of a file besides the system's, when there is a file.
+    /// The system's CAs, and those of the file if there is one.
     #[must_use]
     pub fn system_and(ca: Option<PathBuf>) -> Self {
         ca.map_or(Self::System, Self::SystemAnd)
     }
 
-    /// Those of a file alone; when there is none, the system's.
+    /// Only the CAs of the file; without a file, the system's.
     #[must_use]
     pub fn only(ca: Option<PathBuf>) -> Self {
         ca.map_or(Self::System, Self::Only)
     }
 
-    /// The file.
+    /// The file of CAs.
     #[must_use]
     pub fn ca(&self) -> Option<&PathBuf> {
         match self {
@@ -77,7 +77,7 @@ pub enum TlsError {
     Certificate { path: PathBuf, source: ErrorStack },
     #[error("{path} holds no certificate")]
     NoCertificate { path: PathBuf },
-    /// Also when the passphrase is wrong.
+    /// The key is unreadable, or its passphrase is wrong.
     #[error("{path} is not a private key in PEM format, or the passphrase is wrong")]
     Key { path: PathBuf },
     #[error("{path} is not the key of the certificate: {source}")]
@@ -106,17 +106,18 @@ impl Default for ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files and makes a connector. Blocks.
+    /// Reads the files and creates a connector. Blocks.
     pub fn connector(&self) -> Result<SslConnector, TlsError> {
         self.connector_watched(&CertificateWatch::default())
     }
 
-    /// [`ClientTls::connector`] whose refusals of certificates are listened to. Blocks.
+    /// Like [`ClientTls::connector`]; `watch` records refused certificates. Blocks.
     pub fn connector_watched(&self, watch: &CertificateWatch) -> Result<SslConnector, TlsError> {
         Ok(self.builder(watch)?.build())
     }
 
-    /// The same that offers HTTP/1.1 by name, for servers that would begin another protocol. Blocks.
+    /// Like [`ClientTls::connector_watched`], with ALPN for HTTP/1.1, for servers that would choose another
+    /// protocol. Blocks.
     pub fn http_connector(&self, watch: &CertificateWatch) -> Result<SslConnector, TlsError> {
         let mut builder = self.builder(watch)?;
         builder.set_alpn_protos(b"\x08http/1.1")?;
@@ -124,7 +125,7 @@ impl ClientTls {
     }
 
     fn builder(&self, watch: &CertificateWatch) -> Result<SslConnectorBuilder, TlsError> {
-        // Begins with the system's trust, host names checked, and sound ciphers.
+        // The builder starts with the system's CAs, host name verification, and secure ciphers.
         let mut builder = SslConnector::builder(SslMethod::tls_client())?;
         builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
         match &self.trust {
@@ -171,7 +172,7 @@ impl ClientTls {
         Ok(builder)
     }
 
-    /// Size and time of each file: what changes when a certificate is replaced.
+    /// Size and time of each file, which change when a certificate is replaced.
     fn stamps(&self) -> Vec<Option<(u64, SystemTime)>> {
         let stamp = |path: &PathBuf| {
             let found = fs::metadata(path).ok()?;
@@ -209,17 +210,17 @@ impl ReloadingTls {
         Self { tls, reread, watch: CertificateWatch::default(), stamps: Vec::new(), read_at: None }
     }
 
-    /// Listens to all connectors made here.
+    /// Observes all connectors created here.
     #[must_use]
     pub fn watch(&self) -> CertificateWatch {
         self.watch.clone()
     }
 
-    /// A new connector when there is none yet or a file has changed; `None` when the last one is still right. Blocks.
+    /// A new connector when there is none yet or a file has changed; `None` when the last one is still valid.
+    /// Blocks.
     ///
     /// # Errors
-    /// When a file cannot be read or is not what it should be. The last connector may go on being used; the next
-    /// call tries again.
+    /// When a file is unreadable or invalid. The last connector may still be used; the next call tries again.
     pub fn changed(&mut self) -> Result<Option<SslConnector>, TlsError> {
         // Taken before the files are read: a change in between is seen by the next call.
         let (stamps, asked) = (self.tls.stamps(), self.reread.asked());
@@ -233,7 +234,7 @@ impl ReloadingTls {
     }
 }
 
-/// A client of HTTP/1.1 over this connector: redirects are not followed, every phase has a limit.
+/// An HTTP/1.1 client over this connector. Redirects are not followed, and every phase has a limit.
 pub fn http_client(connector: SslConnector, timeout: Duration) -> awc::Client {
     let connector = awc::Connector::new().timeout(timeout).handshake_timeout(timeout).openssl(connector);
     awc::Client::builder()

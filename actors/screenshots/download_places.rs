@@ -1,7 +1,7 @@
-//! Places for downloads, given in the order that [`Turns`] decides.
+//! Slots for downloads, assigned in the order that [`Turns`] decides.
 //!
-//! The redirect walker puts downloads in and takes out whose turn it is; a download that waits for its next attempt
-//! has left its place and asks for another. A place that is dropped, however its download ends, is free again.
+//! The redirect walker adds downloads and takes those whose turn it is. A download that waits for its next
+//! attempt has left its slot and asks for another. Dropping a slot frees it, however the download ends.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use std::rc::Rc;
 use butler_sos_domain::turns::{PlaceAt, Try, TurnLimits, Turns};
 use tokio::sync::{Notify, oneshot};
 
-/// What the places are for. `T`: a download that has not begun.
+/// The use of a slot. `T`: a download that has not begun.
 pub enum Turn<T> {
     Begin(T, Place),
-    /// One that has begun has a place again; this has been said to it.
+    /// A running download has a slot again and was notified.
     GoesOn,
 }
 
@@ -21,7 +21,7 @@ enum Waiting<T> {
     GoOn(oneshot::Sender<Place>),
 }
 
-/// All places of one arbiter.
+/// All slots of one arbiter.
 pub struct Places<T> {
     turns: RefCell<Turns<Waiting<T>>>,
     changed: Notify,
@@ -33,55 +33,55 @@ impl<T: 'static> Places<T> {
         Rc::new(Self { turns: RefCell::new(Turns::new(limits)), changed: Notify::new() })
     }
 
-    /// A download that shall begin when it is its turn.
+    /// Adds a download that begins when it is its turn.
     pub fn push(&self, host: &str, user: &str, download: T) {
         self.turns.borrow_mut().push(host, user, Try::First, Waiting::Begin(download));
         self.changed.notify_one();
     }
 
-    /// A place for one that failed before.
+    /// Waits for a slot for a download that failed before.
     pub async fn again(self: Rc<Self>, host: &str, user: &str) -> Place {
         let (sender, place) = oneshot::channel();
         self.turns.borrow_mut().push(host, user, Try::Again, Waiting::GoOn(sender));
         self.changed.notify_one();
         match place.await {
             Ok(place) => place,
-            // The walker is gone, and whoever waits goes with it.
+            // The walker is gone, and its waiting downloads are dropped with it.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Gives the next place out; `None` when nobody may begin.
+    /// Assigns the next slot; `None` when no download may begin.
     pub fn next(self: &Rc<Self>) -> Option<Turn<T>> {
         let (at, waiting) = self.turns.borrow_mut().begin_next()?;
         let place = Place { at, of: Rc::clone(self) as Rc<dyn Of> };
         match waiting {
             Waiting::Begin(download) => Some(Turn::Begin(download, place)),
             Waiting::GoOn(waiting) => {
-                // One that is gone drops its place, which frees it.
+                // A download that is gone drops its slot, which frees it.
                 let _ = waiting.send(place);
                 Some(Turn::GoesOn)
             }
         }
     }
 
-    /// Lets go of the downloads that have not begun.
+    /// Drops the downloads that have not begun.
     pub fn close(&self) {
         self.turns.borrow_mut().retain(|waiting| matches!(waiting, Waiting::GoOn(_)));
     }
 
-    /// How many wait for a place.
+    /// The number of downloads that wait for a slot.
     pub fn waiting(&self) -> usize {
         self.turns.borrow().waiting()
     }
 
-    /// Reported when a place became free, or one more waits; several at once are one.
+    /// Completes when a slot became free or a download was added. Several changes at once count as one.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// What a place can do without knowing who else waits.
+/// The operations of a slot that do not depend on `T`.
 trait Of {
     fn move_to(&self, at: &mut PlaceAt, host: &str);
     fn done(&self, at: &PlaceAt);
@@ -106,19 +106,19 @@ impl<T: 'static> Of for Places<T> {
     }
 }
 
-/// A place at a host; free again when dropped.
+/// A slot at a host. Dropping it frees it.
 pub struct Place {
     at: PlaceAt,
     of: Rc<dyn Of>,
 }
 
 impl Place {
-    /// A redirect leads to this host.
+    /// Moves the slot to the host of a redirect.
     pub fn move_to(&mut self, host: &str) {
         self.of.move_to(&mut self.at, host);
     }
 
-    /// Leaves the place for now.
+    /// Leaves the slot for now.
     #[must_use]
     pub fn leave(self) -> Left {
         Left { at: self.at.clone(), of: Rc::clone(&self.of) }
@@ -131,14 +131,14 @@ impl Drop for Place {
     }
 }
 
-/// A place that was left.
+/// A slot that was left.
 pub struct Left {
     at: PlaceAt,
     of: Rc<dyn Of>,
 }
 
 impl Left {
-    /// Waits for a place again, after those that were never tried.
+    /// Waits for a slot again, after downloads that were never tried.
     pub async fn again(self) -> Place {
         self.of.again(self.at).await
     }
@@ -151,13 +151,13 @@ mod tests {
     use super::*;
 
     #[actix_rt::test]
-    async fn a_place_that_is_dropped_is_free_again() {
+    async fn a_dropped_slot_is_free_again() {
         let places = Places::new(TurnLimits { places: 1, per_host: 1 });
         places.push("a", "x", 1);
         places.push("a", "x", 2);
         let Some(Turn::Begin(1, place)) = places.next() else { panic!() };
         assert!(places.next().is_none() && places.waiting() == 1);
-        // It goes on after the other one.
+        // It continues after the other one.
         let left = place.leave();
         places.changed().now_or_never().expect("it was told");
         let mut again = Box::pin(left.again());
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn one_that_is_gone_keeps_no_place() {
+    async fn a_cancelled_download_keeps_no_slot() {
         let places = Places::<u32>::new(TurnLimits { places: 1, per_host: 1 });
         let gone = Rc::clone(&places).again("a", "x").now_or_never();
         assert!(gone.is_none() && places.waiting() == 1);

@@ -1,11 +1,12 @@
-//! The HTTP client for screenshot hosts: `awc`, and the certainty that a body was whole.
+//! The HTTP client for screenshot hosts: `awc` with detection of truncated bodies.
 //!
-//! `awc` takes the end of a connection for the end of a body: a chunked answer that is cut looks whole to it. So its
-//! connections are watched: TLS is made below it, and whenever a read finds the connection's end, that is noted. An
-//! answer with a length or chunks knows its own end, and one whose connection ended before it was cut.
+//! `awc` treats the end of a connection as the end of a body: a truncated chunked answer seems complete. So
+//! its connections are observed: they include TLS, and record when a read reaches the connection's end. An
+//! answer with a length or chunks has its own end, and is truncated if its connection ended before it.
 //!
-//! `awc` speaks plain HTTP over what it is given: one client's connections are bare, the other's are inside TLS; the
-//! `Host` header is set here. Redirects are not followed, no cookies kept, no certificate shown.
+//! `awc` speaks plain HTTP over the given connection: the connections of one client are plain, those of the
+//! other are inside TLS. This client sets the `Host` header. It follows no redirects, stores no cookies, and
+//! sends no certificate.
 
 use std::cell::Cell;
 use std::io;
@@ -31,13 +32,13 @@ use url::Url;
 
 use crate::net::static_hosts::StaticHosts;
 
-/// For resolving and connecting, TLS included.
+/// The limit for resolving and connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 256;
 const USER_AGENT: &str = concat!("butler-sos/", env!("CARGO_PKG_VERSION"));
 
 macro_rules! client {
-    // The builder's types differ by the connector's; its calls do not.
+    // The builders have different types, and need the same calls.
     ($connector:expr) => {
         awc::Client::builder()
             .connector(
@@ -56,14 +57,14 @@ pub struct ImageClient {
     tls: awc::Client,
 }
 
-/// An answer whose body is still to be read.
+/// An answer with an unread body.
 pub struct ImageAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: WholeBody,
 }
 
-/// Why there is no answer. No variant holds anything of the URL.
+/// Why there is no answer. No variant contains a part of the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImageClientError {
     #[error("no connection in time")]
@@ -84,7 +85,7 @@ impl ImageClient {
     }
 
     /// # Errors
-    /// When nothing was answered.
+    /// When there is no answer.
     pub async fn get(
         &self,
         url: &Url,
@@ -95,7 +96,7 @@ impl ImageClient {
         };
         let client = if url.scheme() == "https" { &self.tls } else { &self.bare };
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        // The port as the URL has it: left out when it is the scheme's own.
+        // As in the URL: without the port if it is the default of the scheme.
         let host_header = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let mut request = client
             .get(format!("http://{host}:{port}{}{query}", url.path()))
@@ -135,16 +136,16 @@ fn error_of(error: &SendRequestError) -> ImageClientError {
 
 // === the body
 
-/// A body that ends with an error when it was cut.
+/// A body that ends with an error when it was truncated.
 pub struct WholeBody {
     inner: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>,
-    /// Bytes to come, when the head said so.
+    /// The bytes to come, if the head has a length.
     left: Option<u64>,
     is_chunked: bool,
     is_connection_over: bool,
 }
 
-/// The body ended before its end, or is no HTTP.
+/// The body is truncated, or is not HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body was cut")]
 pub struct Cut;
@@ -165,7 +166,7 @@ impl Stream for WholeBody {
             None => {
                 let is_cut =
                     this.left.is_some_and(|left| left > 0) || (this.is_chunked && this.is_connection_over);
-                // Said once; then the stream is over.
+                // Report it once; then the stream is over.
                 this.left = None;
                 this.is_chunked = false;
                 Poll::Ready(is_cut.then_some(Err(Cut)))
@@ -179,7 +180,7 @@ fn is_chunked(headers: &HeaderMap) -> bool {
     coding.is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"))
 }
 
-/// Chunks know better than a length that stands beside them.
+/// With chunks a length is ignored.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     if is_chunked(headers) {
         return None;
@@ -190,8 +191,9 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 // === watched connections
 
 thread_local! {
-    /// Whether a read of a watched connection on this thread found its end. Reads happen inside the poll of the body
-    /// that they are for, so whoever clears this before a poll and looks after it knows about that body.
+    /// Whether a read of an observed connection on this thread reached its end. Reads happen inside the poll
+    /// of their body, so a caller that clears this before a poll and checks it afterwards gets the state of
+    /// that body.
     static END_SEEN: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -201,7 +203,7 @@ fn noting_the_end<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     (polled, END_SEEN.replace(false))
 }
 
-/// A connection whose end is noted.
+/// A connection that records its end.
 #[derive(Debug)]
 struct Watched<I>(I);
 
@@ -273,14 +275,14 @@ impl Service<ConnectInfo<Uri>> for Bare {
         let connected = self.tcp.call(to);
         Box::pin(async move {
             let (tcp, to) = connected.await?.into_parts();
-            // Small requests, no reason to wait for more. Without it they are only slower.
+            // Requests are small, and waiting for more data would only delay them.
             let _ = tcp.set_nodelay(true);
             Ok(Connection::new(to, Watched(tcp)))
         })
     }
 }
 
-/// Connects, and makes TLS for the host's name.
+/// Connects, with TLS for the host's name.
 #[derive(Clone)]
 struct InsideTls {
     tcp: ConnectorService,
@@ -308,7 +310,7 @@ impl Service<ConnectInfo<Uri>> for InsideTls {
     }
 }
 
-/// Marks an error as one of the handshake.
+/// Marks an error as an error of the handshake.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS: {0}")]
 struct Handshake(String);

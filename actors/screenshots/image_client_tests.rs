@@ -1,4 +1,4 @@
-//! Whole bodies and cut ones, from a server that writes what it is told.
+//! Complete and truncated bodies, from a server with scripted answers.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Answers one connection with these bytes and closes it. The request comes back.
+/// Answers one connection with these bytes and closes it. Returns the request.
 async fn ask(answer: &'static str) -> (Result<(u16, String, bool), ImageClientError>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -43,7 +43,7 @@ async fn ask(answer: &'static str) -> (Result<(u16, String, bool), ImageClientEr
 }
 
 #[actix_rt::test]
-async fn whole_and_cut() {
+async fn detects_truncated_bodies() {
     let check = async |answer, body: &str, is_cut| {
         assert_eq!(ask(answer).await.0, Ok((200, body.to_owned(), is_cut)), "{answer}");
     };
@@ -58,17 +58,17 @@ async fn whole_and_cut() {
     check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n", "abcd", true).await;
     check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nabcd", "abcd", true).await;
     check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", true).await;
-    // Nothing but the connection's end says where this one ends.
+    // Only the connection's end marks the end of this body.
     check("HTTP/1.0 200 OK\r\n\r\nabcd", "abcd", false).await;
 }
 
 #[actix_rt::test]
-async fn what_is_sent() {
+async fn sends_only_the_expected_headers() {
     let (answer, request) = ask("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(answer, Ok((404, String::new(), false)));
     let mut lines: Vec<_> = request.trim_end().split("\r\n").map(str::to_ascii_lowercase).collect();
     assert_eq!(lines.remove(0), "get /a%20b?c=d http/1.1");
-    // What `awc` adds of its own accord.
+    // Headers that `awc` adds itself.
     lines.retain(|line| !line.starts_with("date:") && line != "content-length: 0");
     lines.sort();
     assert_eq!(
@@ -84,7 +84,7 @@ async fn what_is_sent() {
 }
 
 #[actix_rt::test]
-async fn what_is_no_answer() {
+async fn reports_invalid_answers() {
     assert_eq!(ask("").await.0, Err(ImageClientError::Transport));
     assert_eq!(ask("SSH-2.0-OpenSSH\r\n\r\n").await.0, Err(ImageClientError::Transport));
 }

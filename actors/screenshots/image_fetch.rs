@@ -1,8 +1,8 @@
-//! One screenshot, from its URL to the file: moves what [`Walk`] decides.
+//! Downloads one screenshot, from its URL to the file: executes the decisions of [`Walk`].
 //!
-//! Used by the redirect walker for each event. Owns the HTTP client for screenshot hosts, which never shows a
-//! certificate. It begins with a place and gives it back between two attempts. Bodies go piece by piece to the image writer; none is ever
-//! held whole. Contract: screenshots.md.
+//! The redirect walker uses it for each event. It owns the HTTP client for screenshot hosts, which never
+//! sends a certificate. It begins with a slot and leaves it between two attempts. It passes bodies to the
+//! image writer in pieces, and never holds a whole one. Contract: screenshots.md.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -42,18 +42,18 @@ use crate::screenshots::message::{
 };
 use crate::screenshots::session_use::SessionUse;
 
-/// What a download needs to know.
+/// The settings of a download.
 #[derive(Clone)]
 pub struct FetchConfig {
     pub rules: Arc<WalkRules>,
     pub login: Login,
-    /// Whether sessions outlive their download (`auth.sessionCache.enable`).
+    /// Whether sessions are kept after their download (`auth.sessionCache.enable`).
     pub are_sessions_kept: bool,
-    /// `downloadTimeoutMs`: for one attempt, redirects and body included.
+    /// `downloadTimeoutMs`: the limit of one attempt, redirects and body included.
     pub attempt_timeout: Duration,
     pub hosts: StaticHosts,
-    /// Who may have signed a screenshot host's certificate: Qlik Sense signs its own, others are signed by those whom
-    /// the system trusts. None of ours is shown.
+    /// The trusted CAs of screenshot hosts: Qlik Sense signs its own certificate, other hosts use the
+    /// system's CAs. The client sends no certificate.
     pub tls: ClientTls,
     pub reread: Reread,
     pub to_sessions: Mailbox<SessionFor>,
@@ -77,7 +77,7 @@ pub enum Login {
     /// As the user of the event, at the virtual proxy of its URL.
     UserTicket {
         qps: QpsAddress,
-        /// For whom that is allowed.
+        /// The users for whom that is allowed.
         users: TicketUsers,
     },
 }
@@ -88,24 +88,25 @@ pub struct QpsAddress {
     pub port: u16,
 }
 
-/// What a download needs of its event.
+/// The data of an event that its download needs.
 #[derive(Clone, Default)]
 pub struct Screenshot {
-    /// As the log shows it.
+    /// As logged.
     pub event_id: String,
     pub file_stem: FileStem,
     pub user: Option<String>,
     pub url: Option<String>,
-    /// What the log shows of an address that holds a name; the single steps, which would show it, are not logged then.
+    /// The text that the log shows in place of an address with a name. The single steps, which would show the
+    /// name, are then not logged.
     pub hidden_url: Option<String>,
 }
 
-/// As much of a body's beginning as tells a page.
+/// The length of the beginning of a body that is checked for a web page.
 const HEAD_BYTES_MAX: usize = 64;
-/// Pieces of a body between network and disk.
+/// The number of pieces of a body between network and disk.
 const PIECES_MAX: usize = 4;
 
-/// Downloads images; one per arbiter.
+/// Downloads images. There is one per arbiter.
 pub struct Fetcher {
     config: FetchConfig,
     client: RefCell<Rc<ImageClient>>,
@@ -121,7 +122,8 @@ impl Fetcher {
         Self { config, client, made_at }
     }
 
-    /// The client. Where it was asked for, authorities are read again first: some milliseconds, once.
+    /// The client. After a request to read certificates again, it first reads the CAs, which takes some
+    /// milliseconds once.
     fn client(&self) -> Rc<ImageClient> {
         let asked = self.config.reread.asked();
         if self.made_at.replace(asked) != asked {
@@ -139,7 +141,7 @@ impl Fetcher {
     /// Downloads a screenshot and stores it.
     ///
     /// # Errors
-    /// Why there is no file, after all attempts; it has been logged.
+    /// Why there is no file, after all attempts. The reason has been logged.
     pub async fn fetch(self: Rc<Self>, screenshot: &Screenshot, place: Place) -> Result<ImageStored, Reason> {
         let url = screenshot.url.as_deref().unwrap_or_default();
         let hidden_url = screenshot.hidden_url.as_deref();
@@ -200,7 +202,7 @@ impl Fetcher {
                 Ended::Stored(stored) => break Ok(stored),
                 Ended::Step(Step::RetryLater { after }) => {
                     debug!(log, "download failed, will retry"; "attempt" => walk.attempts(), "pause_ms" => after.as_millis());
-                    // Others of this user may wait for it, each with a place.
+                    // Other downloads of this user may wait for it, each with a slot.
                     let is_waited_for = sessions.as_mut().is_some_and(|sessions| !sessions.pause());
                     if is_waited_for {
                         tokio::time::sleep(after).await;
@@ -212,7 +214,7 @@ impl Fetcher {
                     }
                 }
                 Ended::Step(Step::Refuse(reason)) => break Err(reason),
-                // An attempt ends with none of the others but this one.
+                // An attempt cannot end with these steps.
                 Ended::Step(Step::RetryWithTicket | Step::Follow(_) | Step::Image(_)) => {
                     debug!(log, "the proxy rejected the session, will request a ticket"; "attempt" => walk.attempts());
                 }
@@ -224,7 +226,7 @@ impl Fetcher {
         fetched
     }
 
-    /// Whose session the download needs; `None` when it needs none.
+    /// The session key of the download; `None` when it needs no session.
     fn key(&self, screenshot: &Screenshot, walk: &Walk) -> Result<Option<SessionKey>, Reason> {
         let key = match &self.config.login {
             Login::None => return Ok(None),
@@ -274,7 +276,7 @@ impl Fetcher {
             return Ok(Auth::Kept);
         }
         sessions.session_use = None;
-        // A lead that brought no session is given back before the next one is asked for.
+        // A lead without a session is given back before the next request.
         sessions.give_back_lead();
         match self.config.to_sessions.ask(SessionFor(sessions.key.clone())).await {
             Ok(Ok(Grant::Session { session, session_use })) => {
@@ -288,12 +290,12 @@ impl Fetcher {
                 sessions.lease = Some(lease);
                 Ok(Auth::Ticket(ticket))
             }
-            // The ticket actor has said why.
+            // The ticket actor has logged the reason.
             Ok(Err(_)) | Err(_) => Err(Reason::TicketFailed),
         }
     }
 
-    /// One attempt: requests until something else than a redirect is answered, and the body when it is an image.
+    /// One attempt: follows redirects to another answer, and reads the body if it is an image.
     async fn attempt(
         &self,
         walk: &mut Walk,
@@ -315,7 +317,7 @@ impl Fetcher {
             match walk.step(&answer_of(response.status.as_u16(), &response.headers)) {
                 Step::Follow(next) => request = next,
                 Step::Image(claim) => {
-                    // The session works: others need not wait for the body.
+                    // The session works: other downloads need not wait for the body.
                     if let Some(sessions) = &mut sessions {
                         sessions.notify(walk).await;
                     }
@@ -356,7 +358,7 @@ impl Fetcher {
         let (stored, sent) = futures_util::future::join(stored, async {
             let sent =
                 time.limit(send_body(body, &to_writer, &mut head)).await.unwrap_or(Err(Reason::Timeout));
-            // Without its end the body counts as cut.
+            // A body without its end counts as truncated.
             drop(to_writer);
             sent
         })
@@ -377,7 +379,7 @@ impl Fetcher {
 
 /// Why a body was not stored.
 enum NotStored {
-    /// It is a page, whatever its Content-Type says.
+    /// It is a web page, whatever its Content-Type is.
     Page,
     For(Reason),
 }
@@ -391,7 +393,7 @@ async fn send_body(
         let piece = piece.map_err(|_| Reason::Transport)?;
         head.extend(piece.iter().take(HEAD_BYTES_MAX - head.len()));
         if to_writer.send(Piece::Bytes(piece)).await.is_err() {
-            // The writer has seen enough, and says why.
+            // The writer has stopped reading, and answers with the reason.
             return Ok(());
         }
     }
@@ -400,7 +402,7 @@ async fn send_body(
     Ok(())
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 enum Ended {
     Stored(ImageStored),
     Step(Step),
@@ -412,7 +414,7 @@ impl From<Step> for Ended {
     }
 }
 
-/// What is left of an attempt's time.
+/// The remaining time of an attempt.
 struct TimeLeft(Duration);
 
 impl TimeLeft {
@@ -425,11 +427,11 @@ impl TimeLeft {
     }
 }
 
-/// What a download owes the session cache: news, and its lead back, also when it is dropped half-way.
+/// Reports to the session cache: news, and the lead, also when the download is dropped half-way.
 struct Sessions {
     key: SessionKey,
     lease: Option<Lease>,
-    /// While it lasts the session is not ended to make room for another.
+    /// While it exists, the session is not ended to make room for another.
     session_use: Option<SessionUse>,
     notified: Option<SessionCookies>,
     are_kept: bool,
@@ -448,7 +450,7 @@ impl Sessions {
         }
     }
 
-    /// Tells what has become of sessions since the last time.
+    /// Reports changes of sessions since the last call.
     async fn notify(&mut self, walk: &mut Walk) {
         let opened = walk.opened_session().filter(|_| self.are_kept).cloned();
         let is_new = opened.is_some() && opened != self.notified;
@@ -462,10 +464,10 @@ impl Sessions {
         if is_new {
             self.notified.clone_from(&opened);
             news.opened = opened;
-            // With its session there, the flight has landed.
+            // With its session stored, the flight is over.
             self.lease = None;
         }
-        // Fails only when the process is stopping.
+        // Fails only while the process stops.
         let _ = if news.rejected.is_empty() {
             self.to_cache.deliver(news, 1).await
         } else {
@@ -473,8 +475,8 @@ impl Sessions {
         };
     }
 
-    /// The download waits before its next attempt. Says whether nobody waits for it meanwhile: with the cache off it
-    /// keeps its session and the lead of its user to its end.
+    /// The download waits before its next attempt. Returns whether no other download waits for it meanwhile:
+    /// with the cache off, it keeps its session and its user's lead to its end.
     fn pause(&mut self) -> bool {
         if self.are_kept {
             self.give_back_lead();
@@ -500,7 +502,7 @@ impl Sessions {
     fn give_back_lead(&mut self) {
         if let Some(lease) = self.lease.take() {
             let news = SessionNews { is_over: true, ..SessionNews::of(self.key.clone(), Some(lease)) };
-            // Without room the cache finds out by itself, later.
+            // Without room the cache notices the end later by itself.
             let _ = self.to_cache.offer(news, 1);
         }
     }

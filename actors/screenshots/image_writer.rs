@@ -1,14 +1,15 @@
-//! Turns the body of an answer into a file, whole or not at all.
+//! Writes the body of an answer to a file, completely or not at all.
 //!
-//! Receives: `StoreImage`, whose pieces arrive by a channel of their own.
+//! Receives: `StoreImage`, with its pieces through a separate channel.
 //! Sends: nothing; it answers.
 //! Keeps: nothing between two images.
-//! When full: the asker's channel is bounded, so a slow disk slows the download.
-//! When it fails: one target's failure is logged and the others go on; a cut image leaves no file.
+//! When full: the channel is bounded, so a slow disk slows the download.
+//! When it fails: the failure of one target is logged and the others continue; a truncated image leaves no
+//! file.
 //!
-//! Per target directory: a temporary file next to the final name, checked, hashed on the way, synced, renamed; then
-//! the directory is synced. Temporary names begin with `.butler-sos-` and end with `.tmp`; what a crash left of them
-//! is removed at start. Contract: screenshots.md, "The file".
+//! Per target directory: a temporary file next to the final name is checked, hashed while it is written,
+//! synced and renamed; then the directory is synced. Temporary names begin with `.butler-sos-` and end with
+//! `.tmp`; those that a crash left are removed at start. Contract: screenshots.md, "The file".
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ use crate::kit::metric::ActorMeter;
 use crate::kit::platform::{self, Modes};
 use crate::screenshots::message::{ImageRefused, ImageStored, Piece, StoreImage};
 
-/// Where images go (`auditEvents.destination.screenshots.storageTargets`), and how large they may be.
+/// The target directories (`auditEvents.destination.screenshots.storageTargets`), and the size limit of
+/// images.
 #[derive(Clone)]
 pub struct ImageWriterConfig {
     pub directories: Vec<PathBuf>,
@@ -43,15 +45,15 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 /// The actor.
 pub struct ImageWriter {
     config: ImageWriterConfig,
-    /// Makes temporary names differ.
+    /// Makes temporary names unique.
     written: Arc<AtomicU64>,
 }
 
 impl ImageWriter {
-    /// An actor on directories that exist and hold no temporary file of an earlier run.
+    /// An actor with existing directories and without temporary files of an earlier run.
     ///
     /// # Errors
-    /// When a directory cannot be made or read: the start then says so and ends.
+    /// When a directory cannot be created or read. The start then fails.
     pub fn new(config: ImageWriterConfig) -> io::Result<Self> {
         for directory in &config.directories {
             let named =
@@ -107,7 +109,7 @@ impl ImageRefused {
 
 // === the blocking part
 
-/// One target's copy under way. Removes its temporary file unless it was finished.
+/// A copy in progress for one target. Drop removes an unfinished temporary file.
 struct Copy {
     file: File,
     temporary: PathBuf,
@@ -121,7 +123,7 @@ impl Copy {
             directory.join(format!("{TEMPORARY_PREFIX}{}-{number}{TEMPORARY_SUFFIX}", std::process::id()));
         let open = || platform::create_afresh(&temporary, Modes::default());
         let file = open().or_else(|error| match error.kind() {
-            // Somebody took the directory away since the start.
+            // The directory was removed after the start.
             io::ErrorKind::NotFound => make_directory(directory).and_then(|()| open()),
             _ => Err(error),
         })?;
@@ -143,13 +145,13 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         if !self.is_finished {
-            // What cannot be removed now is removed at the next start.
+            // The next start removes it if this fails.
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// All targets' copies; those that fail fall away.
+/// The copies of all targets. A failed one is removed from the list.
 struct Copies<'a> {
     copies: Vec<Copy>,
     trouble: Option<String>,
@@ -157,7 +159,7 @@ struct Copies<'a> {
 }
 
 impl Copies<'_> {
-    /// Does something to each copy that is left.
+    /// Applies `work` to each remaining copy.
     fn each(&mut self, mut work: impl FnMut(&mut Copy) -> io::Result<()>) -> Result<(), ImageRefused> {
         let (log, trouble) = (self.log, &mut self.trouble);
         self.copies.retain_mut(|copy| match work(copy) {
@@ -222,7 +224,7 @@ fn store(config: &ImageWriterConfig, number: u64, image: StoreImage) -> Result<I
     Ok(ImageStored { paths, sha256, bytes })
 }
 
-/// The first bytes, as many as it takes to see that they are an image: nothing else touches the disk.
+/// The first bytes, enough to verify the image signature before anything is written to disk.
 fn read_head(mut sniffer: Sniffer, pieces: &mut mpsc::Receiver<Piece>) -> Result<Vec<u8>, ImageRefused> {
     let mut bytes = Vec::new();
     loop {
@@ -245,10 +247,10 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     platform::create_directories(directory, Modes::default())
 }
 
-/// Removes the temporary files that a crash left in a directory. Only while no image is written there.
+/// Removes temporary files that a crash left in a directory. Call it only while no image is written there.
 ///
 /// # Errors
-/// When the directory cannot be read, or a file of it not be removed.
+/// When the directory cannot be read, or a file in it cannot be removed.
 pub fn remove_unfinished(directory: &Path, log: &Logger) -> io::Result<()> {
     let removed = remove_temporary(directory)?;
     if removed > 0 {

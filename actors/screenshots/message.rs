@@ -1,4 +1,4 @@
-//! What the actors of screenshot downloads say to each other.
+//! Messages of the actors of screenshot downloads.
 //!
 //! ```text
 //! RedirectWalker ─SessionFor─► SessionCacheActor ─TicketFor─► TicketActor
@@ -22,7 +22,8 @@ use crate::screenshots::session_use::SessionUse;
 
 // === sessions
 
-/// How shall a download for this user log in? Answered at once on a cache hit, else when it is the asker's turn.
+/// Requests a login for a download of this user. The answer comes at once with a cached session, else when it
+/// is the caller's turn.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Grant, TicketFailed>")]
 pub struct SessionFor(pub SessionKey);
@@ -30,26 +31,27 @@ pub struct SessionFor(pub SessionKey);
 /// How a download logs in.
 #[derive(Debug)]
 pub enum Grant {
-    /// With a session that is open already.
+    /// With an open session.
     Session { session: SessionCookies, session_use: SessionUse },
-    /// With a ticket. The asker leads: others of the same key wait until it says how it went.
+    /// With a ticket. The caller leads: other downloads of the same key wait for its report.
     Ticket { ticket: SecretString, lease: Lease, session_use: SessionUse },
 }
 
-/// What a download did to the sessions of its key. Answered when those to be ended were, or soon after.
+/// Changes that a download made to the sessions of its key. The answer comes when rejected and discarded
+/// sessions are ended, or soon after.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SessionNews {
     pub key: SessionKey,
-    /// The lead that the download had, if it had one.
+    /// The lead of the download, if it has one.
     pub lease: Option<Lease>,
-    /// A session that it opened and that works.
+    /// A working session that it opened.
     pub opened: Option<SessionCookies>,
     /// Cached sessions that Qlik Sense did not accept.
     pub rejected: Vec<SessionCookies>,
-    /// Sessions that it opened and has no use for.
+    /// Sessions that it opened and does not need.
     pub discarded: Vec<SessionCookie>,
-    /// The download is over: whoever waits for its session waits in vain.
+    /// The download is over: it will report no session.
     pub is_over: bool,
 }
 
@@ -59,37 +61,37 @@ impl SessionNews {
     }
 }
 
-/// End every session that is open, and keep none from now on. Answered when QPS was told of all of them.
+/// Ends all open sessions and keeps no new ones. The answer comes when QPS was notified of all of them.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct EndAllSessions;
 
 // === tickets
 
-/// A ticket for the key's user at the key's virtual proxy.
+/// Requests a ticket for the key's user at the key's virtual proxy.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<SecretString, TicketFailed>")]
 pub struct TicketFor(pub SessionKey);
 
-/// There is no ticket. `detail` is for the log; it holds no secret.
+/// There is no ticket. `detail` is for the log and contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct TicketFailed {
     pub detail: String,
 }
 
-/// End these sessions at QPS, best effort. Answered when each was tried once.
+/// Ends these sessions at QPS, best effort. The answer comes when each was tried once.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SessionsOver {
-    /// The one that their tickets were asked from.
+    /// The virtual proxy of their tickets.
     pub virtual_proxy: VirtualProxy,
     pub sessions: Vec<SessionCookie>,
 }
 
 // === images
 
-/// Check and store the image that arrives by `pieces`.
+/// Checks and stores the image that arrives through `pieces`.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<ImageStored, ImageRefused>")]
 pub struct StoreImage {
@@ -99,17 +101,17 @@ pub struct StoreImage {
     pub pieces: mpsc::Receiver<Piece>,
 }
 
-/// A part of a body. A channel that closes without `End` was cut.
+/// A part of a body. A channel that closes without `End` means a truncated body.
 #[derive(Debug)]
 pub enum Piece {
     Bytes(Bytes),
     End,
 }
 
-/// Where an image is now.
+/// The stored image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageStored {
-    /// One per target that took it; at least one.
+    /// One path per target that stored it; at least one.
     pub paths: Vec<String>,
     /// Lower-case hex.
     pub sha256: String,
@@ -123,7 +125,7 @@ pub enum ImageRefused {
     NotAnImage,
     #[error("more than {bytes_max} bytes")]
     TooLarge { bytes_max: u64 },
-    /// The body ended before its end.
+    /// The body is truncated.
     #[error("cut")]
     Cut,
     #[error("no target took it: {0}")]
@@ -132,7 +134,7 @@ pub enum ImageRefused {
 
 // === the walker
 
-/// Take up no more downloads. Answered when those under way are over.
+/// Starts no more downloads. The answer comes when the running ones are over.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct FinishDownloads;

@@ -1,47 +1,47 @@
-//! Which records of a stream are done with, when they are not done in order.
+//! Tracks which records of a stream are done when they are not done in order.
 //!
-//! Everything below [`OffsetWindow::done_below`] is done and may be committed. Each record leaves a trace in another
-//! stream when it is done; [`OffsetWindow::trace_from`] is an offset there from which on the traces of all records
-//! that are done but not committed are found. Both go into one commit, so that after a crash a reader of the traces
-//! knows what not to do again.
+//! Everything below [`OffsetWindow::done_below`] is done and may be committed. Each finished record leaves a
+//! trace in another stream; from the offset [`OffsetWindow::trace_from`] on, that stream contains the traces
+//! of all records that are done but not committed. Both offsets go into one commit, so that a reader of the
+//! traces knows after a crash which records not to repeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of one reader.
 #[derive(Debug, Default)]
 pub struct OffsetWindow {
-    /// The first offset that was not taken up yet.
+    /// The first offset that was not read yet.
     next: u64,
     open: BTreeSet<u64>,
-    /// Of records that are done and not below the first open one: where their trace is.
+    /// The trace offsets of records that are done and not below the first open one.
     traces: BTreeMap<u64, u64>,
-    /// Every trace that comes from now on is at or behind this.
+    /// All future traces are at or after this offset.
     traces_end: u64,
 }
 
 impl OffsetWindow {
-    /// Begins at `next`; traces that come are at or behind `traces_end`.
+    /// Begins at `next`. Future traces are at or after `traces_end`.
     pub fn new(next: u64, traces_end: u64) -> Self {
         Self { next, traces_end, ..Self::default() }
     }
 
-    /// The first offset that was not taken up yet.
+    /// The first offset that was not read yet.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Everything below `next` is taken up; what is not opened is done.
+    /// Everything below `next` was read. Records that were not opened are done.
     pub fn advance(&mut self, next: u64) {
         self.next = self.next.max(next);
     }
 
-    /// A record that is under way.
+    /// Opens a record that is in progress.
     pub fn open(&mut self, offset: u64) {
         self.open.insert(offset);
         self.advance(offset.saturating_add(1));
     }
 
-    /// A record is done; `trace` is the offset of its trace, if it left one.
+    /// Marks a record as done. `trace` is the offset of its trace, if it left one.
     pub fn done(&mut self, offset: u64, trace: Option<u64>) {
         self.open.remove(&offset);
         if let Some(trace) = trace {
@@ -52,17 +52,18 @@ impl OffsetWindow {
         self.traces = self.traces.split_off(&done_below);
     }
 
-    /// What may be committed.
+    /// The offset to commit.
     pub fn done_below(&self) -> u64 {
         self.open.first().copied().unwrap_or(self.next)
     }
 
-    /// Where the traces of all that is done but not below `done_below` begin, now and after any more work.
+    /// The offset from which on the traces of all records are found that are done but not below `done_below`,
+    /// now and after any more work.
     pub fn trace_from(&self) -> u64 {
         self.traces.values().copied().min().unwrap_or(self.traces_end).min(self.traces_end)
     }
 
-    /// Records under way.
+    /// The number of records in progress.
     pub fn under_way(&self) -> usize {
         self.open.len()
     }
@@ -74,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn done_out_of_order() {
+    fn commits_up_to_the_first_open_record() {
         let mut window = OffsetWindow::new(5, 100);
         assert_eq!((window.done_below(), window.trace_from()), (5, 100));
         for offset in 5..9 {
@@ -88,14 +89,14 @@ mod tests {
         assert_eq!((window.done_below(), window.trace_from()), (8, 105));
         window.done(8, None);
         assert_eq!((window.done_below(), window.trace_from(), window.under_way()), (9, 105, 0));
-        // Records that were damaged or gone are passed over.
+        // Damaged and removed records are skipped.
         window.advance(20);
         assert_eq!(window.done_below(), 20);
     }
 
     proptest! {
-        /// Whenever the process dies, the traces from the committed place on tell of every record that is done and
-        /// would be read again.
+        /// At any crash, the traces from the committed offset on include every finished record that would be
+        /// read again.
         #[test]
         fn no_done_record_is_forgotten(order in Just((0u64..12).collect::<Vec<_>>()).prop_shuffle()) {
             let mut window = OffsetWindow::new(0, 50);

@@ -1,25 +1,28 @@
-//! Takes screenshot events from the journal and sees each one through: to a file, or to a recorded reason.
+//! Takes screenshot events from the journal and processes each one to a file or a recorded reason.
 //!
-//! Receives: `FinishDownloads`; the rest it pulls.
-//! Sends: questions to the journal, finished events to its stream of audit events, and what a download needs.
-//! Keeps: which records are under way or wait for their turn, and when failed ones are due again; all are rebuilt from
-//!   the journal.
-//! When full: it takes up no more than `waitingEntriesMax`; the journal keeps the rest.
-//! When it fails: a panic in one download costs that download; a restart goes on from the last commit.
+//! Receives: `FinishDownloads`; it pulls everything else.
+//! Sends: requests to the journal, finished events to its stream of audit events, and the requests of
+//! downloads.
+//! Keeps: the records in progress or waiting for their turn, and the due times of failed ones; all are
+//! rebuilt from the journal.
+//! When full: it reads no more than `waitingEntriesMax`; the journal keeps the rest.
+//! When it fails: a panic in one download fails that download; a restart continues from the last commit.
 //!
 //! # Once
 //!
-//! A download that ended is told of by one record in the stream of audit events, which names the offset of its event
-//! (`source_offset`). Downloads end out of order, so a commit says both where the first unfinished one is and from
-//! where on the records of the finished ones after it are found; a restart reads those and does none of them again.
+//! A finished download is recorded in the stream of audit events, with the offset of its event
+//! (`source_offset`). Downloads end out of order, so a commit contains the offset of the first unfinished one
+//! and the offset from which on the records of later finished ones are found. A restart reads those records
+//! and repeats none of them.
 //!
 //! # Later
 //!
-//! A download whose attempts are used up for a reason that may pass goes to the audit events with that reason, and as
-//! a *later record* to the end of its own stream: the same event with the offset of its first record and the
-//! reason. Its pause follows from its age, so a restart knows it too. When it is due it is tried again; failing
-//! again it goes to the end again, so no record stays behind for longer than the longest pause. Its audit event has
-//! been delivered by then and is not repeated: an image that comes later is the file alone, under the event's name.
+//! A download without attempts left, with a reason that may pass, goes to the audit events with that reason,
+//! and as a *later record* to the end of its own stream: the same event with the offset of its first record
+//! and the reason. Its pause follows from its age, so a restart knows it too. When it is due it is retried.
+//! After another failure it goes to the end again, so no record stays for longer than the longest pause. Its
+//! audit event has been delivered by then and is not repeated: an image that arrives later is only stored as
+//! a file, under the event's name.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -66,26 +69,27 @@ use crate::screenshots::offset_window::OffsetWindow;
 use crate::sinks::sink::{DeadLetter, Refused};
 use butler_sos_domain::streams::Stream;
 
-/// Who the walker is to the journal.
+/// The walker's consumer.
 pub const CONSUMER: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };
 
-/// As whom it reads what it wrote; no position is kept for this one.
+/// The consumer with which it reads its own records. It has no position.
 const TRACES: Consumer = Consumer { stream: Stream::AuditEvents, name: CONSUMER.name };
 
-/// What the actor needs to know.
+/// The settings of the actor.
 #[derive(Clone)]
 pub struct WalkerConfig {
     pub fetch: FetchConfig,
-    /// Made of [`FetchConfig::tls`].
+    /// Created from [`FetchConfig::tls`].
     pub image_tls: SslConnector,
-    /// Downloads that have a place at once, in all and at one host.
+    /// The number of concurrent downloads, in total and per host.
     pub turns: TurnLimits,
-    /// Downloads taken up at once: those under way, those that wait for a place, and those that pause.
+    /// The number of downloads read from the journal: those in progress, those that wait for a slot, and
+    /// those that pause.
     pub waiting_max: usize,
     pub later: LaterPolicy,
-    /// Downloads that wait for a later try; more are given up at once.
+    /// The number of downloads that wait for a later retry. Further ones are given up at once.
     pub retries_max: usize,
-    /// `Pipeline.privacy.pseudonymise`: opens what is sealed, and replaces names in what was stored before.
+    /// `Pipeline.privacy.pseudonymise`: opens sealed names, and replaces names in older records.
     pub pseudonymizer: Option<Arc<Pseudonymizer>>,
     pub mailboxes: WalkerMailboxes,
     pub actor: ActorMeter,
@@ -93,7 +97,7 @@ pub struct WalkerConfig {
     pub log: Logger,
 }
 
-/// Where the walker's questions to the journal lead.
+/// The mailboxes that the walker sends to.
 #[derive(Clone)]
 pub struct WalkerMailboxes {
     pub to_position: Mailbox<PositionOf>,
@@ -106,14 +110,14 @@ pub struct WalkerMailboxes {
 
 const BATCH_BYTES_MAX: usize = 4 << 20;
 const TRACE_RECORDS_MAX: usize = 1000;
-/// Records taken up by one read.
+/// The number of records in one read.
 const BATCH_RECORDS_MAX: usize = 256;
-/// Of an event's id.
+/// The logged length of an event's id.
 const EVENT_ID_CHARS_LOGGED: usize = 64;
-/// A longer text is nobody's name.
+/// No user name is longer.
 const USER_BYTES_MAX: usize = 4096;
 
-/// The actor: the loop, run in its own context so that the supervisor sees its panics.
+/// The actor. Its loop runs in its own context so that the supervisor sees its panics.
 pub struct RedirectWalker {
     config: WalkerConfig,
     is_closing: watch::Sender<bool>,
@@ -145,7 +149,7 @@ impl Actor for RedirectWalker {
 
 impl Supervised for RedirectWalker {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // The downloads have gone with the context.
+        // The downloads were dropped with the context.
         self.under_way.send_replace(0);
     }
 }
@@ -173,7 +177,7 @@ struct Run {
     under_way: watch::Sender<usize>,
 }
 
-/// A record that is done with, and where its trace is if it left one.
+/// A finished record, and the offset of its trace if it left one.
 struct Done {
     offset: u64,
     trace: Option<u64>,
@@ -186,7 +190,8 @@ impl Done {
     }
 }
 
-/// What a download needs of its record, which may be large and is read again when the download has ended.
+/// The data that a download needs from its record. The record may be large, and is read again when the
+/// download has ended.
 struct Download {
     offset: u64,
     screenshot: Screenshot,
@@ -196,7 +201,7 @@ struct Download {
 
 type Job = Pin<Box<dyn Future<Output = Done>>>;
 
-/// Records that are due at a time.
+/// Records by the time when they are due.
 type Due = BinaryHeap<Reverse<(Instant, u64)>>;
 
 impl Run {
@@ -207,12 +212,12 @@ impl Run {
         let mut reading: Option<Pin<Box<dyn Future<Output = Batch>>>> = None;
         let mut committing: Option<Pin<Box<dyn Future<Output = ()>>>> = None;
         let mut committed = window.done_below();
-        // Later tries under way: they must not crowd out what was never tried.
+        // Retries in progress. They are limited so that new downloads are not delayed.
         let mut later_tries = 0;
         loop {
             let is_open = !*self.is_closing.borrow_and_update();
             if !is_open {
-                // What has not begun stays in the journal.
+                // Downloads that have not begun stay in the journal.
                 self.places.close();
             }
             while is_open
@@ -265,7 +270,7 @@ impl Run {
 
     // --- after a start
 
-    /// Where to go on, and which records from there on are finished already, with their traces.
+    /// The offset to continue from, and the records after it that are already finished, with their traces.
     async fn resume(&self) -> (OffsetWindow, BTreeMap<u64, u64>) {
         let mailboxes = &self.config.mailboxes;
         let position = self.ask(&mailboxes.to_position, PositionOf(CONSUMER)).await;
@@ -288,7 +293,7 @@ impl Run {
                     finished.insert(of, record.offset);
                 }
             }
-            // A read that brings nothing must not be asked for ever.
+            // A read without records must not be repeated for ever.
             from = batch.next_offset().max(from.saturating_add(1));
         }
         if !finished.is_empty() {
@@ -348,7 +353,7 @@ impl Run {
         window.advance(batch.next_offset());
     }
 
-    /// When a later record is to be tried; its pause began when it was appended.
+    /// The time of the next retry. The pause of a later record began when it was appended.
     fn due_at(&self, later: &AuditRecord<'_>, appended_at_ns: u64) -> Option<Instant> {
         let age = Duration::from_nanos(appended_at_ns.saturating_sub(later.received_ns));
         let pause = self.config.later.pause(age)?;
@@ -378,17 +383,17 @@ impl Run {
             return Done::without_trace(offset);
         };
         if let Err(reason) = &fetched {
-            // First the later record: a crash in between repeats the download, but never forgets it.
+            // Append the later record first: a crash in between repeats the download, but never loses it.
             self.append_later(offset, &record, reason).await;
         }
         let body = match &self.config.pseudonymizer {
-            // It was stored before names were replaced.
+            // The record is from before names were replaced.
             Some(pseudonymizer) if record.sealed.is_none() => {
                 pseudonymous(pseudonymizer, record.body).map(|of| of.body)
             }
             _ => Ok(Cow::Borrowed(record.body)),
         };
-        // What was accepted is JSON.
+        // Accepted events are JSON.
         let Ok(body) = body else { return Done::without_trace(offset) };
         let finished = AuditRecord {
             source_offset: Some(offset),
@@ -403,7 +408,7 @@ impl Run {
         Done { offset, trace: Some(trace), is_later_try: false }
     }
 
-    /// Keeps what is no event, so that the commit may forget it.
+    /// Stores a record that is not an event as a dead letter, before the commit drops it.
     async fn dead_letter(self, refused: Refused) -> Done {
         let letter = DeadLetter::new(unix_ms(), CONSUMER.name, CONSUMER.stream.name(), &refused).to_line();
         self.ask(&self.config.mailboxes.to_dead_letters, AppendLines { lines: vec![letter] }).await;
@@ -411,12 +416,12 @@ impl Run {
         Done::without_trace(refused.offset)
     }
 
-    /// A later try.
+    /// A later retry.
     async fn again(self, offset: u64) -> Done {
         let done = Done { offset, trace: None, is_later_try: true };
         let download = {
             let batch = self.clone().read(offset, 1).await;
-            // Damaged or gone by now: there is nothing to try.
+            // The record was damaged or removed meanwhile: there is nothing to retry.
             let Some(found) = batch.iter().find(|record| record.offset == offset) else { return done };
             let Ok(record) = AuditRecord::decode(found.data) else { return done };
             self.download(offset, &record)
@@ -435,7 +440,7 @@ impl Run {
         done
     }
 
-    /// What a record asks for.
+    /// The download that a record requests.
     fn download(&self, offset: u64, record: &AuditRecord<'_>) -> Download {
         let mut download = Download { offset, screenshot: Screenshot::default(), refused: None };
         let event = match AuditEvent::from_record(record.clone()) {
@@ -476,7 +481,7 @@ impl Run {
         download
     }
 
-    /// The download; a panic in it is a failure of it alone.
+    /// Runs the download. A panic in it fails only this download.
     async fn fetch(&self, download: Download, place: Place) -> Result<ImageStored, Reason> {
         if let Some(reason) = download.refused {
             return Err(reason);
@@ -489,7 +494,7 @@ impl Run {
         })
     }
 
-    /// Says how many of the records from the first unfinished one on are not waiting for anything but their time.
+    /// Reports how many of the records from the first unfinished one on wait only for their time.
     fn measure(&self, window: &OffsetWindow, under_way: usize, due: usize) {
         let taken_up = window.next().saturating_sub(window.done_below());
         self.config.meter.set_held(taken_up.saturating_sub(under_way as u64));
@@ -513,7 +518,7 @@ impl Run {
 
     // --- the journal
 
-    /// Puts a failed download on the retry list, if its reason may pass and it is not too old.
+    /// Appends a failed download for a later retry, if its reason may pass and it is not too old.
     async fn append_later(&self, first: u64, record: &AuditRecord<'_>, reason: &Reason) {
         if !reason.is_retried_later() {
             return;
@@ -527,7 +532,7 @@ impl Run {
         if self.config.later.pause(age).is_none() {
             return self.give_up(&later);
         }
-        // The stream may be full of what only we take out: waiting here would be waiting for ourselves.
+        // Only this actor removes records from the stream, so waiting for room here would be a deadlock.
         if let Err(refused) = self.append(Stream::Screenshots, &later).await {
             warn!(self.config.log, "the journal rejected the retry of a screenshot"; "error" => refused);
             self.give_up(&later);
@@ -571,7 +576,7 @@ impl Run {
         self.ask(&self.config.mailboxes.to_commit, commit).await;
     }
 
-    /// [`client::ask`]; its line does not name the walker.
+    /// Calls [`client::ask`]. Its log line does not name the walker.
     async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
         M: Message<Result = Result<T, E>> + Clone + Send + 'static,
@@ -583,7 +588,7 @@ impl Run {
 }
 
 impl Download {
-    /// The host and the user that take turns: what it asks for, however it is spelled.
+    /// The host and the user of the download's turn, in normalised spelling.
     fn whose_turn(&self) -> (String, String) {
         let url = self.screenshot.url.as_deref().unwrap_or_default();
         let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
@@ -596,12 +601,12 @@ impl Download {
     }
 }
 
-/// At most so many bytes of a text.
+/// At most this many bytes of a text.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// How a download went, as destinations show it.
+/// The result of a download, as destinations show it.
 fn outcome(fetched: &Result<ImageStored, Reason>) -> ScreenshotOutcome<'static> {
     match fetched {
         Ok(stored) => ScreenshotOutcome {
@@ -613,7 +618,8 @@ fn outcome(fetched: &Result<ImageStored, Reason>) -> ScreenshotOutcome<'static> 
     }
 }
 
-/// Where to look for traces, as the last commit noted it: eight bytes, little endian. Without a note, from the start.
+/// The offset from which on to look for traces, from the last note: eight bytes, little endian. Without a
+/// note, 0.
 fn trace_from(position: &Position) -> u64 {
     position.note.as_slice().try_into().map_or(0, u64::from_le_bytes)
 }

@@ -1,16 +1,17 @@
-//! The sessions that downloads share: one ticket at a time per user, every session ended at QPS.
+//! The sessions that downloads share: one ticket at a time per user, and every session is ended at QPS.
 //!
 //! Receives: `SessionFor`, `SessionNews`, `EndAllSessions`.
 //! Sends: `TicketFor` and `SessionsOver` to the ticket actor.
-//! Keeps: the session table and who waits for whom; in memory only.
-//! When full: the least recently used session is ended; its mailboxes hold the askers back, and bound those that wait.
-//! When it fails: a restart ends every session it had, and those who waited are told to try again.
+//! Keeps: the session table and the waiting downloads; in memory only.
+//! When full: the least recently used session is ended; its mailboxes bound the number of waiting requests.
+//! When it fails: a restart ends every session it had, and waiting downloads retry.
 //!
-//! With the cache on, the first download of a key leads: it gets a ticket, and all others of the key wait for the
-//! session that it opens. With the cache off no session is shared, so the downloads of one key take turns: Qlik
-//! Sense locks a user out who has more than five sessions at once. For the same reason a user's sessions are counted
-//! over all virtual proxies and hosts: with no slot left, the least recently used session that nobody uses is ended
-//! first, and while all are in use the asker waits. Contract: screenshots.md, "The walk" 3, 4, 8, 10.
+//! With the cache on, the first download of a key leads: it gets a ticket, and all others of the key wait for
+//! the session that it opens. With the cache off no session is shared, so the downloads of one key take
+//! turns: Qlik Sense locks out a user with more than five sessions at once. For the same reason a user's
+//! sessions are counted over all virtual proxies and hosts: without a free slot, the least recently used idle
+//! session is ended first, and while all are in use the download waits. Contract: screenshots.md, "The walk"
+//! 3, 4, 8, 10.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -32,14 +33,14 @@ use crate::screenshots::message::{
 };
 use crate::screenshots::session_use::SessionUses;
 
-/// What the actor needs to know (`auth.sessionCache`).
+/// The settings of the actor (`auth.sessionCache`).
 #[derive(Clone)]
 pub struct SessionCacheConfig {
     /// `None`: the cache is off.
     pub cache: Option<CacheLimits>,
-    /// `Pipeline.screenshots.sessionsPerUserMax`; `None`: no bound.
+    /// `Pipeline.screenshots.sessionsPerUserMax`; `None`: no limit.
     pub per_user_max: Option<NonZeroUsize>,
-    /// A leader that has said nothing for so long is given up.
+    /// A leader without a report for this long is given up.
     pub lead_max: Duration,
     pub to_tickets: Mailbox<TicketFor>,
     pub to_endings: Mailbox<SessionsOver>,
@@ -54,29 +55,29 @@ pub struct CacheLimits {
     pub entries_max: NonZeroUsize,
 }
 
-/// How long one that brought news waits until sessions are ended: the next ticket should find them gone.
+/// How long a report of news waits until sessions are ended, so that the next ticket comes after that.
 const ENDING_AWAITED_MAX: Duration = Duration::from_secs(1);
 
 type Answer = Result<Grant, TicketFailed>;
 
-/// A download that asks. Its key spells the user as its own event does.
+/// A download that requests a session. Its key spells the user as its own event does.
 struct Asker {
     key: SessionKey,
     answer: oneshot::Sender<Answer>,
 }
 
-/// The one of a flight that may open a session.
+/// The download of a flight that may open a session.
 struct Leader {
     asker: Asker,
     lease: Lease,
 }
 
-/// Whose slots the sessions have that are being ended.
+/// The owner of the slots of sessions that are being ended.
 #[derive(Clone, Copy)]
 enum SlotsOf {
-    /// One session, which has its own since it was opened.
+    /// The session itself, which has a slot since it was opened.
     Themselves,
-    /// Nobody counted them yet.
+    /// No slot was counted for it.
     Nobody,
 }
 
@@ -90,7 +91,7 @@ pub struct SessionCacheActor {
     /// No session is kept any more.
     is_closed: bool,
     is_expiry_timed: bool,
-    /// Endings under way.
+    /// The number of sessions that are being ended.
     endings: watch::Sender<usize>,
 }
 
@@ -129,11 +130,11 @@ impl SessionCacheActor {
     fn share(&mut self, asker: Asker, session: SessionCookies) {
         self.config.actor.sent.inc();
         let session_use = self.uses.begin(&asker.key);
-        // An asker that is gone needs no session.
+        // A download that is gone needs no session.
         let _ = asker.answer.send(Ok(Grant::Session { session, session_use }));
     }
 
-    /// Takes a slot for the one that leads now; without one it waits until there is room.
+    /// Takes a slot for the new leader. Without a free slot it waits.
     fn lead(&mut self, leader: Leader, ctx: &mut Context<Self>) {
         let user = leader.asker.key.user().clone();
         match self.slots.take(&user, leader) {
@@ -142,7 +143,7 @@ impl SessionCacheActor {
         }
     }
 
-    /// Ends sessions that nobody uses for those that wait for a slot.
+    /// Ends idle sessions for leaders that wait for a slot.
     fn make_room(&mut self, user: &SessionUser, ctx: &mut Context<Self>) {
         while self.slots.wants_room(user) {
             let uses = &self.uses;
@@ -150,13 +151,13 @@ impl SessionCacheActor {
                 self.table.as_mut().and_then(|table| table.take_over(user, |key| uses.is_idle(key)));
             match taken_over {
                 Some(evicted) => drop(self.end_evicted(evicted, ctx)),
-                // All are in use: the end of a use comes back here.
+                // All are in use. The end of a use calls this again.
                 None => return,
             }
         }
     }
 
-    /// One that waited has a slot now.
+    /// A waiting leader got a slot.
     fn has_slot(&mut self, leader: Option<Leader>, ctx: &mut Context<Self>) {
         let Some(leader) = leader else { return };
         if leader.asker.answer.is_closed() {
@@ -171,7 +172,7 @@ impl SessionCacheActor {
         self.has_slot(next, ctx);
     }
 
-    /// Gets a ticket for one that has a slot.
+    /// Gets a ticket for a leader with a slot.
     fn get_ticket(&mut self, leader: Leader, ctx: &mut Context<Self>) {
         let to_tickets = self.config.to_tickets.clone();
         let asked = {
@@ -185,7 +186,7 @@ impl SessionCacheActor {
                 Err(failed) => {
                     let Leader { asker, lease } = leader;
                     if cache.flights.is_led_by(&asker.key, lease) {
-                        // QPS would not answer the others differently in this moment.
+                        // QPS would give the waiting downloads the same answer now.
                         for waiting in cache.flights.land(&asker.key, lease) {
                             let _ = waiting.answer.send(Err(failed.clone()));
                         }
@@ -202,7 +203,7 @@ impl SessionCacheActor {
         let Leader { asker: Asker { key, answer }, lease } = leader;
         let session_use = self.uses.begin(&key);
         if answer.send(Ok(Grant::Ticket { ticket, lease, session_use })).is_err() {
-            // Gone while the ticket was on its way, which now ends by itself.
+            // The leader is gone. Its ticket expires by itself.
             self.hand_on(&key, lease, ctx);
             return;
         }
@@ -217,7 +218,7 @@ impl SessionCacheActor {
         });
     }
 
-    /// The flight goes on under the next one that still waits, with the slot that it has, or is over.
+    /// Passes the flight and its slot to the next waiting download, or ends the flight.
     fn hand_on(&mut self, key: &SessionKey, lease: Lease, ctx: &mut Context<Self>) {
         if !self.flights.is_led_by(key, lease) {
             return;
@@ -240,7 +241,7 @@ impl SessionCacheActor {
 
     // --- keeping and ending
 
-    /// Whether sessions outlive their download.
+    /// Whether sessions are kept after their download.
     fn is_kept(&self) -> bool {
         self.table.is_some() && !self.is_closed
     }
@@ -260,7 +261,7 @@ impl SessionCacheActor {
         for waiting in landed {
             self.share(waiting, session.clone());
         }
-        // The session has the flight's slot, or that of the one that it replaced.
+        // The session has the flight's slot, or that of the session that it replaced.
         match (held, led) {
             (Some(true), Some(_)) => self.give_back_slot(key.user(), ctx),
             (Some(true), None) => {}
@@ -280,7 +281,7 @@ impl SessionCacheActor {
         self.end(&evicted.key, evicted.session.iter().cloned().collect(), SlotsOf::Themselves, ctx)
     }
 
-    /// Has sessions ended at QPS; the receiver is told when that was tried.
+    /// Ends sessions at QPS. The receiver is notified when that was tried.
     fn end(
         &mut self,
         key: &SessionKey,
@@ -311,9 +312,9 @@ impl SessionCacheActor {
         let under_way = UnderWay::new(self.endings.clone());
         let ending = async move {
             let _under_way = under_way;
-            // Best effort: an actor that is gone for good ends no sessions.
+            // Best effort: if the ticket actor is gone for good, sessions are not ended.
             let _ = to_endings.ask(over).await;
-            // Nobody need wait for it.
+            // The caller may not wait for it.
             let _ = ended.send(());
         };
         ctx.spawn(ending.into_actor(self).map(move |(), cache, ctx| {
@@ -326,7 +327,7 @@ impl SessionCacheActor {
         Some(reported)
     }
 
-    /// Whoever waits for a slot may have one when a session is not used any more.
+    /// When a session becomes idle, a leader that waits for a slot may get one.
     fn watch_uses(&mut self, ctx: &mut Context<Self>) {
         let changed = self.uses.changed();
         ctx.spawn(async move { changed.notified().await }.into_actor(self).map(|(), cache, ctx| {
@@ -389,7 +390,7 @@ impl Actor for SessionCacheActor {
 
 impl Supervised for SessionCacheActor {
     fn restarting(&mut self, ctx: &mut Self::Context) {
-        // Leases go on counting, so that a leader of before cannot end a flight of now.
+        // Lease numbers continue, so that a leader from before cannot end a new flight.
         drop((self.flights.drain(), self.slots.drain()));
         self.is_expiry_timed = false;
         self.drain(ctx);
@@ -435,7 +436,7 @@ impl Handler<Envelope<SessionNews>> for SessionCacheActor {
                 }
             }
             Some(session) => {
-                // It has the flight's slot until its end is over, so the next one needs another.
+                // The session has the flight's slot until it is ended, so the next one needs another slot.
                 let slots_of = if over.is_some() { SlotsOf::Themselves } else { SlotsOf::Nobody };
                 self.end(&key, session.iter().cloned().collect(), slots_of, ctx);
                 if let Some(next) = over.and_then(|lease| self.next_leader(&key, lease)) {
@@ -451,7 +452,7 @@ impl Handler<Envelope<SessionNews>> for SessionCacheActor {
         let in_flight = envelope.in_flight;
         Box::pin(async move {
             let _in_flight = in_flight;
-            // Ends by itself when the actor restarts.
+            // Cancelled when the actor restarts.
             let _ = tokio::time::timeout(ENDING_AWAITED_MAX, join_all(ended)).await;
         })
     }
@@ -467,7 +468,7 @@ impl Handler<Envelope<EndAllSessions>> for SessionCacheActor {
         let mut endings = self.endings.subscribe();
         Box::pin(async move {
             let _in_flight = envelope.in_flight;
-            // Fails only when the actor is gone, and its endings with it.
+            // Fails only when the actor is gone.
             let _ = endings.wait_for(|count| *count == 0).await;
         })
     }

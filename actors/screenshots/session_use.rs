@@ -1,6 +1,6 @@
-//! Which sessions downloads use at this moment, so that none of these is ended to make room for another.
+//! The sessions that downloads currently use, so that none of these is ended to make room for another.
 //!
-//! A handle that is dropped, however its download ends, is a use that is over: no message can get lost.
+//! Dropping a handle ends the use, however the download ends, so no message can get lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use butler_sos_domain::session::SessionKey;
 use tokio::sync::Notify;
 
-/// The uses of all sessions; the session cache has it.
+/// The uses of all sessions. The session cache owns it.
 #[derive(Debug, Default)]
 pub struct SessionUses {
     of_keys: HashMap<SessionKey, Arc<AtomicUsize>>,
@@ -19,7 +19,7 @@ pub struct SessionUses {
 impl SessionUses {
     /// A download uses the key's session, or is about to open it.
     pub fn begin(&mut self, key: &SessionKey) -> SessionUse {
-        // Nobody has a handle of these any more.
+        // These have no handles any more.
         self.of_keys.retain(|_, count| Arc::strong_count(count) > 1);
         let count = Arc::clone(self.of_keys.entry(key.clone()).or_default());
         let mut session_use = SessionUse { count, changed: Arc::clone(&self.changed), is_counted: false };
@@ -27,18 +27,18 @@ impl SessionUses {
         session_use
     }
 
-    /// Whether nobody uses the key's session.
+    /// Whether no download uses the key's session.
     pub fn is_idle(&self, key: &SessionKey) -> bool {
         self.of_keys.get(key).is_none_or(|count| count.load(Ordering::Acquire) == 0)
     }
 
-    /// Reported whenever a use is over; several at once are one.
+    /// Notified whenever a use ends. Several ends at once count as one.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 }
 
-/// A use of a session; over when dropped.
+/// A use of a session. Dropping it ends the use.
 #[derive(Debug)]
 pub struct SessionUse {
     count: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ pub struct SessionUse {
 }
 
 impl SessionUse {
-    /// The download waits before its next attempt: another one may have the session's slot meanwhile.
+    /// The download waits before its next attempt. Another one may take the session's slot meanwhile.
     pub fn pause(&mut self) {
         if std::mem::take(&mut self.is_counted) {
             self.count.fetch_sub(1, Ordering::Release);
@@ -55,7 +55,7 @@ impl SessionUse {
         }
     }
 
-    /// It goes on. Should the session have been ended, Qlik Sense will say so.
+    /// The download continues. If the session has been ended, Qlik Sense answers accordingly.
     pub fn resume(&mut self) {
         if !std::mem::replace(&mut self.is_counted, true) {
             self.count.fetch_add(1, Ordering::AcqRel);
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_idle_when_nobody_uses_it() {
+    fn a_session_without_uses_is_idle() {
         let key = |user| {
             SessionKey::new(AuthMode::UserTicket, "qlik.test", 4243, VirtualProxy::default(), "LAB", user)
         };

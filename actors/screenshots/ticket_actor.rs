@@ -1,12 +1,13 @@
-//! Asks Qlik Sense's proxy service (QPS) for tickets, and tells it which sessions are over.
+//! Requests tickets from Qlik Sense's proxy service (QPS), and ends sessions there.
 //!
 //! Receives: `TicketFor`, `SessionsOver`.
 //! Sends: nothing to actors; HTTPS with a client certificate to QPS, and to QPS only.
-//! Keeps: a client made from the certificate files, made anew when one of them changes.
-//! When full: its mailboxes hold the askers back; of those let in, `concurrency` are served at once, first come first.
-//! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and left.
+//! Keeps: a client, created again when one of the certificate files changes.
+//! When full: its mailboxes bound the number of requests; `concurrency` of them run at once, in their order.
+//! When it fails: a failed ticket is an answer with its reason; a session that QPS does not end is logged and
+//! ignored.
 //!
-//! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS never reach a log.
+//! Contract: screenshots.md, "QPS ticket" and "Session cookie". Bodies of QPS are never logged.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, ReloadingTls};
 use crate::screenshots::message::{SessionsOver, TicketFailed, TicketFor};
 
-/// Where QPS is, and who we are to it.
+/// The address of QPS, and our certificate.
 #[derive(Clone)]
 pub struct TicketConfig {
     /// `auth.qps.host` and `.port`.
@@ -45,17 +46,17 @@ pub struct TicketConfig {
     pub tls: ClientTls,
     pub reread: Reread,
     pub hosts: StaticHosts,
-    /// `auth.qps.ticketTimeoutMs`: for the whole request.
+    /// `auth.qps.ticketTimeoutMs`: the limit of the whole request.
     pub ticket_timeout: Duration,
-    /// `Pipeline.actors.ticketActor.concurrency`: requests to QPS under way at once.
+    /// `Pipeline.actors.ticketActor.concurrency`: the number of concurrent requests to QPS.
     pub concurrency: usize,
-    /// Who users are in the log, where their names are not to be stored.
+    /// Replaces the names of users in the log, if they must not be stored.
     pub pseudonymizer: Option<Arc<Pseudonymizer>>,
     pub actor: ActorMeter,
     pub log: Logger,
 }
 
-/// For the end of a session: best effort.
+/// The time limit for ending a session, which is best effort.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -78,7 +79,7 @@ impl Actor for TicketActor {
 
 impl Supervised for TicketActor {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // Requests of before the panic go on, and keep their turns.
+        // Requests from before the panic continue, and keep their permits.
         let turns = Arc::clone(&self.qps.turns);
         self.qps = Rc::new(Qps::new(self.qps.config.clone(), turns));
     }
@@ -137,7 +138,7 @@ impl Handler<Envelope<SessionsOver>> for TicketActor {
                 let _turn = qps.turn().await;
                 let ended = qps.end_session(&virtual_proxy, session);
                 match tokio::time::timeout(DELETE_TIMEOUT, ended).await.unwrap_or(Err(QpsError::Timeout)) {
-                    // QPS forgets sessions by itself; that one is gone is no news.
+                    // QPS expires sessions by itself, so a missing one is no error.
                     Ok(()) | Err(QpsError::Status(404)) => {
                         debug!(qps.config.log, "session ended"; "session" => ?session,
                             "virtual_proxy" => %virtual_proxy);
@@ -153,10 +154,10 @@ impl Handler<Envelope<SessionsOver>> for TicketActor {
     }
 }
 
-/// The proxy service, as a client sees it.
+/// The client side of the proxy service.
 struct Qps {
     config: TicketConfig,
-    /// One for each request that may be under way; given in the order in which they are asked for.
+    /// One permit for each concurrent request, granted in the order of requests.
     turns: Arc<Semaphore>,
     client: RefCell<Client>,
 }
@@ -179,7 +180,7 @@ struct TicketAnswer {
     ticket: String,
 }
 
-/// Why a request to QPS failed. No variant holds anything that QPS sent.
+/// Why a request to QPS failed. No variant contains data that QPS sent.
 #[derive(Debug, thiserror::Error)]
 enum QpsError {
     #[error("client certificate: {0}")]
@@ -213,11 +214,11 @@ impl QpsError {
     fn of(error: &SendRequestError, watch: &CertificateWatch) -> Self {
         match error {
             SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Self::Timeout,
-            // Connecting and sending know no more than names, addresses and certificates.
+            // Errors of connecting and sending contain only names, addresses and certificates.
             SendRequestError::Connect(_) | SendRequestError::Send(_) => {
                 Self::NoResponse { class: class_of_no_response(error), detail: no_response(error, watch) }
             }
-            // What was answered stays out of the log.
+            // The answer must not be logged.
             _ => Self::Broken,
         }
     }
@@ -229,12 +230,13 @@ impl Qps {
         Self { config, turns, client: RefCell::new(client) }
     }
 
-    /// Waits for a turn; the time-out of a request begins after that. `None` never comes: nobody closes the semaphore.
+    /// Waits for a permit. The time limit of a request begins after that. Never `None`, because the semaphore
+    /// is never closed.
     async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// The client for the certificate files as they are now.
+    /// The client for the current certificate files.
     fn client(&self) -> Result<awc::Client, QpsError> {
         let mut client = self.client.borrow_mut();
         match client.tls.changed() {
@@ -244,7 +246,7 @@ impl Qps {
                 client.made = Some(plain_http_client(connector, hosts, timeout, connections_max));
             }
             Ok(None) => {}
-            // Files that are being replaced: the last ones serve until they are whole again.
+            // Files that are being replaced: the last client is used until they are complete.
             Err(error) if client.made.is_some() => {
                 warn!(self.config.log, "the changed certificate files are unusable"; "error" => %error);
             }
@@ -294,7 +296,7 @@ impl Qps {
     }
 }
 
-/// Redirects are refused like any other status: tickets come from this host or from nowhere.
+/// Redirects are refused like any other status, because tickets must come from this host.
 fn expect_success(status: StatusCode) -> Result<(), QpsError> {
     if status.is_success() { Ok(()) } else { Err(QpsError::Status(status.as_u16())) }
 }
@@ -313,10 +315,10 @@ mod tests {
     use crate::kit::testing::{discard_log, until};
     use crate::net::tls::tests::Pki;
 
-    /// A proxy service that answers when it is let to.
+    /// A proxy service that answers when the gate opens.
     struct Gate {
         open: Semaphore,
-        /// The users for whom a ticket was asked, in order.
+        /// The users for whom a ticket was requested, in order.
         asked: Mutex<Vec<String>>,
     }
 
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn no_more_requests_are_under_way_than_configured_and_the_others_wait_their_turn() {
+    async fn concurrent_requests_are_limited_and_the_others_wait_in_order() {
         let pki = Pki::new();
         let gate = web::Data::new(Gate { open: Semaphore::new(0), asked: Mutex::default() });
         let shared = gate.clone();

@@ -1,12 +1,12 @@
-//! Tells a monitoring tool that the server lives, by a GET at fixed intervals.
+//! Sends a GET to a monitoring tool at fixed intervals, to show that the server is alive.
 //!
 //! Receives: nothing.
 //! Sends: the request, first when it starts.
 //! Keeps: whether the last one failed.
-//! When full: one request is under way at a time.
-//! When it fails: a warning when failing begins, a word when it ends; it goes on at its interval.
+//! When full: one request is in progress at a time.
+//! When it fails: a warning at the first failure, a line at the recovery; it continues at its interval.
 //!
-//! Such addresses often carry a secret in their path, so the log names the host alone.
+//! Such addresses often contain a secret in their path, so the log names only the host.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct HeartbeatConfig {
     /// `remoteURL`: http or https, with user information or without.
     pub url: SecretString,
     pub every: Duration,
-    /// For one whole call.
+    /// The time limit of one whole call.
     pub timeout: Duration,
     pub reread: Reread,
 }
@@ -114,17 +114,17 @@ async fn beat(
     }
     let answer = exchange(request, Default::default(), config.timeout, to, None).await?;
     match answer.status {
-        // With which of them a monitoring tool says yes is its own matter.
+        // The exact status code depends on the monitoring tool.
         200..=299 => Ok(()),
         status => Err(DeliveryError::new(status_class(status), format!("the answer has status {status}"))),
     }
 }
 
-/// What is called, and how.
+/// The request to send.
 struct Call {
     /// Without user information and fragment.
     url: SecretString,
-    /// What the log may name.
+    /// The part of the address that may be logged.
     host: String,
     /// User and password of the address, sent as basic authentication.
     login: Option<(SecretString, SecretString)>,
@@ -145,7 +145,7 @@ impl Call {
     }
 }
 
-/// Redirects are followed: there is nothing in the request that another host may not see.
+/// Redirects are followed: the request contains nothing secret for another host.
 fn http_client(timeout: Duration, watch: &CertificateWatch) -> Result<awc::Client, DeliveryError> {
     let tls = ClientTls::default().http_connector(watch);
     let tls = tls.map_err(|error| DeliveryError::new("tls", error.to_string()))?;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn user_information_becomes_a_login_and_the_log_sees_the_host_alone() {
+    fn user_information_becomes_a_login_and_the_log_shows_only_the_host() {
         check("https://ping.test/s3cret?token=x", "https://ping.test/s3cret?token=x", "ping.test", None);
         check("HTTPS://PING.test/A", "https://ping.test/A", "ping.test", None);
         let login = Some(("user", "p@w+ü"));

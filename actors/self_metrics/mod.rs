@@ -1,4 +1,4 @@
-//! What the server measures of itself and sends to InfluxDB and New Relic.
+//! Metrics that the server sends about itself to InfluxDB and the log.
 
 pub mod heartbeat;
 pub mod own_measurements;

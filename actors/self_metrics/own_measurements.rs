@@ -1,11 +1,11 @@
-//! Tells InfluxDB and the log how this server is doing, at fixed intervals.
+//! Sends the server's own metrics to InfluxDB and the log at fixed intervals.
 //!
-//! Receives: nothing; it reads counters that others keep.
-//! Sends: points to the InfluxDB of user events, past the journal: they are about now.
-//! Keeps: what the counters were at its last look; a restart begins with them as they are then.
-//! When full: nothing waits; one request is under way at a time, and what is due meanwhile is told after it.
-//! When it fails: points are dropped and counted, and that is logged when it begins and ends; only errors that could
-//! not be told are told with the next, because it is InfluxDB's absence that they are often about.
+//! Receives: nothing; it reads counters of other actors.
+//! Sends: points to the InfluxDB of user events, without the journal, because they describe the present.
+//! Keeps: the counters of its last reading; after a restart it begins with their current values.
+//! When full: nothing is queued; one request is in progress at a time, and due reports follow it.
+//! When it fails: points are dropped and counted, which is logged when it begins and ends; only error counts
+//! are added to the next report, because they are often about the outage of InfluxDB itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,10 +28,10 @@ use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::InfluxConfig;
 use crate::sinks::influx::connection::InfluxConnection;
 
-/// What is told, and how often.
+/// The reports and their intervals.
 #[derive(Default)]
 pub struct OwnMeasurementsConfig {
-    /// Where points go; without it nothing but the log is written.
+    /// The InfluxDB for the points. Without it only the log is written.
     pub influx: Option<InfluxConfig>,
     pub counts: Option<CountsReport>,
     pub queues: Vec<QueueReport>,
@@ -60,11 +60,11 @@ pub struct UptimeReport {
     pub level: UptimeLevel,
     pub memory: Box<dyn Fn() -> MemoryFigures + Send + Sync>,
     pub point: Option<MemoryPoint>,
-    /// When the server began.
+    /// The start time of the server.
     pub since: std::time::Instant,
 }
 
-/// Where the line of the uptime monitor belongs.
+/// The log level of the uptime monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UptimeLevel {
     Error,
@@ -78,9 +78,9 @@ pub enum UptimeLevel {
 /// `errorTracking`.
 pub struct ErrorsReport {
     pub every: Duration,
-    /// A summary in the log after midnight, UTC.
+    /// Whether to log a summary after midnight, UTC.
     pub says_summary: bool,
-    /// What the errors of destinations are called.
+    /// The names of the error types of destinations.
     pub error_types: ErrorTypes,
     pub point: Option<ErrorPoint>,
 }
@@ -111,7 +111,7 @@ impl Actor for OwnMeasurements {
 
 impl Supervised for OwnMeasurements {}
 
-/// One life of the actor.
+/// One run of the actor.
 struct Reporter {
     config: Arc<OwnMeasurementsConfig>,
     metrics: Metrics,
@@ -130,24 +130,24 @@ struct Task {
 
 enum What {
     Counts,
-    /// Which of the queues, and its counts when it was last looked at.
+    /// The index of the queue, and its counts at the last reading.
     Queue(usize, Totals),
-    /// How often it was told.
+    /// The number of reports so far.
     Uptime(u64),
     Errors(ErrorsReported),
 }
 
 struct ErrorsReported {
     reported: Failures,
-    /// What is told as soon as the points under way are taken.
+    /// Counts that are reported when InfluxDB has accepted the points in progress.
     reporting: Failures,
-    /// When the day began.
+    /// Counts at the beginning of the day.
     morning: Failures,
     /// Days since 1970.
     day: u64,
 }
 
-/// Lines on their way.
+/// Lines to send.
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
@@ -155,7 +155,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// `write` appends one line.
+    /// Adds a line that `write` appends.
     fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.points += 1;
@@ -216,7 +216,7 @@ impl Reporter {
         }
     }
 
-    /// Does what is due; the points of it.
+    /// Runs the reports that are due and returns their points.
     fn look(&mut self) -> Lines {
         let now = Instant::now();
         let time_ns = unix_ns().cast_signed();
@@ -248,13 +248,14 @@ impl Reporter {
                     }
                 }
             }
-            // What was missed while a request hung is not made up for.
+            // Reports that were missed during a slow request are skipped.
             task.last = (task.last + task.every).max(now.checked_sub(task.every).unwrap_or(now));
         }
         lines
     }
 
-    /// Sends the points; whether that is the end of them. What is refused is refused again; its neighbours were taken.
+    /// Sends the points. Returns whether they are done. Refused lines are not retried, and the other lines
+    /// were accepted.
     async fn write(&mut self, lines: Lines) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let timeout = connection.timeout();
@@ -279,7 +280,7 @@ impl Reporter {
         is_settled
     }
 
-    /// The points are done with.
+    /// Marks the points as reported.
     fn settle(&mut self) {
         for task in &mut self.tasks {
             if let What::Errors(errors) = &mut task.what {
@@ -328,7 +329,7 @@ fn uptime(report: &UptimeReport, iteration: u64, time_ns: i64, log: &Logger, lin
     }
 }
 
-/// `3 days, 4 hours, 5 minutes, 6 seconds`, without what is zero in front.
+/// `3 days, 4 hours, 5 minutes, 6 seconds`, without leading zero units.
 fn duration_detail(seconds: u64) -> String {
     let parts =
         [(seconds / DAY_SECONDS, "day"), (seconds / 3_600 % 24, "hour"), (seconds / 60 % 60, "minute")];
@@ -360,7 +361,7 @@ impl ErrorsReported {
             self.morning.clone_from(&now);
         }
         let Some(point) = &report.point else { return };
-        // Kinds may share all tags, and then only their time tells points apart.
+        // Several classes may share all tags, and then only the time distinguishes their points.
         for (at, ((actor, class), count)) in difference(&now, &self.reported).into_iter().enumerate() {
             let (error_type, module) = error_type(actor, &report.error_types);
             let (category, http_status) = category(error_type, class);
@@ -373,7 +374,7 @@ impl ErrorsReported {
     }
 }
 
-/// What failed between two looks.
+/// Failures between two readings.
 fn difference(now: &Failures, before: &Failures) -> Failures {
     let since = |(key, count): (&(&'static str, &'static str), &u64)| {
         let new = count - before.get(key).copied().unwrap_or_default().min(*count);
@@ -398,7 +399,7 @@ fn say_summary(day: &Failures, error_types: &ErrorTypes, log: &Logger) {
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// The day it is, counted from 1970, UTC.
+/// The current day, counted from 1970, UTC.
 fn day() -> u64 {
     unix_ns() / 1_000_000_000 / DAY_SECONDS
 }
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_until_they_are_taken() {
+    fn errors_are_reported_until_they_are_accepted() {
         let (report, mut errors) = errors();
         let look = |errors: &mut ErrorsReported, now: &[((&'static str, &'static str), u64)]| {
             let mut lines = Lines::default();
@@ -454,7 +455,7 @@ mod tests {
         assert_eq!(look(&mut errors, &both), "");
     }
 
-    /// Keeps what is logged.
+    /// Records the log.
     #[derive(Clone, Default)]
     struct Heard(Arc<Mutex<Vec<String>>>);
 
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_ends_is_summed_up_once() {
+    fn a_finished_day_is_summarised_once() {
         let (report, mut errors) = errors();
         let heard = Heard::default();
         let log = Logger::root(heard.clone(), o!());
@@ -485,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn uptime_is_told_at_its_level() {
+    fn uptime_is_logged_at_its_level() {
         let heard = Heard::default();
         let log = Logger::root(heard.clone(), o!());
         let mut lines = Lines::default();

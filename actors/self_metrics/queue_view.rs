@@ -1,26 +1,32 @@
-//! The way from an intake to the journal, in the figures that Butler SOS gives of its queues. No actor.
+//! The queue from an intake to the journal, with the metrics that Butler SOS reports of its queues.
 //!
-//! Counts are of the time since the figures before. What they mean here:
+//! Counts are since the last report. Their meaning:
 //!
 //! | field | user events | audit events |
 //! |---|---|---|
 //! | `queue_size` | datagrams between the socket and the journal's answer (a large one counts for each 4 KiB) | events between the checks and the journal's answer |
-//! | `queue_max_size`, `queue_utilization_pct` | `messageQueue.maxSize`, and how much of it is taken | the same |
-//! | `queue_running` | datagrams in the parser's hands | events on their way to the disk |
-//! | `messages_received` | datagrams that the socket gave | requests to the event address |
+//! | `queue_max_size`, `queue_utilization_pct` | `messageQueue.maxSize`, and its used part | the same |
+//! | `queue_running` | datagrams in the parser | events on their way to the disk |
+//! | `messages_received` | datagrams from the socket | requests to the event address |
 //! | `messages_queued` | received and not dropped | the same |
-//! | `messages_processed` | stored, and those of excluded users | stored, and those sent again |
-//! | `messages_failed` | what is no event, or made the parser panic | what the checks refuse |
+//! | `messages_processed` | stored, and those of excluded users | stored, and duplicates |
+//! | `messages_failed` | datagrams that are not events, or made the parser panic | events that the checks
+//! reject |
 //! | `messages_dropped_rate_limit` | over `rateLimit` | over `queue.rateLimit` or a client's `rateLimit` |
 //! | `messages_dropped_size` | over `maxMessageSize` | over the size of a body |
 //! | `messages_dropped_queue_full` | no room in the queue or in the journal | the same |
-//! | `messages_dropped_total` | these three, from sources that may not send, not written by the disk, lost to a panic | these three, without the token, of another media type, cut off, while stopping, not written by the disk, lost to a panic |
-//! | `processing_time_…_ms` | from the parser's taking a batch to its handing it to the journal, the same for each of its events | from the end of the checks until the event is on disk |
-//! | `rate_limit_current` | let in per minute, where `rateLimit` is on; else 0 | the same, for `queue.rateLimit` |
-//! | `backpressure_active` | the queue is at `backpressureThreshold`, or was since the figures before | the queue is there now |
+//! | `messages_dropped_total` | these three, from sources that are not allowed, disk errors, lost in a panic
+//! | these three, without the token, of another media type, truncated, while stopping, disk errors, lost in a
+//! panic |
+//! | `processing_time_…_ms` | from the start of the parser's work on a batch until it is passed to the
+//! journal, the same for each of its events | from the end of the checks until the event is on disk |
+//! | `rate_limit_current` | accepted per minute, if `rateLimit` is on; else 0 | the same, for
+//! `queue.rateLimit` |
+//! | `backpressure_active` | the queue is at `backpressureThreshold`, or was since the last report | the
+//! queue is there now |
 //!
-//! So received = queued + dropped, and queued = processed + failed + under way. Datagrams that the kernel dropped were
-//! not received.
+//! So received = queued + dropped, and queued = processed + failed + in flight. Datagrams that the kernel
+//! dropped do not count as received.
 
 use std::time::Duration;
 
@@ -30,7 +36,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::kit::metric::IntakeMeter;
 use crate::kit::metric::processing_times::{ProcessingTimes, TimesTaken};
 
-/// Which of an intake's counters mean what; by their reasons.
+/// The meaning of an intake's counters, by their reasons.
 pub struct Meanings {
     pub queue_type: &'static str,
     processed: &'static [Reason],
@@ -90,11 +96,11 @@ pub const AUDIT_EVENTS: Meanings = Meanings {
     ],
 };
 
-/// One queue, to be looked at.
+/// One queue to report.
 pub struct QueueView {
     received: Counter,
     stored: Counter,
-    /// It met its threshold.
+    /// Counts when the queue reached its threshold.
     filled: Counter,
     processed: Vec<Counter>,
     failed: Vec<Counter>,
@@ -107,12 +113,12 @@ pub struct QueueView {
     limits: QueueLimits,
 }
 
-/// What is configured of a queue.
+/// The configured limits of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
     pub size_max: u32,
     pub threshold_percent: u8,
-    /// A rate limit holds.
+    /// Whether a rate limit is on.
     pub is_rate_limited: bool,
 }
 
@@ -159,8 +165,8 @@ impl QueueView {
         }
     }
 
-    /// The counts as they are. What came last on an event's way is read first, so that nothing is seen processed that
-    /// was not seen received.
+    /// The current counts. They are read in reverse order of an event's path, so that no event appears as
+    /// processed before it appears as received.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let sum = |counters: &[Counter]| counters.iter().map(Counter::get).sum::<u64>();
@@ -176,7 +182,7 @@ impl QueueView {
         }
     }
 
-    /// The figures between two readings that lie `since` apart; takes the times.
+    /// The metrics between two readings with the distance `since`. Takes the processing times.
     #[must_use]
     pub fn figures(&self, before: &Totals, now: &Totals, since: Duration) -> QueueFigures {
         let running = self.times.running();
@@ -231,7 +237,7 @@ mod tests {
     const LIMITS: QueueLimits = QueueLimits { size_max: 200, threshold_percent: 80, is_rate_limited: true };
 
     #[test]
-    fn what_is_received_is_queued_or_dropped() {
+    fn received_equals_queued_plus_dropped() {
         let metrics = Metrics::new();
         for meanings in [USER_EVENTS, AUDIT_EVENTS] {
             let intake = metrics.intake(meanings.queue_type);
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_filled_meanwhile_is_told() {
+    fn a_queue_that_filled_since_the_last_report_is_reported() {
         let metrics = Metrics::new();
         let intake = metrics.intake("user_events");
         let check = |depth, filled, expect| {

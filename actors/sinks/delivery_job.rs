@@ -1,8 +1,8 @@
-//! A batch on its way to a endpoint that takes many items in one request, and may refuse some of them.
+//! A batch in delivery to an endpoint that takes many items in one request and may refuse some of them.
 //!
-//! Records become items once. Groups of items are sent in order; a group that is refused comes back as smaller ones
-//! until the bad items are alone. After trouble the job goes on where it was, so that what was taken is not sent
-//! again. Pure: it sends nothing itself.
+//! Records become items once. Groups of items are sent in order; a refused group is split into smaller groups
+//! until each bad item is alone. After an error the job continues where it stopped, so that accepted items
+//! are not sent again. Pure: it sends nothing itself.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::journal::batch::{Batch, Record};
 use crate::kit::guard::guard;
 use crate::sinks::sink::{Delivered, Refused};
 
-/// What one request may hold.
+/// The limits of one request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobLimits {
     /// A longer single item is sent alone.
@@ -21,16 +21,16 @@ pub(crate) struct JobLimits {
     pub items_max: usize,
 }
 
-/// What is known about a group of items after a refusal. Items that are in neither part were taken.
+/// The result of a refusal for a group of items. Items in neither part were accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RejectedItems {
-    /// Items that are refused, by their index in the group, with the server's words.
+    /// Refused items, by their index in the group, with the server's message.
     pub bad: BTreeMap<usize, String>,
-    /// Items to send again, in these groups, each smaller than what was sent.
+    /// Items to send again, in these groups. Each group is smaller than the one that was sent.
     pub again: Vec<Vec<usize>>,
 }
 
-/// Nothing is known but that something is wrong in there.
+/// Splits the group in two, because the server does not say which item is bad.
 #[must_use]
 pub fn bisect(items: usize) -> RejectedItems {
     let middle = items / 2;
@@ -41,32 +41,33 @@ pub fn bisect(items: usize) -> RejectedItems {
     }
 }
 
-/// A batch, or its first part, on its way: the items, and those of them that are still to be sent.
+/// A batch, or its first part, in delivery: its items, and those that are still to be sent.
 pub(crate) struct Job {
     batch: Range<u64>,
     next_offset: u64,
     records: u64,
     body: Bytes,
     items: Vec<Item>,
-    /// Groups of items by index, in order; the last is sent next.
+    /// Groups of items by index. The last one is sent next.
     todo: Vec<Vec<usize>>,
     /// Reasons by offset.
     refused: BTreeMap<u64, String>,
-    /// The same of what a limit of the endpoint keeps out.
+    /// Reasons by offset, for events that a limit of the endpoint keeps out.
     parked: BTreeMap<u64, String>,
 }
 
 struct Item {
     offset: u64,
-    /// Where in the body.
+    /// The position in the body.
     bytes: Range<usize>,
 }
 
 // === impl Job ===
 
 impl Job {
-    /// Encodes records until the body is full. `encode` appends a record's item, or nothing when there is nothing to
-    /// send, or says what is wrong with the record; what it appended is taken back then, also after a panic.
+    /// Encodes records until the body is full. `encode` appends a record's item, appends nothing when there
+    /// is nothing to send, or returns what is wrong with the record. After an error or a panic the appended
+    /// bytes are removed.
     pub fn encode(
         batch: &Batch,
         limits: JobLimits,
@@ -91,7 +92,7 @@ impl Job {
             } else if body.len() > start {
                 let is_full = body.len() > limits.bytes_max || items.len() == limits.items_max;
                 if is_full && !items.is_empty() {
-                    // The next delivery begins with this one.
+                    // The next delivery begins with this record.
                     body.truncate(start);
                     next_offset = record.offset;
                     break;
@@ -113,17 +114,17 @@ impl Job {
         }
     }
 
-    /// Whether this was made of `batch`.
+    /// Whether this job was made from `batch`.
     pub fn is_of(&self, batch: &Batch) -> bool {
         self.batch == (batch.from_offset()..batch.next_offset())
     }
 
-    /// The group to be sent next; whoever takes it gives it back or settles it.
+    /// The group to send next. The caller gives it back or settles it.
     pub fn next_group(&mut self) -> Option<Vec<usize>> {
         self.todo.pop()
     }
 
-    /// The group was not sent, or nobody knows whether.
+    /// Puts a group back that was not sent, or whose outcome is unknown.
     pub fn give_back(&mut self, group: Vec<usize>) {
         self.todo.push(group);
     }
@@ -132,7 +133,7 @@ impl Job {
         &self.body[self.items[index].bytes.clone()]
     }
 
-    /// The items of a group one behind the other; a copy only when there are gaps.
+    /// The items of a group as one body. Copies only when there are gaps.
     pub fn body_of(&self, group: &[usize]) -> Bytes {
         let (Some(&first), Some(&last)) = (group.first(), group.last()) else { return Bytes::new() };
         let bytes = self.items[first].bytes.start..self.items[last].bytes.end;
@@ -146,12 +147,12 @@ impl Job {
         copy.freeze()
     }
 
-    /// Notes what became of a group.
+    /// Records the outcome of a group.
     pub fn settle(&mut self, group: &[usize], rejected: RejectedItems) {
         self.settle_or_park(group, rejected, |_| false);
     }
 
-    /// The same; what is refused in words of which `is_limit` is true is to be parked.
+    /// Like [`Job::settle`], but an item is parked when `is_limit` is true for its message.
     pub fn settle_or_park(
         &mut self,
         group: &[usize],
@@ -167,7 +168,7 @@ impl Job {
         }
     }
 
-    /// To be called when no group is left.
+    /// The result of the delivery. Call it when no group is left.
     pub fn delivered(mut self, batch: &Batch) -> Delivered {
         let bad =
             |item: &&Item| self.refused.contains_key(&item.offset) || self.parked.contains_key(&item.offset);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_holds_what_one_request_may() {
+    fn a_job_holds_as_much_as_one_request_may_contain() {
         let batch = Batch::of_records(10, [&b"aa"[..], b"bad", b"", b"bb", b"panic", b"cc", b"dd"]);
         let check = |bytes_max, items_max, body: &str, next_offset: u64, events: u64, refused: &[u64]| {
             let mut job = job(&batch, bytes_max, items_max);
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_group_comes_back_in_halves_and_in_order() {
+    fn a_refused_group_is_split_in_two_and_keeps_its_order() {
         let records: Vec<Vec<u8>> = (0..7_u8).map(|n| vec![b'0' + n]).collect();
         let batch = Batch::of_records(0, records.iter().map(Vec::as_slice));
         let mut job = job(&batch, 100, 100);

@@ -1,4 +1,4 @@
-//! Records that a sink delivers once more.
+//! Messages that order a sink to deliver records again.
 
 use std::fmt;
 
@@ -6,8 +6,9 @@ use actix::Message;
 
 use crate::journal::batch::Batch;
 
-/// Deliver these records out of turn, whatever is committed. Answered when the endpoint took or refused them, or did
-/// neither. A first part of them may be all that is done: the answer's `next_offset` says where to go on.
+/// Delivers these records out of turn and moves no position. The answer comes when the endpoint accepted or
+/// refused them, or failed. It may cover only a first part: the answer's `next_offset` says where to
+/// continue.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<Redelivered, NotRedelivered>")]
 pub struct Redeliver {
@@ -22,10 +23,10 @@ impl fmt::Debug for Redeliver {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redelivered {
-    /// Everything below is taken or refused.
+    /// All records below this offset are accepted or refused.
     pub next_offset: u64,
     pub events: u64,
-    /// Offsets and reasons of what the endpoint will not take. They are not kept as dead letters again.
+    /// Offsets and reasons of refused records. They do not become dead letters again.
     pub refused: Vec<(u64, String)>,
 }
 
@@ -33,6 +34,6 @@ pub struct Redelivered {
 #[error("{class}: {detail}")]
 pub struct NotRedelivered {
     pub class: &'static str,
-    /// For people. Holds no secret.
+    /// A message for people. Contains no secret.
     pub detail: String,
 }

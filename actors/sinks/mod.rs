@@ -1,4 +1,4 @@
-//! What goes out: one delivery loop, and a destination each.
+//! Destinations: one delivery loop, and one module per destination.
 
 pub(crate) mod delivery_job;
 pub mod files;

@@ -1,10 +1,11 @@
-//! The pull–write–commit loop that every destination shares.
+//! The pull–write–commit loop of all destinations.
 //!
-//! Receives: `Redeliver`; the rest it pulls.
+//! Receives: `Redeliver`; it pulls everything else.
 //! Sends: `PositionOf`, `NextBatch`, `Commit` to the journal, `AppendLines` to the dead letters.
 //! Keeps: its position, which the journal keeps durable.
-//! When full: the journal keeps what is not taken yet; memory holds one batch.
-//! When it fails: an expected failure is a pause that grows; a panic restarts it at its last commit.
+//! When full: the journal keeps the events; memory holds one batch.
+//! When it fails: an expected failure causes a growing pause; after a panic the sink restarts at its last
+//! commit.
 
 mod parking;
 mod redelivery;
@@ -31,15 +32,15 @@ use crate::kit::message::Consumer;
 use crate::kit::metric::{ActorMeter, DestinationMeter};
 use crate::line_log::message::AppendLines;
 
-/// A endpoint that takes batches. All state of delivery that must survive is in the journal.
+/// An endpoint that takes batches. Delivery state that must survive is in the journal.
 pub trait Destination: 'static {
-    /// Why events must not be replayed to it; `None` where repeating does no harm, or costs what is said there.
+    /// Why a replay is refused for this destination; `None` where a replay is allowed.
     const REPLAY_REFUSED: Option<&'static str> = None;
 
-    /// Puts the endpoint in line with the last commit, before the first batch and after a restart.
+    /// Restores the endpoint to the last commit, before the first batch and after a restart.
     ///
-    /// Answers what the endpoint turns out to have taken beyond that commit, when it can tell: the
-    /// process died between the two. It is then committed, and not delivered again.
+    /// Returns what the endpoint has accepted beyond that commit, if it can tell: the process died between
+    /// the two. The sink then commits it and does not deliver it again.
     fn resume(
         &mut self,
         position: &Position,
@@ -48,10 +49,10 @@ pub trait Destination: 'static {
         async { Ok(None) }
     }
 
-    /// Takes the batch, or a first part of it, or says why not now.
+    /// Delivers the batch or a first part of it, or returns why it cannot.
     ///
-    /// Called again with the same batch after trouble, so it must be safe to repeat. What the far
-    /// side will never take comes back in [`Delivered::refused`], each item alone.
+    /// It is called again with the same batch after an error, so it must be safe to repeat. Items that the
+    /// endpoint will never accept are in [`Delivered::refused`].
     fn deliver(
         &mut self,
         batch: &Batch,
@@ -59,30 +60,30 @@ pub trait Destination: 'static {
     ) -> impl Future<Output = Result<Delivered, DeliveryError>>;
 }
 
-/// What the endpoint took.
+/// The part of a batch that the endpoint accepted.
 #[derive(Debug, Default)]
 pub struct Delivered {
-    /// Everything below is done with: delivered or refused. At most the batch's own end.
+    /// All records below this offset are delivered or refused. At most the end of the batch.
     pub next_offset: u64,
     pub events: u64,
     pub bytes: u64,
     pub refused: Vec<Refused>,
-    /// What is right, but has to wait until somebody raises a limit of the endpoint.
+    /// Valid events that must wait until an administrator raises a limit of the endpoint.
     pub parked: Vec<Refused>,
-    /// To be committed with the offset; `None` keeps the last note.
+    /// The note to commit with the offset; `None` keeps the last note.
     pub note: Option<Vec<u8>>,
 }
 
-/// One event that the endpoint will never take.
+/// An event that the endpoint will never accept.
 #[derive(Debug, Clone)]
 pub struct Refused {
     pub offset: u64,
-    /// The endpoint's own words, or what is wrong with the event.
+    /// The endpoint's message, or what is wrong with the event.
     pub reason: String,
     pub record: Vec<u8>,
 }
 
-/// Lets a destination note something durable before it takes a step that cannot be undone.
+/// Lets a destination store a durable note before a step that cannot be undone.
 pub struct Progress {
     consumer: Consumer,
     commit: Mailbox<Commit>,
@@ -95,7 +96,7 @@ impl Progress {
         Self { consumer, commit, offset }
     }
 
-    /// Notes `note` at the offset where the batch began.
+    /// Stores `note` at the offset where the batch began.
     pub async fn note(&self, note: Vec<u8>) -> Result<(), DeliveryError> {
         let commit = Commit { consumer: self.consumer, offset: self.offset, note: Some(note) };
         match self.commit.ask(commit).await {
@@ -133,7 +134,7 @@ impl Pauses {
     }
 }
 
-/// What a sink needs besides its destination.
+/// The settings of a sink, besides its destination.
 #[derive(Clone)]
 pub struct SinkConfig {
     pub consumer: Consumer,
@@ -145,7 +146,7 @@ pub struct SinkConfig {
     pub log: Logger,
 }
 
-/// Where a sink's questions lead.
+/// The mailboxes that a sink sends to.
 #[derive(Clone)]
 pub struct SinkMailboxes {
     pub to_position: Mailbox<PositionOf>,
@@ -154,7 +155,7 @@ pub struct SinkMailboxes {
     pub to_dead_letters: Mailbox<AppendLines>,
 }
 
-/// The actor: the loop, run in its own context so that the supervisor sees its panics.
+/// The actor. Its loop runs in its own context so that the supervisor sees its panics.
 pub struct Sink<D> {
     config: SinkConfig,
     make: Arc<dyn Fn() -> D + Send + Sync>,
@@ -167,7 +168,7 @@ impl<D: Destination> Sink<D> {
         Self { config, make: Arc::new(make), parking: None, orders: OrderBook::default() }
     }
 
-    /// Where events wait that a limit of the endpoint keeps out; without it they become dead letters.
+    /// Parks events that a limit of the endpoint keeps out. Without parking they become dead letters.
     #[must_use]
     pub fn with_parking(mut self, config: ParkingConfig) -> Self {
         self.parking = Some(ParkingSpace::new(config));
@@ -212,7 +213,7 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Makes a delivery final; answers the offset to go on from.
+    /// Makes a delivery final. Returns the offset to continue from.
     async fn settle(&self, delivered: Delivered) -> u64 {
         self.dead_letter(&delivered.refused).await;
         self.commit(delivered.next_offset, delivered.note).await;
@@ -223,7 +224,7 @@ impl<D: Destination> Run<D> {
         delivered.next_offset
     }
 
-    /// The offset to go on from, once the endpoint is in line with the last commit.
+    /// Returns the offset to continue from, after the endpoint was restored to the last commit.
     async fn resume(&mut self) -> u64 {
         let mut pauses = self.config.pauses.growing();
         loop {
@@ -261,7 +262,8 @@ impl<D: Destination> Run<D> {
                         self.config.meter.set_up();
                         return delivered;
                     }
-                    // Not one is given up: the whole batch goes again, and what is parked may make room meanwhile.
+                    // No event is settled: the whole batch is retried, and parked events may free space
+                    // meanwhile.
                     Err(trouble) => {
                         failures += 1;
                         self.pause(&trouble, &mut pauses).await;
@@ -296,7 +298,7 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Keeps what the endpoint refused, before the commit forgets it.
+    /// Stores refused events as dead letters, before the commit drops them.
     async fn dead_letter(&self, refused: &[Refused]) {
         if refused.is_empty() {
             return;
@@ -335,7 +337,7 @@ impl<D: Destination> Run<D> {
 }
 
 impl SinkConfig {
-    /// [`client::ask`] in the name of this destination.
+    /// Calls [`client::ask`] in the name of this destination.
     async fn ask<M, T, E>(&self, mailbox: &Mailbox<M>, question: M) -> T
     where
         M: Message<Result = Result<T, E>> + Clone + Send + 'static,
@@ -350,7 +352,7 @@ impl SinkConfig {
 pub const DEAD_LETTERS_REFUSED: &str = "dead-letters";
 const DEAD_LETTERS_LOGGED_MAX: usize = 10;
 
-/// An event that a destination refused, as it is kept: one JSON object a line.
+/// An event that a destination refused, as stored: one JSON object per line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
@@ -360,7 +362,7 @@ pub struct DeadLetter {
     pub stream: String,
     pub offset: u64,
     pub reason: String,
-    /// The journal record, in hex: what a retry delivers.
+    /// The journal record in hex, which a retry delivers.
     pub record: String,
 }
 
@@ -376,7 +378,7 @@ impl DeadLetter {
         }
     }
 
-    /// The journal record; `None` when it is not one.
+    /// The journal record; `None` when the hex is invalid.
     #[must_use]
     pub fn record_bytes(&self) -> Option<Vec<u8>> {
         hex::decode(&self.record).ok()
@@ -399,7 +401,7 @@ mod tests {
     use crate::kit::testing::{Probe, discard_log, until};
     use butler_sos_domain::streams::Stream;
 
-    /// Has taken everything below 5 when it resumes, and takes three records at a time.
+    /// Has accepted everything below 5 when it resumes, and accepts three records at a time.
     struct Ahead;
 
     impl Destination for Ahead {
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn what_was_taken_before_is_committed_and_not_delivered_again() {
+    async fn records_accepted_before_a_crash_are_committed_and_not_delivered_again() {
         let metrics = Metrics::new();
         let position = Position { offset: 2, note: b"noted".to_vec() };
         let (to_position, _) = Probe::<PositionOf>::mailbox(4, move |_| Ok(position.clone()));

@@ -39,6 +39,9 @@ pub struct Answer {
     pub is_cut: bool,
 }
 
+/// Names and values, as they stand in the answer.
+type Headers = Vec<(String, String)>;
+
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         value(&self.headers, name)
@@ -147,7 +150,7 @@ impl Http {
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> io::Result<(u16, Vec<(String, String)>, Body)> {
+    ) -> io::Result<(u16, Headers, Body)> {
         let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}:{}\r\n", self.name, self.server.port());
         for (name, value) in own.chain(headers.iter().copied()) {

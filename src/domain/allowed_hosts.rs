@@ -1,9 +1,9 @@
 //! The hosts that screenshots may be downloaded from: `allowedImageDownloadHosts`.
 //!
-//! A host is compared as the URL standard writes it after parsing, never as text: case, percent-encoding,
-//! international names and odd spellings of IPv4 addresses are resolved first on both sides, so the name that is
-//! compared is the name that will be connected to. A trailing dot makes another name. What a listed name resolves
-//! to is the administrator's business. Rules: contract, screenshots.md, "The walk" 1 and 6.
+//! Hosts are compared in the form of the URL standard after parsing, never as text: case, percent-encoding,
+//! international names and unusual spellings of IPv4 addresses are normalised on both sides first, so the
+//! compared name is the name of the connection. A trailing dot makes a different name. The administrator is
+//! responsible for the addresses of listed names. Rules: contract, screenshots.md, "The walk" 1 and 6.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use std::net::Ipv6Addr;
 use thiserror::Error;
 use url::{Host, Url};
 
-/// A set of host names; an empty one lets nothing through.
+/// A set of host names. An empty set allows no host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(BTreeSet<String>);
 
@@ -29,7 +29,7 @@ pub enum AllowedHostError {
 }
 
 impl AllowedHostError {
-    /// The same with the entry as `shown` makes it, where the entry may hold what is not to be shown.
+    /// Replaces the entry in the message by `shown`, because it may contain a secret.
     #[must_use]
     pub fn map(self, shown: impl FnOnce(String) -> String) -> Self {
         match self {
@@ -42,7 +42,7 @@ impl AllowedHostError {
 }
 
 impl AllowedHosts {
-    /// The set of `entries`, or every entry's mistake with its place in the list.
+    /// The set of `entries`, or the error of every invalid entry with its index.
     pub fn new<S: AsRef<str>>(
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, Vec<(usize, AllowedHostError)>> {
@@ -69,7 +69,7 @@ impl AllowedHosts {
     }
 }
 
-/// The host as `Url::host_str` will spell it.
+/// The host in the form of `Url::host_str`.
 fn host_of_entry(entry: &str) -> Result<String, AllowedHostError> {
     let entry = entry.trim();
     if entry.is_empty() {
@@ -84,7 +84,7 @@ fn host_of_entry(entry: &str) -> Result<String, AllowedHostError> {
     if entry.contains(|c: char| matches!(c, '/' | '\\' | ':' | '@' | '?' | '#' | '%') || c.is_whitespace()) {
         return Err(AllowedHostError::NotOnlyAName(entry.to_owned()));
     }
-    // Through a whole URL, so that list and download are spelled by the same code.
+    // Parse a whole URL, so that the same code normalises list and download.
     let url =
         Url::parse(&format!("https://{entry}/")).map_err(|_| AllowedHostError::Invalid(entry.to_owned()))?;
     url.host_str().map(str::to_owned).ok_or_else(|| AllowedHostError::Invalid(entry.to_owned()))
@@ -96,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn entries() {
+    fn entries_are_normalised_or_rejected() {
         let check = |entry: &str, expect: Result<&str, ()>| {
             let found = host_of_entry(entry);
             assert_eq!(found.as_deref().map_err(|_| ()), expect, "{entry:?}: {found:?}");
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_at_once() {
+    fn reports_all_invalid_entries() {
         let mistakes = AllowedHosts::new(["ok", "https://x", "", "*"]).unwrap_err();
         assert_eq!(mistakes.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(AllowedHosts::new(Vec::<String>::new()).unwrap().is_empty());
     }
 
     #[test]
-    fn urls() {
+    fn only_listed_hosts_are_allowed() {
         let hosts = AllowedHosts::new(["qlik.test", "::1", "10.0.0.1", "b\u{fc}cher.test"]).unwrap();
         let check = |url: &str, expect| {
             let allowed = Url::parse(url).is_ok_and(|url| hosts.allows(&url));
@@ -184,19 +184,19 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_lets_nothing_through() {
+    fn an_empty_list_allows_no_host() {
         let hosts = AllowedHosts::new(Vec::<String>::new()).unwrap();
         assert!(!hosts.allows(&Url::parse("https://qlik.test/").unwrap()));
     }
 
     proptest! {
         #[test]
-        fn only_listed_hosts(text in "https?:[/\\\\]{0,3}(qlik\\.test|evil\\.test|[@:.%#?\\\\/a-z0-9\u{3002}]){0,6}") {
+        fn any_allowed_url_has_a_listed_host(text in "https?:[/\\\\]{0,3}(qlik\\.test|evil\\.test|[@:.%#?\\\\/a-z0-9\u{3002}]){0,6}") {
             let hosts = AllowedHosts::new(["qlik.test"]).unwrap();
             if let Ok(url) = Url::parse(&text) && hosts.allows(&url) {
                 prop_assert_eq!(url.host_str(), Some("qlik.test"));
-                // Another reading of the address that will be sent: what stands between `//` and the next `/`,
-                // behind any user information and before any port.
+                // An independent parse of the URL to be sent: the text between `//` and the next `/`, without
+                // user information and port.
                 let sent = url.as_str();
                 let authority = sent.split_once("//").unwrap().1.split(['/', '?', '#']).next().unwrap();
                 let host = authority.rsplit('@').next().unwrap().split(':').next().unwrap();

@@ -1,14 +1,14 @@
-//! Which app an event is about, and what that app is called.
+//! The id and the name of the app of an event.
 //!
-//! The id is in the event's context (contract: user-events.md, "Enrichment"); the name comes
-//! from the directory of apps that is polled from Qlik's repository.
+//! The id is part of the event's context (contract: user-events.md, "Enrichment"); the name comes from the
+//! table of apps that is polled from Qlik's repository.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::uuid;
 
-/// The name of an app whose id is not in the directory, as Butler SOS spells it.
+/// The name of an app with an unknown id, as Butler SOS spells it.
 pub const UNKNOWN_APP_NAME: &str = "<unknown app name>";
 
 /// The app id in a context: `/app/` or `app/`, then a UUID up to `?`, `/` or the end.
@@ -21,7 +21,7 @@ pub fn from_context(context: &str) -> Option<&str> {
 
 /// Names of apps by id. Ids are compared as numbers, so their case does not matter.
 ///
-/// A clone shares the names, so a new table can be handed around whole.
+/// Clones share the names, so a new table is cheap to pass around.
 #[derive(Clone, Debug, Default)]
 pub struct AppNames {
     by_id: Arc<HashMap<u128, Box<str>>>,
@@ -30,7 +30,7 @@ pub struct AppNames {
 // === impl AppNames ===
 
 impl AppNames {
-    /// Takes the pairs of id and name whose id is a UUID; of two with one id, the later.
+    /// Takes the pairs whose id is a UUID. Of two with the same id, the later one wins.
     pub fn new<'a>(apps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let by_id =
             apps.into_iter().filter_map(|(id, name)| Some((uuid::number(id)?, Box::from(name)))).collect();
@@ -45,12 +45,12 @@ impl AppNames {
         self.by_id.get(&uuid::number(id)?).map(|name| &**name)
     }
 
-    /// How many apps have a name.
+    /// The number of apps with a name.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether no app has one.
+    /// Whether there is no app with a name.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
@@ -63,7 +63,7 @@ mod tests {
     const ID: &str = "a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69";
 
     #[test]
-    fn ids_are_found_in_contexts() {
+    fn finds_ids_in_contexts() {
         let check =
             |context: &str, expect: Option<&str>| assert_eq!(from_context(context), expect, "{context}");
         check(&format!("/app/{ID}"), Some(ID));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_whatever_the_case_of_the_id() {
+    fn finds_names_by_ids_in_any_case() {
         let names = AppNames::new([(ID, "Sales"), ("no uuid", "Lost"), (ID, "Sales 2")]);
         assert_eq!(names.len(), 1);
         assert_eq!(names.get(&ID.to_uppercase()), Some("Sales 2"));

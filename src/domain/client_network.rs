@@ -1,12 +1,12 @@
-//! Which addresses count as one client: whoever has an IPv6 network of 2^64 addresses would otherwise be a new client
-//! with every request.
+//! Groups addresses of one client: a client with an IPv6 network of 2^64 addresses would otherwise be a new
+//! client with every request.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What a site or a single machine is given at least.
+/// The prefix length that a site or a single machine usually has.
 pub const IPV6_PREFIX: u8 = 64;
 
-/// What stands for the client at `address`: an IPv4 address itself, also when it is mapped into IPv6, else the network
+/// The key of the client at `address`: an IPv4 address itself, also when it is IPv4-mapped, else the network
 /// of the first `ipv6_prefix` bits.
 #[must_use]
 pub fn network_of(address: IpAddr, ipv6_prefix: u8) -> IpAddr {

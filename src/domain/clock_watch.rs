@@ -1,34 +1,34 @@
-//! Whether the system's clock has jumped: told by a clock that nobody sets.
+//! Detects jumps of the wall clock with a monotonic clock.
 //!
-//! The steady clock counts on through everything, also while the machine sleeps. How far the clock of the day is from
-//! where the steady clock expects it is how far it was set. A jump by more than two seconds counts, and stays a
-//! problem until the clock is set back, or for a day: by then the new time is the time.
+//! The monotonic clock continues while the machine sleeps. The difference between the wall clock and the time
+//! expected from the monotonic clock is the amount by which the wall clock was set. A jump by more than two
+//! seconds counts, and is a problem until the clock is set back, or for a day; then the new time is accepted.
 
-/// A clock nearer than this to the expected time has not jumped.
+/// A smaller difference does not count as a jump.
 const TOLERANCE_NS: i128 = 2_000_000_000;
-/// A jump is shown for so long.
+/// How long a jump is reported.
 const SHOWN_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
-/// The watch over one clock.
+/// The state of one clock.
 #[derive(Debug, Clone)]
 pub struct ClockWatch {
-    /// Clock of the day less steady clock, as it should be.
+    /// The expected difference between the wall clock and the monotonic clock.
     expected: i128,
-    /// What the clock was set by, all jumps together, and when the last one was seen.
+    /// The sum of all jumps, and the time of the last one.
     off: Option<(i128, u64)>,
 }
 
-/// What a look at the clock found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockChange {
-    /// It jumped since the last look, and is this far from the expected time now. Nanoseconds; negative is back.
+    /// The clock jumped since the last check, and now has this offset. Nanoseconds; negative is back.
     Jumped { by_ns: i128, off_ns: i128 },
-    /// It jumped back to the expected time.
+    /// The clock jumped back to the expected time.
     Returned { by_ns: i128 },
 }
 
 impl ClockChange {
-    /// What the clock was set by since the last look.
+    /// The step of the clock since the last check.
     #[must_use]
     pub fn by_ns(self) -> i128 {
         match self {
@@ -38,13 +38,13 @@ impl ClockChange {
 }
 
 impl ClockWatch {
-    /// A watch that believes the time that it is given first.
+    /// Starts with this time as the expected one.
     #[must_use]
     pub fn new(unix_ns: u64, steady_ns: u64) -> Self {
         Self { expected: i128::from(unix_ns) - i128::from(steady_ns), off: None }
     }
 
-    /// The clock is behind a time that was on it before the start: it was set back meanwhile.
+    /// The clock is behind a time from before the start, so it was set back in between.
     #[must_use]
     pub fn behind(mut self, by_ns: u64, steady_ns: u64) -> Self {
         if i128::from(by_ns) > TOLERANCE_NS {
@@ -54,7 +54,7 @@ impl ClockWatch {
         self
     }
 
-    /// Looks at both clocks.
+    /// Checks both clocks.
     pub fn look(&mut self, unix_ns: u64, steady_ns: u64) -> Option<ClockChange> {
         let off_ns = i128::from(unix_ns) - i128::from(steady_ns) - self.expected;
         let (known_ns, since_ns) = self.off.unwrap_or((0, steady_ns));
@@ -74,7 +74,7 @@ impl ClockWatch {
         Some(ClockChange::Jumped { by_ns, off_ns })
     }
 
-    /// How far the clock is from the expected time, while that is a problem. Seconds; negative is behind.
+    /// The offset of the clock from the expected time, while it is a problem. Seconds; negative is behind.
     #[must_use]
     pub fn off_seconds(&self) -> Option<f64> {
         self.off.map(|(off_ns, _)| off_ns as f64 / 1e9)
@@ -90,20 +90,20 @@ mod tests {
     const YEAR: u64 = 31_536_000 * SECOND;
 
     #[test]
-    fn a_jump_is_told_once_and_shown_until_the_clock_is_set_right() {
+    fn a_jump_is_reported_once_and_shown_until_the_clock_is_corrected() {
         let mut watch = ClockWatch::new(NOON, 5 * SECOND);
         let mut check = |unix_ns: u64, steady_ns: u64, change: Option<ClockChange>, off: Option<f64>| {
             assert_eq!(watch.look(unix_ns, steady_ns), change, "{steady_ns}");
             assert_eq!(watch.off_seconds(), off, "{steady_ns}");
         };
         check(NOON + 100 * SECOND, 105 * SECOND, None, None);
-        // Two seconds are no jump.
+        // Two seconds do not count as a jump.
         check(NOON + 112 * SECOND, 115 * SECOND, None, None);
         let year = i128::from(YEAR);
         let jumped = ClockChange::Jumped { by_ns: year, off_ns: year };
         check(NOON + 110 * SECOND + YEAR, 115 * SECOND, Some(jumped), Some(31_536_000.0));
         check(NOON + 210 * SECOND + YEAR, 215 * SECOND, None, Some(31_536_000.0));
-        // Further still.
+        // A further jump.
         let hour = i128::from(3_600 * SECOND);
         let jumped = ClockChange::Jumped { by_ns: hour, off_ns: year + hour };
         check(NOON + 3_815 * SECOND + YEAR, 220 * SECOND, Some(jumped), Some(31_539_600.0));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_day_the_new_time_is_the_time() {
+    fn after_a_day_the_new_time_is_accepted() {
         let mut watch = ClockWatch::new(NOON, 0);
         assert!(watch.look(NOON + YEAR, SECOND).is_some());
         let day = 24 * 3_600 * SECOND;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_what_is_stored_was_set_back() {
+    fn a_clock_behind_the_newest_record_was_set_back() {
         assert_eq!(ClockWatch::new(NOON, 0).behind(2 * SECOND, 0).off_seconds(), None);
         let mut watch = ClockWatch::new(NOON, 0).behind(YEAR, 0);
         assert_eq!(watch.off_seconds(), Some(-31_536_000.0));

@@ -1,9 +1,9 @@
-//! What one datagram of a Sense proxy says. Contract: user-events.md, "Datagrams".
+//! Parses a datagram of a Sense proxy. Contract: user-events.md, "Datagrams".
 //!
 //! # The three layouts
 //!
-//! Fields are parted by `;`. The first one names the layout; it is compared without regard to
-//! case and without its leading and trailing `/`.
+//! Fields are separated by `;`. The first one names the layout. It is compared case-insensitively and without
+//! leading and trailing `/`.
 //!
 //! ```text
 //! qseow-proxy-session;host;command;user_directory;user_id;origin;context;message
@@ -11,20 +11,20 @@
 //! proxy-user-event;host;subsystem;context;message
 //! ```
 //!
-//! Everything behind the last separator of the layout is the message, whatever it holds. Of the
-//! first two layouts the last three fields may be missing. Control characters (0x00-0x1F, 0x7F),
-//! a line end behind the message among them, are taken out of every field, and the field is then
-//! cut to its limit in characters. A leading byte order mark is skipped. A datagram
-//! that is not UTF-8 is read as [`crate::fallback_encoding`] says, as a whole, and marked.
+//! Everything after the last separator of the layout is the message. In the first two layouts the last three
+//! fields are optional. Control characters (0x00-0x1F, 0x7F), including a line end after the message, are
+//! removed from every field, and the field is then cut to its limit in characters. A leading byte order mark
+//! is skipped. A datagram that is not UTF-8 is decoded as a whole by [`crate::fallback_encoding`], and
+//! marked.
 //!
 //! # The five fields of `proxy-user-event`
 //!
-//! This layout has no field for command, user and origin. The command is the first two words of the
-//! message (each command of the proxy has two): `Opening connection` and `Closing connection` become
-//! `Open connection` and `Close connection`, any other passes as it is, since what the log4net filter
-//! let through is an event. The user is looked for in message and context; when there is none, the
-//! event is kept with an empty user and the caller counts it. The origin is missing. The subsystem
-//! is the name of the proxy's logger, which says nothing about the event, and is not kept.
+//! This layout has no field for command, user and origin. The command is the first two words of the message
+//! (each command of the proxy has two): `Opening connection` and `Closing connection` become `Open
+//! connection` and `Close connection`, others are unchanged, because every message that passed the log4net
+//! filter is an event. The user is searched in message and context; without one, the event is kept with an
+//! empty user and the caller counts it. The origin is missing. The subsystem is the name of the proxy's
+//! logger; it says nothing about the event, and is dropped.
 
 use std::borrow::Cow;
 
@@ -47,8 +47,8 @@ const ORIGIN_CHARS_MAX: usize = 200;
 const CONTEXT_CHARS_MAX: usize = 500;
 const MESSAGE_CHARS_MAX: usize = 1000;
 
-/// Why a datagram is not an event. The caller counts it by [`Rejection::reason`] and keeps the
-/// datagram in quarantine.
+/// Why a datagram is not an event. The caller counts it by [`Rejection::reason`] and stores the datagram in
+/// the quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     #[error("the first field names no known layout")]
@@ -61,12 +61,12 @@ pub enum Rejection {
     EmptyCommand,
 }
 
-/// An event as the datagram gives it, and what the caller counts.
+/// The parsed event, and the properties that the caller counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed<'a> {
     /// Without app and user agent, which [`crate::enrichment`] adds.
     pub event: UserEvent<'a>,
-    /// The five-field layout named no user.
+    /// The five-field layout contained no user.
     pub user_not_found: bool,
 }
 
@@ -86,11 +86,11 @@ const LAYOUTS: [(&str, Layout); 3] = [
 // === impl Rejection ===
 
 impl Rejection {
-    /// Every reason there is, for whoever counts them.
+    /// All reasons, for counters.
     pub const ALL: [Rejection; 4] =
         [Rejection::UnknownType, Rejection::TooFewFields, Rejection::EmptyHost, Rejection::EmptyCommand];
 
-    /// A short name that does not change: metric label and log value.
+    /// A short stable name: metric label and log value.
     pub fn reason(self) -> &'static str {
         match self {
             Rejection::UnknownType => "unknown-type",
@@ -101,7 +101,7 @@ impl Rejection {
     }
 }
 
-/// Reads one datagram. The event borrows from `datagram` whatever needs no change.
+/// Parses one datagram. The event borrows unchanged parts from `datagram`.
 pub fn parse(datagram: &[u8], received_ns: u64, fallback: FallbackEncoding) -> Result<Parsed<'_>, Rejection> {
     let bytes = datagram.strip_prefix(b"\xef\xbb\xbf").unwrap_or(datagram);
     match simdutf8::basic::from_utf8(bytes) {
@@ -184,13 +184,13 @@ fn proxy_user_event(mut fields: Fields<'_>, clean: Cleaner) -> Option<Parsed<'_>
     Some(Parsed { event, user_not_found })
 }
 
-/// What a message of the five-field layout says happened.
+/// The command in a message of the five-field layout.
 enum Command<'a> {
     Known(&'static str),
     Other(&'a str),
 }
 
-/// How the messages of the proxy's log begin, and the command that each stands for.
+/// The beginnings of messages in the proxy's log, and their commands.
 const BEGINNINGS: [(&str, &str); 4] = [
     ("Start session", START_SESSION),
     ("Stop session", STOP_SESSION),
@@ -215,7 +215,7 @@ fn command_text(command: Command<'_>) -> Cow<'static, str> {
     }
 }
 
-/// The fields of a datagram that are still to be read; what is left is the message.
+/// The unread fields of a datagram. The rest is the message.
 struct Fields<'a> {
     rest: Option<&'a str>,
 }
@@ -229,8 +229,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes control characters out of the fields of one datagram, which has none in most cases:
-/// it is looked through once, not field by field.
+/// Removes control characters from the fields of one datagram. Most datagrams contain none, so the whole is
+/// scanned once, not each field.
 #[derive(Clone, Copy)]
 struct Cleaner {
     has_controls: bool,
@@ -238,13 +238,13 @@ struct Cleaner {
 
 impl Cleaner {
     fn of(text: &str) -> Self {
-        // No part of a longer UTF-8 sequence looks like one of these bytes. No early end: the
-        // whole is compared many bytes at a time.
+        // These bytes never occur within a longer UTF-8 sequence. There is no early exit, so that many bytes
+        // are compared at a time.
         let has_controls = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f));
         Self { has_controls }
     }
 
-    /// A field without control characters, then cut. Borrowed when none had to go.
+    /// A field without control characters, cut to its limit. Borrowed when nothing was removed.
     fn field(self, field: &str, chars_max: usize) -> Cow<'_, str> {
         if self.has_controls && field.contains(|c: char| c.is_ascii_control()) {
             let kept = field.chars().filter(|c| !c.is_ascii_control()).take(chars_max);
@@ -307,10 +307,10 @@ mod tests {
         assert_eq!((seven.context.as_deref(), seven.message), (Some("x"), None));
     }
 
-    /// log4net writes `(null)` for a property that nobody has set. It is text like any other, as it was for Butler SOS:
-    /// what a proxy sent is evidence, and a user may be called so.
+    /// log4net writes `(null)` for an unset property. It is treated as text, as in Butler SOS: the proxy's
+    /// data is evidence, and a user may have this name.
     #[test]
-    fn a_property_that_is_not_set_is_the_text_that_log4net_writes() {
+    fn an_unset_property_is_the_text_null() {
         let got = event("/qseow-proxy-session/;h;Start session;(null);(null);(null);(null);(null)");
         assert_eq!(got.user_full().map(|full| full.to_string()).as_deref(), Some("(null)\\(null)"));
         for part in [got.origin, got.context, got.message] {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_count_characters() {
+    fn limits_count_characters() {
         let long = |c: &str, count: usize| c.repeat(count);
         let datagram = format!(
             "/qseow-proxy-session/;{};{};{};{};{};{};{}",
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_change_is_borrowed() {
+    fn unchanged_fields_are_borrowed() {
         let got = event("/qseow-proxy-session/;hé;Start session;LAB;goran;AppAccess;/hub;m\r\n");
         assert!(matches!(got.host, Cow::Borrowed(_)));
         assert!(matches!(got.message_type, Cow::Borrowed(_)));
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn users_of_a_windows_code_page_stay_two_people() {
+    fn users_of_a_windows_code_page_stay_distinct() {
         let western = FallbackEncoding::of_label("windows-1252").expect("known");
         let user = |datagram: &[u8]| {
             let event = super::parse(datagram, 0, western).expect("an event").event;
@@ -403,9 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn cuts_count_characters_of_the_decoded_text() {
+    fn limits_count_characters_of_the_decoded_text() {
         let japanese = FallbackEncoding::of_label("932").expect("known");
-        // 150 characters of two bytes; the second byte of each is a backslash, which parts no user here.
+        // 150 characters of two bytes. The second byte of each is a backslash, which must not separate a user
+        // here.
         let host = [0x83, 0x5c].repeat(150);
         let datagram = [b"/qseow-proxy-session/;", host.as_slice(), b";c;d;u"].concat();
         let event = super::parse(&datagram, 0, japanese).expect("an event").event;

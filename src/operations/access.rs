@@ -1,12 +1,13 @@
-//! Who may see what.
+//! Access control of the operations endpoints.
 //!
-//! `/metrics` and `/health` are for everybody who reaches the port. All else asks for the token, where one is
-//! configured; without one it answers on loopback alone. There the danger is a page in the administrator's own
-//! browser: one whose name was made to resolve to this machine is found out by its `Host`, and one that posts a form
-//! by the header `X-Butler-SOS`, which no form can send and no other origin may. What else a foreign page asks for is
-//! found out in [`origin`](super::origin), and so is a proxy that opens the loopback to others.
+//! `/metrics` and `/health` are open to everybody who reaches the port. Everything else requires the token,
+//! if one is configured; without one it is served on loopback only. There the danger is a page in the
+//! administrator's own browser: the `Host` header reveals a page whose name resolves to this machine, and the
+//! header `X-Butler-SOS` prevents form posts, because no form and no other origin can send it.
+//! [`origin`](super::origin) detects other requests of foreign pages, and proxies that open the loopback to
+//! others.
 //!
-//! With a token, the dashboard's own files are open: they hold nothing, and ask for the token.
+//! With a token, the dashboard's own files are open: they contain no data, and ask for the token.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +20,7 @@ use super::asked::Asked;
 use super::assets;
 use super::origin::{is_fetched_by_another_page, looks_fetched_by_another_page};
 
-/// Which endpoints a listener serves, and to whom.
+/// The endpoints that a listener serves, and the rules of access.
 #[derive(Clone)]
 pub struct Access {
     token: Option<SecretString>,
@@ -54,13 +55,13 @@ impl Access {
         Self { token: None, exposed: true, host: String::new(), serves: Serves::Only(path) }
     }
 
-    /// The configuration alone, to those who may see the rest.
+    /// Only the configuration, under the same rules.
     #[must_use]
     pub fn configuration(address: SocketAddr, host: &str, token: Option<SecretString>) -> Self {
         Self { serves: Serves::Configuration, ..Self::operations(address, host, token) }
     }
 
-    /// `/` is the effective configuration.
+    /// Whether `/` is the effective configuration.
     #[must_use]
     pub fn configuration_first(&self) -> bool {
         self.serves == Serves::Configuration
@@ -72,7 +73,7 @@ impl Access {
     }
 
     /// # Errors
-    /// 404 for what this listener does not serve, 401 without the token, 403 for everything else.
+    /// 404 for paths that this listener does not serve, 401 without the token, 403 for everything else.
     pub fn check(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
         let path = asked.path;
         let is_served = match self.serves {
@@ -115,7 +116,7 @@ impl Access {
         }
     }
 
-    /// A name that only this machine answers to, or the one that is configured.
+    /// A name that only this machine has, or the configured one.
     fn is_own_name(&self, host: Option<&str>) -> bool {
         let Some(host) = host else { return false };
         let name = without_port(host);
@@ -128,7 +129,7 @@ impl Access {
 
 fn is_change(asked: &Asked<'_>) -> bool {
     let is_reading = matches!(asked.method, "GET" | "HEAD");
-    // The tests' own endpoint, which no release has.
+    // The endpoint of tests, which no release contains.
     let is_test = cfg!(feature = "test-panics") && asked.path.starts_with("/test/panic/");
     !is_reading && !is_test
 }
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_see_what() {
+    fn each_endpoint_has_its_rule_of_access() {
         let bearer = |text| Some(text);
         for path in ["/ready", "/", "/app.js", "/api/state", "/api/events", "/configuration"] {
             check(&access(LOOPBACK, None), &get(path), 200);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_with_a_name_of_its_own_sees_nothing() {
+    fn a_page_with_a_foreign_host_name_is_refused() {
         let of_host = |host| Asked { host, ..get("/api/state") };
         for host in [
             "localhost",
@@ -240,13 +241,13 @@ mod tests {
             check(&access(LOOPBACK, None), &of_host(Some(host)), 403);
         }
         check(&access(LOOPBACK, None), &of_host(None), 403);
-        // Who has the token is known, under whatever name.
+        // A client with the token is accepted under any name.
         let known = Asked { authorization: Some("Bearer s"), ..of_host(Some("proxy.lab")) };
         check(&access(LOOPBACK, Some("s")), &known, 200);
     }
 
     #[test]
-    fn a_foreign_page_is_answered_figures_alone() {
+    fn a_foreign_page_gets_only_metrics_and_health() {
         let of_page = |path, site| {
             let browser = BrowserHeaders {
                 fetch_site: site,
@@ -262,13 +263,14 @@ mod tests {
             for path in ["/metrics", "/health"] {
                 check(&access(LOOPBACK, None), &of_page(path, site), 200);
             }
-            // No page can send the token of another origin: who has it is not a foreign page.
+            // A page cannot send the token of another origin, so a client with the token is not a foreign
+            // page.
             let known = Asked { authorization: Some("Bearer s"), ..of_page("/api/live", site) };
             check(&access(EVERYWHERE, Some("s")), &known, 200);
             check(&access(EVERYWHERE, Some("s")), &of_page("/api/live", site), 401);
         }
         check(&access(EVERYWHERE, Some("s")), &of_page("/app.js", Some("cross-site")), 403);
-        // A proxy before it gives it another name.
+        // A proxy in front gives it another name.
         check(&access(EVERYWHERE, Some("s")), &of_page("/app.js", None), 200);
     }
 
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_of_its_own_serves_its_path_alone() {
+    fn a_separate_listener_serves_only_its_path() {
         check(&Access::only("/metrics"), &get("/metrics"), 200);
         check(&Access::only("/metrics"), &get("/health"), 404);
         check(&Access::only("/metrics"), &get("/ready"), 404);

@@ -1,32 +1,35 @@
-//! From figures to what is wrong, and what a tired administrator can do about it.
+//! Derives problems from the metrics, with advice for the administrator.
 //!
-//! One list, for the dashboard and for `butler-sos status`. Pure: it compares the state with the figures of a while
-//! ago, so that what has passed does not stay red.
+//! One list serves the dashboard and `butler-sos status`. Pure: it compares the state with earlier metrics,
+//! so that problems that have passed are not reported.
 //!
 //! | symptom | reported when |
 //! |---|---|
-//! | `journal-silent`, `journal-refuses`, `journal-filling` | it does not answer; takes no events; holds nine tenths of its bound |
+//! | `journal-silent`, `journal-refuses`, `journal-filling` | it does not answer; accepts no events; is nine
+//! tenths full |
 //! | `destination-down` | the last delivery failed; advice by the error's class |
-//! | `lag-growing` | events wait for longer than a minute although deliveries succeed |
+//! | `lag-growing` | events wait for more than a minute although deliveries succeed |
 //! | `shed`, `kernel-drops`, `rejected`, `conflict` | in the last five minutes |
 //! | `dead-letters`, `missed`, `restarts` | in the last five minutes |
 //! | `parked` | a limit of the destination keeps events out |
-//! | `dead-letters-refused`, `dead-letters-evicted` | the disk kept none, or old ones went to make room, in the last five minutes |
+//! | `dead-letters-refused`, `dead-letters-evicted` | the disk stored none, or old ones were evicted, in the
+//! last five minutes |
 //! | `mailbox-full` | four fifths of a bound are in use |
-//! | `http-not-allowed`, `port-not-allowed`, `user-not-allowed` | a screenshot was refused for a setting since the start |
+//! | `http-not-allowed`, `port-not-allowed`, `user-not-allowed` | a setting refused a screenshot since the
+//! start |
 //! | `http-with-tickets` | `Pipeline.screenshots.allowHttp` is true |
 //! | `clock-jumped` | the clock was set by more than two seconds, until it is set back or for a day |
-//! | `stopping` | the server has been told to stop |
+//! | `stopping` | the server is stopping |
 
 use butler_sos_actors::kit::metric::{Figures, IntakeFigures};
 
 use super::problem::{Problem, Severity};
 use super::state::{DestinationStateNow, State};
 
-/// Waiting for longer than this is remarkable while deliveries succeed.
+/// A longer wait is reported while deliveries succeed.
 const LAG_SECONDS: f64 = 60.0;
 
-/// What is wrong now, compared with the figures of [`super::history::WINDOW`] ago.
+/// The current problems, compared with the metrics of [`super::history::WINDOW`] ago.
 #[must_use]
 pub fn problems(state: &State, before: &Figures) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -67,7 +70,7 @@ fn problem(
     }
 }
 
-/// How far a clock is off, in words.
+/// The offset of a clock as text.
 pub fn off(off_seconds: f64) -> String {
     let way = if off_seconds < 0.0 { "behind" } else { "ahead of" };
     format!("{:.1} s {way} the expected time because it was set", off_seconds.abs())
@@ -98,7 +101,7 @@ fn of_journal(state: &State, found: &mut Vec<Problem>) {
     }
     for (name, stream) in &journal.streams {
         let percent = stream.bytes.saturating_mul(100) / stream.bytes_max.max(1);
-        // Nobody waits for most of it as long as nobody is behind: it makes room by itself.
+        // Without lag, most of it is already delivered and will be removed.
         let is_behind =
             state.destinations.values().any(|of| of.stream == *name && of.lag_seconds > LAG_SECONDS);
         if percent >= 90 && is_behind && journal.append_trouble.is_none() {
@@ -337,7 +340,7 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
     }
 }
 
-/// What does not pass by itself: it stays until the next start.
+/// Conditions that last until the next start.
 fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
     let (what, advice) = match symptom {
         "http-not-allowed" => (
@@ -361,7 +364,7 @@ fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
     found.push(problem(Severity::Warning, symptom, place, what, advice));
 }
 
-/// The actor that keeps dead letters.
+/// The actor that stores dead letters.
 pub const DEAD_LETTER_KEEPER: &str = "dead_letter_keeper";
 
 fn of_dead_letters(refused: u64, lost: u64, found: &mut Vec<Problem>) {
@@ -498,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_setting_refuses_stays_until_the_next_start() {
+    fn refusals_by_a_setting_stay_until_the_next_start() {
         let mut state = well();
         let notes = ["http-not-allowed", "http-with-tickets", "port-not-allowed", "user-not-allowed", "else"];
         let notes = notes.map(|symptom| (symptom.to_owned(), "qlik.test".to_owned()));
@@ -547,7 +550,7 @@ mod tests {
         ];
         let change = |s: &mut State| {
             s.actors.insert(DEAD_LETTER_KEEPER.into(), line_log(&[("disk", 1), ("evicted", 9)]));
-            // The quarantine is of a bounded size, and what goes there is no event.
+            // The quarantine has a bounded size, and its content is not events.
             s.actors.insert("quarantine_keeper".into(), line_log(&[("evicted", 9)]));
         };
         check(change, &both);
@@ -559,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_passed_is_not_told() {
+    fn problems_that_have_passed_are_not_reported() {
         let mut state = well();
         influx(&mut state).figures.dead_lettered = 3;
         state.actors.insert(

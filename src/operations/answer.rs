@@ -1,4 +1,4 @@
-//! Answers in JSON, and what a refusal looks like: `{"error": "…"}`.
+//! Answers in JSON, and errors as `{"error": "…"}`.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why something is not answered, in words for whoever asked.
+/// Why a request is refused, with a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Refusal {
@@ -35,7 +35,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// A disk that could not be read; the words are the system's.
+    /// A disk that cannot be read. The message is the system's.
     pub fn disk(error: &std::io::Error) -> Self {
         Self::unavailable(format!("cannot read from disk: {error}"))
     }
@@ -58,14 +58,14 @@ pub fn with_status(status: StatusCode, value: &impl Serialize) -> HttpResponse {
         .json(value)
 }
 
-/// The query string as its type; an unknown or unreadable parameter is told.
+/// Parses the query string. Reports unknown and invalid parameters.
 pub fn query<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
     actix_web::web::Query::<T>::from_query(text)
         .map(actix_web::web::Query::into_inner)
         .map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
-/// A request's body as its type.
+/// Parses a request's body.
 pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| Refusal::bad_request(format!("the body: {error}")))
 }

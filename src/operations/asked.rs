@@ -1,8 +1,8 @@
-//! What of a request decides whether it is answered.
+//! The parts of a request that decide about access.
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// The parts of a request that decide.
+/// The parts of a request that decide about access.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked<'a> {
     pub method: &'a str,
@@ -12,11 +12,11 @@ pub struct Asked<'a> {
     /// The header `X-Butler-SOS`.
     pub own_header: Option<&'a str>,
     pub browser: BrowserHeaders<'a>,
-    /// A proxy passed it on.
+    /// Whether a proxy passed it on.
     pub is_passed_on: bool,
 }
 
-/// What a browser adds to a request.
+/// Headers that a browser adds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BrowserHeaders<'a> {
     pub fetch_site: Option<&'a str>,
@@ -27,7 +27,7 @@ pub struct BrowserHeaders<'a> {
     pub user_agent: Option<&'a str>,
 }
 
-/// Stands for a value that is not text: like nothing that is allowed.
+/// Replaces a value that is not text. It matches nothing that is allowed.
 const UNREADABLE: &str = "?";
 
 impl<'a> BrowserHeaders<'a> {

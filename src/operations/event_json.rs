@@ -10,7 +10,7 @@
 //! `durationMs`, and for a screenshot `screenshot`: `{url, savedPaths, sha256, error}`. `conflictOf` when it came with the
 //! ids of an earlier event, `clientTimestamp` when its timestamp was far ahead.
 //!
-//! What an event does not have is not there. Text is cut to 1 000 characters.
+//! Missing values are omitted. Text is cut to 1 000 characters.
 
 use std::borrow::Cow;
 
@@ -95,7 +95,7 @@ pub struct Texts {
     pub client_timestamp: Option<String>,
 }
 
-/// How the download of a screenshot ended; all but the URL is absent while it has not.
+/// The result of a screenshot's download. While it runs, only the URL is present.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScreenshotJson {
@@ -108,7 +108,7 @@ pub struct ScreenshotJson {
     pub error: Option<String>,
 }
 
-/// What somebody wants to see: each part is compared without regard to case and may stand anywhere in the text.
+/// A filter: each part is matched case-insensitively anywhere in the text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Filter {
@@ -299,9 +299,9 @@ mod tests {
         assert_eq!(texts.timestamp.as_deref(), Some("1970-01-01T00:00:01.000Z"));
     }
 
-    /// What an event takes on a page, however it was sent; `docs/reliability.md` says so.
+    /// The maximum size of an event on a page, as stated in `docs/reliability.md`.
     #[test]
-    fn no_event_takes_more_than_its_room_on_a_page() {
+    fn every_event_fits_into_its_limit_on_a_page() {
         const BYTES_MAX: usize = 256 * 1024;
         let long = "\\u0001".repeat(2_000);
         let members = |names: &[&str]| {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_find_parts_without_regard_to_case() {
+    fn filters_match_parts_case_insensitively() {
         let check = |user: &str, app: &str, event_type: &str, expect: bool| {
             let filter = Filter { user: user.into(), app: app.into(), event_type: event_type.into() };
             assert_eq!(filter.takes(&event()), expect, "{filter:?}");

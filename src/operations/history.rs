@@ -1,16 +1,16 @@
-//! What the counters were a little while ago, so that trouble that has passed does not stay red for ever.
+//! Earlier values of the counters, so that problems that have passed are not reported for ever.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use butler_sos_actors::kit::metric::Figures;
 
-/// How far back trouble counts as present.
+/// A problem within this time counts as present.
 pub const WINDOW: Duration = Duration::from_secs(300);
-/// Between two samples.
+/// The interval between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
-/// The samples of the last [`WINDOW`], oldest first; a few more than twenty at most.
+/// The samples of the last [`WINDOW`], oldest first, slightly more than twenty at most.
 #[derive(Debug, Default)]
 pub struct History {
     samples: VecDeque<(Instant, Figures)>,
@@ -30,7 +30,7 @@ impl History {
         }
     }
 
-    /// The figures at the window's beginning; before the first sample everything was zero.
+    /// The metrics at the window's beginning. Before the first sample all are zero.
     #[must_use]
     pub fn before(&self, now: Instant) -> Figures {
         let is_whole = |(at, _): &&(Instant, Figures)| now.saturating_duration_since(*at) >= WINDOW;
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_server_had_nothing_before() {
+    fn a_new_server_has_no_history() {
         let start = Instant::now();
         let mut history = History::default();
         history.add(start, || Figures { append_errors: 3, ..Figures::default() });

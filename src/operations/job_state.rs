@@ -1,8 +1,8 @@
-//! How a retry or a replay is going, as the API tells it.
+//! The progress of a retry or a replay, as the API reports it.
 
 use serde::{Deserialize, Serialize};
 
-/// How a job is going.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobState {
@@ -12,12 +12,12 @@ pub struct JobState {
     pub phase: Phase,
     pub started_unix_ms: u64,
     pub ended_unix_ms: Option<u64>,
-    /// Events to be delivered, and how many of them have been dealt with.
+    /// The number of events to deliver, and how many of them are done.
     pub total: u64,
     pub done: u64,
     pub delivered: u64,
     pub refused: u64,
-    /// Why it waits at present, or ended early.
+    /// Why it currently waits, or ended early.
     pub trouble: Option<String>,
 }
 

@@ -1,8 +1,8 @@
-//! Which retries and replays there are, and which dead letters are in whose hand.
+//! The running retries and replays, and the dead letters that they process.
 //!
-//! A job talks to one destination, one job each at a time, through the same sink as everything else. It survives
-//! nothing: a restart of the server ends it, and whoever wants the rest asks again. Contract: delivery, "Dead letters"
-//! and "Replay".
+//! A job delivers to one destination, one job each at a time, through the same sink as all events. It is not
+//! persistent: a restart of the server ends it, and the administrator can request the rest again. Contract:
+//! delivery, "Dead letters" and "Replay".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -18,12 +18,12 @@ use butler_sos_domain::streams::Stream;
 use super::answer::Refusal;
 use super::job_state::{JobKind, JobState, Phase};
 
-/// A destination that can be asked to deliver once more.
+/// A destination that supports redelivery.
 #[derive(Clone)]
 pub struct RedeliveryPort {
     pub stream: Stream,
     pub to_sink: Mailbox<Redeliver>,
-    /// Why events must not be replayed to it.
+    /// Why a replay is refused.
     pub replay_refused: Option<&'static str>,
 }
 
@@ -101,7 +101,7 @@ impl Jobs {
         Some(found.clone())
     }
 
-    /// Asks the running job of a destination to end.
+    /// Requests the running job of a destination to end.
     pub(super) fn stop(&self, destination: &str) -> Result<JobState, Refusal> {
         let mut book = self.book();
         let running = book.jobs.get(destination).filter(|job| job.phase == Phase::Running).cloned();
@@ -112,7 +112,7 @@ impl Jobs {
     }
 }
 
-/// A dead letter that nobody else may deliver or drop meanwhile.
+/// A claim on a dead letter: nobody else may deliver or drop it meanwhile.
 pub(super) struct Claim<'a> {
     jobs: &'a Jobs,
     id: EntryId,
@@ -154,14 +154,14 @@ mod tests {
         assert!(jobs.stop("influx_sink").is_err());
         let next = jobs.begin(JobKind::Replay, "influx_sink", 9).expect("the next");
         assert!(!jobs.is_stopped(&next));
-        // What the old one says does not touch the new one.
+        // Updates of the old job do not change the new one.
         jobs.update(&job, |state| state.done = 7);
         assert_eq!(jobs.end(&job, Phase::Failed, None), None);
         assert_eq!(jobs.states().len(), 2);
     }
 
     #[test]
-    fn a_letter_is_in_one_hand() {
+    fn a_dead_letter_has_one_claim_at_a_time() {
         let jobs = Jobs::default();
         let id = EntryId { segment: 1, offset: 0 };
         let claim = Claim::of(&jobs, id).expect("free");

@@ -1,4 +1,4 @@
-//! Asks the journal how it stands.
+//! Requests the state of the journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use butler_sos_domain::streams::Stream;
 use super::answer::Refusal;
 use super::journal_reader::JOURNAL_TIMEOUT;
 
-/// The way to the journal, and the destinations whose lag it tells.
+/// The journal's mailbox, and the destinations whose lag it reports.
 #[derive(Clone)]
 pub struct JournalPort {
     pub to_journal: Mailbox<JournalStateNow>,
@@ -19,7 +19,7 @@ pub struct JournalPort {
 }
 
 impl JournalPort {
-    /// The journal's state, the lag without what is held; sets the lag gauges on the way.
+    /// The journal's state, with the lag reduced by records that are already done. Also sets the lag gauges.
     pub async fn state(&self) -> Option<JournalState> {
         let held = |name: &str| self.meters.get(name).map_or(0, DestinationMeter::held);
         let held_before: BTreeMap<_, _> = self.meters.keys().map(|name| (*name, held(name))).collect();
@@ -27,7 +27,7 @@ impl JournalPort {
         let mut state = tokio::time::timeout(JOURNAL_TIMEOUT, ask).await.ok()?.ok()?;
         for consumer in &mut state.consumers {
             let name = consumer.consumer.name;
-            // Work went on meanwhile: rather one too many is said to wait than one too few.
+            // Work continued meanwhile: reporting one waiting record too many is better than one too few.
             let held = held(name).min(held_before.get(name).copied().unwrap_or(0));
             consumer.lag_records = consumer.lag_records.saturating_sub(held);
             if consumer.lag_records == 0 {
@@ -41,7 +41,7 @@ impl JournalPort {
         Some(state)
     }
 
-    /// The journal's state, or why it cannot be told.
+    /// The journal's state, or why it is not available.
     pub async fn now(&self) -> Result<JournalState, Refusal> {
         self.state().await.ok_or_else(|| Refusal::unavailable("the journal does not respond"))
     }

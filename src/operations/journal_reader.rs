@@ -1,4 +1,4 @@
-//! Reads the journal for people: without a consumer of its own, never waiting, and with bounds.
+//! Reads the journal for people: without a stored position, without waiting, and with limits.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use butler_sos_domain::streams::Stream;
 
 use super::answer::Refusal;
 
-/// Records of one question.
+/// The number of records per request.
 const WINDOW_RECORDS: u64 = 500;
 const WINDOW_BYTES: usize = 4 << 20;
-/// The journal answers in well under this, or not at all.
+/// The journal normally answers in much less time.
 pub const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads records that are there.
+/// Reads existing records.
 #[derive(Clone)]
 pub struct JournalReader {
     pub to_next: Mailbox<NextBatch>,
-    /// Records that one look back reads at most.
+    /// The maximum number of records in one search.
     pub scan_records_max: u64,
 }
 
-/// What a look back found, and where the next one goes on.
+/// The result of a search, and where the next one continues.
 #[derive(Debug)]
 pub struct Found<T> {
     /// Newest first.
     pub items: Vec<T>,
     pub scanned: u64,
-    /// Everything at and after this offset has been looked at; `None` when there is nothing older.
+    /// Everything from this offset on was searched; `None` when there is nothing older.
     pub older_before: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl JournalReader {
     /// Records from `from` on; `from` must be below the stream's end, or the journal would wait for more.
     pub async fn read(&self, stream: Stream, from: u64, records_max: usize) -> Result<Batch, Refusal> {
         let fetch_limits = FetchLimits { records_max, bytes_max: WINDOW_BYTES, linger: Duration::ZERO };
-        // No position is kept for this one.
+        // This consumer has no stored position.
         let consumer = Consumer { stream, name: "operations" };
         let ask = self.to_next.ask(NextBatch { consumer, from, fetch_limits });
         match tokio::time::timeout(JOURNAL_TIMEOUT, ask).await {
@@ -59,7 +59,7 @@ impl JournalReader {
         Err(Refusal::not_found("the journal no longer holds this event"))
     }
 
-    /// Looks back from `before` for up to `limit` records of which `pick` makes something.
+    /// Searches backwards from `before` for up to `limit` records that `pick` accepts.
     pub async fn newest<T>(
         &self,
         of: &StreamState,

@@ -1,4 +1,4 @@
-//! What is kept aside: rejected datagrams and dead letters, read from their directories, newest first.
+//! Rejected datagrams and dead letters, read from their directories, newest first.
 //!
 //! A rejected datagram: `{id, time, reason, source, bytes, text, hex}` as the quarantine keeps it. A dead letter:
 //! `{id, time, destination, stream, offset, reason, recordBytes, event}`, where `event` is as in
@@ -29,12 +29,12 @@ pub struct DeadLetterJson {
     pub record_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventJson>,
-    /// In hex; only when asked for alone.
+    /// In hex. Only in the answer for a single dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
 
-/// A dead letter and where it is.
+/// A dead letter and its position.
 #[derive(Debug, Clone)]
 pub struct Letter {
     pub id: EntryId,
@@ -116,7 +116,7 @@ async fn newest_letters(
     .await
 }
 
-/// The places of all dead letters of a destination, oldest first.
+/// The positions of all dead letters of a destination, oldest first.
 pub async fn letters_of(directory: &Path, destination: &str) -> Result<Vec<EntryId>, Refusal> {
     let (directory, destination) = (directory.to_owned(), destination.to_owned());
     off_thread(move || {
@@ -139,7 +139,7 @@ pub async fn letter(directory: &Path, id: EntryId) -> Result<Letter, Refusal> {
         .ok_or_else(|| Refusal::not_found("there is no such dead letter (any more)"))
 }
 
-/// Whether it was there.
+/// Removes a dead letter. Returns whether it existed.
 pub async fn remove(directory: &Path, id: EntryId) -> Result<bool, Refusal> {
     let directory: PathBuf = directory.to_owned();
     off_thread(move || actor::remove(&directory, id)).await

@@ -1,4 +1,4 @@
-//! The state each second, for everybody who listens: built once for all of them, and not at all for nobody.
+//! The state each second for all listeners: built once for all of them, and not at all without listeners.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::state::State;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The listeners, and what they were last told.
+/// The listeners, and the last state that was sent.
 pub struct Live {
     /// Places for listeners, of this and of the tails (`Pipeline.operations.liveListenersMax`).
     places: Arc<Semaphore>,
@@ -23,7 +23,7 @@ pub struct Live {
     runs: Mutex<bool>,
 }
 
-/// A listener's place, free again when dropped.
+/// A listener's place. Dropping it frees it.
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
@@ -51,7 +51,7 @@ impl Live {
     }
 }
 
-/// Events for one more listener. `state` is asked each second while anybody listens.
+/// Events for one more listener. `state` is called each second while there are listeners.
 ///
 /// # Errors
 /// When all places are taken.
@@ -63,7 +63,7 @@ pub fn events(
     let mut listener = live.last.subscribe();
     let starts = !std::mem::replace(&mut *lock(&live.runs), true);
     if starts {
-        // What stands there is from the last time that somebody listened.
+        // The stored value is from the last time that somebody listened.
         listener.mark_unchanged();
         actix_rt::spawn(notify(Arc::clone(live), state));
     } else {

@@ -3,7 +3,7 @@
 use butler_sos_actors::kit::platform::process::machine;
 use slog::{Logger, info};
 
-/// Says what it is; what the system does not tell is left empty.
+/// Logs the machine. Unknown values are empty.
 pub fn say_machine(log: &Logger) {
     let machine = machine();
     info!(log, "machine";

@@ -1,4 +1,4 @@
-//! What people and their monitoring see of the server: dashboard, API for the commands, metrics, health.
+//! The endpoints for people and monitoring: dashboard, API for the commands, metrics, health.
 //!
 //! | path | what |
 //! |---|---|
@@ -8,12 +8,13 @@
 //! | `/api/events`, `/api/tail` | the newest events; those to come as server-sent events ([`event_json`]) |
 //! | `/api/audit-events/{offset}/body` | an audit event's body, whole |
 //! | `/api/screenshots`, `/api/screenshots/{offset}/image` | finished screenshots and their files |
-//! | `/api/quarantine`, `/api/dead-letters` | what is kept aside ([`kept`]) |
-//! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` | and what can be done about it ([`retry`], [`replay`]) |
-//! | `/api/configuration` | every setting with its value and where it came from, secrets hidden |
+//! | `/api/quarantine`, `/api/dead-letters` | rejected datagrams and dead letters ([`kept`]) |
+//! | `/api/dead-letters/{id}[/drop\|/retry]`, `/api/dead-letters/[drop\|retry]`, `/api/replay[/stop]` |
+//! actions on them ([`retry`], [`replay`]) |
+//! | `/api/configuration` | every setting with its value and its source, secrets hidden |
 //!
-//! It reads counters, asks the journal, and reads directories; what it changes it asks the actors to change. Who may
-//! see what is [`access`].
+//! It reads counters, the journal and directories. For changes it sends messages to the actors. [`access`]
+//! contains the rules of access.
 
 pub mod access;
 pub mod advice;

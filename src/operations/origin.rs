@@ -1,24 +1,25 @@
-//! Who made a browser ask: our own page, the person before it, or a page of another origin.
+//! Determines what made a browser send a request: our own page, its user, or a page of another origin.
 //!
-//! Browsers say it themselves (`Sec-Fetch-Site`, in all of them since 2023, to loopback and by https). A link from
-//! Grafana, a wiki or a mail opens the page; what a foreign page fetches, embeds or posts is refused before it costs
-//! anything. Where those headers are missing (an older browser, a name that is not `localhost`), `Origin` and
-//! `Referer` tell, and for a stream, which would hold its place, the header that no other page may send.
+//! Browsers send `Sec-Fetch-Site` (all of them since 2023, to loopback and by https). A link from Grafana, a
+//! wiki or a mail opens the page; other requests of a foreign page are refused before they cost anything.
+//! Without these headers (an older browser, a name that is not `localhost`), `Origin` and `Referer` decide,
+//! and for a stream, which occupies a place, the header that no other page can send.
 //!
-//! A reverse proxy is told by the headers that it adds, or by HTTP/1.0, which no browser and no tool of today speaks
-//! and nginx does by default. One that adds nothing and speaks HTTP/1.1 cannot be told from a client on this machine.
+//! A reverse proxy is recognised by the headers that it adds, or by HTTP/1.0, which nginx uses by default and
+//! no current browser or tool. A proxy that adds no headers and speaks HTTP/1.1 cannot be distinguished from
+//! a client on this machine.
 
 use actix_web::http::header::HeaderMap;
 
 use super::asked::Asked;
 
-/// A stream goes on, and each holds a place.
+/// A stream stays open and occupies a place.
 const STREAMS: [&str; 2] = ["/api/live", "/api/tail"];
 
-/// What people open.
+/// Paths that people open.
 const PAGES: [&str; 2] = ["/", "/configuration"];
 
-/// Whether the browser says that a page of another origin asks, other than by a link to a page or a document.
+/// Whether the browser reports a request of another origin's page, other than a link to a page or a document.
 #[must_use]
 pub fn is_fetched_by_another_page(asked: &Asked<'_>) -> bool {
     let browser = &asked.browser;
@@ -33,7 +34,7 @@ pub fn is_fetched_by_another_page(asked: &Asked<'_>) -> bool {
     }
 }
 
-/// The same of a browser that does not say so, as far as it can be told.
+/// The same for a browser without these headers, as far as it can be determined.
 #[must_use]
 pub fn looks_fetched_by_another_page(asked: &Asked<'_>) -> bool {
     let browser = &asked.browser;
@@ -46,18 +47,18 @@ pub fn looks_fetched_by_another_page(asked: &Asked<'_>) -> bool {
     if browser.referer.is_some_and(|referer| !is_of(referer, asked.host)) {
         return asked.method != "GET" || !PAGES.contains(&asked.path);
     }
-    // Every browser's begins so, and no page can change its own browser's without asking first.
+    // Every browser's value begins like this, and a page cannot change it without a preflight.
     let is_browser = browser.user_agent.is_some_and(|agent| agent.starts_with("Mozilla/"));
     is_browser && STREAMS.contains(&asked.path) && asked.own_header != Some("1")
 }
 
-/// Whether this URL has the host, and port, that was asked.
+/// Whether this URL has the requested host and port.
 fn is_of(url: &str, host: Option<&str>) -> bool {
     let authority = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
     authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
-/// Whether a header says that a proxy passed the request on.
+/// Whether a header shows that a proxy passed the request on.
 #[must_use]
 pub fn is_passed_on(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_does_not_say_is_told_by_what_it_says_else() {
+    fn a_browser_without_sec_fetch_site_is_recognised_by_other_headers() {
         let check = |origin: Option<&str>, referer: Option<&str>, method: &str, path: &str, expect: bool| {
             let browser =
                 BrowserHeaders { origin, referer, user_agent: Some("Mozilla/5.0"), ..Default::default() };
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_a_silent_browser_needs_the_header_of_our_page() {
+    fn a_stream_without_sec_fetch_site_needs_the_header_of_our_page() {
         let check = |user_agent: Option<&str>, own_header: Option<&str>, path: &str, expect: bool| {
             let browser = BrowserHeaders { user_agent, ..BrowserHeaders::default() };
             let asked = Asked { own_header, ..asked("GET", path, browser) };
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_by_what_it_adds() {
+    fn a_proxy_is_recognised_by_its_headers() {
         let check = |name: &'static str, expect: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(HOST));

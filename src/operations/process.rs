@@ -1,4 +1,4 @@
-//! Figures of this process, as the metrics show them: what the system does not tell is zero there.
+//! Metrics of this process. Values that the system does not report are zero.
 
 use butler_sos_actors::kit::clock::unix_ns;
 use butler_sos_actors::kit::metric::ProcessFigures;
@@ -32,7 +32,7 @@ impl ProcessView {
     }
 }
 
-/// Where the process's memory is, in the words of Butler SOS.
+/// The memory of the process, in the categories of Butler SOS.
 #[must_use]
 pub fn memory() -> MemoryFigures {
     let memory = process::memory();

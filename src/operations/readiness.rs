@@ -1,4 +1,4 @@
-//! Whether the server takes events, and whether they get on: the answer of `/ready` and `/health`.
+//! Whether the server accepts events and delivers them: the answer of `/ready` and `/health`.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ pub struct Readiness {
     #[serde(skip)]
     pub stopping: bool,
     pub status: &'static str,
-    /// Why no event can be taken at the moment.
+    /// Why no event can be accepted at the moment.
     pub reasons: Vec<String>,
-    /// Where events wait although they are safe.
+    /// Where events wait, although they are safe.
     pub warnings: Vec<String>,
     pub destinations: BTreeMap<&'static str, DestinationReadiness>,
-    /// For those who watch over this process; in words it is among the reasons.
+    /// For supervisors of this process. The reasons contain it as text.
     #[serde(skip)]
     pub journal_answers: bool,
 }
@@ -38,7 +38,7 @@ pub struct DestinationReadiness {
 }
 
 impl Readiness {
-    /// What the journal and the destinations say, `journal` being none when it does not answer.
+    /// Evaluates the journal and the destinations. `journal` is `None` when it does not answer.
     pub fn of(
         stopping: bool,
         journal: Option<&JournalState>,

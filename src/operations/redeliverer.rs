@@ -1,6 +1,6 @@
-//! What a retry or a replay works with: the destinations that deliver once more, and where their events come from.
+//! The shared parts of retries and replays: the destinations, and the sources of their events.
 //!
-//! A job holds back its destination's new events only for as long as one of its deliveries takes.
+//! A job delays its destination's new events only for the duration of one delivery.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ use super::jobs::{Jobs, RedeliveryPort};
 use super::journal_port::JournalPort;
 use super::journal_reader::JournalReader;
 
-/// A time is looked up in segment files.
+/// The lookup of a time reads segment files.
 const OFFSET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Delivers once more.
@@ -56,7 +56,7 @@ impl Redeliverer {
         })
     }
 
-    /// The offsets of what was stored within a range of time.
+    /// The offsets of records that were stored within a range of time.
     pub async fn offsets_within(&self, stream: Stream, times_ns: &Range<u64>) -> Result<Range<u64>, Refusal> {
         let ask = self.to_offsets.ask(OffsetsWithin { stream, unix_ns: times_ns.clone() });
         match tokio::time::timeout(OFFSET_PATIENCE, ask).await {
@@ -66,7 +66,7 @@ impl Redeliverer {
         }
     }
 
-    /// Puts the end of a job into the book and the log.
+    /// Records and logs the end of a job.
     pub fn ended(&self, job: &JobState, phase: Phase, trouble: Option<String>) {
         if let Some(job) = self.jobs.end(job, phase, trouble) {
             info!(self.log, "redelivery ended"; "destination" => job.destination,
@@ -76,7 +76,7 @@ impl Redeliverer {
     }
 }
 
-/// The answer to whoever has begun a job.
+/// The answer to a request that started a job.
 pub fn started(job: &JobState) -> Answer {
     let note =
         "progress is in /api/state; a restart of the server ends it, it does not begin again by itself";

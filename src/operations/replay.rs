@@ -1,4 +1,4 @@
-//! What the journal still holds, to one destination once more, on request.
+//! Delivers stored events of the journal to one destination again, on request.
 //!
 //! Replaying is safe for InfluxDB and JSON files, where the same event is the same point or file; MQTT and New Relic get
 //! events a second time; Parquet, QVD and CSV files would hold them twice, so those refuse. Contract: delivery, "Replay".
@@ -52,11 +52,11 @@ impl Moment {
 }
 
 const REPLAY_RECORDS: usize = 500;
-/// While the destination is in trouble.
+/// The pauses while deliveries to the destination fail.
 const PAUSES: Pauses = Pauses { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
-/// Begins to send what the journal still holds of a time once more. Only what was delivered before: the rest comes
-/// by itself.
+/// Starts to deliver stored events of a range of time again. Only events that were delivered before: the
+/// others are still to be delivered anyway.
 pub async fn replay(with: &Redeliverer, order: ReplayOrder) -> Answer {
     let port = with.port(&order.destination)?;
     if let Some(why) = port.replay_refused {
@@ -114,7 +114,7 @@ async fn run(
                 continue;
             }
             Some((_, records)) if records == batch.len() => batch,
-            // The clock was set: what lies between is of another time.
+            // The clock was set: the records in between have another time.
             Some((offset, records)) => {
                 at = offset;
                 match with.reader.read(port.stream, at, records).await {
@@ -144,13 +144,13 @@ async fn run(
     (Phase::Done, None)
 }
 
-/// Ends the running retry or replay of a destination, after the delivery that is under way.
+/// Ends the running retry or replay of a destination, after the delivery in progress.
 pub fn stop(with: &Redeliverer, of: &OfDestination) -> Answer {
     Ok(json(&serde_json::json!({ "stopping": with.jobs.stop(&of.destination)? })))
 }
 
-/// The first records of a batch that were stored in a range of time: the offset of the first, and how many there are
-/// in a row.
+/// The first records of a batch that were stored in a range of time: the offset of the first, and the number
+/// of consecutive ones.
 fn first_run(batch: &Batch, times_ns: &Range<u64>) -> Option<(u64, usize)> {
     let within = |at_ns: u64| times_ns.contains(&at_ns);
     let mut records = batch.iter().skip_while(|record| !within(record.appended_at_ns));
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_either_way() {
+    fn reads_times_in_both_formats() {
         let check = |json: &str, expect: Option<u64>| {
             let moment: Moment = serde_json::from_str(json).expect("a moment");
             assert_eq!(moment.unix_ns().ok(), expect, "{json}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_batch_what_was_stored_in_time_goes_in_runs() {
+    fn records_in_the_range_are_delivered_in_runs() {
         // The clock was set between the records: 5, 9, 9, 5, 6.
         let directory = tempfile::tempdir().expect("a directory");
         let stream = StreamConfig {

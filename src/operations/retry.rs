@@ -1,4 +1,4 @@
-//! Dead letters again ("retry"), or away for good ("drop"), on request.
+//! Retries or drops dead letters, on request.
 //!
 //! Contract: delivery, "Dead letters".
 
@@ -20,35 +20,35 @@ use super::jobs::{Claim, RedeliveryPort};
 use super::kept::{self, Letter};
 use super::redeliverer::{OfDestination, Redeliverer, started};
 
-/// How one retry ended.
+/// The result of one retry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
 pub enum Outcome {
     Delivered,
-    /// It stays, with the new reason.
+    /// The dead letter stays, with the new reason.
     Refused {
         reason: String,
     },
-    /// The destination takes nothing now; the dead letter stays as it was.
+    /// The destination accepts nothing now. The dead letter is unchanged.
     NotNow {
         reason: String,
     },
-    /// The destination has not got to it yet; how it ends is seen in the list.
+    /// The destination has not processed it yet. The list shows the result later.
     Waiting,
 }
 
-/// So long is an answer about one dead letter waited for.
+/// The time limit of an answer about one dead letter.
 const RETRY_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Delivers one dead letter to its destination alone.
+/// Delivers one dead letter to its destination.
 pub async fn retry_one(with: &Redeliverer, id: EntryId) -> Answer {
     let port = with.port(&kept::letter(&with.dead_letters, id).await?.letter.destination)?;
     let (answer, answered) = oneshot::channel();
     let with = with.clone();
-    // It is seen through even when whoever asked goes.
+    // It is completed even if the client disconnects.
     actix_rt::spawn(async move {
         let outcome = match Claim::of(&with.jobs, id) {
-            // Read again, now that nobody else can take it away.
+            // Read it again, now that nobody else can remove it.
             Ok(_claim) => match kept::letter(&with.dead_letters, id).await {
                 Ok(letter) => deliver(&with, &port, &letter).await,
                 Err(refusal) => Err(refusal),
@@ -77,7 +77,7 @@ async fn deliver(with: &Redeliverer, port: &RedeliveryPort, letter: &Letter) -> 
         return Ok(Outcome::Delivered);
     };
     if reason != letter.reason {
-        // First the new one: a crash in between leaves two, never none.
+        // Store the new one first: a crash in between leaves two, never none.
         let renewed = DeadLetter { time: unix_ms(), reason: reason.clone(), ..letter.clone() };
         let line = serde_json::to_vec(&renewed).map_err(|error| Refusal::unavailable(error.to_string()))?;
         match with.to_dead_letters.ask(AppendLines { lines: vec![line] }).await {
@@ -114,7 +114,7 @@ pub async fn drop_all(with: &Redeliverer, of: OfDestination) -> Answer {
     Ok(json(&serde_json::json!({ "dropped": dropped })))
 }
 
-/// Begins to deliver all dead letters of a destination, oldest first. Ends early when it takes nothing.
+/// Starts to deliver all dead letters of a destination, oldest first. Ends early when it accepts nothing.
 pub async fn retry_all(with: &Redeliverer, of: OfDestination) -> Answer {
     let port = with.port(&of.destination)?;
     let ids = kept::letters_of(&with.dead_letters, &of.destination).await?;
@@ -137,7 +137,7 @@ async fn retry(
         if with.jobs.is_stopped(job) {
             return (Phase::Stopped, None);
         }
-        // One that somebody else has in hand, or has removed, is dealt with.
+        // A dead letter that is claimed by another request, or removed, is skipped.
         let outcome = match Claim::of(&with.jobs, id) {
             Err(_) => None,
             Ok(_claim) => match kept::letter(&with.dead_letters, id).await {

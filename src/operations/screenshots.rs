@@ -1,7 +1,8 @@
-//! Screenshots: which events have one, and the files themselves.
+//! Lists screenshots, and serves their files.
 //!
-//! A file is served only when the event at that offset names it *and* it lies, with every link resolved, in a
-//! configured storage directory *and* it is an image by its first bytes: no part of a request ever becomes a path.
+//! A file is served only if the event at that offset names it *and* it is, with every link resolved, inside a
+//! configured storage directory *and* its first bytes are those of an image. No part of a request ever
+//! becomes a path.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -43,7 +44,7 @@ pub async fn list(
 ) -> Answer {
     let found = reader
         .newest(audit_events, before, limit, |offset, data| {
-            // Only a finished download knows where its event was.
+            // Only a finished download has the offset of its event.
             AuditRecord::decode(data).ok()?.source_offset?;
             EventJson::of_record(Stream::AuditEvents, offset, data)
         })
@@ -76,7 +77,7 @@ pub async fn image(
         .body(bytes))
 }
 
-/// The first of the paths that may be shown and can be read.
+/// The first of the paths that may be shown and read.
 fn read_image(storage: &Storage, paths: &[PathBuf]) -> Result<(ImageKind, Vec<u8>), Refusal> {
     let mut refusal = Refusal::not_found("the image file no longer exists");
     for path in paths {
@@ -90,7 +91,7 @@ fn read_image(storage: &Storage, paths: &[PathBuf]) -> Result<(ImageKind, Vec<u8
     Err(refusal)
 }
 
-/// `None` for a file that is not to be shown.
+/// `None` for a file that must not be shown.
 fn read_one(storage: &Storage, path: &Path) -> io::Result<Option<(ImageKind, Vec<u8>)>> {
     let real = fs::canonicalize(path)?;
     let is_inside = storage

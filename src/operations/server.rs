@@ -1,4 +1,4 @@
-//! The operations server (contract: config, "Operating endpoints"): from a path to whoever answers it.
+//! The operations server: routes a path to its handler. Contract: config, "Operating endpoints".
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use super::view::View;
 use super::{assets, kept, live, replay, retry, screenshots, sse, tail};
 use crate::config::ShownConfiguration;
 
-/// What is larger than this is no order of ours.
+/// The maximum size of a request's body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves `view` on a listener that is already bound; one thread is enough for people and scrapers.
+/// Serves `view` on a bound listener. One thread is enough for people and scrapers.
 pub fn serve(
     listener: TcpListener,
     view: View,
@@ -104,7 +104,7 @@ async fn answer(
     response
 }
 
-/// Waits as the answer to a wrong token does; whether the connection may go on.
+/// Delays the answer to a wrong token. Returns whether the connection may continue.
 async fn held_back(request: &HttpRequest, brake: &Brake) -> bool {
     let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
     brake.hold(client, request.conn_data::<Arc<ConnectionSlot>>().map(Arc::as_ref)).await
@@ -171,7 +171,7 @@ fn nothing_here() -> Refusal {
     Refusal::not_found("not found")
 }
 
-/// What this listener shows of it.
+/// The configuration that this listener shows.
 fn configuration<'v>(view: &'v View, access: &Access) -> &'v ShownConfiguration {
     if access.configuration_first() { &view.configuration_page } else { &view.configuration }
 }
@@ -185,7 +185,7 @@ fn plain(text: &str) -> HttpResponse {
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-/// What lists can be asked.
+/// The parameters of lists.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ListQuery {
@@ -210,9 +210,9 @@ impl ListQuery {
 #[serde(rename_all = "camelCase")]
 struct Events {
     events: Vec<EventJson>,
-    /// Records that were looked at.
+    /// The number of records that were searched.
     scanned: u64,
-    /// `before` for the next look; `null` when there is nothing older.
+    /// `before` for the next page; `null` when there is nothing older.
     older_before: Option<u64>,
 }
 
@@ -282,7 +282,7 @@ async fn events(view: &View, list: ListQuery) -> Answer {
     Ok(json(&Events { events: found.items, scanned, older_before }))
 }
 
-/// The body of an audit event as the journal holds it, of any length.
+/// The body of an audit event as the journal stores it, of any length.
 async fn audit_body(view: &View, offset: u64) -> Answer {
     let stream = view.journal().stream(Stream::AuditEvents).await?;
     let data = view.reader.record(&stream, offset).await?;

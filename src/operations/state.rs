@@ -26,17 +26,17 @@ pub struct State {
     pub draining: bool,
     /// How far the clock is from where it should be, while that is a problem; negative is behind.
     pub clock_off_seconds: Option<f64>,
-    /// What is wrong at present and what to do about it, the worst first.
+    /// Current problems with advice, the worst first.
     pub problems: Vec<Problem>,
     pub listening: Vec<Listening>,
-    /// Names of streams, intakes and destinations in the order in which they are shown, each with what people call it.
+    /// Names of streams, intakes and destinations in display order, each with its label.
     #[serde(default)]
     pub labels: Vec<(String, String)>,
     pub intakes: BTreeMap<String, IntakeFigures>,
     pub actors: BTreeMap<String, ActorState>,
     pub destinations: BTreeMap<String, DestinationStateNow>,
     pub journal: JournalNow,
-    /// Retries and replays: those under way, and each destination's last one.
+    /// Running retries and replays, and the last one of each destination.
     pub jobs: Vec<JobState>,
     pub process: ProcessNow,
 }
@@ -65,7 +65,7 @@ pub struct ActorState {
     pub mailbox: Option<MailboxState>,
 }
 
-/// Work under way into an actor, in whatever its work is counted in, and the most there may be.
+/// Work in flight to an actor, in the actor's unit of work, and its maximum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MailboxState {
@@ -85,7 +85,7 @@ pub struct DestinationStateNow {
     pub lag_events: u64,
     /// Age of the oldest event that waits.
     pub lag_seconds: f64,
-    /// A dead letter of it can be tried again.
+    /// Whether its dead letters can be retried.
     pub can_retry: bool,
     /// Why events cannot be replayed to it; `None` when they can.
     pub replay_refused: Option<String>,
@@ -127,7 +127,7 @@ pub struct ProcessNow {
 }
 
 impl State {
-    /// Takes over what the counters say.
+    /// Sets the values of counters.
     pub fn put_figures(&mut self, figures: Figures, mailboxes: &BTreeMap<String, MailboxState>) {
         self.intakes = figures.intakes;
         for (name, figures) in figures.actors {
@@ -141,7 +141,7 @@ impl State {
         self.journal.syncs = figures.syncs;
     }
 
-    /// Takes over what the journal says; `None` when it does not answer.
+    /// Sets the values of the journal; `None` when it does not answer.
     pub fn put_journal(&mut self, journal: Option<&JournalState>) {
         let Some(journal) = journal else { return };
         self.journal.answers = true;

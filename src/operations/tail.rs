@@ -1,7 +1,7 @@
-//! Follows the streams: each event that comes from now on, or from an offset on, as a server-sent event `event`.
+//! Follows the streams: sends each event from now on, or from an offset on, as a server-sent event `event`.
 //!
-//! It looks for new records a few times a second rather than letting the journal wait for it: a listener that goes
-//! leaves nothing behind there. A listener that is too slow holds back nobody but itself.
+//! It polls for new records a few times a second instead of waiting at the journal, so that a listener that
+//! disconnects leaves nothing behind there. A slow listener delays only itself.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use super::sse;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct TailQuery {
-    /// `user-events` or `audit-events`; both when nothing is said.
+    /// `user-events` or `audit-events`. The default is both.
     pub stream: Option<String>,
-    /// Where to begin; only with `stream`. From now on when nothing is said.
+    /// The first offset. Requires `stream`. The default is the end.
     pub from: Option<u64>,
     pub user: String,
     pub app: String,
@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RECORDS_MAX: usize = 500;
 
 /// # Errors
-/// An unknown stream, `from` without a stream, no place left, a journal that does not answer.
+/// An unknown stream, `from` without a stream, no free place, a journal that does not answer.
 pub async fn events(
     live: &Live,
     journal: JournalPort,
@@ -81,7 +81,7 @@ pub fn stream_of_events(name: &str) -> Result<Stream, Refusal> {
 }
 
 struct Tail {
-    /// Where to read on.
+    /// The offset to continue from, per stream.
     at: Vec<(Stream, u64)>,
     journal: JournalPort,
     reader: JournalReader,
@@ -98,7 +98,7 @@ impl Tail {
                 self.spoke = Instant::now();
                 return bytes;
             }
-            // A journal that does not answer now may do so at the next look.
+            // If the journal does not answer now, the next poll tries again.
             let has_read = self.look().await.unwrap_or(false);
             if self.ready.is_empty() {
                 if self.spoke.elapsed() >= sse::HEARTBEAT {
@@ -112,7 +112,7 @@ impl Tail {
         }
     }
 
-    /// Reads on in each stream; whether there was anything.
+    /// Reads new records of each stream. Returns whether there were any.
     async fn look(&mut self) -> Result<bool, Refusal> {
         let now = self.journal.streams().await?;
         let mut has_read = false;

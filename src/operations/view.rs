@@ -1,4 +1,4 @@
-//! What is known about the running server, gathered when somebody asks.
+//! The view of the running server, collected on request.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl MailboxGauge {
     }
 }
 
-/// Everything that can be shown, and whom to ask to change something.
+/// Everything that can be displayed, and the mailboxes for changes.
 #[derive(Clone)]
 pub struct View {
     pub metrics: Metrics,
@@ -58,13 +58,13 @@ pub struct View {
     pub live: Arc<Live>,
     pub history: Arc<Mutex<History>>,
     pub listening: Arc<Vec<Listening>>,
-    /// Names of streams, intakes and destinations in the order in which they are shown, each with what people call it.
+    /// Names of streams, intakes and destinations in display order, each with its label.
     pub labels: Arc<Vec<(String, String)>>,
     /// Directories of what is kept aside.
     pub dead_letters: PathBuf,
     pub quarantine: PathBuf,
     pub storage: Storage,
-    /// Intake has stopped, destinations catch up.
+    /// The intake has stopped, and destinations catch up.
     pub draining: Arc<AtomicBool>,
     pub process: ProcessView,
     /// The effective configuration, without its secrets.
@@ -97,7 +97,7 @@ impl View {
         }
     }
 
-    /// Sets every gauge that somebody else knows, and writes the exposition.
+    /// Sets the gauges that other parts own, and writes the exposition.
     pub async fn exposition(&self) -> String {
         let _ = self.journal().state().await;
         for mailbox in self.mailboxes.iter() {
@@ -117,7 +117,7 @@ impl View {
         Readiness::of(stopping, journal, &self.metrics, &self.destinations)
     }
 
-    /// Everything at this moment.
+    /// The current state.
     pub async fn state(&self) -> State {
         let journal = self.journal().state().await;
         let Readiness { status, reasons, warnings, .. } = self.readiness_with(journal.as_ref());
@@ -173,7 +173,7 @@ impl View {
         mailboxes
     }
 
-    /// Takes a sample every now and then, for as long as the server runs.
+    /// Takes samples at intervals, for as long as the server runs.
     pub async fn keep_history(self) {
         loop {
             {

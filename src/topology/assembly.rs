@@ -1,4 +1,4 @@
-//! The pipeline while it is put together: each step starts some actors and connects them with those before.
+//! The assembly of the pipeline: each step starts some actors and connects them with those started before.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -39,13 +39,13 @@ use crate::operations::process::ProcessView;
 use crate::operations::state::Listening;
 use crate::operations::view::{MailboxGauge, View};
 
-/// What is there so far.
+/// The parts that were started so far.
 pub struct Assembly<'a> {
     config: &'a Config,
     shared: &'a Runtime,
     own: SelfMetrics<'a>,
     arbiters: Vec<Arbiter>,
-    /// Where both keepers live.
+    /// The arbiter of both line logs.
     line_logs: ArbiterHandle,
     journal: Addr<Journal>,
     mailboxes: SinkMailboxes,
@@ -53,14 +53,14 @@ pub struct Assembly<'a> {
     meters: BTreeMap<&'static str, DestinationMeter>,
     redelivery: BTreeMap<&'static str, RedeliveryPort>,
     addresses: Vec<(&'static str, SocketAddr)>,
-    /// Names of streams, intakes and destinations, each with what people call it.
+    /// Names of streams, intakes and destinations, each with its label.
     labels: Vec<(String, String)>,
-    /// In the order in which they are to be closed.
+    /// In the order of closing.
     pub intakes: Vec<Mailbox<Close>>,
 }
 
 impl<'a> Assembly<'a> {
-    /// Begins with the journal, and with what keeps dead letters.
+    /// Starts the journal and the line log of dead letters.
     pub fn new(
         config: &'a Config,
         shared: &'a Runtime,
@@ -99,7 +99,7 @@ impl<'a> Assembly<'a> {
         })
     }
 
-    /// What is asked of the journal at most at once, of each kind.
+    /// The maximum of concurrent requests to the journal, per kind.
     fn room(&self) -> u32 {
         bound(self.config.pipeline.actors.journal.mailbox)
     }
@@ -113,7 +113,7 @@ impl<'a> Assembly<'a> {
         Mailbox::new(self.journal.clone(), bound)
     }
 
-    /// What stops one actor's thread from being another's.
+    /// A separate thread for an actor, so that it cannot block others.
     fn thread(&mut self) -> Result<ArbiterHandle, StartError> {
         self.keep(threads::arbiter())
     }
@@ -152,7 +152,7 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Starts the downloads of screenshots.
+    /// Starts the screenshot downloads.
     pub fn downloads(&mut self) -> Result<Downloads, StartError> {
         let every_download_twice = bound(4 * self.config.screenshot_concurrency());
         let mailboxes = WalkerMailboxes {
@@ -171,7 +171,8 @@ impl<'a> Assembly<'a> {
         Ok(started)
     }
 
-    /// Starts the way of user events. The mailbox answers when all that the parser got before has gone to the journal.
+    /// Starts the intake of user events. The returned mailbox answers when everything that the parser
+    /// received before has gone to the journal.
     pub fn user_intake(&mut self, port: Arc<UdpPort>) -> Result<Mailbox<Close>, StartError> {
         let (config, shared) = (self.config, self.shared);
         let Runtime { supervision, metrics, log, .. } = shared;
@@ -246,13 +247,13 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Says where something is served.
+    /// Logs the address of a service.
     pub fn listening(&mut self, service: &'static str, address: SocketAddr) {
         info!(self.shared.log, "listening"; "service" => service, "address" => %address);
         self.addresses.push((service, address));
     }
 
-    /// Starts what the server says about itself, and ends the assembly.
+    /// Starts the server's own metrics, and ends the assembly.
     pub fn finish(mut self, loaded: &Loaded) -> Result<Assembled, StartError> {
         let config = self.config;
         let Runtime { supervision, metrics, log, .. } = self.shared;
@@ -299,14 +300,14 @@ impl<'a> Assembly<'a> {
 fn labels_of_streams() -> Vec<(String, String)> {
     let named = |stream: Stream| {
         let label = stream.label().to_owned();
-        // An intake is called like the events that it takes.
+        // An intake has the label of its events.
         let intake = stream.is_final().then(|| (stream.intake().to_owned(), label.clone()));
         [(stream.name().to_owned(), label)].into_iter().chain(intake)
     };
     Stream::ALL.into_iter().flat_map(named).collect()
 }
 
-/// What is left when everything runs.
+/// The result of the assembly.
 pub struct Assembled {
     pub view: View,
     pub intakes: Vec<Mailbox<Close>>,
@@ -326,7 +327,7 @@ fn line_log(
     Mailbox::new(shared.supervision.start(thread, meter, move || line_log), room)
 }
 
-/// What the listener of `configVisualisation` keeps to itself.
+/// What the listener of `configVisualisation` hides.
 fn hidden_on_the_page(config: &Config) -> Hides {
     if config.butler_sos.config_visualisation.obfuscate { Hides::SecretsAndNames } else { Hides::Secrets }
 }

@@ -1,16 +1,16 @@
-//! The map: who is connected to whom, in which order they start and stop.
+//! The topology: the connections between actors, and the order of their start and stop.
 //!
 //! ```text
 //! UdpIngestor ─DatagramsReceived─► UserParser ─Append─► Journal ◄─NextBatch, Commit─ every sink
-//! AuditHttpIngestor ──────────────────────────Append─►    ▲                            │ Keep
-//! AppDirectory ─AppNamesLearned─► UserParser ─Keep─► LineLog (quarantine)   LineLog (dead letters)
+//! AuditHttpIngestor ──────────────────────────Append─►    ▲                            │ AppendLines
+//! AppDirectory ─AppNamesLearned─► UserParser ─AppendLines─► LineLog (quarantine)   LineLog (dead letters)
 //!                                                          └─NextBatch, Append─ RedirectWalker (see `screenshots`)
-//! OwnMeasurements, Heartbeat ─► InfluxDB, log, a monitoring tool (see `own`)
+//! OwnMeasurements, Heartbeat ─► InfluxDB, log, a monitoring tool (see `self_metrics`)
 //! ```
 //!
-//! Start: everything outside that can be missing first (journal, ports, certificates), then the destinations, the
-//! intake last. Stop: the intake, the parser, the downloads, the sessions at Qlik Sense; then the destinations may
-//! catch up for a while, and what they have not got waits in the journal.
+//! Start: first everything outside that can be missing (journal, ports, certificates), then the destinations,
+//! the intake last. Stop: the intake, the parser, the downloads, the sessions at Qlik Sense; then the
+//! destinations may catch up for a limited time, and the remaining events wait in the journal.
 
 mod assembly;
 pub mod destinations;
@@ -57,12 +57,12 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// Something outside is not there.
+    /// An external resource is not available.
     fn unavailable(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { what: what.into(), why: why.to_string(), exit: exit::UNAVAILABLE }
     }
 
-    /// What a setting names cannot be used.
+    /// The value of a setting is unusable.
     fn config(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { what: what.into(), why: why.to_string(), exit: exit::CONFIG }
     }
@@ -71,17 +71,17 @@ impl StartError {
 /// The running pipeline.
 pub struct Topology {
     intakes: Vec<Mailbox<Close>>,
-    /// Answers when everything that was sent to it before has gone on to the journal.
+    /// Answers when everything that was sent to it before has gone to the journal.
     to_parser: Option<Mailbox<Close>>,
     downloads: Option<Downloads>,
     to_catch_up: Mailbox<CatchUp>,
     view: View,
     log: Logger,
-    /// They live as long as this.
+    /// Dropping them stops their threads.
     _arbiters: Vec<Arbiter>,
 }
 
-/// What the whole server shares.
+/// State that the whole server shares.
 pub struct Runtime {
     pub supervision: Supervision,
     pub metrics: Metrics,
@@ -91,11 +91,11 @@ pub struct Runtime {
 }
 
 impl Topology {
-    /// Opens and starts everything; must be called in the actor system's own arbiter, which serves the operations
-    /// endpoints.
+    /// Opens and starts everything. It must be called in the actor system's own arbiter, which serves the
+    /// operations endpoints.
     ///
     /// # Errors
-    /// When something that is needed is not there: nothing keeps running then.
+    /// When a required resource is missing. Nothing keeps running then.
     pub fn start(loaded: &Loaded, runtime: &Runtime) -> Result<Self, StartError> {
         let config = &loaded.config;
         let Runtime { metrics, log, .. } = runtime;
@@ -132,19 +132,20 @@ impl Topology {
         Ok(Self { intakes, to_parser, downloads, to_catch_up, view, log: log.clone(), _arbiters: arbiters })
     }
 
-    /// What can be seen of the running server.
+    /// The view of the running server for operations.
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
     }
 
-    /// The longest that [`Topology::stop`] takes when destinations get `drain`.
+    /// The maximum duration of [`Topology::stop`] with this `drain`.
     #[must_use]
     pub fn stop_limit(drain: Duration) -> Duration {
         2 * INTAKE_LIMIT + SESSIONS_LIMIT + drain + CATCH_UP_MIN
     }
 
-    /// Takes no more in, and sees what was taken in through to the journal. Short, whatever the destinations do.
+    /// Closes the intake and passes accepted events on to the journal. Takes little time, whatever the
+    /// destinations do.
     pub async fn close_intake(&self) {
         let log = &self.log;
         self.view.draining.store(true, Ordering::Relaxed);
@@ -156,7 +157,8 @@ impl Topology {
         }
     }
 
-    /// Lets downloads end and destinations catch up for `drain` at most; what they have not got waits in the journal.
+    /// Lets downloads end and destinations catch up for at most `drain`. The remaining events wait in the
+    /// journal.
     pub async fn drain(&self, drain: Duration) {
         let deadline = tokio::time::Instant::now() + drain;
         let log = &self.log;
@@ -171,7 +173,7 @@ impl Topology {
             )
             .await;
             let ended = downloads.to_end_sessions.ask(EndAllSessions);
-            // Hundreds of sessions take a moment; the time for destinations is time for them, too.
+            // Ending hundreds of sessions takes time, and the destinations' time is available for it too.
             let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
             let limit = rest.max(SESSIONS_LIMIT);
             within(log, "not all sessions at Qlik Sense could be ended", limit, ended).await;
@@ -185,7 +187,7 @@ impl Topology {
 
 const INTAKE_LIMIT: Duration = Duration::from_secs(5);
 const SESSIONS_LIMIT: Duration = Duration::from_secs(5);
-/// What is in flight must reach the disk even when destinations get no time.
+/// Events in flight must reach the disk even when destinations get no time.
 const CATCH_UP_MIN: Duration = Duration::from_millis(200);
 
 async fn within(log: &Logger, otherwise: &str, limit: Duration, done: impl Future) {
@@ -199,7 +201,7 @@ fn wants_downloads(config: &Config) -> bool {
     audit.enable && audit.destination.screenshots.enable
 }
 
-/// What a listener of the operator's side is called in the log, and what it serves.
+/// The log name of an operations listener, and what it serves.
 fn access(config: &Config, listener: &Listener, address: SocketAddr) -> (&'static str, Access) {
     let token = &config.pipeline.operations.token;
     let token = (!token.is_empty()).then(|| token.to_secret_string());

@@ -1,6 +1,7 @@
-//! What is opened before the first actor starts: the journal, the ports, and what the intake must remember.
+//! Resources that are opened before the first actor starts: the journal, the ports, and recent events for the
+//! intake.
 //!
-//! Everything outside that can be missing is met here, so that a start that fails has taken nothing in.
+//! Every error of a missing resource occurs here, so that a failed start has accepted nothing.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -21,27 +22,27 @@ use super::recent::{self, Recent};
 use super::{StartError, settings};
 use crate::config::{Config, Listener};
 
-/// Everything that is open.
+/// The opened resources.
 pub struct Opened {
     pub journal: JournalConfig,
     pub store: Store,
-    /// Stamps what both intakes receive.
+    /// Stamps received events of both intakes.
     pub clock: Clock,
     pub udp: Option<Arc<udp_ingestor::UdpPort>>,
     pub listeners: Vec<Opening>,
-    /// The newest audit events, the newest last.
+    /// Recent audit events, the newest last.
     pub recent_audits: Vec<Remembered>,
     pub has_unfinished_downloads: bool,
 }
 
-/// A TCP port that is ours.
+/// A bound TCP port.
 pub struct Opening {
     pub listener: Listener,
     pub socket: TcpListener,
     pub address: SocketAddr,
 }
 
-/// Opens it all. `destinations` are those who will read the journal.
+/// Opens everything. `destinations` are the consumers of the journal.
 pub fn open(
     config: &Config,
     destinations: impl Iterator<Item = Consumer>,
@@ -75,7 +76,7 @@ fn journal(
     JournalConfig {
         store: settings::store(config),
         consumers: destinations.chain([WALKER]).collect(),
-        // What it keeps for a later try it finds again after the next start.
+        // Its deferred records are found again at the next start.
         not_awaited: vec![WALKER],
         commit_interval: Duration::from_millis(config.pipeline.journal.commit_interval_ms),
         meter: metrics.journal(),

@@ -1,4 +1,4 @@
-//! What the intake must know of events that are in the journal already, read before the journal's actor has it.
+//! Recent events of the journal that the intake must know, read before the journal's actor starts.
 
 use butler_sos_actors::journal::store::Store;
 use butler_sos_actors::kit::clock::Clock;
@@ -8,19 +8,19 @@ use butler_sos_domain::audit::conflict::Remembered;
 use butler_sos_domain::event::UserEvent;
 use butler_sos_domain::streams::Stream;
 
-/// So many of the newest audit events are recognised when they are sent again after a restart.
+/// The number of newest audit events that are recognised as duplicates after a restart.
 const RECENT_RECORDS: u64 = 10_000;
 const READ_BYTES: usize = 4 << 20;
 
-/// What is known of events of earlier runs.
+/// The state from events of earlier runs.
 pub struct Recent {
-    /// For what is received: it goes on after the newest stamp of these events.
+    /// Continues after the newest stamp of these events.
     pub clock: Clock,
-    /// The newest audit events, screenshots included, the newest last.
+    /// The newest audit events, including screenshots, the newest last.
     pub audit_events: Vec<Remembered>,
 }
 
-/// Reads the newest events of the journal; those of the audit API only where it `has_audit_api`.
+/// Reads the newest events of the journal; audit events only if it `has_audit_api`.
 pub fn read(store: &mut Store, has_audit_api: bool) -> Recent {
     let mut stamps = Vec::new();
     newest(store, Stream::UserEvents, 1, |record| {
@@ -31,7 +31,8 @@ pub fn read(store: &mut Store, has_audit_api: bool) -> Recent {
     for stream in [Stream::Screenshots, Stream::AuditEvents] {
         newest(store, stream, records, |record| {
             let Ok(record) = AuditRecord::decode(record) else { return };
-            // A screenshot is appended when it is finished: the last record need not have the newest stamp.
+            // A screenshot is appended when it is finished, so the last record need not have the newest
+            // stamp.
             stamps.push(record.received_ns);
             if has_audit_api {
                 audit_events.extend(Remembered::of(&record));
@@ -41,7 +42,7 @@ pub fn read(store: &mut Store, has_audit_api: bool) -> Recent {
     Recent { clock: Clock::after(stamps), audit_events }
 }
 
-/// Whether records wait for `consumer`, of whom the store may know nothing.
+/// Whether records wait for `consumer`. The store may not know it.
 pub fn waits_for(store: &mut Store, consumer: Consumer) -> bool {
     let Ok(streams) = store.stats(0) else { return false };
     streams
@@ -51,7 +52,7 @@ pub fn waits_for(store: &mut Store, consumer: Consumer) -> bool {
         .any(|of| of.name == consumer.name && of.lag_records > 0)
 }
 
-/// The last `records` of a stream, in their order. What cannot be read is passed over: it is the journal's to tell.
+/// The last `records` of a stream in order. Unreadable records are skipped, because the journal reports them.
 fn newest(store: &mut Store, stream: Stream, records: u64, mut each: impl FnMut(&[u8])) {
     let Some(id) = store.stream(stream.name()) else { return };
     let end = store.next_offset(id);
@@ -95,11 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_goes_on_after_the_newest_stamp_wherever_it_stands() {
+    fn the_clock_continues_after_the_newest_stamp_at_any_position() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut store = store(&directory);
         let stream = store.stream(Stream::AuditEvents.name()).expect("a stream");
-        // The clock of the day was set back since; a screenshot of an earlier event was finished last.
+        // The wall clock was set back since, and the screenshot of an earlier event was finished last.
         let newest = unix_ns() + 1_500_000_000;
         for received_ns in [newest, newest - 1_000_000_000] {
             let mut batch = RecordBatch::new();

@@ -1,4 +1,4 @@
-//! The actors that turn accepted screenshot events into files, and who talks to whom among them.
+//! The actors of screenshot downloads, and their connections.
 
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
@@ -37,13 +37,13 @@ use crate::config::pipeline::screenshots::{AllowHttp, CarrySessions};
 use crate::operations::screenshots::Storage;
 use crate::operations::view::MailboxGauge;
 
-/// The note that tickets and sessions may go over plain http.
+/// The note that tickets and sessions may be sent over plain http.
 pub const HTTP_WITH_TICKETS: &str = "http-with-tickets";
 
-/// How long a download may hold the lead for its user while others wait for its session.
+/// The maximum time for which a download may lead while others wait for its session.
 const LEAD_MAX: Duration = Duration::from_secs(60);
 
-/// What is needed to stop them in order.
+/// The parts to stop in order.
 pub struct Downloads {
     pub to_finish: Mailbox<FinishDownloads>,
     pub to_end_sessions: Mailbox<EndAllSessions>,
@@ -51,8 +51,8 @@ pub struct Downloads {
     pub gauges: Vec<MailboxGauge>,
 }
 
-/// Starts them. When downloads are switched off, no host is allowed and nobody logs in: what was accepted before
-/// ends at once with a recorded reason.
+/// Starts them. When downloads are off, no host is allowed and there is no login: earlier events end at once
+/// with a recorded reason.
 pub fn start(
     config: &Config,
     runtime: &Runtime,
@@ -64,7 +64,7 @@ pub fn start(
     let pipeline = &config.pipeline;
     let actors = &pipeline.actors;
     let concurrency = config.screenshot_concurrency();
-    // Every download may ask at once, and say how it went while the next one asks.
+    // Every download may send a request and a report at once.
     let room = |mailbox: usize| bound(mailbox.max(2 * concurrency));
 
     let meter = metrics.actor("ticket_actor");
@@ -162,9 +162,9 @@ pub fn start(
     Ok(Downloads { to_finish, to_end_sessions: Mailbox::new(cache_address, 1), meter, gauges })
 }
 
-/// Where stored images are.
+/// The directories of stored images.
 pub fn storage(config: &Config) -> Storage {
-    // Those that are switched off by now still hold what was stored before.
+    // Disabled targets still contain earlier images.
     let targets = &config.butler_sos.audit_events.destination.screenshots.storage_targets;
     Storage {
         directories: targets.iter().map(|target| PathBuf::from(&target.directory)).collect(),
@@ -177,10 +177,10 @@ fn directories(section: &Screenshots) -> Vec<PathBuf> {
     targets.map(|target| PathBuf::from(&target.directory)).collect()
 }
 
-/// Nothing is written there any more, so nothing else would remove what a crash left.
+/// Nothing is written there any more, so nothing else would remove files that a crash left.
 fn tidy_up(section: &Screenshots, log: &Logger) {
     for directory in directories(section) {
-        // The directory may be why downloads were switched off: no reason not to start.
+        // An unreadable directory may be why downloads were disabled, so it does not stop the start.
         match remove_unfinished(&directory, log) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 warn!(log, "cannot remove unfinished images of an earlier run";

@@ -1,4 +1,4 @@
-//! What the server says about itself: who counts, who tells, and the heartbeat.
+//! The server's own metrics: sources, reports, and the heartbeat.
 //!
 //! ```text
 //! UserParser ─counts─► EventCounts ─┐
@@ -35,7 +35,7 @@ use crate::config::butler::services::{Heartbeat as HeartbeatSection, UptimeMonit
 use crate::config::{Config, interval_seconds};
 use crate::operations::process::memory;
 
-/// What is told, gathered while the intakes are started.
+/// The reports, collected while the intakes are started.
 pub struct SelfMetrics<'a> {
     config: &'a Config,
     metrics: &'a Metrics,
@@ -64,12 +64,12 @@ impl<'a> SelfMetrics<'a> {
         own
     }
 
-    /// What the parser counts in, when somebody wants to know.
+    /// The counters for the parser, if a report needs them.
     pub fn event_counts(&self) -> Option<EventCounts> {
         self.reported.counts.as_ref().map(|report| report.counts.clone())
     }
 
-    /// The way from the socket to the journal.
+    /// Adds the queue from the socket to the journal.
     pub fn watch_user_events<M>(&mut self, mailbox: &Mailbox<M>)
     where
         M: actix::Message + Send + 'static,
@@ -95,7 +95,7 @@ impl<'a> SelfMetrics<'a> {
         self.reported.queues.push(QueueReport { every, queue, point });
     }
 
-    /// The way from the audit API's checks to the journal.
+    /// Adds the queue from the audit API's checks to the journal.
     pub fn watch_audit_events<M>(&mut self, mailbox: &Mailbox<M>)
     where
         M: actix::Message + Send + 'static,
@@ -121,14 +121,14 @@ impl<'a> SelfMetrics<'a> {
         self.reported.queues.push(QueueReport { every, queue, point });
     }
 
-    /// Errors of a destination have a name of their own.
+    /// Sets the error type of a destination.
     pub fn name_errors_of(&mut self, destination: &'static str, error_type: ErrorType) {
         if let Some(errors) = &mut self.reported.errors {
             errors.error_types.insert(destination, error_type);
         }
     }
 
-    /// Starts whoever has something to tell.
+    /// Starts the actors that have something to report.
     pub fn start(self, supervision: &Supervision, thread: impl FnOnce() -> ArbiterHandle, log: &Logger) {
         let heartbeat = self.heartbeat();
         let reported = self.reported;
@@ -217,7 +217,7 @@ impl<'a> SelfMetrics<'a> {
     }
 }
 
-/// For one call of the monitoring tool.
+/// The time limit of one heartbeat request.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn interval(text: &str, default: &str) -> Duration {

@@ -1,4 +1,4 @@
-//! From the configuration's words to what each actor is told. No I/O, no decisions beyond naming.
+//! Converts the configuration to the settings of actors. Does no I/O and decides nothing else.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub fn store(config: &Config) -> StoreConfig {
             FullPolicy::Block => OnFull::Block,
             FullPolicy::DropOldest => OnFull::DropOldest,
         },
-        // Room made ahead pays where each append is synced.
+        // Room that is written ahead pays off only where each append is synced.
         room_bytes: if stream.is_acknowledged() { ROOM_BYTES_DEFAULT } else { 0 },
     };
     StoreConfig {
@@ -69,8 +69,8 @@ pub fn dead_letters(config: &Config) -> LineLogConfig {
     LineLogConfig { directory: PathBuf::from(&section.directory), bytes_max: section.bytes_max }
 }
 
-/// Where events of this destination wait that a limit of it keeps out: beside the dead letters, which ignore what is
-/// no segment of theirs.
+/// The directory for parked events of this destination. It is inside the directory of dead letters, which
+/// ignores foreign files.
 pub fn parking(config: &Config, destination: &str) -> ParkingConfig {
     let section = &config.pipeline.dead_letters;
     ParkingConfig {
@@ -107,7 +107,7 @@ pub fn udp(config: &Config) -> UdpConfig {
     }
 }
 
-/// What replaces users' names, where they are not to be stored.
+/// Replaces users' names, if they must not be stored.
 pub fn pseudonymizer(config: &Config) -> Option<Arc<Pseudonymizer>> {
     let pseudonymise = &config.pipeline.privacy.pseudonymise;
     pseudonymise.enable.then(|| Arc::new(Pseudonymizer::new(pseudonymise.key.expose().as_bytes())))
@@ -119,7 +119,7 @@ pub fn user_parser(config: &Config) -> UserParserConfig {
         excluded_users: excluded.iter().map(|user| (user.directory.clone(), user.user_id.clone())).collect(),
         limits: config.pipeline.user_parsing.clone(),
         app_names_expected: config.butler_sos.app_names.enable,
-        // Another label was refused when the configuration was read.
+        // An unknown label was rejected when the configuration was read.
         fallback: FallbackEncoding::of_label(&config.pipeline.udp.fallback_encoding).unwrap_or_default(),
         pseudonymizer: pseudonymizer(config),
     }
@@ -136,7 +136,7 @@ pub fn app_directory(config: &Config, reread: &Reread) -> Option<AppDirectoryCon
     })
 }
 
-/// As many as this process may run on.
+/// The number of processors that this process may use.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
@@ -157,12 +157,12 @@ pub fn audit_http(config: &Config, reread: &Reread) -> AuditHttpConfig {
             },
             reread: reread.clone(),
         }),
-        // More would only take turns, and gather smaller groups.
+        // More threads would only alternate, and collect smaller groups.
         threads: config.pipeline.actors.audit_http_ingestor.threads.min(processors()),
         api_token: given(&audit.api_token),
         allowed_origins: audit.cors.allowed_origins.clone(),
         client_per_minute: audit.rate_limit.enable.then_some(audit.rate_limit.max_per_minute),
-        // What is no network was told of when the configuration was read, and trusts nobody.
+        // Invalid networks were reported when the configuration was read, and are not trusted.
         trusted_proxies: limits.trusted_proxies.iter().filter_map(|text| network(text)).collect(),
         queue_max: queue.message_queue.max_size,
         backpressure_percent: queue.message_queue.backpressure_threshold,
@@ -176,14 +176,14 @@ pub fn audit_http(config: &Config, reread: &Reread) -> AuditHttpConfig {
             pseudonymizer,
             user_is_needed: audit.destination.screenshots.auth.mode == AuthMode::UserTicket,
         }),
-        // The start gives it the one that user events are stamped with.
+        // Replaced at start with the clock of user events.
         clock: Clock::default(),
     }
 }
 
 // === Qlik Sense
 
-/// The certificates that Qlik Sense exported for us.
+/// The certificates that Qlik Sense exported.
 pub fn qlik_tls(config: &Config) -> ClientTls {
     let cert = &config.butler_sos.cert;
     ClientTls {
@@ -195,7 +195,7 @@ pub fn qlik_tls(config: &Config) -> ClientTls {
     }
 }
 
-/// For hosts of screenshots, which may be Qlik Sense's and are shown no certificate.
+/// For screenshot hosts, which may be Qlik Sense's and get no client certificate.
 pub fn image_tls(config: &Config) -> ClientTls {
     ClientTls {
         trust: Trust::system_and(path(config.butler_sos.cert.client_cert_ca.as_ref())),
@@ -216,14 +216,14 @@ pub fn pauses(config: &Config) -> Pauses {
     Pauses { min: Duration::from_millis(retry.first_ms), max: Duration::from_millis(retry.longest_ms) }
 }
 
-/// What files for others are created with. Another mode was refused when the configuration was read.
+/// The modes of files for other accounts. An invalid mode was rejected when the configuration was read.
 pub fn modes(config: &Config) -> Modes {
     Modes::of_files(&config.pipeline.files.mode).unwrap_or_default()
 }
 
 // === small things
 
-/// Names and values, as encoders take them.
+/// Pairs of name and value for encoders.
 pub fn pairs(values: &[NameValue]) -> Vec<(String, String)> {
     values.iter().map(|pair| (pair.name.clone(), pair.value.clone())).collect()
 }
@@ -236,12 +236,12 @@ pub fn given(secret: &Secret) -> Option<SecretString> {
     (!secret.is_empty()).then(|| secret.to_secret_string())
 }
 
-/// A size from the configuration; on a machine where it does not fit, the largest there is.
+/// A size from the configuration, or the maximum where it does not fit.
 pub fn size(number: impl TryInto<usize>) -> usize {
     number.try_into().unwrap_or(usize::MAX)
 }
 
-/// A bound of a mailbox.
+/// The bound of a mailbox.
 pub fn bound(number: impl TryInto<u32>) -> u32 {
     number.try_into().unwrap_or(u32::MAX)
 }

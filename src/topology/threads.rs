@@ -1,19 +1,19 @@
-//! The threads that actors live on: an arbiter, and beside it a few for work that blocks.
+//! The threads of actors: arbiters, each with a few threads for blocking work.
 
 use actix_rt::Arbiter;
 
 use super::StartError;
 
-/// How much of what the actors of one arbiter do may block at once: writing a file, compressing a body, looking up a
-/// name. More waits its turn, so that a slow day does not leave threads behind.
+/// The maximum of concurrent blocking tasks of one arbiter: file writes, compression, name resolution. Others
+/// wait, so that a slow day does not leave threads behind.
 const BLOCKING_MAX: usize = 4;
 
-/// An arbiter for actors that block in a place or two.
+/// An arbiter for actors with little blocking work.
 pub fn arbiter() -> Result<Arbiter, StartError> {
     arbiter_for(BLOCKING_MAX)
 }
 
-/// An arbiter for actors of which `tasks` may block at once.
+/// An arbiter for actors with up to `tasks` blocking tasks.
 pub fn arbiter_for(tasks: usize) -> Result<Arbiter, StartError> {
     let runtime = move || {
         tokio::runtime::Builder::new_current_thread()

@@ -1,11 +1,11 @@
-//! The account of one event: received once, and ended once, by whatever reason.
+//! The account of one event: it is received once and ends once, for whatever reason.
 
 use std::sync::Arc;
 
 use crate::kit::mailbox::InFlight;
 use crate::kit::metric::IntakeMeter;
 
-/// One event received whose end is not counted yet. Dropped open, its client went away in the middle.
+/// An event that is received and not yet counted as ended. If it is dropped open, its client disconnected.
 pub struct Account {
     meter: Arc<IntakeMeter>,
     is_open: bool,
@@ -28,7 +28,7 @@ impl Account {
         self.meter.shed(reason).inc();
     }
 
-    /// From here on the in-flight guard answers for the event.
+    /// Passes the responsibility for the event to the in-flight guard.
     pub fn pass_on(mut self, in_flight: &mut InFlight) {
         self.is_open = false;
         in_flight.join();

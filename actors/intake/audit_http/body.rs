@@ -1,4 +1,4 @@
-//! Reading a request's body within its bounds of size and time.
+//! Reads a request's body within its limits of size and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// What `Content-Length` says is allocated at once only up to here: a client may promise more than it sends.
+/// Up to this size the body is allocated as `Content-Length` says. Beyond it the client may announce more
+/// than it sends.
 const TRUSTED_LENGTH_MAX: usize = 16 * 1024;
 
-/// How long the rest of a refused body is listened to.
+/// The time limit for reading the rest of a refused body.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,21 +28,21 @@ pub enum BodyError {
     NoRoom,
 }
 
-/// Room for the bodies that are larger than [`SMALL_BYTES_MAX`], all together. Small ones need none: they are bounded by
-/// the number of connections.
+/// Memory for the bodies that are larger than [`SMALL_BYTES_MAX`], all together. The number of connections
+/// bounds the small ones.
 #[derive(Debug, Clone)]
 pub struct LargeBodies {
     room: Arc<Semaphore>,
     pieces_max: u32,
 }
 
-/// The room of a body, as long as it is needed.
+/// The memory reserved for a body.
 pub type Room = Option<OwnedSemaphorePermit>;
 
-/// The largest body that needs no room of its own.
+/// The largest body that needs no reservation.
 const SMALL_BYTES_MAX: usize = 16 * 1024;
 
-/// Room is counted in pieces of so many bytes.
+/// The unit of reservations.
 const PIECE_BYTES: usize = 1024;
 
 impl LargeBodies {
@@ -52,14 +53,15 @@ impl LargeBodies {
         Self { room: Arc::new(Semaphore::new(pieces_max as usize)), pieces_max }
     }
 
-    /// Room for a body of this size, as soon as there is any; all of it at once, so that no two wait for each other.
+    /// Reserves memory for a body of this size as soon as it is free. It reserves all at once, so that no two
+    /// requests wait for each other.
     async fn take(&self, bytes: usize) -> Room {
         let pieces = u32::try_from(bytes.div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX).min(self.pieces_max);
         Arc::clone(&self.room).acquire_many_owned(pieces).await.ok()
     }
 }
 
-/// Reads the whole body within its bounds of bytes and time. Of one that is too large nothing is kept.
+/// Reads the whole body within its limits of bytes and time. A body that is too large is discarded.
 pub async fn read(
     payload: &mut Payload,
     declared: Option<u64>,
@@ -90,7 +92,7 @@ pub async fn read(
 
 enum Collected {
     Whole(Bytes),
-    /// More than asked for has come.
+    /// A part of the body, when more than expected has arrived.
     Part(Vec<u8>),
 }
 
@@ -105,7 +107,7 @@ async fn collect(
     }
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|_| BodyError::Cut)?;
-        // Most bodies come in one piece, which is then taken as it is.
+        // Most bodies arrive in one piece, which needs no copy.
         if body.is_empty() && declared == Some(piece.len() as u64) {
             return Ok(Collected::Whole(piece));
         }
@@ -121,8 +123,9 @@ async fn collect(
     Ok(Collected::Whole(body.into()))
 }
 
-/// Lets the rest of a refused body pass by, so that the client reads the answer instead of being cut off while it
-/// still sends. False: there is more than `bytes_max`, or it takes too long; the connection is to be closed.
+/// Reads and discards the rest of a refused body, so that the client can read the answer before the
+/// connection closes. Returns false when there is more than `bytes_max` or it takes too long: the connection
+/// must then be closed.
 pub async fn discard(payload: &mut Payload, bytes_max: usize) -> bool {
     let passing = async {
         let mut passed = 0;

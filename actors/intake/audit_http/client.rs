@@ -1,12 +1,13 @@
-//! Whose request it is: the address that limits and warnings are counted by.
+//! The client's address, by which limits and warnings are counted.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The client's address. `X-Forwarded-For` (all its values, in order) is believed only as far as trusted proxies
-/// wrote it: read from the right, each trusted address vouches for the one before it, and the first that is
-/// not trusted is the client. What is no address ends the walk at the proxy that passed it on.
+/// The client's address. `X-Forwarded-For` (all its values, in order) is trusted only as far as trusted
+/// proxies wrote it: read from the right, each trusted address confirms the one before it, and the first
+/// address that is not trusted is the client. A value that is not an address ends the search at the proxy
+/// that passed it on.
 pub fn address<'a>(
     peer: IpAddr,
     trusted: &[IpNet],
@@ -26,7 +27,7 @@ pub fn address<'a>(
     client
 }
 
-/// An address, also with a port or in brackets, as some proxies write it.
+/// Parses an address, also with a port or in brackets, as some proxies write it.
 fn parse(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_believed() {
+    fn finds_the_client_behind_trusted_proxies() {
         let trusted: Vec<IpNet> =
             ["10.0.0.0/8", "fd00::/8"].iter().map(|network| network.parse().unwrap()).collect();
         let check = |peer: &str, forwarded_for: &[&str], expect: &str| {

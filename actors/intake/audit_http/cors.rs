@@ -1,8 +1,8 @@
-//! Which web pages may read the answers.
+//! CORS: the web pages that may read the answers.
 //!
-//! By hand and not by `actix-cors`: what is to be sent is recorded (a page from elsewhere gets its preflight
-//! answered with 204, only without `Access-Control-Allow-Origin`; `*` is sent as it is, never the echoed
-//! origin), and `actix-cors` answers such a page with 400. Contract: `audit-api.md`, "CORS".
+//! Not `actix-cors`, because the recorded behaviour differs: a preflight from an origin that is not allowed
+//! is answered with 204 without `Access-Control-Allow-Origin`, where `actix-cors` answers 400; and `*` is
+//! sent as it is, never the echoed origin. Contract: `audit-api.md`, "CORS".
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -10,9 +10,9 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 /// `cors.allowedOrigins`.
 #[derive(Debug, Clone)]
 pub enum Cors {
-    /// No headers at all.
+    /// Sends no headers.
     Off,
-    /// The list holds `*`.
+    /// The list contains `*`.
     Any,
     Only(Vec<String>),
 }
@@ -26,14 +26,14 @@ impl Cors {
         } else if allowed_origins.is_empty() {
             Self::Off
         } else {
-            // Browsers send scheme and host in small letters, however they are configured.
+            // Browsers send scheme and host in lower case.
             let is_address = |origin: &&String| origin.contains("://");
             let small = allowed_origins.iter().filter(is_address).map(|origin| origin.to_ascii_lowercase());
             Self::Only(allowed_origins.iter().cloned().chain(small).collect())
         }
     }
 
-    /// What an answer to `request` carries.
+    /// The headers of an answer to `request`.
     pub fn headers(&self, request: &HttpRequest, is_preflight: bool) -> Headers {
         let mut headers = Vec::new();
         let origin = request.headers().get(header::ORIGIN);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed() {
+    fn sends_headers_for_allowed_origins_only() {
         const PAGE: &str = "https://a.test";
         const ORIGIN: &str = "access-control-allow-origin";
         const METHODS: (&str, &str) = ("access-control-allow-methods", "GET, POST, OPTIONS");

@@ -1,8 +1,9 @@
-//! Events that go to the journal together: all that came while those before them were under way.
+//! Groups of events: events that arrive while earlier ones are on their way to the journal are appended
+//! together.
 //!
-//! Each thread that answers requests gathers its own. A group leaves as soon as nothing of its stream is under way from
-//! this thread, or when it is full. So alone nobody waits, and under load one message, one write and one answer serve
-//! many events.
+//! Each thread that answers requests collects its own group. A group is sent as soon as nothing of its stream
+//! is in flight from this thread, or when it is full. So a single event does not wait, and under load one
+//! message, one write and one answer serve many events.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use butler_sos_domain::streams::Stream;
 
 /// Bytes of a record around the body.
 const RECORD_OVERHEAD: usize = 80;
-/// A group of so many bytes takes no more events: what is written together can be damaged together.
+/// A group of this size takes no more events, because one damage can destroy everything written together.
 const GROUP_BYTES_MAX: usize = 256 * 1024;
 
 /// The groups of one thread.
@@ -33,23 +34,23 @@ pub struct Groups(Rc<RefCell<BTreeMap<Stream, Lane>>>);
 #[derive(Default)]
 struct Lane {
     open: Option<Group>,
-    /// Who sends groups of this lane and waits for their answers.
+    /// Tasks that send groups of this lane and wait for their answers.
     senders: usize,
 }
 
-/// An event that every check has let through.
+/// An event that passed every check.
 pub struct Event<'a> {
     pub stream: Stream,
     pub hash: BodyHash,
     pub ids: Vec<Ids>,
-    /// Without the mark of a conflict, which is found when it joins.
+    /// The record without a conflict mark. The conflict is found when the event joins.
     pub record: AuditRecord<'a>,
-    /// What it occupies until it is answered.
+    /// The room that the event occupies until it is answered.
     pub room: OwnedSemaphorePermit,
     pub account: Account,
 }
 
-/// What goes to the journal as one append.
+/// The events of one append.
 struct Group {
     records: RecordBatch,
     announced: Announced,
@@ -58,7 +59,7 @@ struct Group {
     conflicts: u64,
 }
 
-/// Brings groups to the journal, for all threads.
+/// Sends groups to the journal, for all threads.
 pub struct GroupWriter {
     to_journal: Mailbox<Append>,
     recent: Recent,
@@ -67,16 +68,16 @@ pub struct GroupWriter {
     panicked: Counter,
 }
 
-/// Why an event is in no group.
+/// Why an event joined no group.
 pub enum NotJoined {
-    /// It was met before.
+    /// The event was received before.
     Met(Met, Account),
-    /// No journal takes a record of that size.
+    /// The record is larger than the journal accepts.
     TooLarge(Account),
 }
 
 impl Groups {
-    /// Puts the event into a group, which goes to the journal also when the caller does not wait for it.
+    /// Adds the event to a group. The group goes to the journal even if the caller does not wait for it.
     pub fn join(&self, writer: &Arc<GroupWriter>, event: Event<'_>) -> Result<Added, NotJoined> {
         let stream = event.stream;
         let full = self.with(stream, |lane| lane.open.take_if(|group| !group.takes(&event.record)));
@@ -93,8 +94,8 @@ impl Groups {
         joined
     }
 
-    /// Sends `group`, and then whatever has gathered meanwhile; without a group, what those who are ready now still
-    /// bring goes too.
+    /// Sends `group`, and then everything that was collected meanwhile. Without a group it first lets tasks
+    /// that are ready add their events.
     fn send(&self, writer: &Arc<GroupWriter>, stream: Stream, group: Option<Group>) {
         let (sender, writer) = (Sender::new(self, stream), Arc::clone(writer));
         actix_rt::spawn(async move {
@@ -113,7 +114,7 @@ impl Groups {
     }
 }
 
-/// One who sends; counted as such until it is dropped, for whatever reason.
+/// Counts a sending task until it is dropped, for whatever reason.
 struct Sender {
     groups: Groups,
     stream: Stream,
@@ -146,14 +147,14 @@ impl GroupWriter {
         Self { to_journal, recent, panicked: meter.shed("actor_panic"), meter, actor }
     }
 
-    /// A group without events.
+    /// An empty group.
     fn begin(&self) -> Group {
         let mut in_flight = InFlight::default();
         in_flight.answers_for(0, self.panicked.clone());
         Group::new(self.recent.announce(), in_flight)
     }
 
-    /// Brings a group to the journal and tells those who wait how it ended.
+    /// Sends a group to the journal and passes the outcome to the waiting requests.
     async fn store(&self, stream: Stream, group: Group) {
         let conflicts = group.conflicts();
         let (append, in_flight, finish) = group.into_append(stream);
@@ -186,7 +187,7 @@ impl Group {
         if !self.records.takes(bytes_max(&record)) {
             return Err(NotJoined::TooLarge(account));
         }
-        // Before the record: of an event that is under way elsewhere nothing is to be written.
+        // Before the record is written: an event that is already in flight must not be written again.
         let added = match self.announced.add(hash, ids) {
             Ok(added) => added,
             Err(met) => return Err(NotJoined::Met(met, account)),
@@ -202,12 +203,12 @@ impl Group {
         Ok(added)
     }
 
-    /// How many of its events came with the ids of another one.
+    /// The number of events with the ids of another event.
     fn conflicts(&self) -> u64 {
         self.conflicts
     }
 
-    /// What goes to the journal, and what is done when it has answered.
+    /// The append, and the work to do when the journal has answered.
     fn into_append(self, stream: Stream) -> (Append, InFlight, impl FnOnce(Outcome)) {
         let Self { records, announced, in_flight, room, .. } = self;
         let finish = move |outcome| {

@@ -1,4 +1,4 @@
-//! What the tests of the audit API share: a server with a recording journal, and a client that sends bytes.
+//! Test harness of the audit API: a server with a recording journal, and a client that sends raw bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use crate::kit::supervisor::{RestartPolicy, Supervision};
 use crate::kit::testing::{Probe, discard_log};
 use butler_sos_domain::streams::Stream;
 
-/// An event that every check lets through; `n` makes it another one.
+/// A valid event; each `n` makes a different one.
 pub fn event(n: u32) -> String {
     event_of_type("event.test", n)
 }
@@ -47,7 +47,7 @@ impl Harness {
         Self::start_with(config, &[], |_| Ok(0..1))
     }
 
-    /// The probe counts what it accepted as the journal would.
+    /// The probe counts accepted events as the journal would.
     pub fn start_with(
         config: AuditHttpConfig,
         recent: &[String],
@@ -109,7 +109,7 @@ impl Harness {
         Self { address, addr, close, appended, metrics, actor }
     }
 
-    /// Sends a request as it is and reads the answer, on a thread of its own.
+    /// Sends a raw request and reads the answer, on a separate thread.
     pub async fn send(&self, request: impl Into<Vec<u8>>) -> Got {
         let (address, request) = (self.address, request.into());
         actix_rt::task::spawn_blocking(move || Client::connect(address).ask(&request)).await.unwrap()
@@ -119,12 +119,12 @@ impl Harness {
         self.send(request("POST", "/api/v1/audit-event", headers, body.as_ref())).await
     }
 
-    /// An event as Audit.qs sends it.
+    /// Posts an event as Audit.qs sends it.
     pub async fn post_event(&self, body: &str) -> Got {
         self.post(&PLAIN, body).await
     }
 
-    /// Streams and bodies of what was stored.
+    /// Streams and bodies of the stored events.
     pub fn stored(&self) -> Vec<(Stream, String)> {
         let appended = self.appended.lock().unwrap();
         let bodies = |append: &Append| {
@@ -134,7 +134,7 @@ impl Harness {
         appended.iter().flat_map(bodies).collect()
     }
 
-    /// received = stored + rejected + shed, and each part of it by its reason.
+    /// received = stored + rejected + shed, each with its reasons.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for line in self.metrics.expose().lines() {
@@ -220,7 +220,7 @@ impl Got {
     }
 }
 
-/// A connection; blocks its thread.
+/// A connection that blocks its thread.
 pub struct Client(TcpStream);
 
 impl Client {
@@ -241,7 +241,7 @@ impl Client {
     }
 }
 
-/// Reads one answer; its body has a length, as all of ours have.
+/// Reads one answer. Its body has a length, as in all our answers.
 pub fn read_answer(stream: &mut impl Read, is_head: bool) -> Got {
     let mut head = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! Whatever bytes come, an answer in the contract's shapes, and never a 500.
+//! Any bytes get an answer in the contract's format, and never a 500.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -42,7 +42,7 @@ fn check_shape(got: &Got) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A good event with some of its bytes damaged.
+/// A valid event with some bytes damaged.
 fn damaged_event() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6).prop_map(|damage| {
         let mut bytes = event(1).into_bytes();
@@ -73,27 +73,27 @@ async fn run(cases: u32, bodies: fn() -> BoxedStrategy<Vec<u8>>) {
 }
 
 #[actix_rt::test]
-async fn any_bytes() {
+async fn any_bytes_get_an_answer_of_the_contract() {
     run(500, || prop::collection::vec(any::<u8>(), 0..400).boxed()).await;
 }
 
 #[actix_rt::test]
-async fn any_json_at_all() {
+async fn any_json_gets_an_answer_of_the_contract() {
     run(300, || any_value().prop_map(|json| json.to_string().into_bytes()).boxed()).await;
 }
 
 #[actix_rt::test]
-async fn any_json_in_an_event() {
+async fn any_json_in_an_event_gets_an_answer_of_the_contract() {
     run(500, || nearly_an_event().prop_map(String::into_bytes).boxed()).await;
 }
 
 #[actix_rt::test]
-async fn any_damage_to_an_event() {
+async fn a_damaged_event_gets_an_answer_of_the_contract() {
     run(500, || damaged_event().boxed()).await;
 }
 
 #[actix_rt::test]
-async fn shapes_that_break_parsers() {
+async fn deep_and_long_json_gets_an_answer_of_the_contract() {
     let harness = Harness::start(unlimited());
     let accepted = accepted().into_iter().map(|(name, body)| (name, body.into_bytes(), 202));
     for (name, body, expect) in accepted.chain(refused()) {
@@ -113,7 +113,7 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
     });
     let harness = Harness::start(config);
     let large = |n| event(n).replacen('{', &format!("{{\"x\":\"{}\",", "y".repeat(40_000)), 1);
-    // One takes the room and does not go on.
+    // One request takes the room and stops sending.
     let address = harness.address;
     let head = request("POST", "/api/v1/audit-event", &PLAIN, large(1).as_bytes());
     let mut slow = actix_rt::task::spawn_blocking(move || {
@@ -124,7 +124,7 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
     .await
     .unwrap();
     let mut statuses = Vec::new();
-    // As soon as the slow one is given up there is room again.
+    // When the slow request times out, its room is free again.
     for n in 2..6 {
         assert_eq!(harness.post_event(&event(n)).await.status, 202);
         let got = harness.post_event(&large(n + 100)).await;

@@ -1,6 +1,7 @@
-//! From a body to the journal: content, duplicates, limits, and the count of it all.
+//! From a body to the journal: content, duplicates, limits, and the counts.
 //!
-//! Each POST is one event received, and ends as exactly one of these, whatever the client or a panic does:
+//! Each POST is one received event, and has exactly one of these outcomes, whatever the client or a panic
+//! does:
 //!
 //! | counted as | when |
 //! |---|---|
@@ -34,14 +35,14 @@ use crate::kit::mailbox::Mailbox;
 use crate::kit::metric::{ActorMeter, IntakeMeter};
 use butler_sos_domain::streams::Stream;
 
-/// So long a client waits for its event to be on disk.
+/// The time limit for a client that waits for its event to be on disk.
 const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What all threads share.
+/// State that all threads share.
 pub struct Intake {
     writer: Arc<GroupWriter>,
     recent: Recent,
-    /// One permit for each event between here and the journal's answer.
+    /// One permit for each event that waits for the journal's answer.
     room: Arc<Semaphore>,
     queue_max: u32,
     queue_rate: Option<Mutex<RateWindows<()>>>,
@@ -54,7 +55,7 @@ pub struct Intake {
     clock: Clock,
 }
 
-/// Where users' names are replaced before anything is stored (`Pipeline.privacy.pseudonymise`).
+/// Replaces users' names before anything is stored (`Pipeline.privacy.pseudonymise`).
 #[derive(Clone)]
 pub struct Privacy {
     pub pseudonymizer: Arc<Pseudonymizer>,
@@ -62,14 +63,14 @@ pub struct Privacy {
     pub user_is_needed: bool,
 }
 
-/// What is stored of a body.
+/// The stored form of a body.
 struct Kept<'a> {
     body: Cow<'a, [u8]>,
     /// For [`AuditRecord::sealed`].
     sealed: Option<Vec<u8>>,
 }
 
-/// How an event with a complete body ended.
+/// The outcome of an event with a complete body.
 #[derive(Debug, PartialEq)]
 pub enum Taken {
     /// On disk.
@@ -80,12 +81,12 @@ pub enum Taken {
     Failed,
 }
 
-/// What is remarkable of an event that is on disk.
+/// Properties of a stored event that cause warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// False: it came without an Audit.qs version.
+    /// False: the request had no Audit.qs version.
     pub has_version: bool,
-    /// Its id, when it came with the ids of another event.
+    /// The event's id, if another event has the same ids.
     pub conflict: Option<String>,
 }
 
@@ -117,25 +118,25 @@ impl Intake {
         }
     }
 
-    /// The same, with users' names replaced.
+    /// Replaces users' names.
     pub fn private(mut self, privacy: Option<Privacy>) -> Self {
         self.privacy = privacy;
         self
     }
 
-    /// The same, with events stamped by a clock that others stamp with too.
+    /// Stamps events with a clock that other intakes share.
     pub fn stamped_by(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// One more POST; its account is settled by the reason that it ends with.
+    /// Opens the account of one more POST.
     pub fn account(&self) -> Account {
         self.actor.received.inc();
         Account::open(&self.meter)
     }
 
-    /// Events between here and the journal's answer, and their bound.
+    /// The number of events on their way to the journal's answer, and its bound.
     pub fn depth(&self) -> (u32, u32) {
         let free = u32::try_from(self.room.available_permits()).unwrap_or(self.queue_max);
         (self.queue_max.saturating_sub(free), self.queue_max)
@@ -145,14 +146,14 @@ impl Intake {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Takes nothing from this moment on; the future ends when what was under way is answered.
+    /// Refuses everything from now on. The future completes when the events in flight are answered.
     pub fn close(&self) -> impl Future<Output = ()> + 'static {
         self.closed.store(true, Ordering::SeqCst);
         let (room, all) = (Arc::clone(&self.room), self.queue_max);
         async move { drop(room.acquire_many_owned(all).await) }
     }
 
-    /// Takes a body: the content's checks, then the journal. Goes on when the caller is dropped.
+    /// Takes a body: checks its content, then stores it. Continues when the caller is dropped.
     pub async fn take(&self, body: &[u8], version: Option<&str>, account: Account, groups: &Groups) -> Taken {
         let received_ns = self.clock.stamp();
         let checked = guard(|| {
@@ -173,7 +174,7 @@ impl Intake {
                 account.rejected(refusal_label(&refusal));
                 return Taken::Refused(refusal);
             }
-            // Whose names cannot be replaced is not stored with them.
+            // An event whose names cannot be replaced is not stored.
             Ok(Ok((_, _, None, _))) | Err(_) => {
                 self.actor.failed("poison");
                 account.rejected("poison");
@@ -193,7 +194,8 @@ impl Intake {
             account.rejected("queue_rate_limit");
             return Taken::RateLimited(exceeded);
         }
-        // Closing waits for those who have room, so whoever gets it later must see that it is closed.
+        // Closing waits for the events that have room, so an event that gets it later must see that the
+        // intake is closed.
         let room = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.is_closed());
         let Some(room) = room else {
             account.shed(if self.is_closed() { "draining" } else { "queue_full" });
@@ -217,7 +219,7 @@ impl Intake {
         }
     }
 
-    /// A duplicate ends as the event that it repeats.
+    /// A duplicate has the outcome of the event that it repeats.
     async fn met(&self, met: Met, account: Account, stored: Stored) -> Taken {
         account.rejected("duplicate");
         match met {
@@ -226,7 +228,7 @@ impl Intake {
         }
     }
 
-    /// What the event is called, as it is stored: with pseudonyms its ids may be others.
+    /// The file names of the event as stored: pseudonyms can change its ids.
     fn file_names(&self, accepted: &Accepted<'_>, kept: &Kept<'_>, received_ns: u64) -> Vec<String> {
         if !self.recent.is_on() {
             return Vec::new();
@@ -239,7 +241,7 @@ impl Intake {
         conflict::file_names(event_id, correlation_id.as_deref(), timestamp, received_ns)
     }
 
-    /// What is stored: the body as it is, or without names; `None` when they cannot be replaced.
+    /// The stored form: the body as it is, or without names; `None` when they cannot be replaced.
     fn kept<'a>(&self, body: &'a [u8], stream: Stream) -> Option<Kept<'a>> {
         let Some(privacy) = &self.privacy else {
             return Some(Kept { body: Cow::Borrowed(body), sealed: None });
@@ -257,13 +259,13 @@ impl Intake {
         Some(Kept { body, sealed: Some(sealed) })
     }
 
-    /// How the event ended. While the disk does not sync it has no end: its client is told to come again, and will wait
-    /// for the same event then.
+    /// The outcome of the event. While the disk does not sync there is none: the client is asked to retry,
+    /// and then waits for the same event.
     async fn taken(&self, awaited: Awaited, stored: Stored) -> Taken {
         match timeout(SYNC_PATIENCE, outcome(awaited)).await.unwrap_or(Outcome::NoRoom) {
             Outcome::Stored => Taken::Stored(stored),
             Outcome::NoRoom => Taken::NoRoom,
-            // While the process stops, the journal may be gone before this.
+            // While the process stops, the journal may end first.
             Outcome::Lost if self.is_closed() => Taken::NoRoom,
             Outcome::Lost => Taken::Failed,
         }

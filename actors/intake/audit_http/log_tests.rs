@@ -1,4 +1,4 @@
-//! What the audit API says in the log, and what it never says.
+//! Log lines of the audit API, and secrets that must not appear in them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::journal::message::Append;
 use crate::kit::metric::Metrics;
 use crate::kit::testing::Probe;
 
-/// Keeps every line at every level.
+/// Records every line of every level.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 

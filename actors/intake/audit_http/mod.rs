@@ -1,12 +1,12 @@
-//! The parts of the audit API's server, one idea each.
+//! The modules of the audit API's server.
 //!
 //! ```text
-//! connection ─ tls ─ service ─┬─ cors, reply         what every answer carries
-//!                             ├─ client              whose request it is
-//!                             ├─ token, body         what is looked at before the content
-//!                             └─ intake ─┬─ recent   the content, duplicates
-//!                                        ├─ account  how each event ended
-//!                                        └─ group    what goes to the journal together
+//! connection ─ tls ─ service ─┬─ cors, reply         headers of every answer
+//!                             ├─ client              address of the client
+//!                             ├─ token, body         checks before the content
+//!                             └─ intake ─┬─ recent   content, duplicates
+//!                                        ├─ account  outcome of each event
+//!                                        └─ group    events of one append
 //! ```
 //!
 //! Contract: `audit-api.md`.

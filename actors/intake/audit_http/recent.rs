@@ -1,13 +1,13 @@
-//! Events that came lately, so that one that is sent twice is stored once, and one that comes with the ids of another is
-//! known as such.
+//! Recent events, so that an event that is sent twice is stored once, and an event with the ids of another
+//! one is recognised.
 //!
-//! A client that got no 202 (its connection was cut, this process was killed) cannot know whether its event is
-//! on disk, and sends it again. An event is recognised by all of its bytes, as they are stored: the same ids with another
-//! body are another event, which is marked ([`butler_sos_domain::audit::conflict`]). What is remembered is the first half
-//! of the body's SHA-256: nobody can make two events that are taken for one.
+//! A client without a 202 (a cut connection, a killed process) cannot know whether its event is on disk, and
+//! sends it again. An event is identified by all bytes of its stored body: the same ids with another body are
+//! another event, which is marked ([`butler_sos_domain::audit::conflict`]). The table stores the first half
+//! of the body's SHA-256, so nobody can construct two events that count as the same.
 //!
-//! Bounded: `entries_max` stored events and as many ids, those that were met longest ago out first; those under way are
-//! bounded by the intake's queue. None at all when `entries_max` is 0.
+//! Bounds: `entries_max` stored events and as many ids, the least recently used out first. The intake's queue
+//! bounds the events in flight. With `entries_max` 0 the table stores nothing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +19,7 @@ use butler_sos_domain::audit::conflict::Remembered;
 use lru::LruCache;
 use tokio::sync::watch;
 
-/// What becomes of an event.
+/// The outcome of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is on disk.
@@ -30,10 +30,10 @@ pub enum Outcome {
     Lost,
 }
 
-/// Says the outcome when there is one.
+/// Resolves to the outcome.
 pub type Awaited = watch::Receiver<Option<Outcome>>;
 
-/// Waits for the outcome; lost when nobody can say it any more.
+/// Waits for the outcome. It is `Lost` when the sender is gone.
 pub async fn outcome(mut awaited: Awaited) -> Outcome {
     match awaited.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.unwrap_or(Outcome::Lost),
@@ -41,15 +41,15 @@ pub async fn outcome(mut awaited: Awaited) -> Outcome {
     }
 }
 
-/// The ids of an event, by the name that they make.
+/// The ids of an event, as a hash of the file name that they form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ids(u64, u64);
 
-/// The table, shared by all threads.
+/// The table that all threads share.
 #[derive(Clone)]
 pub struct Recent {
     table: Arc<Mutex<Table>>,
-    /// Nobody outside can make two names that these hash to the same.
+    /// Random seeds, so that nobody can construct two names with the same hash.
     seeds: [RandomState; 2],
     entries_max: usize,
 }
@@ -58,11 +58,11 @@ struct Table {
     entries_max: usize,
     stored: LruCache<BodyHash, ()>,
     under_way: HashMap<BodyHash, Awaited>,
-    /// The body that came first, stored or under way.
+    /// The first body with these ids, stored or in flight.
     first: LruCache<Ids, BodyHash>,
 }
 
-/// What the table knows of an event.
+/// The known state of an event.
 #[derive(Debug)]
 pub enum Met {
     Stored,
@@ -70,7 +70,7 @@ pub enum Met {
 }
 
 impl Recent {
-    /// A table that knows `stored` events, the newest last.
+    /// A table with the `stored` events, the newest last.
     pub fn new(entries_max: usize, stored: impl IntoIterator<Item = Remembered>) -> Self {
         let table = Table {
             entries_max,
@@ -90,23 +90,23 @@ impl Recent {
         recent
     }
 
-    /// Whether anything is remembered.
+    /// Whether the table stores anything.
     pub fn is_on(&self) -> bool {
         self.entries_max > 0
     }
 
-    /// What stands for these names of an event.
+    /// The keys for the file names of an event.
     pub fn ids(&self, file_names: &[String]) -> Vec<Ids> {
         let [one, other] = &self.seeds;
         file_names.iter().map(|name| Ids(one.hash_one(name), other.hash_one(name))).collect()
     }
 
-    /// What is known of this event, if anything.
+    /// The known state of this event, if any.
     pub fn meet(&self, hash: &BodyHash) -> Option<Met> {
         self.lock().meet(hash)
     }
 
-    /// Events that go to the journal together; none so far.
+    /// Starts an empty group of events that go to the journal together.
     pub fn announce(&self) -> Announced {
         let (outcome, awaited) = watch::channel(None);
         Announced { recent: self.clone(), events: Vec::new(), outcome, awaited }
@@ -135,7 +135,8 @@ impl Table {
         }
     }
 
-    /// The body that has one of these ids already, when it is another one; else they are this one's.
+    /// Returns the body that already has one of these ids, if it is another body. Otherwise the ids become
+    /// this body's.
     fn claim(&mut self, ids: &[Ids], hash: BodyHash) -> Option<BodyHash> {
         let first = ids.iter().find_map(|ids| self.first.get(ids).copied());
         if let Some(other) = first.filter(|first| *first != hash) {
@@ -151,7 +152,8 @@ impl Table {
     }
 }
 
-/// Events under way together, with one outcome; dropped without it, they are lost and may come again.
+/// Events in flight together, with one outcome. Dropped without an outcome, they are lost and may be sent
+/// again.
 pub struct Announced {
     recent: Recent,
     events: Vec<Announcement>,
@@ -161,19 +163,19 @@ pub struct Announced {
 
 struct Announcement {
     hash: BodyHash,
-    /// Those that are its own.
+    /// Ids that the event owns.
     ids: Vec<Ids>,
 }
 
-/// An event that was not met before.
+/// An event that was not received before.
 pub struct Added {
     pub awaited: Awaited,
-    /// The body that came first with its ids.
+    /// The first body with its ids.
     pub conflict_of: Option<BodyHash>,
 }
 
 impl Announced {
-    /// One more, unless it was met before.
+    /// Adds an event, unless it was received before.
     pub fn add(&mut self, hash: BodyHash, ids: Vec<Ids>) -> Result<Added, Met> {
         let mut table = self.recent.lock();
         if let Some(met) = table.meet(&hash) {
@@ -231,7 +233,7 @@ mod tests {
         bodies.iter().map(of).collect()
     }
 
-    /// A body's ids are what stands before its colon.
+    /// The ids of a test body are the text before its colon.
     fn ids_of(body: &str) -> String {
         body.split(':').next().unwrap_or_default().to_owned()
     }
@@ -258,7 +260,7 @@ mod tests {
         (announced, added.expect("an event").awaited)
     }
 
-    /// What the body is told to be in conflict with when it comes; it is stored.
+    /// Stores the body and returns the event that it is in conflict with.
     fn conflict_of(recent: &Recent, body: &str) -> Option<BodyHash> {
         let mut announced = recent.announce();
         let added = add(&mut announced, body).unwrap_or_else(|_| panic!("met before"));
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn the_way_of_an_event() {
+    async fn an_event_is_new_then_in_flight_then_stored() {
         let recent = Recent::new(3, remembered(&["old", "older but last"]));
         assert_eq!((met(&recent, "old"), met(&recent, "a")), ("stored", "new"));
         let (mut announced, awaited) = announce(&recent, &["a", "b"]);
@@ -277,12 +279,12 @@ mod tests {
         announced.finish(Outcome::Stored);
         assert_eq!(outcome(awaited).await, Outcome::Stored);
         assert_eq!((met(&recent, "a"), met(&recent, "b")), ("stored", "stored"));
-        // "old" was met last, so the other one made room.
+        // "old" was used last, so the other one was evicted.
         assert_eq!((met(&recent, "old"), met(&recent, "older but last")), ("stored", "new"));
     }
 
     #[actix_rt::test]
-    async fn what_was_not_stored_may_come_again() {
+    async fn an_event_that_was_not_stored_may_be_sent_again() {
         let recent = Recent::new(2, []);
         let (announced, awaited) = announce(&recent, &["a"]);
         announced.finish(Outcome::NoRoom);
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn none_are_remembered_when_none_may() {
+    async fn stores_nothing_with_a_limit_of_zero() {
         let recent = Recent::new(0, remembered(&["a"]));
         let (announced, _) = announce(&recent, &["a", "a", "a:2"]);
         announced.finish(Outcome::Stored);
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(conflict_of(&recent, "old:3"), Some(hash("old:1")));
         assert_eq!(conflict_of(&recent, "a:1"), None);
         assert_eq!(conflict_of(&recent, "a:2"), Some(hash("a:1")));
-        // Sent again they are duplicates, marked or not.
+        // Sent again they are duplicates, with or without the mark.
         assert_eq!(
             (met(&recent, "old:1"), met(&recent, "old:2"), met(&recent, "a:2")),
             ("stored", "stored", "stored")
@@ -317,21 +319,21 @@ mod tests {
     }
 
     #[test]
-    fn a_marked_event_of_the_journal_tells_of_the_first() {
+    fn a_marked_event_in_the_journal_restores_the_first_one() {
         let marked = Remembered { first: hash("a:1"), ..remembered(&["a:2"]).remove(0) };
         let recent = Recent::new(10, [marked]);
         assert_eq!(conflict_of(&recent, "a:3"), Some(hash("a:1")));
     }
 
     #[test]
-    fn those_under_way_count() {
+    fn events_in_flight_count_for_conflicts() {
         let recent = Recent::new(10, []);
         let (mut first, _) = announce(&recent, &["a:1"]);
         // In the same group, and in another one.
         let same = add(&mut first, "a:2").unwrap_or_else(|_| panic!("met before"));
         assert_eq!(same.conflict_of, Some(hash("a:1")));
         assert_eq!(conflict_of(&recent, "a:3"), Some(hash("a:1")));
-        // The ids of what was not stored are free again.
+        // The ids of an event that was not stored are free again.
         drop(first);
         assert_eq!(conflict_of(&recent, "a:4"), None);
         assert_eq!(conflict_of(&recent, "a:1"), Some(hash("a:4")));

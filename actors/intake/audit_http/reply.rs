@@ -1,4 +1,4 @@
-//! Every answer of the server, with the headers that all of them carry. Contract: `audit-api.md`.
+//! Every answer of the server, with its common headers. Contract: `audit-api.md`.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use butler_sos_domain::audit::{Answer, Refusal};
 use butler_sos_domain::rate_window::Exceeded;
 
-/// Seconds after which a client may try again when there is no room.
+/// Seconds until a client may retry when there is no room.
 const RETRY_AFTER_NO_ROOM: HeaderValue = HeaderValue::from_static("30");
 
 const RATE_LIMIT_EXCEEDED: &str = "Rate limit exceeded";
@@ -22,11 +22,11 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 8] = [
     (header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
 ];
 
-/// Over TLS.
+/// Sent over TLS only.
 const STRICT_TRANSPORT_SECURITY: HeaderValue =
     HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
-/// An answer, before the headers that all have.
+/// An answer without the common headers.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
@@ -45,7 +45,7 @@ impl Reply {
         self
     }
 
-    /// The connection ends with this answer.
+    /// Closes the connection after this answer.
     pub fn closing(mut self) -> Self {
         self.closes = true;
         self
@@ -125,7 +125,7 @@ impl Reply {
             .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// The answer as it is sent.
+    /// Adds the common headers.
     pub fn finish(self, is_tls: bool, cors: Vec<(HeaderName, HeaderValue)>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         for header in SECURITY_HEADERS.into_iter().chain(self.headers).chain(cors) {

@@ -1,7 +1,7 @@
-//! A request from its first line to its answer: the order of checks of the contract's `audit-api.md`.
+//! One request from its first line to its answer, with the order of checks in the contract's `audit-api.md`.
 //!
-//! All routes end in one function, so that no answer is made anywhere else and none lacks a header. (What is
-//! not HTTP at all is answered 400 or 408 below this, and its connection closed.)
+//! All routes end in one function, so that every answer is made there and has all headers. (Below this level,
+//! input that is not HTTP is answered with 400 or 408, and its connection is closed.)
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,7 +40,7 @@ pub const TEST_CONNECTION: &str = "/api/v1/test-connection";
 const VERSION_HEADER: &str = "x-audit-qs-version";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// What a request is answered from; shared by all threads.
+/// The state that all threads share to answer requests.
 pub struct Service {
     pub intake: Arc<Intake>,
     pub warnings: Warnings,
@@ -48,11 +48,11 @@ pub struct Service {
     pub cors: Cors,
     pub trusted_proxies: Vec<IpNet>,
     pub client_rate: Option<Mutex<RateWindows<IpAddr>>>,
-    /// Addresses of one IPv6 network of so many bits are one client.
+    /// Addresses of one IPv6 network with this prefix length are one client.
     pub ipv6_prefix: u8,
     pub brake: Brake,
     pub body_bytes_max: usize,
-    /// Of a request line and its headers.
+    /// The limit of a request line with its headers.
     pub header_bytes_max: usize,
     pub body_timeout: Duration,
     pub large_bodies: LargeBodies,
@@ -62,7 +62,7 @@ pub struct Service {
     pub log: Logger,
 }
 
-/// Answers every request; `groups` are those of the thread that does.
+/// Answers every request. `groups` are those of the current thread.
 pub async fn answer(
     request: HttpRequest,
     payload: web::Payload,
@@ -100,7 +100,7 @@ impl Service {
             (TEST_CONNECTION, _) => Reply::method_not_allowed(received_at, "GET, HEAD, OPTIONS"),
             _ => Reply::not_found(received_at),
         };
-        // What a refused request still sends passes by, or its sender would see a reset instead of the answer.
+        // Discard the rest of a refused request, so that its sender sees the answer and not a reset.
         if body::discard(&mut payload, 4 * self.body_bytes_max).await { reply } else { reply.closing() }
     }
 
@@ -203,7 +203,7 @@ impl Service {
 
     fn client(&self, request: &HttpRequest) -> IpAddr {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
-        // Without a trusted proxy the header is not even looked at.
+        // Without trusted proxies the header is ignored.
         if self.trusted_proxies.is_empty() {
             return peer.to_canonical();
         }
@@ -222,7 +222,7 @@ impl Service {
         lock(rate).count(client, now_ms)
     }
 
-    /// Whether the client knows the token; the answer to one that sends a wrong one waits.
+    /// Whether the client knows the token. The answer to a wrong token is delayed.
     async fn authorize(&self, request: &HttpRequest, client: IpAddr, received_at: &str) -> Result<(), Reply> {
         let authorization = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         if self.token.as_ref().is_none_or(|token| token.is_in(authorization)) {
@@ -235,12 +235,12 @@ impl Service {
     }
 }
 
-/// The first value of the version header; bytes that are not text make it no version number.
+/// The first value of the version header. Bytes that are not text are not a version number.
 fn version(request: &HttpRequest) -> Option<Cow<'_, str>> {
     Some(String::from_utf8_lossy(request.headers().get(VERSION_HEADER)?.as_bytes()))
 }
 
-/// Bytes of the request line and the headers, as far as they are the client's.
+/// The size of the request line and the client's headers.
 fn head_bytes(request: &HttpRequest) -> usize {
     let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -251,8 +251,8 @@ fn declared(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Bodies are taken as `application/json`, with or without parameters, and not compressed: Butler SOS does
-/// not unpack bodies either, and a small one that unpacks to a huge one is a way to exhaust a server.
+/// Only `application/json`, with or without parameters, and not compressed: Butler SOS does not decompress
+/// bodies either, and a compression bomb could exhaust the server.
 fn is_plain_json(request: &HttpRequest) -> bool {
     let value = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     let media_type = value(header::CONTENT_TYPE).unwrap_or_default();

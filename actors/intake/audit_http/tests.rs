@@ -1,4 +1,4 @@
-//! The server's behaviour that no recording shows: limits, order of checks, duplicates, draining, faults.
+//! Behaviour of the server that no recording covers: limits, order of checks, duplicates, draining, faults.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ fn assert_secure(got: &Got) {
     assert_eq!(got.header("strict-transport-security"), None);
 }
 
-/// A journal that answers when the gate lets it.
+/// A journal that answers when the gate opens.
 struct SlowJournal {
     gate: Arc<Semaphore>,
     intake: IntakeMeter,
@@ -81,7 +81,7 @@ fn slow(config: AuditHttpConfig) -> (Harness, Arc<Semaphore>) {
 }
 
 #[actix_rt::test]
-async fn every_answer_has_its_shape_and_headers() {
+async fn every_answer_has_the_body_and_headers_of_the_contract() {
     let harness = Harness::start(deadline_stream());
     let big = vec![b'x'; 1_100_000];
     let encoded = [JSON, TOKEN, ("Content-Encoding", "gzip")];
@@ -93,7 +93,8 @@ async fn every_answer_has_its_shape_and_headers() {
         (request("DELETE", "/api/v1/audit-event", &[], b""), 405, "Method not allowed"),
         (request("POST", "/api/v1/test-connection", &[], b"{}"), 405, "Method not allowed"),
         (request("GET", "/api/v1/test-connection", &[], b""), 401, "Unauthorized"),
-        // The token comes before size, size before media type, media type before content.
+        // The token is checked before the size, the size before the media type, the media type before the
+        // content.
         (request("POST", "/api/v1/audit-event", &[], &big), 401, "Unauthorized"),
         (request("POST", "/api/v1/audit-event", &[TOKEN], &big), 413, "Payload too large"),
         (request("POST", "/api/v1/audit-event", &[TOKEN], b"{"), 415, "Unsupported media type"),
@@ -124,7 +125,7 @@ async fn every_answer_has_its_shape_and_headers() {
 }
 
 #[actix_rt::test]
-async fn a_chunked_body_that_is_too_large_is_not_kept() {
+async fn discards_a_chunked_body_over_the_limit() {
     let harness =
         Harness::start(limited(AuditHttpLimits { body_bytes_max: 1_024, ..AuditHttpLimits::default() }));
     let mut sent = request("GET", "/api/v1/audit-event", &[JSON, ("Transfer-Encoding", "chunked")], b"");
@@ -138,13 +139,13 @@ async fn a_chunked_body_that_is_too_large_is_not_kept() {
 }
 
 #[actix_rt::test]
-async fn the_limit_per_address() {
+async fn limits_requests_per_address() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..deadline_stream() };
     let harness = Harness::start(config);
     let from = |client: &'static str| [JSON, TOKEN, ("X-Forwarded-For", client)];
     assert_eq!(harness.post(&from("192.0.2.1"), event(1)).await.status, 202);
-    // Wrong tokens count too.
+    // Requests with wrong tokens count too.
     assert_eq!(harness.post(&from("192.0.2.1")[..1], event(2)).await.status, 401);
     let forwarded = [JSON, ("X-Forwarded-For", "192.0.2.1")];
     assert_eq!(harness.post(&forwarded, event(2)).await.status, 401);
@@ -157,7 +158,7 @@ async fn the_limit_per_address() {
     assert!((1..=60).contains(&seconds));
     assert_eq!(got.header("x-ratelimit-reset"), got.header("retry-after"));
     assert_secure(&got);
-    // Another address has a window of its own; a preflight needs none.
+    // Another address has its own window. A preflight counts in none.
     assert_eq!(harness.post(&from("192.0.2.2"), event(3)).await.status, 202);
     let forwarded = [("X-Forwarded-For", "192.0.2.1")];
     assert_eq!(harness.send(request("OPTIONS", "/api/v1/audit-event", &forwarded, b"")).await.status, 204);
@@ -166,7 +167,7 @@ async fn the_limit_per_address() {
 }
 
 #[actix_rt::test]
-async fn a_network_of_ipv6_has_one_limit() {
+async fn an_ipv6_network_has_one_limit() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let config = AuditHttpConfig { client_per_minute: Some(2), trusted_proxies, ..deadline_stream() };
     let harness = Harness::start(config);
@@ -187,13 +188,13 @@ async fn a_network_of_ipv6_has_one_limit() {
 }
 
 #[actix_rt::test]
-async fn the_queue_s_own_limit() {
+async fn limits_stored_events_per_minute() {
     let harness = Harness::start(AuditHttpConfig { queue_per_minute: Some(1), ..unlimited() });
     assert_eq!(harness.post_event("{}").await.status, 400);
     assert_eq!(harness.post_event(&event(1)).await.status, 202);
     let got = harness.post_event(&event(2)).await;
     assert_eq!((got.status, got.header("x-ratelimit-limit")), (429, Some("1")));
-    // A refused event comes before the limit, and one that is stored is not stored again.
+    // A rejected event does not count for the limit, and neither does a duplicate.
     assert_eq!(harness.post_event("{}").await.status, 400);
     assert_eq!(harness.post_event(&event(1)).await.status, 202);
     harness.assert_conserved();
@@ -201,7 +202,7 @@ async fn the_queue_s_own_limit() {
 }
 
 #[actix_rt::test]
-async fn screenshots_have_a_stream_of_their_own_when_they_are_fetched() {
+async fn screenshot_events_go_to_their_own_stream_when_downloads_are_on() {
     for (screenshots, stream) in [(true, Stream::Screenshots), (false, Stream::AuditEvents)] {
         let harness = Harness::start(AuditHttpConfig { screenshots, ..unlimited() });
         let event = event_of_type("screenshot.url.received", 1);
@@ -228,7 +229,7 @@ async fn the_same_ids_with_another_body_are_stored_and_marked() {
     let harness = Harness::start_with(unlimited(), &[event(1)], |_| Ok(0..1));
     let other = |n, user: &str| event(n).replace("goran", user);
     let posted = [other(1, "anna"), event(2), other(2, "anna"), other(2, "berta")];
-    // Each of them twice: the same body is one event, marked or not.
+    // Each of them is posted twice: the same body is one event, marked or not.
     for body in posted.iter().chain(&posted) {
         assert_eq!(harness.post_event(body).await.status, 202);
     }
@@ -248,7 +249,7 @@ async fn the_same_ids_with_another_body_are_stored_and_marked() {
 }
 
 #[actix_rt::test]
-async fn of_two_that_come_together_one_is_marked() {
+async fn of_two_concurrent_events_with_the_same_ids_one_is_marked() {
     let harness = Harness::start(unlimited());
     let bodies: Vec<_> = (0..16).map(|n| event(1).replace("goran", &format!("user{n}"))).collect();
     let posts = futures_util::future::join_all(bodies.iter().map(|body| harness.post_event(body))).await;
@@ -264,7 +265,7 @@ async fn of_two_that_come_together_one_is_marked() {
 }
 
 #[actix_rt::test]
-async fn with_pseudonyms_ids_are_those_that_are_stored() {
+async fn with_pseudonyms_conflicts_are_found_by_the_stored_ids() {
     let pseudonymizer = Arc::new(Pseudonymizer::new(b"0123456789abcdef"));
     let privacy = Some(Privacy { pseudonymizer, user_is_needed: false });
     let harness = Harness::start(AuditHttpConfig { privacy, ..unlimited() });
@@ -286,7 +287,7 @@ async fn with_pseudonyms_ids_are_those_that_are_stored() {
 }
 
 #[actix_rt::test]
-async fn a_duplicate_waits_for_the_first() {
+async fn a_duplicate_waits_for_the_outcome_of_the_first() {
     let (harness, gate) = slow(unlimited());
     let body = event(1);
     let both = futures_util::future::join(harness.post_event(&body), harness.post_event(&body));
@@ -302,7 +303,7 @@ async fn a_duplicate_waits_for_the_first() {
 }
 
 #[actix_rt::test]
-async fn a_journal_that_refuses_is_503_and_the_event_may_come_again() {
+async fn a_refusal_by_the_journal_is_503_and_the_event_may_be_sent_again() {
     let refusing = Rc::new(Cell::new(true));
     let full = Rc::clone(&refusing);
     let harness = Harness::start_with(unlimited(), &[], move |append| {
@@ -325,7 +326,7 @@ async fn a_journal_that_refuses_is_503_and_the_event_may_come_again() {
 }
 
 #[actix_rt::test]
-async fn what_waits_for_the_journal_is_bounded() {
+async fn events_that_wait_for_the_journal_are_bounded() {
     let (harness, gate) = slow(AuditHttpConfig { queue_max: 2, ..unlimited() });
     let bodies = [event(1), event(2)];
     let waiting = futures_util::future::join(harness.post_event(&bodies[0]), harness.post_event(&bodies[1]));
@@ -344,7 +345,7 @@ async fn what_waits_for_the_journal_is_bounded() {
 }
 
 #[actix_rt::test]
-async fn what_comes_while_one_is_under_way_goes_together() {
+async fn events_that_arrive_during_an_append_share_the_next_one() {
     let (harness, gate) = slow(AuditHttpConfig { threads: 1, ..unlimited() });
     let bodies: Vec<_> = (0..10).map(event).collect();
     let first = harness.post_event(&bodies[0]);
@@ -365,7 +366,7 @@ async fn what_comes_while_one_is_under_way_goes_together() {
 }
 
 #[actix_rt::test]
-async fn while_the_disk_does_not_sync_a_client_is_told_to_come_again_and_its_event_is_stored_once() {
+async fn while_syncs_fail_a_client_is_asked_to_retry_and_its_event_is_stored_once() {
     let (harness, gate) = slow(unlimited());
     let body = event(1);
     let got = harness.post_event(&body).await;
@@ -387,7 +388,7 @@ async fn a_full_group_does_not_wait_for_the_one_before_it() {
     let bodies: Vec<_> = (0..4).map(large).collect();
     let posts = futures_util::future::join_all(bodies.iter().map(|body| harness.post_event(body)));
     let opened = async {
-        // Only the last one may have to wait for an answer.
+        // Only the last group may have to wait for an answer.
         until(|| harness.appended.lock().unwrap().len() >= 3).await;
         gate.add_permits(4);
     };
@@ -398,16 +399,16 @@ async fn a_full_group_does_not_wait_for_the_one_before_it() {
 }
 
 #[actix_rt::test]
-async fn close_waits_for_what_is_under_way_and_then_all_is_503() {
+async fn close_waits_for_events_in_flight_and_then_every_answer_is_503() {
     let (harness, gate) = slow(unlimited());
     let body = event(1);
     let closing = async {
         until(|| harness.appended.lock().unwrap().len() == 1).await;
         let close = harness.close.ask(Close);
         let refused = async {
-            // Answered after the close has been taken from the mailbox.
+            // The answer arrives after the close was taken from the mailbox.
             harness.addr.send(Break::Nothing).await.unwrap();
-            // The content is looked at still; then there is no room, while the first event is waited for.
+            // The content is still checked. Then there is no room, while the first event is in flight.
             assert_eq!(harness.post_event("{}").await.status, 400);
             let got = harness.post_event(&event(2)).await;
             assert_eq!(got.status, 503);
@@ -429,7 +430,7 @@ async fn close_waits_for_what_is_under_way_and_then_all_is_503() {
 }
 
 #[actix_rt::test]
-async fn an_event_is_stored_and_counted_when_its_client_goes_away() {
+async fn an_event_is_stored_and_counted_when_its_client_disconnects() {
     let (harness, gate) = slow(unlimited());
     let address = harness.address;
     let sent = request("POST", "/api/v1/audit-event", &PLAIN, event(1).as_bytes());
@@ -442,14 +443,14 @@ async fn an_event_is_stored_and_counted_when_its_client_goes_away() {
     until(|| harness.appended.lock().unwrap().len() == 1).await;
     drop(client);
     gate.add_permits(1);
-    // Known as stored from then on.
+    // The event is known as stored from then on.
     assert_eq!(harness.post_event(&event(1)).await.status, 202);
     assert_eq!(harness.appended.lock().unwrap().len(), 1);
     harness.assert_conserved();
 }
 
 #[actix_rt::test]
-async fn a_body_that_is_cut_or_slow_is_counted() {
+async fn a_truncated_or_slow_body_is_counted() {
     let harness =
         Harness::start(limited(AuditHttpLimits { body_timeout_seconds: 1, ..AuditHttpLimits::default() }));
     let whole = request("POST", "/api/v1/audit-event", &PLAIN, event(1).as_bytes());
@@ -465,7 +466,7 @@ async fn a_body_that_is_cut_or_slow_is_counted() {
 }
 
 #[actix_rt::test]
-async fn a_journal_that_panics_is_500_without_its_words() {
+async fn a_panic_of_the_journal_is_500_without_its_message() {
     let harness = Harness::start_with(unlimited(), &[], |_| panic!("secret words"));
     let got = harness.post_event(&event(1)).await;
     assert_eq!((got.status, got.json()["outcome"].as_str()), (500, Some("error")));
@@ -495,7 +496,7 @@ impl Handler<Break> for crate::intake::audit_http_ingestor::AuditHttpIngestor {
 }
 
 #[actix_rt::test]
-async fn a_panic_of_the_actor_costs_no_event() {
+async fn a_panic_of_the_actor_loses_no_event() {
     let (harness, gate) = slow(unlimited());
     let body = event(1);
     let broken = async {
@@ -515,7 +516,7 @@ async fn a_panic_of_the_actor_costs_no_event() {
 }
 
 #[actix_rt::test]
-async fn any_origin_and_repeated_versions() {
+async fn answers_any_origin_and_uses_the_first_of_repeated_versions() {
     let harness = Harness::start(AuditHttpConfig { allowed_origins: vec!["*".to_owned()], ..unlimited() });
     let got = harness.post(&[JSON, ("Origin", "https://a.test")], event(1)).await;
     assert_eq!(got.header("access-control-allow-origin"), Some("*"));
@@ -531,7 +532,7 @@ async fn any_origin_and_repeated_versions() {
 }
 
 #[actix_rt::test]
-async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
+async fn a_server_that_ends_is_replaced_on_the_same_listener() {
     let harness = Harness::start(unlimited());
     assert_eq!(harness.post_event(&event(1)).await.status, 202);
     // The actor that watches is not the one that started the server.
@@ -540,7 +541,7 @@ async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
     let address = harness.address;
     let sent = request("POST", "/api/v1/audit-event", &PLAIN, event(2).as_bytes());
     let attempt = move || {
-        // Connections that the ending server still took are closed without an answer.
+        // The server that ends closes connections that it had accepted, without an answer.
         while std::panic::catch_unwind(|| Client::connect(address).ask(&sent)).is_err() {}
     };
     actix_rt::task::spawn_blocking(attempt).await.unwrap();
@@ -550,25 +551,25 @@ async fn a_server_that_ends_gets_a_successor_on_the_same_listener() {
 }
 
 #[actix_rt::test]
-async fn a_slow_head_is_not_waited_for() {
-    // The server's clock for this ticks every half second; shorter times would hit everybody.
+async fn a_slow_request_head_times_out() {
+    // The server's clock for this ticks every half second, so a shorter limit would affect all requests.
     let harness =
         Harness::start(limited(AuditHttpLimits { header_timeout_seconds: 1, ..AuditHttpLimits::default() }));
     let got = harness.send("POST /api/v1/audit-event HTTP/1.1\r\nHost: a").await;
     assert_eq!(got.status, 408);
     assert_eq!(harness.post_event(&event(1)).await.status, 202);
-    // It was no POST yet.
+    // The request was no POST yet.
     assert_eq!(harness.counts()["received"], 1);
 }
 
 #[actix_rt::test]
-async fn many_at_once_are_each_stored_once() {
+async fn many_concurrent_events_are_each_stored_once() {
     let harness = Harness::start(unlimited());
     let address = harness.address;
     let clients = (0..16).map(|client| {
         actix_rt::task::spawn_blocking(move || {
             let mut connection = Client::connect(address);
-            // Every event is sent by two clients.
+            // Two clients send each event.
             for n in 0..50 {
                 let sent = event(client / 2 * 1_000 + n);
                 let got = connection.ask(&request("POST", "/api/v1/audit-event", &PLAIN, sent.as_bytes()));

@@ -1,7 +1,7 @@
-//! TLS of the server: certificate, key, and who may connect.
+//! TLS of the server: certificate, key, and client certificates.
 //!
-//! The files are looked at again and again; when one has changed, new connections get the new certificate. A
-//! renewed certificate that cannot be used is reported, and the one before it stays.
+//! The files are checked at intervals. When one has changed, new connections get the new certificate. A
+//! renewed certificate that is invalid is logged, and the previous one stays in use.
 
 use std::fs;
 use std::io;
@@ -25,17 +25,17 @@ use crate::net::tls::reread::Reread;
 /// `auditEvents.tls`.
 #[derive(Clone)]
 pub struct TlsConfig {
-    /// The certificate and those between it and the root, PEM.
+    /// The certificate and its intermediates, PEM.
     pub cert: PathBuf,
     pub key: PathBuf,
-    /// Asks every client for a certificate that one of these has signed.
+    /// Requires a client certificate that one of these CAs has signed.
     pub ca: Option<PathBuf>,
     pub passphrase: Option<SecretString>,
     pub min_version: TlsVersion,
     pub reread: Reread,
 }
 
-/// Nothing older is spoken.
+/// The minimum version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsVersion {
     #[default]
@@ -43,7 +43,7 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// Why TLS cannot start, or go on with new files.
+/// Why TLS cannot start, or cannot use new files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read {path}")]
@@ -77,7 +77,7 @@ struct Current {
     seen: Seen,
 }
 
-/// What was in the files.
+/// The content of the files.
 #[derive(Clone)]
 struct Identity {
     chain: Vec<X509>,
@@ -85,10 +85,10 @@ struct Identity {
     ca: Vec<X509>,
 }
 
-/// A file's state, as far as a change can be told from it.
+/// The properties of a file that show a change.
 type Stamp = Option<(SystemTime, u64)>;
 
-/// All files' states, and how often it was asked that they be read again.
+/// The state of all files, and the number of requests to read them again.
 type Seen = (Vec<Stamp>, u64);
 
 impl Tls {
@@ -98,7 +98,7 @@ impl Tls {
         Ok(Self { config, current })
     }
 
-    /// What a server starts with. Each handshake then takes the context that is current.
+    /// The acceptor to start a server with. Each handshake then uses the current context.
     pub fn acceptor(&self) -> Result<SslAcceptorBuilder, TlsError> {
         let identity = lock::read(&self.current).identity.clone();
         let mut builder = identity.builder(self.config.min_version)?;
@@ -106,19 +106,20 @@ impl Tls {
         // Called in every handshake, also when the client names no host.
         builder.set_servername_callback(move |ssl, _| {
             let current = lock::read(&current);
-            // Refused only for want of memory; the certificate that the server started with then serves.
+            // Fails only without memory. The certificate from the start of the server is then used.
             let _ = ssl.set_ssl_context(&current.context);
             Ok(())
         });
         Ok(builder)
     }
 
-    /// Whether somebody asked that the files be read again.
+    /// Whether somebody requested that the files be read again.
     pub fn is_asked(&self) -> bool {
         lock::read(&self.current).seen.1 != self.config.reread.asked()
     }
 
-    /// Reads the files again when one of them has changed, or when asked; true when there is something new. Blocks.
+    /// Reads the files again when one of them has changed, or on request. Returns true when there is
+    /// something new. Blocks.
     pub fn renew(&self) -> Result<bool, TlsError> {
         let seen = seen(&self.config);
         if lock::read(&self.current).seen == seen {
@@ -132,7 +133,7 @@ impl Tls {
                 Ok(true)
             }
             Err(error) => {
-                // Reported once for this state of the files.
+                // Report each state of the files once.
                 current.seen = seen;
                 Err(error)
             }
@@ -142,7 +143,7 @@ impl Tls {
 
 impl Current {
     fn read(config: &TlsConfig) -> Result<Self, TlsError> {
-        // Taken before reading: a change meanwhile is met at the next look.
+        // Read the state before the files: a change meanwhile is found at the next check.
         let seen = seen(config);
         let identity = Identity::read(config)?;
         let context = identity.builder(config.min_version)?.build().into_context();
@@ -164,7 +165,7 @@ impl Identity {
         let chain = certificates(&config.cert)?;
         let ca = config.ca.as_deref().map(certificates).transpose()?.unwrap_or_default();
         let pem = read(&config.key)?;
-        // With a callback in any case: OpenSSL would otherwise ask for the passphrase at the terminal.
+        // Always with a callback, because OpenSSL would otherwise ask for the passphrase at the terminal.
         let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
             let passphrase = config.passphrase.as_ref().map_or("", ExposeSecret::expose_secret).as_bytes();
             let length = passphrase.len().min(buffer.len());
@@ -202,7 +203,8 @@ impl Identity {
             }
             builder.set_cert_store(store.build());
             builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-            // Every connection shows its certificate anew: none outlives a change of the CA in a session.
+            // Every connection verifies the client certificate again, so that no session outlives a change of
+            // the CA.
             builder.set_session_cache_mode(SslSessionCacheMode::OFF);
             builder.set_options(SslOptions::NO_TICKET);
         }

@@ -1,4 +1,4 @@
-//! TLS of the audit API, spoken by OpenSSL's client.
+//! TLS of the audit API, tested with OpenSSL's client.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ struct Authority {
     key: PKey<Private>,
 }
 
-/// A certificate that signs itself; also good as a CA.
+/// A self-signed certificate that can also serve as a CA.
 fn authority(name: &str) -> Authority {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut subject = X509NameBuilder::new().unwrap();
@@ -85,7 +85,7 @@ fn connect(
     builder.build().connect("audit.test", stream).map_err(|error| error.to_string())
 }
 
-/// Posts an event; an error is a connection that did not come to be.
+/// Posts an event. An error means that the connection failed.
 fn post(address: SocketAddr, own: Option<&Authority>, setup: Setup, n: u32) -> Result<Got, String> {
     use std::io::{Read, Write};
     let mut stream = connect(address, own, setup)?;
@@ -102,7 +102,7 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
 }
 
 #[actix_rt::test]
-async fn events_over_tls_and_nothing_older_than_allowed() {
+async fn accepts_events_over_tls_from_the_minimum_version_on() {
     let directory = tempfile::tempdir().unwrap();
     let own = authority("audit.test");
     let harness = serve(write(directory.path(), &own, Some("open sesame")));
@@ -134,7 +134,7 @@ async fn events_over_tls_and_nothing_older_than_allowed() {
 }
 
 #[actix_rt::test]
-async fn clients_show_a_certificate_when_a_ca_is_given() {
+async fn requires_a_client_certificate_when_a_ca_is_set() {
     let directory = tempfile::tempdir().unwrap();
     let (client, stranger) = (authority("client"), authority("stranger"));
     let ca = directory.path().join("ca.pem");
@@ -153,14 +153,14 @@ async fn clients_show_a_certificate_when_a_ca_is_given() {
 }
 
 #[actix_rt::test]
-async fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
+async fn uses_a_renewed_certificate_and_ignores_a_broken_one() {
     let directory = tempfile::tempdir().unwrap();
     let config = write(directory.path(), &authority("first"), None);
     let tls = Tls::new(config.clone()).unwrap();
     let acceptor = tls.acceptor().unwrap().build();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // Each connection is told apart by the certificate that it is shown.
+    // The served certificate identifies the connection.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let _ = acceptor.accept(stream.unwrap());
@@ -176,7 +176,7 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
     write(directory.path(), &authority("the second one"), None);
     assert!(tls.renew().unwrap());
     assert_eq!(shown(), "the second one");
-    // A key that is not the certificate's, as when only one file is copied yet.
+    // A key of another certificate, as when only one file has been copied yet.
     fs::write(&config.key, authority("x").key.private_key_to_pem_pkcs8().unwrap()).unwrap();
     fs::write(&config.cert, authority("half renewed").cert.to_pem().unwrap()).unwrap();
     assert!(matches!(tls.renew(), Err(TlsError::Refused(_))));
@@ -188,7 +188,7 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named_without_its_secrets() {
+fn errors_name_the_file_and_contain_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let config = write(directory.path(), &authority("a"), Some("open sesame"));
     let check = |config: TlsConfig, expect: &str| {

@@ -1,14 +1,14 @@
-//! Does the client know the token?
+//! Checks the client's token.
 
 use openssl::memcmp;
 use openssl::sha::sha256;
 
-/// The token that clients must send, as its hash: what is compared has one length, so the time that a
-/// comparison takes tells nothing, not even how long the token is.
+/// The hash of the token that clients must send. Hashes have one length, so the time of a comparison reveals
+/// nothing, not even the length of the token.
 pub struct Token([u8; 32]);
 
 impl Token {
-    /// `None` for an empty token: then none is asked for.
+    /// `None` for an empty token: then no token is required.
     pub fn new(token: &str) -> Option<Self> {
         (!token.is_empty()).then(|| Self(sha256(token.as_bytes())))
     }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_knows_it() {
+    fn accepts_only_the_token() {
         let token = Token::new("sekrit").expect("not empty");
         let check = |authorization: Option<&str>, expect: bool| {
             assert_eq!(token.is_in(authorization.map(str::as_bytes)), expect, "{authorization:?}");

@@ -1,4 +1,4 @@
-//! What is said about clients: one line per source address and minute, with the count.
+//! Warnings about clients: one line per source address and minute, with the count.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use crate::kit::lock::lock;
 use butler_sos_domain::throttle::Throttle;
 use slog::{Logger, warn};
 
-/// Pairs of warning and source that are remembered.
+/// The maximum number of pairs of warning and source.
 const SUBJECTS_MAX: usize = 4_096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub enum Warning {
     Content,
     QueueRateLimited,
     NoRoom,
-    /// The queue is filled above its threshold; not of one source.
+    /// The queue is filled above its threshold. This warning has no source.
     QueueFilling,
 }
 
@@ -49,7 +49,7 @@ impl Warning {
     }
 }
 
-/// The source that warnings of no one source are counted under.
+/// `None` for warnings without a source.
 type Source = Option<IpAddr>;
 
 pub struct Warnings {
@@ -73,7 +73,7 @@ impl Warnings {
         }
     }
 
-    /// Says what was counted and is a minute old.
+    /// Logs all counts that are a minute old.
     pub fn flush(&self) {
         let now_ms = self.now_ms();
         let due = lock(&self.throttle).due(now_ms);

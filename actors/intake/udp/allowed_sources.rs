@@ -1,7 +1,7 @@
-//! The configured list of who may send datagrams, with its names resolved.
+//! The configured list of allowed senders, with its names resolved.
 //!
-//! Resolving blocks, so it happens at start and then on a thread for blocking work. A name that cannot be
-//! resolved any more keeps the addresses that it had: a broken name server must not shut out the senders.
+//! Resolving blocks, so it happens at start and then on a blocking thread. A name that no longer resolves
+//! keeps its last addresses, because a broken name server must not block the senders.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -10,7 +10,7 @@ use slog::{Logger, warn};
 
 use crate::intake::udp::datagram_filter::AllowedSources;
 
-/// What `allowedSources` names.
+/// The entries of `allowedSources`.
 #[derive(Debug, Clone)]
 pub struct SourceList {
     entries: Vec<Entry>,
@@ -29,12 +29,12 @@ pub enum SourceError {
 }
 
 impl SourceList {
-    /// Takes addresses, networks in CIDR notation and names; names have no address yet.
+    /// Accepts addresses, networks in CIDR notation, and names. Names have no address yet.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         Self { entries: texts.into_iter().filter_map(entry).collect() }
     }
 
-    /// Whether there is anything to resolve again.
+    /// Whether there are names to resolve again.
     pub fn has_names(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry, Entry::Name { .. }))
     }
@@ -62,10 +62,10 @@ impl SourceList {
         }
     }
 
-    /// Who may send, as far as names are resolved.
+    /// The allowed senders, as far as names are resolved.
     ///
     /// # Errors
-    /// `NothingResolves` when nobody may, which is never what was meant.
+    /// `NothingResolves` when the list would allow nobody, which is always a mistake.
     pub fn allowed(&self) -> Result<AllowedSources, SourceError> {
         let mut networks = Vec::new();
         for entry in &self.entries {
@@ -104,7 +104,7 @@ mod tests {
     use crate::kit::testing::discard_log;
 
     #[test]
-    fn names_keep_their_last_addresses() {
+    fn names_that_no_longer_resolve_keep_their_last_addresses() {
         let mut list = SourceList::new(["sense.example.com", "10.0.0.0/8", " [fd00::1] ", ""]);
         assert!(list.has_names());
         let (first, second): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_a_mistake() {
+    fn a_list_without_addresses_is_an_error() {
         assert!(SourceList::new([]).allowed().is_err());
         let mut list = SourceList::new(["no.such.name.invalid"]);
         list.resolve_with(&discard_log(), |_| Err(io::Error::other("no such name")));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_resolver_knows_this_host() {
+    fn the_system_resolver_finds_localhost() {
         let mut list = SourceList::new(["localhost"]);
         list.resolve(&discard_log());
         let allowed = list.allowed().unwrap();

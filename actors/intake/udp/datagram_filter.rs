@@ -1,7 +1,7 @@
-//! What is decided about a datagram before anyone parses it. Pure: addresses, sizes and times are arguments.
+//! Decides whether to accept a datagram, before it is parsed. Pure: addresses, sizes and times are arguments.
 //!
-//! The order is the contract's (user-events.md, "Before parsing"): source, size, rate limit; whether the queue has
-//! room is asked last, by whoever holds the queue.
+//! The contract defines the order (user-events.md, "Before parsing"): source, size, rate limit. The owner of
+//! the queue checks its room last.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use butler_sos_domain::rate_window::RateWindow;
 use ipnet::{IpNet, Ipv4Net};
 
-/// Why a datagram is not let in.
+/// Why a datagram is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     Source,
@@ -21,7 +21,7 @@ pub enum Refusal {
 impl Refusal {
     pub const ALL: [Self; 3] = [Self::Source, Self::Size, Self::RateLimit];
 
-    /// The reason's one name: metric label and log value.
+    /// The one name of the reason: metric label and log value.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -35,13 +35,13 @@ impl Refusal {
 /// The checks that need no queue.
 #[derive(Debug)]
 pub struct Admission {
-    /// Largest datagram let in, in bytes.
+    /// The largest accepted datagram, in bytes.
     pub bytes_max: usize,
     pub rate: Option<RateWindow>,
 }
 
 impl Admission {
-    /// `since_start` is monotonic time since any fixed moment.
+    /// `since_start` is monotonic time since a fixed moment.
     pub fn check(
         &mut self,
         sources: &AllowedSources,
@@ -60,7 +60,7 @@ impl Admission {
     }
 }
 
-/// Who may send.
+/// The allowed senders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedSources {
     Everyone,
@@ -68,7 +68,7 @@ pub enum AllowedSources {
 }
 
 impl AllowedSources {
-    /// Nobody but these. An IPv4 address inside of IPv6 (`::ffff:10.0.0.1`) is that IPv4 address.
+    /// Only these networks. An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) counts as its IPv4 address.
     pub fn only(networks: impl IntoIterator<Item = IpNet>) -> Self {
         let (single, wide): (Vec<IpNet>, Vec<IpNet>) =
             networks.into_iter().map(unmapped).partition(|net| net.prefix_len() == net.max_prefix_len());
@@ -87,7 +87,7 @@ impl AllowedSources {
     }
 }
 
-/// A network of mapped IPv4 addresses as the IPv4 network that it means.
+/// Converts a network of IPv4-mapped addresses to its IPv4 network.
 fn unmapped(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(MAPPED_BITS)) {
@@ -96,7 +96,7 @@ fn unmapped(net: IpNet) -> IpNet {
     }
 }
 
-/// Bits of `::ffff:0:0` before the IPv4 address begins.
+/// The prefix length of `::ffff:0:0`.
 const MAPPED_BITS: u8 = 96;
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_source_size_rate() {
+    fn checks_source_then_size_then_rate() {
         let sources = nets(&["10.0.0.1"]);
         let mut admission = Admission { bytes_max: 10, rate: Some(RateWindow::new(1)) };
         let mut check = |source: &str, bytes: usize, expect: Result<(), Refusal>| {
@@ -143,7 +143,7 @@ mod tests {
         };
         check("10.0.0.2", 11, Err(Refusal::Source));
         check("10.0.0.1", 11, Err(Refusal::Size));
-        // What was refused before took nothing of the rate.
+        // Datagrams that were refused before do not count for the rate.
         check("10.0.0.1", 10, Ok(()));
         check("10.0.0.1", 10, Err(Refusal::RateLimit));
         check("10.0.0.1", 11, Err(Refusal::Size));

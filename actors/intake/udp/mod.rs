@@ -1,4 +1,4 @@
-//! User events from sockets to batches of datagrams.
+//! User events from the socket to batches of datagrams.
 
 pub mod allowed_sources;
 pub mod datagram_filter;

@@ -1,4 +1,4 @@
-//! The open port: how it is opened, and what of it outlives a restart of the actor.
+//! The open port, and the state of it that outlives a restart of the actor.
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -25,18 +25,19 @@ pub struct UdpConfig {
     pub socket: SocketConfig,
     /// `maxMessageSize`.
     pub datagram_bytes_max: usize,
-    /// `rateLimit`, when it is on: datagrams in each minute.
+    /// `rateLimit`, if it is on: datagrams in each minute.
     pub per_minute_max: Option<u64>,
-    /// `allowedSources`, when `enableSourceValidation` is on: addresses, networks, names.
+    /// `allowedSources`, if `enableSourceValidation` is on: addresses, networks, names.
     pub allowed_sources: Option<Vec<String>>,
     pub limits: UdpLimits,
-    /// `messageQueue.backpressureThreshold`: a warning when this much of the way to the journal is taken, in percent.
+    /// `messageQueue.backpressureThreshold`: the fill level of the queue to the journal that causes a
+    /// warning, in percent.
     pub backpressure_percent: u8,
 }
 
 #[cfg(test)]
 impl UdpConfig {
-    /// A port of the kernel's choice, open for everybody on this machine.
+    /// A port that the kernel chooses, open for every sender on this machine.
     pub(crate) fn for_test() -> Self {
         Self {
             socket: SocketConfig { host: "127.0.0.1".into(), port: 0, receive_buffer_bytes: 1 << 20 },
@@ -57,9 +58,9 @@ pub enum OpenError {
     Sources(#[from] SourceError),
 }
 
-/// Opens the port. Blocks while names are resolved; for the start of the server, before any actor.
+/// Opens the port before any actor starts. Blocks while names are resolved.
 ///
-/// `clock` stamps what is received.
+/// `clock` stamps received datagrams.
 ///
 /// # Errors
 /// When the socket cannot be bound, or source validation is on and nothing in the list resolves.
@@ -84,13 +85,14 @@ pub fn open(config: &UdpConfig, clock: Clock, log: &Logger) -> Result<Arc<UdpPor
     Ok(Arc::new(UdpPort::new(bound, receiver_state, sources, allowed, periods)))
 }
 
-/// The open port and all that must survive a restart of the actor: the socket, the clock, the rate window.
+/// The open port and everything that must survive a restart of the actor: the socket, the clock, the rate
+/// window.
 pub struct UdpPort {
     pub(crate) bound: BoundUdp,
     pub(crate) bytes_max: usize,
     pub(crate) pause: Duration,
     pub(crate) sources_refresh: Duration,
-    /// `None` when everyone may send.
+    /// `None` when every sender is allowed.
     source_list: Mutex<Option<SourceList>>,
     pub(super) allowed: Mutex<Arc<AllowedSources>>,
     /// Held by the one thread that receives.
@@ -103,7 +105,7 @@ pub struct UdpPort {
     pub(crate) panic_at_next_datagram: AtomicBool,
 }
 
-/// What decides about datagrams and changes with each.
+/// The state that changes with each accepted datagram.
 pub(crate) struct ReceiverState {
     pub admission: Admission,
     pub clock: Clock,
@@ -135,13 +137,13 @@ impl UdpPort {
         }
     }
 
-    /// Where the socket listens, with the port that the kernel chose when it was asked for port 0.
+    /// The address of the socket, with the port that the kernel chose for port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.bound.address
     }
 
-    /// What the kernel gave as receive buffer.
+    /// The receive buffer that the kernel granted.
     #[must_use]
     pub fn receive_buffer_bytes(&self) -> usize {
         self.bound.receive_buffer_bytes
@@ -151,9 +153,9 @@ impl UdpPort {
         *self.drained.borrow()
     }
 
-    /// Completes when the port was told to close and everything the kernel held was taken.
+    /// Completes when the port is closed and everything in the kernel's buffer was taken.
     pub(crate) async fn until_drained(&self) {
-        // The sender is a field of this, so it cannot go away meanwhile.
+        // The sender is a field of this object, so it exists.
         let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
     }
 
@@ -171,9 +173,9 @@ impl UdpPort {
         *lock(&self.source_list) = Some(list);
     }
 
-    /// Adds to `kernel` what the kernel has dropped since the last call; says how much, or `None` when the system does not
-    /// tell. The actor calls this every second, whoever shows the figures may call it just before. Blocks for about a
-    /// millisecond.
+    /// Adds to `kernel` the number of datagrams that the kernel has dropped since the last call, and returns
+    /// it; `None` when the system does not report it. The actor calls this every second, and the metrics
+    /// endpoint may call it before it answers. Blocks for about a millisecond.
     pub fn count_kernel_drops(&self, kernel: &Counter) -> Option<u64> {
         let mut seen = lock(&self.drops_seen);
         let now = self.bound.kernel_drops()?;

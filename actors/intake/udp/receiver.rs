@@ -1,10 +1,10 @@
 //! The thread that empties the UDP socket.
 //!
-//! A thread of its own, because the price of a datagram is the wake-up: it waits for a first one or, where many are to
-//! be expected, pauses; it takes all there are with few system calls, and offers them to the parser as one message.
-//! It never waits for the parser, save when the port closes: what finds no room is shed and counted. Every datagram that
-//! the socket gave is counted as received and then as exactly one of rejected, shed or forwarded, also when this code
-//! panics.
+//! It is a separate thread because the wake-up is the main cost of a datagram: it waits for a first datagram
+//! or, with dense traffic, pauses. It receives all available datagrams with few system calls, and offers them
+//! to the parser as one message. It waits for the parser only when the port closes: otherwise datagrams
+//! without room are shed and counted. Every datagram from the socket is counted as received and then as
+//! exactly one of rejected, shed or forwarded, also when this code panics.
 
 mod coalescing;
 mod tally;
@@ -28,29 +28,29 @@ use crate::kit::mailbox::{InFlight, Mailbox};
 use crate::kit::metric::ActorMeter;
 use crate::kit::platform::sockets::{ReceiveArea, Received, SLOTS, WhenEmpty, is_nothing_there};
 
-/// Most datagrams in one message.
+/// The maximum number of datagrams in one message.
 pub(crate) const BATCH_MAX: usize = 512;
 
-/// A datagram takes one unit of the queue's bound for each 4 KiB begun, so that the bound, which counts events,
-/// also bounds memory when somebody sends the largest datagrams that there are.
+/// A datagram takes one unit of the queue's bound for each 4 KiB begun, so that the bound, which counts
+/// events, also bounds memory with the largest possible datagrams.
 const BYTES_PER_UNIT: usize = 4_096;
 
-/// The longest that closing goes on taking datagrams and waiting for room.
+/// The time limit for receiving and waiting for room while the port closes.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
 
-/// How the thread ended.
+/// Why the thread ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It was told to, or another one takes its place.
+    /// It was stopped, or another thread replaces it.
     Stopped,
-    /// The port is closing and everything is taken.
+    /// The port is closing and everything was taken.
     Drained,
 }
 
-/// The thread's own things.
+/// The state of the thread.
 pub(crate) struct Receiver {
     pub port: Arc<UdpPort>,
     pub to_parser: Mailbox<DatagramsReceived>,
@@ -61,10 +61,10 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Receives until it is told to stop, or the port is drained.
+    /// Receives until it is stopped, or the port is drained.
     pub fn run(self) -> Ended {
         let port = Arc::clone(&self.port);
-        // Waits until an earlier thread has left.
+        // Waits until an earlier thread has ended.
         let mut receiver_state = lock(&port.receiver_state);
         let mut state = State::new(&port);
         while !self.stop.load(Ordering::Acquire) {
@@ -73,7 +73,8 @@ impl Receiver {
                 return Ended::Drained;
             }
             self.turn(&mut receiver_state, &mut state, WhenEmpty::Wait);
-            // Also when nothing came: so the end of it is seen at the next time-out of the socket.
+            // Also without a datagram, so that the end of backpressure is noticed at the next timeout of the
+            // socket.
             self.look_at_queue(&mut receiver_state);
         }
         Ended::Stopped
@@ -107,7 +108,8 @@ impl Receiver {
         self.port.drained.send_replace(true);
     }
 
-    /// Takes what there is, decides about each, forwards the rest; says how many there were.
+    /// Receives the available datagrams, decides about each, and forwards the accepted ones. Returns the
+    /// number received.
     fn turn(&self, receiver_state: &mut ReceiverState, state: &mut State, when_empty: WhenEmpty) -> usize {
         let allowed = Arc::clone(&lock(&self.port.allowed));
         let mut turn = Turn {
@@ -122,7 +124,7 @@ impl Receiver {
             std::thread::park_timeout(pause);
             when_empty = WhenEmpty::Return;
         }
-        // Also what is not let in counts: a flood of it must not keep this turn from ending.
+        // Refused datagrams count too, so that a flood of them cannot keep this turn from ending.
         while last == SLOTS && count + SLOTS <= BATCH_MAX {
             last = self.receive(receiver_state, state, &allowed, &mut turn, when_empty);
             count += last;
@@ -140,7 +142,7 @@ impl Receiver {
         count
     }
 
-    /// One system call; what is let in goes to the turn's batch.
+    /// One system call. Accepted datagrams are added to the turn's batch.
     fn receive(
         &self,
         receiver_state: &mut ReceiverState,
@@ -156,7 +158,8 @@ impl Receiver {
                 turn.tally.receive();
                 #[cfg(test)]
                 assert!(!self.port.panic_at_next_datagram.swap(false, Ordering::SeqCst), "a test wants it");
-                // One look at the clocks serves all that the call brought. It waits no more, so it may hold one of them.
+                // One reading of the clocks serves all datagrams of the call. Nothing blocks here, so the
+                // clock may stay locked.
                 let (since_start, clock, unix_ns) =
                     times.get_or_insert_with(|| (self.port.began.elapsed(), clock.lock(), unix_ns()));
                 match admission.check(allowed, source.ip(), bytes.len(), *since_start) {
@@ -180,13 +183,13 @@ impl Receiver {
         }
     }
 
-    /// Offers as much of the batch as there is room for, sheds the rest. Waits for room when the port is closing:
-    /// then little more is to come, and what was taken is worth a wait.
+    /// Offers as much of the batch as there is room for, and sheds the rest. When the port is closing it
+    /// waits for room, because only few more datagrams follow.
     fn forward(&self, mut batch: DatagramsReceived, tally: &mut Tally<'_>) {
         let began = Instant::now();
         while !batch.datagrams.is_empty() {
             let bound = self.to_parser.bound();
-            // Nobody else sends to this mailbox, so the room can only grow from here.
+            // Nobody else sends to this mailbox, so the room cannot shrink from here on.
             let (fitting, weight) = fitting(&batch.datagrams, bound - self.to_parser.depth(), bound);
             if fitting == 0 {
                 if self.port.closing.load(Ordering::Acquire) && began.elapsed() < DRAIN_MAX {
@@ -213,12 +216,12 @@ impl Receiver {
     }
 }
 
-/// What the thread keeps between turns.
+/// State that the thread keeps between turns.
 struct State {
     area: ReceiveArea,
     coalescing: Coalescing,
     drop_log: DropLog,
-    /// Sizes of the last batch, as a guess for the next.
+    /// Sizes of the last batch, as an estimate for the next.
     last_bytes: usize,
     last_datagrams: usize,
 }
@@ -240,8 +243,8 @@ struct Turn<'a> {
     batch: DatagramsReceived,
 }
 
-/// How many of the first datagrams fit into `free` units, and what they weigh. One that is heavier than the whole
-/// bound fits when nothing else is under way.
+/// How many of the first datagrams fit into `free` units, and their weight. One that is heavier than the
+/// whole bound fits when nothing else is in flight.
 fn fitting(datagrams: &[Datagram], free: u32, bound: u32) -> (usize, u32) {
     let mut weight = 0;
     for (at, datagram) in datagrams.iter().enumerate() {
@@ -254,7 +257,7 @@ fn fitting(datagrams: &[Datagram], free: u32, bound: u32) -> (usize, u32) {
     (datagrams.len(), weight)
 }
 
-/// Cuts the batch behind its first `at` datagrams and gives the rest.
+/// Splits the batch after its first `at` datagrams and returns the rest.
 fn split_off(batch: &mut DatagramsReceived, at: usize) -> DatagramsReceived {
     let Some(cut) = batch.datagrams.get(at).map(|datagram| datagram.start) else {
         return DatagramsReceived::default();
@@ -267,7 +270,7 @@ fn split_off(batch: &mut DatagramsReceived, at: usize) -> DatagramsReceived {
     rest
 }
 
-/// What waits in the queue holds little more memory than it needs.
+/// Returns unused memory, so that queued batches hold little more than they need.
 fn give_back_slack(arena: &mut Vec<u8>) {
     if arena.capacity() > 4_096 && arena.capacity() / 4 > arena.len() {
         arena.shrink_to_fit();
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits() {
+    fn counts_the_datagrams_that_fit() {
         let check = |lengths: &[usize], free: u32, bound: u32, expect: (usize, u32)| {
             assert_eq!(fitting(&batch(lengths).datagrams, free, bound), expect, "{lengths:?} {free}/{bound}");
         };
@@ -316,7 +319,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_flood_of_what_is_refused_does_not_keep_a_turn_from_ending() {
+    async fn a_flood_of_refused_datagrams_does_not_keep_a_turn_from_ending() {
         let config = UdpConfig { datagram_bytes_max: 10, ..UdpConfig::for_test() };
         let port = open(&config, Default::default(), &discard_log()).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();

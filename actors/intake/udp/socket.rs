@@ -1,6 +1,7 @@
-//! The socket that user events arrive at: bound once, kept across restarts of the actor that reads it.
+//! The socket for user events. It is bound once, and outlives restarts of the actor that reads it.
 //!
-//! [`open`] does all that can fail before anything starts: resolving, binding, asking the kernel for buffer space.
+//! [`open`] does everything that can fail, before any actor starts: resolving, binding, requesting buffer
+//! space.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -9,12 +10,12 @@ use slog::{Logger, warn};
 
 use crate::kit::platform::sockets::{BoundUdp, OpenUdpError, open_udp};
 
-/// Where to listen, and how much the kernel is to hold.
+/// The address to listen at, and the size of the receive buffer.
 #[derive(Debug, Clone)]
 pub struct SocketConfig {
-    /// A name, IPv4 or IPv6; `0.0.0.0` and `::` are all addresses, `::` those of IPv4 too.
+    /// A name, IPv4 or IPv6. `0.0.0.0` and `::` mean all addresses; `::` includes IPv4.
     pub host: String,
-    /// 0 lets the kernel choose.
+    /// With 0 the kernel chooses.
     pub port: u16,
     pub receive_buffer_bytes: usize,
 }
@@ -76,7 +77,7 @@ mod tests {
         open(&config, &discard_log()).unwrap()
     }
 
-    /// Sends from `client` to the socket at `to` and tells what arrived, and from where.
+    /// Sends from `client` to the socket at `to`, and checks that it arrives from `source`.
     fn check_arrives(listen: &str, client: &str, to: &str, source: &str) {
         let bound = bound(listen);
         let sender = UdpSocket::bind((client, 0)).unwrap();
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_host() {
+    fn opens_every_kind_of_host() {
         check_arrives("127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1");
         check_arrives("0.0.0.0", "127.0.0.1", "127.0.0.1", "127.0.0.1");
         if UdpSocket::bind("[::1]:0").is_ok() {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_says_why() {
+    fn an_error_names_the_reason() {
         let check = |host: &str, port: u16| {
             open(&SocketConfig { host: host.into(), port, receive_buffer_bytes: 4096 }, &discard_log())
         };

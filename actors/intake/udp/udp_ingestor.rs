@@ -1,11 +1,11 @@
-//! Takes user events in by UDP.
+//! Receives user events by UDP.
 //!
-//! Receives: `Close`; the datagrams come from a thread of its own ([`crate::intake::udp::receiver`]).
+//! Receives: `Close`; the datagrams come from a separate thread ([`crate::intake::udp::receiver`]).
 //! Sends: `DatagramsReceived` to the parser, weighed in events.
 //! Keeps: nothing; the open port, its clock and its rate window are in [`UdpPort`] and outlive a restart.
-//! When full: sheds what does not fit, counted as `queue_full`; never waits.
-//! When it fails: a panic of the thread is a panic of the actor; the restarted one goes on at the same socket,
-//! where the kernel has kept what came meanwhile.
+//! When full: sheds datagrams without room, counted as `queue_full`; never waits.
+//! When it fails: a panic of the thread is a panic of the actor; after the restart it continues with the same
+//! socket, where the kernel has buffered new datagrams.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,19 +26,19 @@ use crate::kit::supervisor::panic_text;
 
 pub use crate::intake::udp::port::{OpenError, UdpConfig, UdpPort, open};
 
-/// The actor: keeps one thread receiving at the port.
+/// The actor. It keeps one receiving thread at the port.
 pub struct UdpIngestor {
     port: Arc<UdpPort>,
     to_parser: Mailbox<DatagramsReceived>,
     counters: IntakeCounters,
     actor: ActorMeter,
     log: Logger,
-    /// Tells the thread that it is no longer wanted.
+    /// Stops the thread.
     stop: Option<Arc<AtomicBool>>,
 }
 
 impl UdpIngestor {
-    /// The bound of `to_parser` is `messageQueue.maxSize`; nobody else may send through it.
+    /// The bound of `to_parser` is `messageQueue.maxSize`. No other actor may send through it.
     #[must_use]
     pub fn new(
         port: Arc<UdpPort>,
@@ -68,7 +68,7 @@ impl UdpIngestor {
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("udp-receiver".to_owned()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| receiver.run()));
-            // Nobody listens when the actor has been restarted or is gone.
+            // The receiver is gone when the actor was restarted or has ended.
             let _ = end.send(outcome.map_err(|panic| panic_text(&*panic)));
         });
         if let Err(error) = thread {
@@ -79,7 +79,7 @@ impl UdpIngestor {
         self.stop = Some(stop);
         let watch = ended.into_actor(self).map(|ended, _, _| match ended {
             Ok(Ok(Ended::Stopped | Ended::Drained)) => {}
-            // A bug like any other: the supervisor counts it and restarts this actor.
+            // Panic like any other bug, so that the supervisor counts it and restarts this actor.
             Ok(Err(panic)) => panic!("the receiver's thread panicked: {panic}"),
             Err(_) => panic!("the receiver's thread ended without a word"),
         });
@@ -125,7 +125,7 @@ impl UdpIngestor {
             loop {
                 tokio::time::sleep(port.sources_refresh).await;
                 let (port, log) = (Arc::clone(&port), log.clone());
-                // The last addresses stand when it fails.
+                // When it fails, the last addresses stay in use.
                 let _ = actix_rt::task::spawn_blocking(move || port.resolve_sources(&log)).await;
             }
         };

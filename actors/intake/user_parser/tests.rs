@@ -12,7 +12,7 @@ use crate::kit::testing::{Probe, discard_log, until};
 
 const APP: &str = "a421f4a2-c311-4ef4-ba41-fe2e6a2b0d69";
 
-/// Stands for the journal: keeps what it is given, and the in-flight guards, unsettled.
+/// Replaces the journal: keeps the appends with their unsettled in-flight guards.
 struct Journal(Arc<Mutex<Vec<Envelope<Append>>>>);
 
 impl Actor for Journal {
@@ -133,7 +133,7 @@ async fn a_batch_of_datagrams_becomes_one_batch_of_records() {
         ["fallback_encoding", "user_not_found", "unknown_app_name"].map(|remark| intake.remark(remark).get());
     assert_eq!(remarks, [1, 1, 1]);
 
-    // The in-flight guard went on with the events that are left; dropped unsettled, they are counted.
+    // The in-flight guard was passed on with the remaining events. Dropped unsettled, they are counted.
     assert_eq!((harness.to_parser.depth(), harness.lost.get()), (7, 0));
     harness.stored.lock().unwrap().clear();
     assert_eq!((harness.to_parser.depth(), harness.lost.get()), (0, 4));
@@ -152,14 +152,14 @@ async fn rejected_datagrams_are_kept_with_their_first_bytes() {
     assert!(line["text"].as_str().unwrap().starts_with("bad \u{fffd}\"\nxxx"));
     assert_eq!(line["hex"].as_str().unwrap().len(), 2 * 512);
     assert!(line["hex"].as_str().unwrap().starts_with("62616420ff220a78"));
-    // Nothing was left for the journal, and the way is free again.
+    // Nothing remains for the journal, and the room is free again.
     assert_eq!(harness.to_parser.depth(), 0);
     assert!(harness.stored.lock().unwrap().is_empty());
     assert_eq!(harness.lost.get(), 0);
 }
 
 #[actix_rt::test]
-async fn a_full_quarantine_holds_nothing_up() {
+async fn a_full_quarantine_delays_nothing() {
     let harness = harness(2);
     harness.send(&[b"1", b"2", b"3", b"4"]).await;
     until(|| !harness.kept.lock().unwrap().is_empty()).await;
@@ -169,7 +169,7 @@ async fn a_full_quarantine_holds_nothing_up() {
 }
 
 #[actix_rt::test]
-async fn poison_costs_itself_alone() {
+async fn a_datagram_that_panics_affects_no_other_datagram() {
     let harness = harness(10);
     let good = b"/qseow-proxy-session/;h;Start session;LAB;goran;AppAccess;/hub;m".as_slice();
     harness.send(&[good, b"poison", good]).await;
@@ -180,7 +180,7 @@ async fn poison_costs_itself_alone() {
 }
 
 #[actix_rt::test]
-async fn names_of_users_end_here() {
+async fn names_of_users_are_replaced() {
     let pseudonymizer = Pseudonymizer::new(b"0123456789abcdef");
     let harness = bench_with(10, Some(Arc::new(pseudonymizer.clone())));
     let event = b"/qseow-proxy-session/;h;Start session;LAB;goran;x;/hub;of LAB\\goran".as_slice();
@@ -201,7 +201,7 @@ async fn names_of_users_end_here() {
 }
 
 #[actix_rt::test]
-async fn names_of_apps_are_looked_up_when_they_are_learned() {
+async fn app_names_are_used_after_they_are_learned() {
     let harness = harness(10);
     let pseudonymizer = AppNames::new([(APP, "Sales")]);
     harness.to_parser_names.deliver(AppNamesLearned(Arc::new(pseudonymizer)), 1).await.unwrap();
@@ -213,7 +213,7 @@ async fn names_of_apps_are_looked_up_when_they_are_learned() {
 }
 
 #[actix_rt::test]
-async fn where_events_come_from_is_counted_a_batch_at_a_time() {
+async fn events_are_counted_by_origin() {
     let harness = harness(10);
     let session: &[u8] = b"/QSEoW-Proxy-Session/;h;Start session;LAB;goran;AppAccess;/hub;m";
     let datagrams: [&[u8]; 6] = [

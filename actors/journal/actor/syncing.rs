@@ -1,7 +1,8 @@
-//! The group commit: who waits for which sync, and when the next one begins.
+//! The group commit: the callers that wait for a sync, and the start of the next one.
 //!
-//! Syncs run on a blocking thread, one per lane at a time, while appends and reads go on; everything that arrived
-//! during one sync is covered by the next. Under load one sync serves many appends, alone nobody waits.
+//! Syncs run on a blocking thread, one per lane at a time, while appends and reads continue. The next sync
+//! covers everything that arrived during the last one. Under load one sync serves many appends, and a single
+//! append does not wait.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::Journal;
 use crate::journal::store::{SyncDone, SyncJob};
 use butler_sos_domain::streams::Stream;
 
-/// What is synced on its own.
+/// A unit of syncing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     Stream(Stream),
@@ -23,28 +24,28 @@ pub(super) enum Lane {
 #[derive(Default)]
 pub(super) struct LaneState {
     pub(super) running: bool,
-    /// Something came after the running sync began, or a timer runs for the next one.
+    /// Data arrived after the running sync began, or a timer runs for the next one.
     pub(super) wanted: bool,
-    /// That timer runs because the last one failed.
+    /// The timer runs because the last sync failed.
     pub(super) pauses: bool,
-    /// For the next sync.
+    /// Callers that wait for the next sync.
     pub(super) waiting: Vec<Waiter>,
-    /// For the sync that runs.
+    /// Callers that wait for the running sync.
     pub(super) under_way: Vec<Waiter>,
 }
 
-/// Who waits for a sync.
+/// A caller that waits for a sync.
 pub(super) struct Waiter {
-    /// What it waits for is below this offset of the lane's stream.
+    /// It waits for records below this offset of the lane's stream.
     pub(super) end: u64,
     pub(super) answer: oneshot::Sender<Result<(), String>>,
 }
 
-/// A sync that failed is tried again after this.
+/// The pause after a failed sync.
 const SYNC_PAUSE: Duration = Duration::from_secs(1);
 
 impl Journal {
-    /// Asks for a sync of `lane`, and for `waiting` to be told when what is there now is on disk.
+    /// Requests a sync of `lane`, and an answer to `waiting` when everything that is there now is on disk.
     pub(super) fn want_sync(&mut self, lane: Lane, waiting: Option<Waiter>, ctx: &mut Context<Self>) {
         let state = self.lanes.entry(lane).or_default();
         state.waiting.extend(waiting);
@@ -119,8 +120,8 @@ impl Journal {
         }
     }
 
-    /// Whoever waits for records waits on: they are in the log and will be delivered, so nobody may hear that they are
-    /// not stored and send them again. A commit was not made, and its sink makes it again.
+    /// Callers that wait for records continue to wait: the records are in the log and will be delivered, so
+    /// nobody may get "not stored" and send them again. A commit fails, and its sink repeats it.
     fn sync_failed(&mut self, lane: Lane, waited: Vec<Waiter>, error: String, ctx: &mut Context<Self>) {
         self.config.meter.append_failed();
         error!(self.config.log, "cannot sync the journal to disk"; "lane" => ?lane, "error" => &error);
@@ -136,7 +137,7 @@ impl Journal {
 
 pub(super) fn answer_all(waiting: Vec<Waiter>, result: &Result<(), String>) {
     for waiter in waiting {
-        // Whoever does not wait any more needs no answer.
+        // The caller may be gone.
         let _ = waiter.answer.send(result.clone());
     }
 }

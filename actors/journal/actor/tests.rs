@@ -15,10 +15,10 @@ use crate::kit::testing::discard_log;
 
 const SINK: Consumer = Consumer { stream: Stream::AuditEvents, name: "csv_sink" };
 
-/// Reads nothing, so that its stream fills up.
+/// Reads nothing, so that its stream fills.
 const STUCK: Consumer = Consumer { stream: Stream::UserEvents, name: "influx_sink" };
 
-/// Keeps some of its records for later.
+/// Defers some of its records.
 const PATIENT: Consumer = Consumer { stream: Stream::Screenshots, name: "redirect_walker" };
 
 struct Harness {
@@ -92,7 +92,7 @@ fn texts(batch: &Batch) -> Vec<String> {
 }
 
 #[actix_rt::test]
-async fn what_is_answered_is_on_disk_and_readable() {
+async fn answered_appends_are_on_disk_and_readable() {
     let harness = harness(1 << 24);
     let offsets = harness.to_append.ask(append(Stream::AuditEvents, &["a", "b"])).await.unwrap().unwrap();
     assert_eq!(offsets, 0..2);
@@ -137,7 +137,7 @@ async fn a_lingering_batch_fills_up_or_is_cut_short_by_the_drain() {
 }
 
 #[actix_rt::test]
-async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
+async fn the_drain_waits_for_its_consumers_only() {
     let harness = harness(1 << 24);
     harness.to_append.ask(append(Stream::Screenshots, &["later"])).await.unwrap().unwrap();
     harness.to_catch_up.ask(CatchUp).await.unwrap();
@@ -146,7 +146,7 @@ async fn the_drain_waits_for_those_whom_it_is_to_wait_for() {
     let drained = harness.to_catch_up.ask(CatchUp);
     tokio::pin!(drained);
     let begun = harness.to_position.ask(PositionOf(SINK));
-    // The question is in the journal's hands before the next one is answered.
+    // The journal has the question before the next one is answered.
     tokio::select! {
         biased;
         _ = &mut drained => panic!("the sink is behind"),
@@ -182,7 +182,7 @@ impl Handler<Envelope<Break>> for Journal {
     }
 }
 
-/// A journal under supervision.
+/// A supervised journal.
 fn supervised(journal: Journal, metrics: &Metrics) -> Addr<Journal> {
     let supervision = crate::kit::supervisor::Supervision {
         policy: crate::kit::supervisor::RestartPolicy {
@@ -198,11 +198,11 @@ fn supervised(journal: Journal, metrics: &Metrics) -> Addr<Journal> {
 }
 
 #[actix_rt::test]
-async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
+async fn appends_that_wait_for_a_sync_get_the_right_answer_when_the_journal_panics() {
     let directory = TempDir::new().unwrap();
     let metrics = Metrics::new();
     let mut config = config(directory.path(), &metrics, 1 << 24);
-    // No sync comes by itself.
+    // No sync starts by itself.
     config.commit_interval = Duration::from_secs(3600);
     let store = config.open().unwrap();
     let journal = supervised(Journal::new(config, store), &metrics);
@@ -217,9 +217,9 @@ async fn who_waits_for_a_sync_is_told_the_truth_when_the_journal_panics() {
     assert_eq!(texts(&to_next.ask(question).await.unwrap().unwrap()), ["a", "b"]);
 }
 
-/// Reported that its events are not stored, a client sends them again: this must not be said of events that are.
+/// A client that gets "not stored" sends its events again, so stored events must not get this answer.
 #[actix_rt::test]
-async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
+async fn an_append_gets_the_right_answer_when_it_panics_itself() {
     for moment in [PanicMoment::BeforeWriting, PanicMoment::AfterWriting] {
         let directory = TempDir::new().unwrap();
         let metrics = Metrics::new();
@@ -235,7 +235,7 @@ async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
             in_flight.answers_for(2, intake.shed("actor_panic"));
             to_append.ask_with(append(Stream::UserEvents, &["a", "b"]), in_flight)
         };
-        // The second comes before the restart, and is handled after it.
+        // The second append arrives before the restart, and is handled after it.
         let (first, second) = tokio::join!(send(), send());
         let stored = u64::from(first.unwrap().is_ok()) * 2;
         assert_eq!(stored, if moment == PanicMoment::AfterWriting { 2 } else { 0 }, "{moment:?}");
@@ -248,7 +248,7 @@ async fn who_asked_is_told_the_truth_when_the_append_itself_panics() {
     }
 }
 
-/// Waits for what the state says of trouble with appends.
+/// Waits until the state reports this append failure.
 async fn until_trouble_is(to_state: &Mailbox<JournalStateNow>, expect: bool) -> Option<String> {
     let looks = async {
         loop {
@@ -263,7 +263,7 @@ async fn until_trouble_is(to_state: &Mailbox<JournalStateNow>, expect: bool) -> 
 }
 
 #[actix_rt::test]
-async fn room_on_the_disk_is_noticed_without_an_append() {
+async fn free_disk_space_is_noticed_without_an_append() {
     let harness = harness(1 << 24);
     harness.to_append.ask(append(Stream::AuditEvents, &["before"])).await.unwrap().unwrap();
     disk::faults::break_disk(&[disk::faults::Call::Write(10)], 28);
@@ -272,14 +272,14 @@ async fn room_on_the_disk_is_noticed_without_an_append() {
     assert!(trouble.contains("no space"), "{trouble}");
     disk::faults::heal();
     until_trouble_is(&harness.to_state, false).await;
-    // Nothing of the trial is left.
+    // The trial leaves nothing behind.
     harness.to_append.ask(append(Stream::AuditEvents, &["after"])).await.unwrap().unwrap();
     let batch = harness.to_next.ask(next(0, 10, Duration::ZERO)).await.unwrap().unwrap();
     assert_eq!(texts(&batch), ["before", "after"]);
 }
 
 #[actix_rt::test]
-async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
+async fn appends_that_wait_for_a_failed_sync_wait_for_the_next() {
     let harness = harness(1 << 24);
     disk::faults::break_disk(&[disk::faults::Call::Sync], 5);
     let appended = harness.to_append.ask(append(Stream::AuditEvents, &["a", "b"]));
@@ -302,7 +302,7 @@ async fn who_waits_for_a_sync_that_fails_waits_for_the_next() {
 }
 
 #[actix_rt::test]
-async fn trouble_of_one_stream_is_not_over_when_another_takes_events() {
+async fn a_failure_of_one_stream_is_not_cleared_by_another_stream() {
     let harness = harness(1 << 16);
     let text = "x".repeat(10_000);
     while harness.to_append.ask(append(Stream::UserEvents, &[&text])).await.unwrap().is_ok() {}
@@ -328,7 +328,7 @@ async fn a_full_stream_refuses_and_every_event_is_accounted_for() {
     assert_eq!(intake.shed("actor_panic").get(), 0);
 }
 
-/// A journal whose clocks the test sets: the clock of the day and the steady one, in seconds.
+/// A journal with clocks that the test sets: the wall clock and the monotonic clock, in seconds.
 fn clocked(directory: &Path, metrics: &Metrics, clocks: &Arc<Mutex<(u64, u64)>>) -> Journal {
     let config = config(directory, metrics, 1 << 20);
     let store = config.open().unwrap();
@@ -345,7 +345,7 @@ fn lag_of_sink(state: &JournalState) -> f64 {
 }
 
 #[actix_rt::test]
-async fn a_clock_that_jumps_is_told_and_makes_nothing_wait_longer() {
+async fn a_clock_jump_is_logged_and_delays_nothing() {
     let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
     let clocks = Arc::new(Mutex::new((1_000_000, 50)));
     let mut journal = clocked(directory.path(), &metrics, &clocks);
@@ -364,7 +364,7 @@ async fn a_clock_that_jumps_is_told_and_makes_nothing_wait_longer() {
 }
 
 #[actix_rt::test]
-async fn a_clock_that_was_set_back_before_the_start_is_told() {
+async fn a_clock_that_was_set_back_before_the_start_is_logged() {
     let (directory, metrics) = (TempDir::new().unwrap(), Metrics::new());
     let clocks = Arc::new(Mutex::new((1_000_000, 50)));
     let mut journal = clocked(directory.path(), &metrics, &clocks);
@@ -373,7 +373,7 @@ async fn a_clock_that_was_set_back_before_the_start_is_told() {
     *clocks.lock().unwrap() = (999_000, 10);
     let mut journal = clocked(directory.path(), &metrics, &clocks);
     assert_eq!(journal.state().clock_off_seconds, Some(-1_000.0));
-    // What seems to be from the future gets older all the same.
+    // Records from the seeming future still get older.
     *clocks.lock().unwrap() = (999_030, 40);
     assert_eq!(lag_of_sink(&journal.state()), 30.0);
 }

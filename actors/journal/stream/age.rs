@@ -1,18 +1,19 @@
-//! How old a record is, although the clock has been set since it was appended.
+//! The age of a record, also when the clock has been set since it was appended.
 //!
-//! A record carries the time that the clock showed. Where the clock was set later, by whatever was seen of it, the
-//! difference to the time now is wrong by just that, so it is taken out again. A clock that was set while no process
-//! ran is not seen; only that it is behind what is stored shows.
+//! A record contains the wall clock's time of the append. When the clock is set later, by a known amount, the
+//! difference to the current time is wrong by that amount, so it is subtracted. A step while no process runs
+//! is not detected, unless the clock is then behind stored records.
 
 use std::collections::VecDeque;
 
-/// Steps that are told apart. Of older ones, the records between them may seem older or younger than they are.
+/// The maximum number of separate steps. For older steps, the records between them may seem older or younger
+/// than they are.
 const STEPS_MAX: usize = 32;
 
-/// Where in a stream the clock was set.
+/// The positions in a stream where the clock was set.
 #[derive(Debug, Clone, Default)]
 pub struct ClockSteps {
-    /// Records below the offset are from before; nanoseconds, negative is back.
+    /// The step in nanoseconds, negative is back, and the first offset after it.
     steps: VecDeque<(u64, i128)>,
 }
 
@@ -40,14 +41,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_clock_was_set_by_is_no_age() {
+    fn clock_steps_do_not_change_the_age() {
         let mut steps = ClockSteps::default();
         let check = |steps: &ClockSteps, offset: u64, at_ns: u64, now_ns: u64, expect: u64| {
             assert_eq!(steps.age_ns(offset, at_ns, now_ns), expect, "{offset} {at_ns} {now_ns}");
         };
         check(&steps, 0, 100, 130, 30);
         check(&steps, 0, 130, 100, 0);
-        // Offsets 0 to 9 are from before the clock went forward by 1000, those to 19 from before it came back.
+        // Offsets 0 to 9 are from before the step forward by 1000, offsets 10 to 19 from before the step
+        // back.
         steps.note(10, 1_000);
         check(&steps, 9, 100, 1_130, 30);
         check(&steps, 10, 1_130, 1_140, 10);

@@ -1,4 +1,4 @@
-//! A stream read from an offset on: from memory, or through its segments, past what is damaged.
+//! Reads a stream from an offset on: from memory or from its segments, skipping damage.
 
 use std::fs::File;
 use std::io;
@@ -9,26 +9,26 @@ use crate::journal::batch::{Batch, BatchBuilder, SkippedBecause};
 use crate::journal::frame::Frame;
 use crate::journal::segment::{self, SegmentReader, Step};
 
-/// Readers whose places are remembered.
+/// The maximum number of remembered reader positions.
 const CURSORS_MAX: usize = 16;
-/// Over all segments of a stream; 16 bytes each.
+/// The limit over all segments of a stream; an entry has 16 bytes.
 const INDEX_ENTRIES_MAX: usize = 1 << 16;
-/// A place keeps a frame that was read in part only up to this size.
+/// A remembered position keeps a partly read frame only up to this size.
 const CURSOR_FRAME_BYTES_MAX: usize = 256 << 10;
 
-/// Where a reader stopped, so that its next read need not search.
+/// The position where a reader stopped, so that its next read need not search.
 #[derive(Debug)]
 pub(super) struct Cursor {
     next_offset: u64,
     pub(super) segment: u64,
     reader: SegmentReader,
-    /// The frame in which it stopped, unless it stopped between two.
+    /// The frame in which it stopped, unless it stopped between two frames.
     frame: Option<Frame>,
 }
 
 impl Stream {
-    /// Up to so many records and bytes from an offset on. Moves on past what is damaged or was removed: `next_offset` of
-    /// the answer is always greater than `from` unless `from` is the end or `records_max` is 0.
+    /// Reads at most this many records and bytes from an offset on. Skips damaged and removed records:
+    /// `next_offset` of the result is greater than `from` unless `from` is the end or `records_max` is 0.
     pub fn read(&mut self, from: u64, records_max: usize, bytes_max: usize) -> Result<Batch, ReadError> {
         if from > self.next_offset {
             return Err(ReadError::Beyond { offset: from, end: self.next_offset });
@@ -44,7 +44,7 @@ impl Stream {
                 break;
             }
             let is_damaged = self.read_segment(&mut out)?;
-            // Searching through damage costs time: at most one damaged segment for each call.
+            // Searching through damage takes time: at most one damaged segment per call.
             if is_damaged {
                 break;
             }
@@ -52,14 +52,14 @@ impl Stream {
         Ok(out.finish())
     }
 
-    /// Reads the segment that holds the next offset, to its end or until the batch is full. Answers whether anything
-    /// had to be skipped.
+    /// Reads the segment that contains the next offset, to its end or until the batch is full. Returns
+    /// whether anything was skipped.
     fn read_segment(&mut self, out: &mut BatchBuilder) -> Result<bool, ReadError> {
         let at = self.segment_at(out.next_offset());
         let bound = self.bound_of(at);
         let mut cursor = match self.cursor_at(at, out.next_offset()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Somebody removed the file under us.
+                // The file was removed while the store is open.
                 out.skip_to(bound, SkippedBecause::Damaged);
                 return Ok(true);
             }
@@ -104,7 +104,7 @@ impl Stream {
         Ok(has_skipped)
     }
 
-    /// The place of a reader that stopped here, or one as near before it as is known.
+    /// The remembered position of a reader that stopped here, or the nearest known position before it.
     fn cursor_at(&mut self, at: usize, offset: u64) -> io::Result<Cursor> {
         let base_offset = self.segments[at].base_offset;
         let known = self
@@ -112,7 +112,7 @@ impl Stream {
             .iter()
             .position(|cursor| cursor.next_offset == offset && cursor.segment == base_offset);
         if let Some(cursor) = known.and_then(|known| self.cursors.remove(known)) {
-            // One that stopped inside a frame too large to keep has passed it already.
+            // A reader that stopped inside a frame that was too large to keep has already passed it.
             let is_inside = cursor.frame.as_ref().is_some_and(|frame| frame.contains(offset));
             if is_inside || cursor.reader.expected_offset() <= offset {
                 return Ok(cursor);
@@ -132,12 +132,12 @@ impl Stream {
         }
     }
 
-    /// The segment in whose range an offset lies; the first one for those before it.
+    /// The segment whose range contains an offset; the first one for smaller offsets.
     fn segment_at(&self, offset: u64) -> usize {
         self.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
     }
 
-    /// Offsets of a segment are below this.
+    /// All offsets of a segment are below this.
     pub(super) fn bound_of(&self, at: usize) -> u64 {
         self.segments.get(at + 1).map_or(self.next_offset, |next| next.base_offset)
     }

@@ -1,4 +1,4 @@
-//! What of a stream must reach the medium, and what a sync that failed costs.
+//! The unsynced part of a stream, and the recovery from a failed sync.
 
 use std::fs::File;
 use std::io;
@@ -9,19 +9,19 @@ use super::Stream;
 use crate::journal::disk;
 use crate::kit::platform;
 
-/// What must reach the medium so that a stream is durable up to `end_offset`.
+/// The data to sync so that a stream is durable up to `end_offset`.
 #[derive(Debug)]
 pub struct Unsynced {
     pub files: Vec<Arc<File>>,
     pub directory: Option<PathBuf>,
     pub end_offset: u64,
-    /// (base offset, bytes) of the segments concerned
+    /// (base offset, bytes) of the segments to sync
     segments: Vec<(u64, u64)>,
     rewrites: u64,
 }
 
 impl Stream {
-    /// What is not yet on the medium; `None` when all is.
+    /// The unsynced data; `None` when all is synced.
     pub fn unsynced(&mut self) -> io::Result<Option<Unsynced>> {
         self.rewrite()?;
         if self.durable_offset == self.next_offset && !self.directory_changed {
@@ -40,14 +40,14 @@ impl Stream {
         Ok(Some(unsynced))
     }
 
-    /// Says how the sync of `unsynced` ended.
+    /// Records the result of the sync of `unsynced`.
     pub fn synced(&mut self, unsynced: &Unsynced, good: bool) {
         if !good {
             self.must_rewrite = true;
             self.directory_changed |= unsynced.directory.is_some();
             return;
         }
-        // After a sync that failed, a later one that succeeds says nothing about what the failed one covered.
+        // After a failed sync, a later success does not cover the bytes of the failed one.
         if self.must_rewrite || unsynced.rewrites != self.rewrites {
             return;
         }
@@ -64,7 +64,7 @@ impl Stream {
         self.durable_offset = self.durable_offset.max(unsynced.end_offset);
     }
 
-    /// After a failed sync: makes the kernel hold as unwritten again what it may have taken for written.
+    /// After a failed sync: writes the bytes again, because the kernel may have marked them as clean.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
         if !self.must_rewrite {
             return Ok(());

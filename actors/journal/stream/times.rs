@@ -1,4 +1,4 @@
-//! When records of a stream were appended, found in the headers of its segments.
+//! Append times of records, from the headers of segments.
 
 use std::io;
 use std::ops::Range;
@@ -9,10 +9,10 @@ use crate::journal::frame::{Frame, HEADER_BYTES, Header};
 use crate::journal::segment::{self, SegmentReader, Step};
 
 impl Stream {
-    /// The offsets among which every record is that was appended in a range of time. Where the clock was set in
-    /// between there are others among them. Empty, at the end, when there is no such record.
+    /// The range of offsets that contains every record appended in a range of time. If the clock was set in
+    /// between, it contains other records too. Empty, at the end, when there is no such record.
     pub fn find_times(&mut self, times_ns: &Range<u64>) -> Result<Range<u64>, ReadError> {
-        // No clock shows this: it is asked for to learn where the end is.
+        // No clock reaches this value: callers use it to find the end.
         let is_never = times_ns.is_empty() || times_ns.start == u64::MAX;
         let segments = if is_never { 0 } else { self.segments.len() };
         let (mut first, mut last) = (None, None);
@@ -34,7 +34,7 @@ impl Stream {
         }
     }
 
-    /// The same within one segment; `None` when it holds no such record.
+    /// Like `find_times`, within one segment; `None` when it contains no such record.
     fn times_in(&mut self, at: usize, times_ns: &Range<u64>) -> Result<Option<Range<u64>>, ReadError> {
         let Some((low, high)) = self.span_ns(at)? else { return Ok(None) };
         if high < times_ns.start || low >= times_ns.end {
@@ -54,8 +54,8 @@ impl Stream {
         Ok(found)
     }
 
-    /// The lowest and the highest append time of a segment's records. Reads the headers of one that an earlier process
-    /// closed, once.
+    /// The lowest and the highest append time of a segment's records. Reads the headers of a segment that an
+    /// earlier process closed, once.
     fn span_ns(&mut self, at: usize) -> Result<Option<(u64, u64)>, ReadError> {
         if self.segments[at].span_ns.is_none() {
             let mut span_ns = None;
@@ -68,12 +68,12 @@ impl Stream {
         Ok(self.segments[at].span_ns)
     }
 
-    /// How long ago the record at `offset` was appended, whatever has been done to the clock since.
+    /// The age of the record at `offset`, corrected for clock steps.
     pub(in crate::journal) fn age(&self, offset: u64, at_ns: u64, now_ns: u64) -> Duration {
         Duration::from_nanos(self.clock_steps.age_ns(offset, at_ns, now_ns))
     }
 
-    /// The clock has been set; every record that there is was appended before.
+    /// Records that the clock was set. All existing records were appended before.
     pub(in crate::journal) fn note_clock_step(&mut self, by_ns: i128) {
         self.clock_steps.note(self.next_offset, by_ns);
     }
@@ -82,12 +82,12 @@ impl Stream {
         &self.clock_steps
     }
 
-    /// What was known of the clock before the stream was opened once more.
+    /// Restores clock steps that were recorded before a reopening.
     pub(in crate::journal) fn set_clock_steps(&mut self, steps: ClockSteps) {
         self.clock_steps = steps;
     }
 
-    /// When the newest record was appended.
+    /// The append time of the newest record.
     pub fn newest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
         for at in (0..self.segments.len()).rev() {
             if let Some((_, at_ns)) = self.segments[at].newest_at {
@@ -105,7 +105,7 @@ impl Stream {
         Ok(None)
     }
 
-    /// When the record at or after an offset was appended; `None` when there is none.
+    /// The append time of the record at or after an offset; `None` when there is none.
     pub fn appended_at_ns(&mut self, offset: u64) -> Result<Option<u64>, ReadError> {
         if let Some(frame) = self.tail.frame(offset) {
             return Ok(Some(frame.header.appended_at_ns));
@@ -121,7 +121,7 @@ impl Stream {
         Ok(None)
     }
 
-    /// When the oldest record was appended.
+    /// The append time of the oldest record.
     pub fn oldest_record_at_ns(&mut self) -> Result<Option<u64>, ReadError> {
         for at in 0..self.segments.len() {
             if let Some(oldest) = self.oldest_at_ns(at)? {
@@ -139,7 +139,8 @@ impl Stream {
         Ok(self.segments[at].oldest_at_ns)
     }
 
-    /// A record's offset and append time: of a segment's last one, or of the one behind it where that is cheaper to find.
+    /// The offset and append time of a segment's last record, or of the next segment's first record if that
+    /// is cheaper to read.
     pub(super) fn newest_at(&mut self, at: usize) -> Result<Option<(u64, u64)>, ReadError> {
         if self.segments[at].newest_at.is_none() {
             let mut newest = match self.segments.get(at + 1).map(|next| next.base_offset) {
@@ -157,7 +158,7 @@ impl Stream {
         Ok(self.segments[at].newest_at)
     }
 
-    /// Shows the headers of a segment in order until `visit` answers.
+    /// Calls `visit` with the headers of a segment in order, until it returns a value.
     fn walk_headers<T>(
         &self,
         at: usize,
@@ -173,7 +174,7 @@ impl Stream {
         };
         let mut reader = SegmentReader::new(file, self.store_id, 0, segment.base_offset);
         loop {
-            // With everything below the bound unwanted, no body is looked at.
+            // All offsets are unwanted here, so no body is read.
             match reader.step(segment.bytes, self.bound_of(at), u64::MAX)? {
                 Step::Frame(Frame { header, .. }, _) | Step::Passed(header, _) => {
                     if let Some(answer) = visit(&header) {

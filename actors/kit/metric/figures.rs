@@ -1,4 +1,4 @@
-//! The figures as values, for people and programs that want more than a scrape.
+//! All metrics as values, for callers that need more than a scrape.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{ActorMeter, DestinationMeter, DestinationState, IntakeLabel, IntakeMeter, Metrics};
 use crate::kit::lock::lock;
 
-/// Every count at one moment, by the owner's one name.
+/// Every count at one moment, by the name of its owner.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
@@ -19,7 +19,7 @@ pub struct Figures {
     pub append_errors: u64,
 }
 
-/// What one actor counted. Reasons are the short stable words of the metric's label.
+/// Counts of one actor. Reasons are the short stable words of the metric's label.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActorFigures {
@@ -27,26 +27,26 @@ pub struct ActorFigures {
     pub sent: u64,
     pub restarts: u64,
     pub rejected: BTreeMap<String, u64>,
-    /// What an administrator should know for as long as the process runs: symptom, and what it is about.
+    /// Conditions that an administrator should know for as long as the process runs: symptom and object.
     #[serde(default)]
     pub notes: BTreeMap<String, String>,
 }
 
-/// Where every event that an intake was given went.
+/// The outcome of every event that an intake received.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IntakeFigures {
     pub received: u64,
     pub stored: u64,
-    /// `None` for an intake without a receive buffer of its own, and where the system does not tell.
+    /// `None` for an intake without its own receive buffer, and on a system that does not report the figure.
     pub dropped_by_kernel: Option<u64>,
     pub rejected: BTreeMap<String, u64>,
     pub shed: BTreeMap<String, u64>,
-    /// Kept, but with something that an administrator may want to know.
+    /// Events that were kept but have a property that an administrator may want to know.
     pub remarks: BTreeMap<String, u64>,
 }
 
-/// What one destination counted since the start.
+/// Counts of one destination since the start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationFigures {
@@ -55,20 +55,20 @@ pub struct DestinationFigures {
     pub delivered_events: u64,
     pub delivered_batches: u64,
     pub delivered_bytes: u64,
-    /// By a retry or a replay.
+    /// Events that a retry or a replay delivered.
     pub redelivered_events: u64,
     pub dead_lettered: u64,
     /// Removed or damaged before delivery.
     pub missed: u64,
-    /// Failed, told of, and tried again later; they do not count as waiting.
+    /// Events that failed, were logged, and are retried later. They do not count as waiting.
     pub deferred: u64,
-    /// On disk until a limit of the destination is raised; they do not count as waiting.
+    /// Events on disk until a limit of the destination is raised. They do not count as waiting.
     #[serde(default)]
     pub parked: u64,
     /// Failed deliveries by class.
     pub errors: BTreeMap<String, u64>,
     pub last_error: Option<String>,
-    /// One of `errors`.
+    /// A key of `errors`.
     pub last_error_class: Option<String>,
     pub last_error_unix_ms: Option<u64>,
 }
@@ -83,7 +83,7 @@ pub struct SyncFigures {
 }
 
 impl Metrics {
-    /// All counts as they are now; each is exact, together they are not of one instant.
+    /// All counts as they are now. Each is exact, but they are not of one instant.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let owners = self.owners();
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_owner_has_its_figures_and_no_other_s() {
+    fn figures_belong_to_their_owner_only() {
         let metrics = Metrics::new();
         let intake = metrics.intake("user_events");
         intake.received.inc_by(7);
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((influx.up, influx.errors["http-503"]), (false, 2));
         assert_eq!((influx.last_error.as_deref(), influx.last_error_unix_ms), (Some("busy"), Some(10)));
         assert_eq!(figures.actors["journal"].rejected["damaged"], 3);
-        // The first of a kind is kept, whoever got a handle later.
+        // The first note of a symptom is kept, also when a later handle adds another.
         metrics.actor("journal").note("odd", "first");
         metrics.actor("journal").note("odd", "second");
         assert_eq!(metrics.figures().actors["journal"].notes["odd"], "first");

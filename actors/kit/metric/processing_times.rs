@@ -1,8 +1,9 @@
-//! How long an intake's events take, since somebody last asked. No actor: intakes count, whoever reports takes.
+//! The time that an intake's events take, since the last report. Intakes record the times, the reporter takes
+//! them.
 //!
-//! Counted a batch at a time: every event of a batch takes as long as its batch. Times are kept in classes of a
-//! quarter of a power of two, so that however many there are, they take two kilobytes, and a percentile is known to
-//! within a fifth.
+//! Times are recorded by batch: every event of a batch takes as long as its batch. The histogram has buckets
+//! of a quarter of a power of two, so it needs two kilobytes for any number of events, and a percentile is
+//! accurate to within a fifth.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,12 +18,12 @@ pub struct ProcessingTimes(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Events being worked on.
+    /// Events in progress.
     running: AtomicU64,
     window: Mutex<Window>,
 }
 
-/// Events being worked on, until this is dropped.
+/// Counts events as in progress until it is dropped.
 #[must_use = "the time ends when this is dropped"]
 pub struct Running {
     times: ProcessingTimes,
@@ -38,32 +39,30 @@ pub struct TimesTaken {
     pub max_ms: f64,
 }
 
-/// Classes of times to each power of two.
+/// Buckets per power of two.
 const STEPS: u64 = 4;
 
-/// Events by their time in nanoseconds.
+/// Event counts by time in nanoseconds.
 #[derive(Default)]
 struct Window {
     times_ns: Histogram<STEPS>,
     sum_ns: u128,
 }
 
-// === impl ProcessingTimes ===
-
 impl ProcessingTimes {
-    /// Work on `events` begins.
+    /// Starts the work on `events`.
     pub fn begin(&self, events: u64) -> Running {
         self.0.running.fetch_add(events, Ordering::Relaxed);
         Running { times: self.clone(), events, began: Instant::now() }
     }
 
-    /// Events being worked on.
+    /// Events in progress.
     #[must_use]
     pub fn running(&self) -> u64 {
         self.0.running.load(Ordering::Relaxed)
     }
 
-    /// The times of all that ended since the last call.
+    /// Takes the times of all work that ended since the last call.
     #[must_use]
     pub fn take(&self) -> TimesTaken {
         std::mem::take(&mut *lock(&self.0.window)).times()
@@ -77,8 +76,6 @@ impl Drop for Running {
         lock(&self.times.0.window).add(took_ns, self.events);
     }
 }
-
-// === impl Window ===
 
 impl Window {
     fn add(&mut self, ns: u64, events: u64) {
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_was_worked_on() {
+    fn dropping_the_guard_records_the_time() {
         let times = ProcessingTimes::default();
         let one = times.begin(3);
         let two = times.clone().begin(2);

@@ -1,4 +1,4 @@
-//! Counters by owner and reason that can be listed, which a family of the registry cannot.
+//! Counters by owner and reason that can be listed. A family of the registry cannot be listed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ where
         Self { family: Family::default(), known: Arc::default(), label }
     }
 
-    /// What the registry is given.
+    /// The family for the registry.
     pub fn family(&self) -> Family<L, Counter> {
         self.family.clone()
     }

@@ -1,8 +1,8 @@
-//! The clock that nobody sets.
+//! The monotonic clock.
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds since the machine started, with those that it slept; `None` where the kernel has no such clock.
+/// Nanoseconds since the machine started, including sleep. `None` where the kernel has no such clock.
 #[must_use]
 pub fn since_boot_ns() -> Option<u64> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;

@@ -1,11 +1,11 @@
-//! Files: who may read them, links that are not followed, names that are not overwritten, bytes at a place.
+//! Files: access rights, no following of links, no overwriting, reads and writes at a position.
 //!
-//! Everything that names people is for the service and its group: files are created with at most 0640, directories with
-//! at most 0750. The umask can take more away. Nothing that exists is changed. Files for a loader of another account
-//! get another mode ([`Modes::of_files`]).
+//! Files with names of people are for the service and its group only: new files get 0640 at most, new
+//! directories 0750. The umask can restrict this further. Existing files keep their mode. Files for a loader
+//! under another account can get another mode ([`Modes::of_files`]).
 //!
-//! A name in a directory that others may write to can be a link that leads elsewhere. No link is followed in the last
-//! part of a path: it is an error, or is no file of ours.
+//! In a directory that others can write to, a name can be a link to another place. Links in the last part of
+//! a path are not followed: they are an error, or count as no file of ours.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-/// Most rights of new files and directories.
+/// The maximum rights of new files and directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Modes {
     file: u32,
@@ -23,9 +23,9 @@ pub struct Modes {
 
 /// The service reads and writes, its group reads.
 const FILE: u32 = 0o640;
-/// Rights that a file's mode may give: no file of ours is run, and everybody may never write.
+/// The most rights that a setting may grant: our files are never executable, and never writable by everybody.
 const FILE_MAX: u32 = 0o664;
-/// The service can always do its work.
+/// The least rights: the service must always be able to read and write.
 const FILE_MIN: u32 = 0o600;
 
 impl Default for Modes {
@@ -35,7 +35,8 @@ impl Default for Modes {
 }
 
 impl Modes {
-    /// Modes by that of files, three or four octal digits such as `0640`; who may read a file may look into its directory.
+    /// Modes from the mode of files, three or four octal digits such as `0640`. Directories are searchable
+    /// for everybody who may read the files.
     #[must_use]
     pub fn of_files(text: &str) -> Option<Self> {
         let is_octal =
@@ -48,7 +49,7 @@ impl Modes {
         Self { file, directory: file | (file & 0o444) >> 2 }
     }
 
-    /// Whether the process's umask takes some of these rights away, as far as the system tells.
+    /// Whether the umask of the process removes some of these rights, as far as the system reports it.
     #[must_use]
     pub fn are_masked(self) -> bool {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -58,17 +59,17 @@ impl Modes {
     }
 }
 
-/// Makes a directory and those above it.
+/// Creates a directory and its parents.
 pub fn create_directories(directory: &Path, modes: Modes) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(modes.directory).create(directory)
 }
 
-/// A new file for reading and writing; `AlreadyExists` when the name is taken, by a link too.
+/// Creates a file for reading and writing. `AlreadyExists` when the name is taken, also by a link.
 pub fn create_new(path: &Path, modes: Modes) -> io::Result<File> {
     options(modes).read(true).write(true).create_new(true).open(path)
 }
 
-/// A new file under a name of ours: what is there is of no use, and is removed, not written to.
+/// Creates a file under a temporary name of ours. A file or link with that name is removed, not written to.
 pub fn create_afresh(path: &Path, modes: Modes) -> io::Result<File> {
     match create_new(path, modes) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -79,27 +80,27 @@ pub fn create_afresh(path: &Path, modes: Modes) -> io::Result<File> {
     }
 }
 
-/// A file for reading and writing, new or with what it holds.
+/// Opens a file for reading and writing, and creates it if it is missing.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     options(Modes::default()).read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// An empty file for reading and writing, whatever it held before.
+/// Opens an empty file for reading and writing, and discards previous content.
 pub fn create_over(path: &Path) -> io::Result<File> {
     options(Modes::default()).read(true).write(true).create(true).truncate(true).open(path)
 }
 
-/// A file to append to.
+/// Opens a file to append to.
 pub fn open_to_append(path: &Path) -> io::Result<File> {
     options(Modes::default()).append(true).create(true).open(path)
 }
 
-/// An existing file for reading and writing, wherever a link leads.
+/// Opens an existing file for reading and writing. Links are followed.
 pub fn open_to_write(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// An existing file for reading and writing; `None` when there is no regular file of that name.
+/// Opens an existing file for reading and writing. `None` when there is no regular file of that name.
 pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
     match options(Modes::default()).read(true).write(true).open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
@@ -110,18 +111,18 @@ pub fn open_existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Links are not followed; a pipe that somebody put there holds nobody up.
+/// Links are not followed. Opening a planted pipe does not block.
 fn options(modes: Modes) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(modes.file).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     options
 }
 
-/// Renames, never over another file: `AlreadyExists` then.
+/// Renames without overwriting: `AlreadyExists` when the target exists.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         Ok(()) => Ok(()),
-        // File systems that cannot do both in one step.
+        // Some file systems have no atomic rename without overwriting.
         Err(nix::Error::EINVAL | nix::Error::ENOSYS) => match to.symlink_metadata() {
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
             Err(_) => std::fs::rename(from, to),
@@ -130,12 +131,12 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Renames, over another file if there is one.
+/// Renames and replaces an existing target.
 pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
-/// It is no error when the file is not there.
+/// Removes a file. A missing file is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -143,19 +144,19 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Names in the directory are on disk after this.
+/// Makes the names in the directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// What `chmod` says of a file, wherever a link leads; `None` when it is not there.
+/// The mode bits of a file, as in `chmod`. Links are followed. `None` when the file is missing.
 #[must_use]
 pub fn mode(path: &Path) -> Option<u32> {
     const PERMISSIONS: u32 = 0o7777;
     std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & PERMISSIONS)
 }
 
-/// Whether a name is that of an open file.
+/// Whether a path still names this open file.
 #[must_use]
 pub fn is_same_file(path: &Path, file: &File) -> bool {
     match (path.symlink_metadata(), file.metadata()) {
@@ -168,7 +169,7 @@ pub fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     file.write_all_at(bytes, at)
 }
 
-/// Reads what there is, at most as much as fits.
+/// Reads the available bytes, at most as many as fit.
 pub fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     file.read_at(bytes, at)
 }
@@ -188,7 +189,7 @@ mod tests {
         super::mode(path).expect("it is there") & 0o777
     }
 
-    /// Tests run with whatever umask there is; it may take more away.
+    /// The umask of the test process may remove more rights.
     fn assert_at_most(path: &Path, most: u32) {
         assert_eq!(mode(path) & !most, 0, "{} has {:o}", path.display(), mode(path));
         assert_eq!(mode(path) & 0o600, 0o600, "{}", path.display());
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn new_files_and_directories_are_for_the_group_at_most_and_what_exists_stays_as_it_is() {
+    fn new_files_exclude_others_and_existing_modes_are_kept() {
         let root = tempfile::tempdir().expect("a directory");
         let at = |name: &str| root.path().join(name);
         create_directories(&at("a/b"), Modes::default()).expect("made");

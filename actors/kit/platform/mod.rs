@@ -1,14 +1,15 @@
-//! The seam to the operating system: everything that another system does in another way, with errors of `std::io`.
-//! Nothing else of the product names `nix`, `libc`, `std::os` or `/proc`, save signals and the service manager.
+//! The platform layer: everything that differs between operating systems, with errors of `std::io`.
+//! Only signals and the service manager name `nix`, `libc`, `std::os` or `/proc` outside this folder.
 //!
 //! | file | |
 //! |---|---|
-//! | `files` | who may read them, links that are not followed, names that are not overwritten, bytes at a place |
-//! | [`sockets`] | the UDP socket and its buffer, many datagrams at once, what the kernel dropped, how many connections wait |
-//! | [`process`] | what this process uses and may use, the machine, who holds a port |
-//! | [`clock`] | the clock that nobody sets |
+//! | `files` | access rights, no following of links, no overwriting, reads and writes at a position |
+//! | [`sockets`] | the UDP socket and its buffer, batches of datagrams, kernel drops, the backlog of
+//! connections |
+//! | [`process`] | resource usage and limits of this process, the machine, the holder of a port |
+//! | [`clock`] | the monotonic clock |
 //!
-//! A figure that the system does not tell is `None`, never 0.
+//! A figure that the system does not report is `None`, never 0.
 
 pub mod clock;
 mod files;

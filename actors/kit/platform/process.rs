@@ -1,4 +1,4 @@
-//! This process and the machine: what it uses and may use, their names, and who holds a port.
+//! This process and the machine: usage, limits, names, and the holder of a port.
 
 use std::path::Path;
 use std::{fs, io};
@@ -7,18 +7,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::utsname::uname;
 use nix::unistd::{SysconfVar, gethostname, sysconf};
 
-/// What this process uses.
+/// Resources that this process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     pub resident_bytes: Option<u64>,
-    /// Files and connections that are open.
+    /// Open files and connections.
     pub open_files: Option<u64>,
     pub threads: Option<u64>,
-    /// Since the start, in user and system mode, on all processors.
+    /// CPU time since the start, user and system, over all processors.
     pub cpu_seconds: Option<f64>,
 }
 
-/// What this process uses now.
+/// The current usage of this process.
 #[must_use]
 pub fn usage() -> Usage {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -36,8 +36,8 @@ fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()
 }
 
-/// User plus system time in ticks, and threads. The second field of the line, the program's
-/// name, may hold blanks and ends with the last `)`.
+/// User plus system time in ticks, and the number of threads. The second field, the program's name, may
+/// contain blanks and ends at the last `)`.
 fn cpu_and_threads(stat: &str) -> Option<(u64, u64)> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
@@ -48,19 +48,19 @@ fn sysconf_or(what: SysconfVar, default: u64) -> u64 {
     sysconf(what).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(default)
 }
 
-/// Where the memory of this process is, in bytes.
+/// The memory of this process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
     pub resident: Option<u64>,
-    /// Of the resident: the process's own.
+    /// The private part of the resident memory.
     pub own: Option<u64>,
-    /// Of the resident: that of files and what is shared.
+    /// The part of the resident memory that is shared or backed by files.
     pub shared: Option<u64>,
-    /// Asked for, resident or not.
+    /// The virtual size.
     pub reserved: Option<u64>,
 }
 
-/// Where it is now.
+/// The current memory of this process.
 #[must_use]
 pub fn memory() -> Memory {
     memory_in(&fs::read_to_string("/proc/self/status").unwrap_or_default())
@@ -112,17 +112,17 @@ fn system_in(os_release: &str) -> Option<&str> {
     name.map(|name| name.trim_matches('"'))
 }
 
-/// The name of this machine; what is no UTF-8 in it is replaced.
+/// The name of this machine. Invalid UTF-8 is replaced.
 #[must_use]
 pub fn host_name() -> Option<String> {
     gethostname().ok().map(|name| name.to_string_lossy().into_owned())
 }
 
-/// How many files and connections this process may have open.
+/// The limits of open files and connections of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
     pub now: u64,
-    /// What it may allow itself.
+    /// The hard limit.
     pub most: u64,
 }
 
@@ -131,12 +131,12 @@ pub fn open_files() -> io::Result<OpenFiles> {
     Ok(OpenFiles { now, most })
 }
 
-/// Allows this process as many as it may allow itself.
+/// Raises the soft limit to the hard limit.
 pub fn raise_open_files(limit: OpenFiles) -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, limit.most, limit.most)?)
 }
 
-/// What a port belongs to.
+/// The protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Tcp,
@@ -150,7 +150,7 @@ pub struct Holder {
     pub name: String,
 }
 
-/// Who holds a port, as far as `/proc` shows it to this user.
+/// The process that holds a port, as far as `/proc` shows it to this user.
 #[must_use]
 pub fn holder_of_port(protocol: Protocol, port: u16) -> Option<Holder> {
     let tables = match protocol {
@@ -177,8 +177,8 @@ pub fn holder_of_port(protocol: Protocol, port: u16) -> Option<Holder> {
     })
 }
 
-/// Inodes of the sockets that listen at a port: `/proc/net/tcp` and `udp` have one socket a line, the local address
-/// with its port in hexadecimal in column 2, the state in column 4, the inode in column 10.
+/// Inodes of the sockets bound to a port. `/proc/net/tcp` and `udp` have one socket a line: the local address
+/// with the port in hexadecimal in column 2, the state in column 4, the inode in column 10.
 fn sockets_at(table: &str, protocol: Protocol, port: u16) -> Vec<u64> {
     const TCP_LISTEN: &str = "0A";
     let socket = |line: &str| {
@@ -199,14 +199,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_blanks_and_brackets_does_not_move_the_fields() {
+    fn a_program_name_with_blanks_and_brackets_is_skipped() {
         let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19";
         assert_eq!(cpu_and_threads(stat), Some((11 + 12, 17)));
         assert_eq!(cpu_and_threads(""), None);
     }
 
     #[test]
-    fn memory_is_what_the_system_says() {
+    fn reads_the_memory_of_the_process() {
         assert!(memory().resident.is_some_and(|bytes| bytes > 0));
         let text = "VmRSS:\t 12 kB\nRssAnon:\t 8 kB\nRssFile:\t 3 kB\nRssShmem:\t 1 kB\nVmData:\t 40 kB\n";
         let expect =
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_figures() {
+    fn usage_of_this_process_is_known() {
         let Usage { resident_bytes, open_files, threads, cpu_seconds } = usage();
         assert!([resident_bytes, open_files, threads].iter().all(|of| of.is_some_and(|figure| figure > 0)));
         assert!(cpu_seconds.is_some());
     }
 
     #[test]
-    fn files_of_the_system_are_read() {
+    fn reads_memory_and_name_of_the_system() {
         let text = "NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n";
         assert_eq!(system_in(text), Some("Debian GNU/Linux 13 (trixie)"));
         assert_eq!(system_in(""), None);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_of_a_port_is_found() {
+    fn finds_the_holder_of_a_port() {
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
         for (protocol, address) in [(Protocol::Tcp, tcp.local_addr()), (Protocol::Udp, udp.local_addr())] {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_sockets() {
+    fn reads_tables_of_sockets() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:2672 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0\n\
             1: 0100007F:2672 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 112 1 0 100 0 0 10 0\n\

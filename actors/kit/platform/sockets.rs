@@ -1,8 +1,7 @@
-//! Sockets: a UDP socket with the buffer that is wanted, many datagrams with one system call, and what was dropped.
+//! Sockets: a UDP socket with a receive buffer of the wanted size, batch receive, and kernel drops.
 //!
-//! Datagrams that the kernel dropped for want of buffer space are read from `/proc/net/udp`: the figure that
-//! `SO_RXQ_OVFL` puts beside a datagram is as old as that datagram, so after a burst it says too little until the next
-//! one arrives.
+//! Kernel drops are read from `/proc/net/udp`. The counter that `SO_RXQ_OVFL` attaches to a datagram is as
+//! old as that datagram, so after a burst it is too low until the next datagram arrives.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, UdpSocket};
@@ -19,26 +18,27 @@ use nix::sys::socket::{
 #[derive(Debug)]
 pub struct BoundUdp {
     pub socket: UdpSocket,
-    /// With the port that the kernel chose.
+    /// Contains the port that the kernel chose.
     pub address: SocketAddr,
-    /// What the kernel gave.
+    /// The size that the kernel granted.
     pub receive_buffer_bytes: usize,
     inode: u64,
 }
 
-/// What failed when a socket was opened.
+/// The step that failed when a socket was opened.
 #[derive(Debug)]
 pub enum OpenUdpError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     Bind(io::Error),
-    /// The socket cannot be made what it must be.
+    /// A required socket option cannot be set.
     Prepare(io::Error),
 }
 
-/// A blocking read ends after this long, so that the reader can look whether it is to stop.
+/// A blocking read ends after this time, so that the reader can check for a stop.
 const READ_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Binds a socket and asks for so large a receive buffer; how large it is in the end stands in the answer.
+/// Binds a socket and requests a receive buffer of this size. The result contains the size that the kernel
+/// granted.
 pub fn open_udp(address: SocketAddr, receive_buffer_bytes: usize) -> Result<BoundUdp, OpenUdpError> {
     let cannot_bind = |errno: Errno| OpenUdpError::Bind(errno.into());
     let cannot_prepare = |errno: Errno| OpenUdpError::Prepare(errno.into());
@@ -46,10 +46,10 @@ pub fn open_udp(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Boun
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(cannot_bind)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // Whatever the system's default is, `::` means everybody.
+        // `::` must accept IPv4 as well, whatever the system's default is.
         setsockopt(&fd, sockopt::Ipv6V6Only, &false).map_err(cannot_bind)?;
     }
-    // Before the bind, so that the first datagram already finds the room.
+    // Enlarge before the bind, so that the buffer is ready for the first datagram.
     let receive_buffer_bytes = enlarge(&fd, receive_buffer_bytes).map_err(cannot_prepare)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(cannot_bind)?;
 
@@ -60,18 +60,18 @@ pub fn open_udp(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Boun
     Ok(BoundUdp { socket, address, receive_buffer_bytes, inode })
 }
 
-/// Asks for the buffer with and then without privilege; says what there is in the end.
+/// Requests the buffer with privilege, then without. Returns the granted size.
 fn enlarge(fd: &impl AsFd, wanted: usize) -> Result<usize, Errno> {
     if setsockopt(fd, sockopt::RcvBufForce, &wanted).is_err() {
         setsockopt(fd, sockopt::RcvBuf, &wanted)?;
     }
-    // The kernel doubles what it is asked for, to have room for its own bookkeeping, and tells the double.
+    // The kernel doubles the requested size for its own bookkeeping and reports the double.
     Ok(getsockopt(fd, sockopt::RcvBuf)? / 2)
 }
 
 impl BoundUdp {
-    /// How many datagrams the kernel has dropped at this socket since it was opened (modulo 2^32); `None` when `/proc`
-    /// is not there, or does not know the socket. Blocks for about a millisecond.
+    /// The number of datagrams that the kernel has dropped at this socket since it was opened (modulo 2^32).
+    /// `None` when `/proc` is missing or does not list the socket. Blocks for about a millisecond.
     #[must_use]
     pub fn kernel_drops(&self) -> Option<u32> {
         let table = if self.address.is_ipv6() { "/proc/self/net/udp6" } else { "/proc/self/net/udp" };
@@ -79,7 +79,7 @@ impl BoundUdp {
     }
 }
 
-/// Finds a socket in `/proc/net/udp`: one socket a line, the inode is column 10, drops are the last column.
+/// Finds a socket in `/proc/net/udp`: one socket a line, the inode in column 10, drops in the last column.
 fn drops_of(table: &str, inode: u64) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
         let mut columns = line.split_ascii_whitespace();
@@ -90,7 +90,7 @@ fn drops_of(table: &str, inode: u64) -> Option<u32> {
     })
 }
 
-/// Memory that the kernel writes datagrams into, and the headers to take many at once. Reused for ever.
+/// Memory for received datagrams, and the headers for a batch receive. It is reused for every call.
 pub struct ReceiveArea {
     headers: MultiHeaders<SockaddrStorage>,
     memory: Vec<u8>,
@@ -100,27 +100,27 @@ pub struct ReceiveArea {
 /// Datagrams that one call takes at most.
 pub const SLOTS: usize = 64;
 
-/// A datagram where the kernel put it.
+/// A datagram in the receive area.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// Cut at one byte above the largest that is let in.
+    /// Truncated at one byte above the largest size that is accepted.
     pub bytes: &'a [u8],
     pub source: SocketAddr,
 }
 
-/// What to do when nothing is there.
+/// The behaviour when no datagram is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenEmpty {
-    /// Wait for a first datagram, for at most 50 ms.
+    /// Waits at most 50 ms for a first datagram.
     Wait,
     Return,
 }
 
 impl ReceiveArea {
-    /// For datagrams of up to `bytes_max`; one that is larger shows as `bytes_max + 1`.
+    /// For datagrams of up to `bytes_max`. A larger one has the length `bytes_max + 1`.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        // The odd number of cache lines keeps the slots from sharing the same few cache sets.
+        // An odd number of cache lines per slot keeps slots from sharing the same few cache sets.
         let slot_bytes = ((bytes_max.min(UDP_BYTES_MAX) + 1).div_ceil(64) | 1) * 64;
         Self {
             headers: MultiHeaders::preallocate(SLOTS, None),
@@ -129,10 +129,11 @@ impl ReceiveArea {
         }
     }
 
-    /// Takes what is there, up to [`SLOTS`], and shows each datagram to `see`; says how many there were.
+    /// Receives the available datagrams, up to [`SLOTS`], passes each to `see`, and returns their number.
     ///
     /// # Errors
-    /// One that [`is_nothing_there`] knows when there was none; others as the kernel gives them.
+    /// An error for which [`is_nothing_there`] is true when no datagram was available; other errors as the
+    /// kernel reports them.
     pub fn receive(
         &mut self,
         socket: &UdpSocket,
@@ -157,13 +158,13 @@ impl ReceiveArea {
     }
 }
 
-/// More than any UDP datagram holds.
+/// Larger than any UDP datagram.
 const UDP_BYTES_MAX: usize = 65_535;
 
-/// Stands for a source that the kernel did not tell; UDP over IP always tells it.
+/// Stands for a source that the kernel did not report. With UDP over IP it always reports one.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0));
 
-/// The source. An IPv4 address that reached an IPv6 socket is shown as the IPv4 address that it is.
+/// The source. An IPv4-mapped IPv6 address becomes an IPv4 address.
 fn socket_addr(storage: &SockaddrStorage) -> SocketAddr {
     let v4 = storage.as_sockaddr_in().map(|addr| SocketAddr::V4(SocketAddrV4::from(*addr)));
     let v6 = || storage.as_sockaddr_in6().map(|addr| SocketAddr::V6(SocketAddrV6::from(*addr)));
@@ -172,13 +173,13 @@ fn socket_addr(storage: &SockaddrStorage) -> SocketAddr {
     address
 }
 
-/// Whether an error of [`ReceiveArea::receive`] says that no datagram came, and no more.
+/// Whether an error of [`ReceiveArea::receive`] only says that no datagram was available.
 #[must_use]
 pub fn is_nothing_there(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Lets so many connections wait to be accepted; the kernel may allow fewer.
+/// Sets the backlog of connections to accept. The kernel may allow fewer.
 pub fn set_backlog(listener: &TcpListener, connections_max: i32) -> io::Result<()> {
     Ok(nix::sys::socket::listen(listener, Backlog::new(connections_max)?)?)
 }
@@ -192,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_there_is_told_at_once() {
+    fn an_empty_socket_returns_at_once() {
         let bound = bound();
         let got = ReceiveArea::new(100).receive(&bound.socket, WhenEmpty::Return, |_| ());
         assert!(is_nothing_there(&got.unwrap_err()));
     }
 
     #[test]
-    fn drops_are_found_by_inode() {
+    fn finds_drops_by_inode() {
         let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
             1: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 111 2 0000000000000000 7\n\
             2: 0100007F:270D 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 112 2 0000000000000000 4294967295\n";

@@ -31,7 +31,7 @@ fn a_torn_last_line_is_skipped_and_cut_off() {
     let mut store = SegmentStore::open(dir.path(), 10_000).unwrap();
     append(&mut store, &["{3}"]);
     assert_eq!(lines(dir.path()), ["{1}", "{2}", "{3}"]);
-    // A segment that is nothing but torn.
+    // A segment with only a torn line.
     fs::write(&path, "torn").unwrap();
     let mut store = SegmentStore::open(dir.path(), 10_000).unwrap();
     append(&mut store, &["{4}"]);
@@ -39,7 +39,7 @@ fn a_torn_last_line_is_skipped_and_cut_off() {
 }
 
 #[test]
-fn the_oldest_make_room_and_are_counted() {
+fn the_oldest_lines_are_removed_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let bytes_max = 800;
     let mut store = SegmentStore::open(dir.path(), bytes_max).unwrap();
@@ -60,7 +60,7 @@ fn the_oldest_make_room_and_are_counted() {
 }
 
 #[test]
-fn blocks_and_lines_that_are_too_large() {
+fn large_blocks_are_split_and_lines_over_the_bound_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SegmentStore::open(dir.path(), 800).unwrap();
     let many: Vec<String> = (0..30).map(|n| format!("{n:09}")).collect();
@@ -95,7 +95,7 @@ fn entries_are_found_and_removed_while_the_store_is_open() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_alone() {
+fn other_files_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes.txt"), "x").unwrap();
     fs::write(dir.path().join("1.jsonl"), "{x}\n").unwrap();
@@ -105,7 +105,7 @@ fn what_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn the_newest_come_first_and_only_those_wanted() {
+fn reads_the_newest_wanted_entries_first() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SegmentStore::open(dir.path(), 400).unwrap();
     for n in 0..40 {
@@ -122,7 +122,7 @@ fn the_newest_come_first_and_only_those_wanted() {
 }
 
 #[test]
-fn without_room_nothing_old_goes() {
+fn without_room_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SegmentStore::open(dir.path(), 100).unwrap();
     let some = |n: usize| vec![format!("{n:09}").into_bytes(); 4];
@@ -135,7 +135,7 @@ fn without_room_nothing_old_goes() {
 }
 
 #[test]
-fn an_ended_segment_keeps_what_is_left_of_it() {
+fn a_closed_segment_keeps_its_remaining_lines() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SegmentStore::open(dir.path(), 1_000).unwrap();
     append(&mut store, &["{1}", "{2}", "{3}"]);

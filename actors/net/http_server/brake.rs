@@ -1,7 +1,7 @@
-//! Holds back the answers to wrong tokens, so that guessing is slow; whoever knows the token never comes here.
+//! Delays the answers to wrong tokens, so that guessing is slow. Correct tokens are never delayed.
 //!
-//! A connection whose answer waits can be displaced by a newcomer, and only so many wait at once: beyond that the
-//! answer goes out at once, and its connection ends.
+//! A connection whose answer is delayed can be evicted by a new one, and the number of delayed answers is
+//! limited: beyond it the answer is sent at once, and its connection ends.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 use super::connection_limiter::ConnectionSlot;
 use crate::kit::lock::lock;
 
-/// Clients whose wrong tokens are remembered.
+/// The maximum number of clients with a recorded wrong token.
 const CLIENTS_MAX: usize = 4_096;
 
-/// Answers that may wait at once.
+/// The maximum number of delayed answers.
 const WAITING_MAX: usize = 64;
 
 pub struct Brake {
@@ -30,7 +30,7 @@ pub struct Brake {
 // === impl Brake ===
 
 impl Brake {
-    /// For a server of so many connections.
+    /// For a server with this connection limit.
     #[must_use]
     pub fn new(ipv6_prefix: u8, connections_max: usize) -> Self {
         Self {
@@ -41,8 +41,8 @@ impl Brake {
         }
     }
 
-    /// Waits as long as the answer to this wrong token is to wait. False: too many wait already, and the connection is
-    /// to end.
+    /// Delays the answer to this wrong token. Returns false when too many answers are delayed already: the
+    /// connection must then end.
     pub async fn hold(&self, client: IpAddr, slot: Option<&ConnectionSlot>) -> bool {
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let client = network_of(client, self.ipv6_prefix);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_network_waits_as_one_and_others_do_not() {
+    async fn a_network_shares_one_delay_and_others_are_not_delayed() {
         let brake = Brake::new(64, 100);
         use_up_what_is_free(&brake).await;
         let mut guess = pin!(hold(&brake, GUESSER));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn only_so_many_wait_at_once() {
+    async fn the_number_of_delayed_answers_is_limited() {
         let brake = Brake::new(64, 4);
         use_up_what_is_free(&brake).await;
         let mut guess = pin!(hold(&brake, GUESSER));

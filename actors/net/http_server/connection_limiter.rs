@@ -1,11 +1,11 @@
-//! Who is connected, and who makes room when there is none.
+//! Limits connections, and evicts one for a new one when all slots are taken.
 //!
-//! Each connection has a slot; there are so many in all, and so many for one address. When they are taken, a newcomer
-//! gets the slot of whoever has shown least: first those that never had a request answered well, among them the one
-//! that waits longest; then the one whose last good answer is oldest. A request that is being worked on keeps its
-//! slot. So a crowd that only connects turns out its own members, and a client that works is hardly ever met: that is
-//! what keeps a service open to everyone while somebody floods it. Beyond one address the newcomer's place is taken
-//! from the address that has most.
+//! Each connection has a slot; slots are limited in total and per address. When all are taken, a new
+//! connection gets the slot of the least active one: first those without a successful request, of these the
+//! one that waits longest; then the one whose last successful answer is oldest. A request in progress keeps
+//! its slot. So a flood of connections without requests evicts its own members, and rarely a client that
+//! works: that keeps the service open to all clients during a flood. When one address is not at its limit,
+//! the slot is taken from the address with the most connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -20,15 +20,15 @@ use ipnet::IpNet;
 use crate::kit::lock::lock;
 use crate::kit::metric::ConnectionCounters;
 
-/// How many may be connected.
+/// The limits of connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     pub connections_max: usize,
-    /// One address may not have more, unless it is in `many_behind`.
+    /// The limit of one address, unless it is in `many_behind`.
     pub per_address_max: usize,
-    /// Proxies: many clients share their addresses.
+    /// Proxies, whose addresses many clients share.
     pub many_behind: Vec<IpNet>,
-    /// Addresses of one IPv6 network of so many bits count as one.
+    /// Addresses of one IPv6 network with this prefix length count as one.
     pub ipv6_prefix: u8,
 }
 
@@ -50,25 +50,25 @@ struct Taken {
 #[derive(Default)]
 struct AddressSlots {
     count: usize,
-    /// In the order in which they were taken, or last looked at; some may have been given back.
+    /// In the order in which they were taken or last checked. Some may be free already.
     line: VecDeque<Arc<ConnectionSlot>>,
 }
 
-/// No head has come, or not all of it.
+/// The request head is incomplete or missing.
 const WAITING: u8 = 0;
-/// A head has come, its body has not.
+/// The head is complete, the body is not.
 const BODY: u8 = 1;
-/// A whole request is being worked on.
+/// A whole request is in progress.
 const BUSY: u8 = 2;
 
-/// One connection's slot; given back when its [`SlotGuard`] is dropped.
+/// The slot of one connection. It is freed when its [`SlotGuard`] is dropped.
 pub struct ConnectionSlot {
     address: IpAddr,
-    /// When it was taken, or a request on it was last answered well: ms since the server began.
+    /// When the slot was taken, or a request on it was last successful: ms since the server began.
     shown_ms: AtomicU64,
     is_proven: AtomicBool,
     phase: AtomicU8,
-    /// Requests answered.
+    /// The number of answered requests.
     answered: AtomicU64,
     is_evicted: AtomicBool,
     is_given_back: AtomicBool,
@@ -77,7 +77,7 @@ pub struct ConnectionSlot {
     began: Instant,
 }
 
-/// A slot, as long as the connection lasts.
+/// Holds a slot as long as the connection lasts.
 pub struct SlotGuard {
     slot: Arc<ConnectionSlot>,
     limiter: Weak<ConnectionLimiter>,
@@ -94,12 +94,13 @@ impl ConnectionLimiter {
         self.limits.connections_max
     }
 
-    /// How many are connected.
+    /// The number of connections.
     pub fn count(&self) -> usize {
         self.taken().count
     }
 
-    /// A slot for a connection from `address`; `None` when every slot that it could have is being worked on.
+    /// A slot for a connection from `address`; `None` when every slot that it could get has a request in
+    /// progress.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<SlotGuard> {
         let canonical = address.to_canonical();
         let is_many = self.limits.many_behind.iter().any(|network| network.contains(&canonical));
@@ -151,7 +152,7 @@ impl ConnectionLimiter {
 }
 
 impl Taken {
-    /// Once for each slot, whoever comes first: who is displaced, or who has gone.
+    /// Frees a slot once, either at the eviction or at the end of the connection.
     fn give_back(&mut self, slot: &ConnectionSlot) {
         if slot.is_given_back.swap(true, Ordering::Relaxed) {
             return;
@@ -167,12 +168,12 @@ impl Taken {
     }
 }
 
-/// ConnectionLimiter given back that a line may hold besides as many as there are taken ones.
+/// Freed slots that a line may contain in addition to as many as there are taken ones.
 const LINE_SLACK: usize = 32;
 
 impl AddressSlots {
-    /// The slot that has shown least, of those that are not being worked on. Those that have shown something go to
-    /// the end of the line, so that the next look is short.
+    /// The least active slot without a request in progress. Active ones go to the end of the line, so that
+    /// the next search is short.
     fn least(&mut self) -> Option<Arc<ConnectionSlot>> {
         for _ in 0..self.line.len() {
             let slot = self.line.pop_front()?;
@@ -192,7 +193,7 @@ impl AddressSlots {
 // === impl ConnectionSlot ===
 
 impl ConnectionSlot {
-    /// A request's head is read, and the request is being worked on.
+    /// A request's head was read, and the request is in progress.
     pub fn begin(&self) {
         self.phase.store(BUSY, Ordering::Relaxed);
     }
@@ -202,7 +203,7 @@ impl ConnectionSlot {
         self.phase.store(BODY, Ordering::Relaxed);
     }
 
-    /// A request is answered; `is_good`: the client showed that it may send here.
+    /// A request is answered. `is_good`: the client is authorized.
     pub fn end(&self, is_good: bool) {
         if is_good {
             let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -217,12 +218,12 @@ impl ConnectionSlot {
         self.phase.load(Ordering::Relaxed) == BUSY
     }
 
-    /// Whether the client is to send a head.
+    /// Whether the server waits for a request head.
     pub(super) fn is_waited_for(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == WAITING
     }
 
-    /// Requests answered so far.
+    /// The number of requests answered so far.
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_given_back() {
+    fn a_dropped_guard_frees_its_slot() {
         let limiter = limiter(2, 2);
         drop((admit(&limiter, "192.0.2.1"), admit(&limiter, "192.0.2.2")));
         assert_eq!(limiter.count(), 0);
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_does_not_grow() {
+    fn freed_slots_do_not_accumulate_in_the_line() {
         let limiter = limiter(100, 100);
         let _stays = admit(&limiter, "192.0.2.1");
         (0..10_000).for_each(|_| drop(admit(&limiter, "192.0.2.1")));
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_longest_makes_room() {
+    fn evicts_the_connection_that_waits_longest() {
         let limiter = limiter(10, 3);
         let held: Vec<_> = (0..5).filter_map(|_| admit(&limiter, "192.0.2.1")).collect();
         assert_eq!(evicted(&held), [0, 1]);
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_shown_something_stays() {
+    fn keeps_connections_with_successful_requests() {
         let limiter = limiter(10, 3);
         let mut held: Vec<_> = (0..3).filter_map(|_| admit(&limiter, "192.0.2.1")).collect();
         held[0].slot.begin();
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_worked_on_stays() {
+    fn keeps_connections_with_a_request_in_progress() {
         let limiter = limiter(10, 2);
         let held: Vec<_> = (0..2).filter_map(|_| admit(&limiter, "192.0.2.1")).collect();
         held.iter().for_each(|held| held.slot.begin());
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn another_address_is_not_touched() {
+    fn the_limit_of_an_address_evicts_no_other_address() {
         let limiter = limiter(10, 2);
         let other = admit(&limiter, "192.0.2.2").unwrap();
         let held: Vec<_> = (0..20).filter_map(|_| admit(&limiter, "192.0.2.1")).collect();
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
+    fn an_ipv6_network_counts_as_one_address() {
         let limiter = limiter(10, 3);
         let other = admit(&limiter, "2001:db8:0:1::1").unwrap();
         let held: Vec<_> = (0..9).filter_map(|n| admit(&limiter, &format!("2001:db8::{n}"))).collect();
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greediest_address_makes_room_for_all() {
+    fn evicts_from_the_address_with_the_most_connections() {
         let limiter = limiter(6, 4);
         let held: Vec<_> = (0..4).filter_map(|_| admit(&limiter, "192.0.2.1")).collect();
         let others: Vec<_> = (2..6).filter_map(|n| admit(&limiter, &format!("192.0.2.{n}"))).collect();
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_may_have_all() {
+    fn a_proxy_may_use_all_slots() {
         let limiter = limiter(6, 2);
         let held: Vec<_> = (0..6).filter_map(|_| admit(&limiter, "10.0.0.1")).collect();
         assert_eq!(evicted(&held), [] as [usize; 0]);

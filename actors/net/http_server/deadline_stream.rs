@@ -1,14 +1,15 @@
-//! A connection's stream that knows when its time is up.
+//! A connection's stream with deadlines.
 //!
-//! | while | it may take |
+//! | phase | limit |
 //! |---|---|
-//! | the first head comes (and the handshake before it) | the header time-out, and a little more, so that actix's own answer 408 goes first |
-//! | a later head comes, from its first byte | the header time-out |
-//! | nothing comes after an answer | the keep-alive and the header time-out |
-//! | the client does not take what is written | the answer time-out |
+//! | the first head (and the handshake before it) | the header timeout, and a margin, so that actix's own
+//! answer 408 is sent first |
+//! | a later head, from its first byte | the header timeout |
+//! | idle after an answer | the keep-alive and the header timeout |
+//! | the client does not read the answer | the answer timeout |
 //!
-//! While a request is worked on no time runs here: its body has a time-out of its own. Whoever is displaced or late
-//! meets an error at the next read or write, which ends the connection.
+//! While a request is in progress there is no deadline here: its body has its own timeout. An evicted or late
+//! connection gets an error at the next read or write, which ends it.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -24,10 +25,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::ServerConfig;
 use super::connection_limiter::{ConnectionSlot, SlotGuard};
 
-/// What actix's own time-outs get before these.
+/// The margin that actix's own timeouts get before these.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// The bounds of each phase.
+/// The limits of the phases.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     first: Duration,
@@ -54,13 +55,13 @@ pub struct DeadlineStream {
     peer: SocketAddr,
     held: SlotGuard,
     limits: Limits,
-    /// The number of the answer that the current wait began with.
+    /// The number of the answer with which the current wait began.
     after_answer: u64,
-    /// When the client must have sent what is waited for.
+    /// The deadline for data from the client.
     read_by: Instant,
     /// Whether a later head has begun.
     in_head: bool,
-    /// When the client must have taken something, while it does not.
+    /// The deadline for the client to read something, while it does not.
     write_by: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
@@ -68,7 +69,7 @@ pub struct DeadlineStream {
 impl DeadlineStream {
     pub fn new(io: TcpStream, peer: SocketAddr, held: SlotGuard, limits: Limits) -> Self {
         let read_by = Instant::now() + limits.first;
-        // An answer is written whole.
+        // Each answer is written as a whole.
         let _ = io.set_nodelay(true);
         Self {
             io,
@@ -91,7 +92,7 @@ impl DeadlineStream {
         Some(self.peer)
     }
 
-    /// Errors when this connection is to end. Otherwise its task is woken when it is.
+    /// Returns an error when this connection must end. Otherwise its task is woken at the deadline.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let slot = self.held.slot();
         slot.waker.register(cx.waker());
@@ -107,7 +108,7 @@ impl DeadlineStream {
         loop {
             let read_by = slot.is_waited_for().then_some(self.read_by);
             let by = read_by.into_iter().chain(self.write_by).min();
-            // A timer that is set too early is set anew when it ends: cheaper than at each step.
+            // A timer that ends too early is set again then, which is cheaper than at each step.
             if let Some(by) = by
                 && by < self.timer.deadline()
             {
@@ -120,18 +121,18 @@ impl DeadlineStream {
             match by {
                 Some(by) if by <= now => return Err(io::ErrorKind::TimedOut.into()),
                 Some(by) => self.timer.as_mut().reset(by),
-                // Looked at again when the request is answered.
+                // Checked again when the request is answered.
                 None => self.timer.as_mut().reset(now + self.limits.idle + SLACK),
             }
         }
     }
 
-    /// Whether a piece of writing went on; what does not is given so long.
+    /// Records whether a write made progress. Without progress the answer timeout runs.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(_) => {
                 self.write_by = None;
-                // An answer that is a stream of its own shows that the client is there.
+                // The progress of a streamed answer shows that the client is alive.
                 if !self.in_head && self.after_answer > 0 {
                     self.read_by = Instant::now() + self.limits.idle;
                 }

@@ -1,10 +1,13 @@
-//! An HTTP/1.1 server that cannot be held up: who may be connected, for how long, and who makes room for whom.
+//! An HTTP/1.1 server that slow clients cannot block: it limits the number and the duration of connections,
+//! and evicts idle ones.
 //!
-//! actix-web's own server bounds connections by not accepting more: then whoever holds them keeps everybody else out,
-//! and its time-out for headers is for the first request alone. Here every connection has a slot ([`limiter`]) before
-//! its first byte is read, TLS or not, and its stream ([`deadline_stream`]) knows when its time is up.
+//! actix-web's own server limits connections by not accepting more, so that clients with open connections
+//! block all others, and its header timeout covers only the first request. Here every connection gets a slot
+//! ([`limiter`]) before its first byte is read, with TLS or without, and its stream ([`deadline_stream`]) has
+//! deadlines.
 //!
-//! HTTP/2 is not offered: clients here need none, and a connection would carry any number of requests past the limits.
+//! HTTP/2 is not offered: clients do not need it, and one connection could carry any number of requests past
+//! the limits.
 
 pub mod brake;
 pub mod connection_limiter;
@@ -32,38 +35,38 @@ use self::connection_limiter::{ConnectionLimiter, ConnectionSlot};
 use self::deadline_stream::{DeadlineStream, Limits};
 use crate::kit::platform::sockets::set_backlog;
 
-/// How a server is bounded.
+/// The limits of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Threads that serve connections.
     pub threads: usize,
-    /// For a whole head, from its first byte; also for a handshake.
+    /// The limit of a whole head, from its first byte, and of a handshake.
     pub header_timeout: Duration,
-    /// Between an answer and the next request. Zero: one request a connection.
+    /// The time between an answer and the next request. Zero: one request per connection.
     pub keep_alive: Duration,
-    /// For the client to take what is written.
+    /// The time limit for the client to read the answer.
     pub answer_timeout: Duration,
-    /// A server that stops gives its requests so long to end.
+    /// The time that a stopping server gives its requests.
     pub stop_patience: Duration,
 }
 
-/// Connections that the kernel holds until they are accepted; it may hold fewer (`net.core.somaxconn`).
+/// The backlog of connections in the kernel, which may reduce it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4_096;
 
-/// Connections beyond the slots that a thread may hold for the moment: those being refused or closed.
+/// Connections beyond the slots that a thread may have while they are refused or closed.
 const LEAVING_MAX: usize = 64;
 
-/// Requests of a thread that may block at once, on a file; more wait their turn.
+/// Requests of a thread that may block on a file at once. Others wait.
 const BLOCKING_MAX: usize = 4;
 
-/// A connection that ends gives what is still on its way so long to pass by, or its client would see a reset instead
-/// of the answer.
+/// An ending connection reads and discards data for this long, so that its client sees the answer and not a
+/// reset.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves what `factory` makes on a listener that is already bound, over TLS when there is an acceptor.
+/// Serves the application of `factory` on a bound listener, over TLS when there is an acceptor.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// When the listener is unusable.
 pub fn serve<F, I, S, B>(
     listener: TcpListener,
     tls: Option<SslAcceptorBuilder>,
@@ -100,11 +103,11 @@ where
     let header_timeout = config.header_timeout;
     let acceptor = tls.map(SslAcceptorBuilder::build);
     if acceptor.is_some() {
-        // Handshakes are bounded by slots; actix's own bound would let a few slow ones keep everybody else out.
+        // Slots limit handshakes. With actix's own limit a few slow ones could block all others.
         max_concurrent_tls_connect(limiter.connections_max().saturating_add(LEAVING_MAX));
     }
 
-    // What all connections of a thread share, for either kind of stream.
+    // The common setup of both kinds of stream.
     macro_rules! http {
         ($slot_of:expr) => {{
             let app = factory().into_factory().map_err(|error| error.into().error_response());
@@ -155,7 +158,7 @@ where
     Ok(server?.run())
 }
 
-/// Gives a connection its slot, or ends it.
+/// Gives a connection a slot, or ends it.
 fn admitted(
     limiter: Arc<ConnectionLimiter>,
     limits: Limits,

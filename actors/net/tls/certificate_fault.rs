@@ -1,7 +1,7 @@
-//! What is wrong with a server's certificate, in words that an administrator can act on.
+//! Explains why a server's certificate was refused, so that an administrator can act on it.
 //!
-//! OpenSSL's error says no more than "certificate verify failed". Its verification knows why, and whose certificate
-//! it was: a [`CertificateWatch`] listens to it and keeps the last fault until somebody asks.
+//! OpenSSL's error only says "certificate verify failed". Its verification knows the reason and the
+//! certificate: a [`CertificateWatch`] observes it and stores the last fault until a caller takes it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use openssl::nid::Nid;
 use openssl::ssl::{SslConnectorBuilder, SslVerifyMode};
 use openssl::x509::{X509NameRef, X509Ref, X509StoreContextRef, X509VerifyResult};
 
-/// Listens to the verifications of one connector.
+/// Observes the verifications of one connector.
 #[derive(Clone, Default)]
 pub struct CertificateWatch(Arc<Mutex<Option<String>>>);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for CertificateWatch {
 }
 
 impl CertificateWatch {
-    /// Has connections of this builder's connector verified, and listens. Changes nothing about what is accepted.
+    /// Enables verification for this builder's connector, and observes it. Does not change what is accepted.
     pub fn watch(&self, builder: &mut SslConnectorBuilder) {
         let found = Arc::clone(&self.0);
         builder.set_verify_callback(SslVerifyMode::PEER, move |is_fine, context| {
@@ -33,7 +33,7 @@ impl CertificateWatch {
         });
     }
 
-    /// What was wrong with the last certificate that was refused, once.
+    /// Takes the reason why the last certificate was refused.
     pub fn take(&self) -> Option<String> {
         lock(&self.0).take()
     }
@@ -62,7 +62,7 @@ fn fault(context: &X509StoreContextRef) -> String {
 
 fn detail(error: X509VerifyResult, depth: u32, certificate: &X509Ref) -> String {
     let name = common_name(certificate.subject_name());
-    // The chain's upper end is an authority's.
+    // The upper end of the chain is a CA certificate.
     let whose = match depth {
         0 => format!("the server's certificate (\"{name}\")"),
         _ => format!("the certificate of the authority \"{name}\", in the server's chain,"),
@@ -118,7 +118,7 @@ fn address(bytes: &[u8]) -> Option<String> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string())).ok()
 }
 
-/// A server writes its certificate as it likes.
+/// The text comes from the server's certificate and may contain anything.
 fn printable(text: &str) -> String {
     text.chars().take(NAME_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -136,7 +136,7 @@ mod tests {
     use crate::net::tls::tests::Pki;
     use crate::net::tls::{ClientTls, Trust};
 
-    /// What is found out by connecting as `host` with this trust to a server with `pki`'s certificate.
+    /// The fault that a connection as `host` with this trust finds at a server with `pki`'s certificate.
     fn found(pki: &Pki, tls: &ClientTls, host: &str) -> Option<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn names_the_fault_of_a_certificate() {
         let pki = Pki::new();
         assert_eq!(found(&pki, &pki.tls(), "localhost"), None);
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_made_fit_for_a_line() {
+    fn names_are_printable_and_short() {
         assert_eq!(printable("a\nb"), "a b");
         assert_eq!(printable(&"x".repeat(200)).len(), NAME_CHARS_MAX);
         assert_eq!(address(&[127, 0, 0, 1]).as_deref(), Some("127.0.0.1"));

@@ -1,4 +1,4 @@
-//! When certificates and authorities are to be read again: the administrator said so (SIGHUP).
+//! Requests by the administrator (SIGHUP) to read certificates and CAs again.
 //!
 //! Most files are followed by size and time as well. This is for what does not show there, the system's authorities
 //! above all, and for clients that are made once. One value for the server, because one signal means every client.

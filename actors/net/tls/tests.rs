@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Made certificates: a CA, a server `localhost`/127.0.0.1 and a client, as files.
+/// Generated certificates: a CA, a server `localhost`/127.0.0.1 and a client, as files.
 pub(crate) struct Pki {
     pub dir: TempDir,
     ca: (X509, PKey<Private>),
@@ -29,7 +29,7 @@ impl Pki {
         Self::with_days(0..2)
     }
 
-    /// With a server's certificate that is valid in this range of days from now.
+    /// The server's certificate is valid in this range of days from now.
     pub fn with_days(days: Range<i64>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = make("test ca", None, 1, 0..2);
@@ -53,7 +53,7 @@ impl Pki {
         }
     }
 
-    /// A server's side that insists on a client certificate of the CA.
+    /// The acceptor of a server that requires a client certificate of the CA.
     pub fn acceptor(&self) -> openssl::ssl::SslAcceptorBuilder {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         acceptor.set_private_key(&self.server.1).unwrap();
@@ -102,7 +102,7 @@ fn make(
     (cert.build(), key)
 }
 
-/// Whether a connection as `name` comes about; the server insists on our certificate.
+/// Whether a connection as `name` succeeds. The server requires our certificate.
 fn connects(pki: &Pki, tls: &ClientTls, name: &str) -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -131,14 +131,14 @@ fn both_sides_are_verified() {
     );
 }
 
-/// How many authorities a connector trusts.
+/// The number of CAs that a connector trusts.
 fn trusted(trust: Trust) -> usize {
     let connector = ClientTls { trust, ..ClientTls::default() }.connector().unwrap();
     connector.context().cert_store().all_certificates().len()
 }
 
 #[test]
-fn a_file_of_authorities_stands_beside_the_systems_or_alone() {
+fn a_ca_file_extends_or_replaces_the_cas_of_the_system() {
     let pki = Pki::new();
     let ca = pki.dir.path().join("ca.pem");
     let of_system = trusted(Trust::System);
@@ -150,7 +150,7 @@ fn a_file_of_authorities_stands_beside_the_systems_or_alone() {
 }
 
 #[test]
-fn mistakes_are_named_and_secrets_are_not() {
+fn errors_name_the_file_and_contain_no_secrets() {
     let pki = Pki::new();
     let check = |tls: ClientTls, expect: &str| {
         let error = tls.connector().err().unwrap().to_string();

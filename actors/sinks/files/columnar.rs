@@ -1,11 +1,11 @@
-//! Files of a table's columns, each written whole: what Parquet and QVD have in common.
+//! Files of columns, each written as a whole: the common part of Parquet and QVD.
 //! Contract: destinations.md, "Parquet and QVD".
 //!
 //! Receives: nothing; it pulls audit events from the journal.
-//! Sends: one file a batch, `{YYYYMMDD}_part{N}.{extension}`, the UTC date of writing, N from 1.
-//! Keeps: nothing but what the commit note says.
-//! When full: a disk without room is trouble; the temporary file is removed, the journal keeps the rest.
-//! When it fails: the step that the note speaks of is finished or undone.
+//! Sends: one file per batch, `{YYYYMMDD}_part{N}.{extension}`, the UTC date of writing, N from 1.
+//! Keeps: only what the commit note contains.
+//! When full: a full disk is a delivery error; the temporary file is removed, the journal keeps the events.
+//! When it fails: the step in the note is completed or undone.
 //!
 //! # Once
 //!
@@ -13,13 +13,13 @@
 //! 1  write `.{name}.tmp`, sync it, sync the directory
 //! 2  note {"file","from","to",…,"parts"} at the offset where the batch began
 //! 3  rename to `{name}`, never over another file; sync the directory
-//! 4  commit `to` and a note {"parts"}: which part numbers are given ([`crate::sinks::files::part_numbers`])
+//! 4  commit `to` and a note {"parts"}: the used part numbers ([`crate::sinks::files::part_numbers`])
 //! ```
 //!
-//! A process that finds a note with `to` beyond its committed offset died in between. The file says in itself
-//! which records it holds. Under its final name: step 3 is done, 4 follows. Under its temporary
-//! name: 3 and 4 follow. Neither: 1 begins again. Temporary files of ours that no note speaks of are
-//! from a death in step 1, and are removed.
+//! A process that finds a note with `to` beyond its committed offset was interrupted in between. The file
+//! itself states which records it holds. With its final name: step 3 is done, 4 follows. With its temporary
+//! name: 3 and 4 follow. Neither: start again at 1. Temporary files of ours that no note names are from a
+//! crash in step 1, and are removed.
 //!
 //! An event that cannot be read or written is refused alone: the file ends before it.
 
@@ -48,16 +48,16 @@ use butler_sos_domain::streams::Stream;
 #[derive(Debug, Clone)]
 pub struct ColumnarConfig {
     pub directory: PathBuf,
-    /// They fill the column `tags`.
+    /// The values of the column `tags`.
     pub static_tags: Vec<StaticTag>,
 }
 
-/// One format.
+/// A file format.
 pub trait Encoder: Send + Sync + 'static {
-    /// With its dot.
+    /// Includes the dot.
     const EXTENSION: &'static str;
 
-    /// The bytes of a file that holds `events`.
+    /// Encodes a file that contains `events`.
     fn encode(
         events: &[AuditEvent<'_>],
         tags: &[StaticTag],
@@ -65,7 +65,7 @@ pub trait Encoder: Send + Sync + 'static {
         now_ms: i64,
     ) -> Result<Vec<u8>, String>;
 
-    /// Which records a file says it holds; `None` for any other file.
+    /// The records that a file states it holds; `None` for any other file.
     fn covered(file: File) -> io::Result<Option<Covered>>;
 }
 
@@ -74,23 +74,23 @@ pub struct Columnar<E> {
     config: Arc<ColumnarConfig>,
     disk: Disk,
     clock: fn() -> u64,
-    /// What was noted and is not known to be finished.
+    /// A noted file that is not known to be finished.
     pending: Option<Pending>,
     parts: PartNumbers,
     format: std::marker::PhantomData<E>,
 }
 
-/// The note.
+/// The commit note.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     #[serde(flatten)]
     pending: Option<Pending>,
-    /// Notes of earlier versions have none.
+    /// Notes of earlier versions have no part numbers.
     #[serde(default)]
     parts: PartNumbers,
 }
 
-/// A file that stands complete under its temporary name.
+/// A complete file with its temporary name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pending {
     file: String,
@@ -100,13 +100,13 @@ struct Pending {
     bytes: u64,
 }
 
-/// A batch's first step, done.
+/// The result of a batch's first step.
 enum Prepared {
-    /// A file is whole under its temporary name. With the part numbers that are given, its own among them.
+    /// A complete file with its temporary name, and the used part numbers, including its own.
     File(Pending, PartNumbers),
-    /// The batch begins with what cannot be written.
+    /// The batch begins with records that cannot be written.
     Refused(Vec<Refused>),
-    /// Nothing but records that are gone.
+    /// The batch contains only records that were removed.
     Nothing,
 }
 
@@ -122,7 +122,7 @@ impl<E: Encoder> Columnar<E> {
         }
     }
 
-    /// The same, with files for whom these modes let in.
+    /// Creates files with these modes.
     #[must_use]
     pub fn created_with(mut self, modes: Modes) -> Self {
         self.disk.modes = modes;
@@ -135,7 +135,7 @@ impl<E: Encoder> Columnar<E> {
         self
     }
 
-    /// Runs work on this directory off the arbiter.
+    /// Runs blocking work on this directory outside the arbiter.
     async fn at_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Disk, &ColumnarConfig) -> Result<T, DeliveryError> + Send + 'static,
@@ -144,7 +144,7 @@ impl<E: Encoder> Columnar<E> {
         blocking(move || work(&disk, &config)).await
     }
 
-    /// Finishes what an earlier attempt noted; `None` when there is nothing of it.
+    /// Finishes a file that an earlier attempt noted; `None` when there is none.
     async fn finish(&mut self) -> Result<Option<Delivered>, DeliveryError> {
         let Some(pending) = self.pending.clone() else { return Ok(None) };
         let found = pending.clone();
@@ -163,7 +163,7 @@ impl<E: Encoder> Destination for Columnar<E> {
         let note = Note::from_bytes(&position.note);
         self.parts = note.parts;
         self.pending = note.pending.filter(|pending| {
-            // Anything else is from before: that file is committed.
+            // A note with another range is older, and its file is committed.
             pending.from == position.offset && pending.to > pending.from
         });
         let taken = self.finish().await?;
@@ -191,7 +191,7 @@ impl<E: Encoder> Destination for Columnar<E> {
                 self.pending = Some(pending);
                 match self.finish().await? {
                     Some(delivered) => Ok(delivered),
-                    // Somebody took the name meanwhile: the next attempt takes another one.
+                    // Another program took the name meanwhile. The next attempt uses another name.
                     None => Err(DeliveryError::new("disk", "the name of the next file is taken")),
                 }
             }
@@ -204,7 +204,7 @@ impl<E: Encoder> Destination for Columnar<E> {
     }
 }
 
-/// Step 1: a whole file under its temporary name, for as much of the batch as can be written together.
+/// Step 1: writes a whole file with its temporary name, for as much of the batch as can be written together.
 fn prepare<E: Encoder>(
     disk: &Disk,
     config: &ColumnarConfig,
@@ -218,7 +218,7 @@ fn prepare<E: Encoder>(
         match read(record) {
             Ok(event) if refused.is_empty() => events.push((record, event)),
             Err(reason) if events.is_empty() => refused.push(refusal(record, reason)),
-            // The file ends here; or the refused ones do.
+            // The file, or the run of refused records, ends here.
             _ => {
                 to = record.offset;
                 break;
@@ -236,7 +236,7 @@ fn prepare<E: Encoder>(
         let covered = covered(batch.from_offset(), to);
         match guard(|| E::encode(&events, &config.static_tags, &covered, now_ms)) {
             Ok(Ok(bytes)) => break bytes,
-            // One of them is poison: half as many, until it is alone.
+            // One of the records is bad: try half as many, until it is alone.
             Ok(Err(reason)) | Err(reason) => {
                 if let [record] = records[..] {
                     return Ok(Prepared::Refused(vec![refusal(record, reason)]));
@@ -267,14 +267,14 @@ fn prepare<E: Encoder>(
         .and_then(|file| disk.write_at(&file, &bytes, 0).and_then(|()| disk.sync(&file)))
         .and_then(|()| disk.sync_directory(directory));
     if let Err(error) = written {
-        // Gives the room back.
+        // Free the space.
         let _ = disk.remove(&temporary);
         return Err(trouble("writing", &temporary)(error));
     }
     Ok(Prepared::File(pending, given.with(&day, part)))
 }
 
-/// Step 3, or what is left of it; false when the file is under neither name.
+/// Step 3, or the rest of it. Returns false when the file has neither name.
 fn finish<E: Encoder>(
     disk: &Disk,
     config: &ColumnarConfig,
@@ -303,13 +303,13 @@ fn finish<E: Encoder>(
     Ok(true)
 }
 
-/// Whether this file holds these records.
+/// Whether this file contains these records.
 fn holds<E: Encoder>(disk: &Disk, path: &Path, covered: &Covered) -> io::Result<bool> {
     let Some(file) = disk.open_existing(path)? else { return Ok(false) };
     Ok(E::covered(file)?.as_ref() == Some(covered))
 }
 
-/// Removes what a death in step 1 left behind.
+/// Removes files that a crash in step 1 left.
 fn remove_leftovers<E: Encoder>(disk: &Disk, directory: &Path) -> io::Result<()> {
     for name in disk.file_names(directory)?.iter().filter(|name| is_leftover(name, E::EXTENSION)) {
         disk.remove(&directory.join(name))?;
@@ -317,7 +317,7 @@ fn remove_leftovers<E: Encoder>(disk: &Disk, directory: &Path) -> io::Result<()>
     Ok(())
 }
 
-/// Exactly the names that are ours: `.20261121_part3.qvd.tmp`.
+/// Matches exactly our temporary names: `.20261121_part3.qvd.tmp`.
 fn is_leftover(name: &str, extension: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")?.strip_suffix(extension));
@@ -332,7 +332,7 @@ fn refusal(record: Record<'_>, reason: String) -> Refused {
     Refused { offset: record.offset, reason, record: record.data.to_vec() }
 }
 
-/// The range as a file says it. `to` is above `from`: a file holds at least one record.
+/// The range as stored in the file. `to` is greater than `from`, because a file holds at least one record.
 fn covered(from: u64, to: u64) -> Covered {
     Covered { stream: Stream::AuditEvents.name().to_owned(), first: from, last: to.saturating_sub(1) }
 }

@@ -1,8 +1,7 @@
-//! The file destinations, dying at every step: each event is in the files once, in order.
+//! The file destinations, with a crash at every step: each event is in the files once, in order.
 //!
-//! A journal in memory stands in for the real one. Every operation of the file system, every note
-//! and every commit is a step; a life ends when its steps are used up, the next one resumes from the
-//! last commit.
+//! A journal in memory replaces the real one. Every operation of the file system, every note and every commit
+//! is a step. A run ends when its steps are used up, and the next run resumes from the last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -33,7 +32,7 @@ use butler_sos_domain::streams::Stream;
 
 const CONSUMER: Consumer = Consumer { stream: Stream::AuditEvents, name: "files" };
 
-/// What survives a death.
+/// The state that survives a crash.
 struct Journal {
     records: Vec<Vec<u8>>,
     position: Arc<Mutex<Position>>,
@@ -50,7 +49,7 @@ impl Journal {
         self.position.lock().unwrap().clone()
     }
 
-    /// One life: until all is delivered (true) or the disk dies.
+    /// One run: until all is delivered (true) or the disk fails.
     async fn live(&mut self, mut destination: impl Destination, disk: &Disk, batch_max: usize) -> bool {
         self.try_live(&mut destination, disk, batch_max).await.is_ok()
     }
@@ -97,7 +96,7 @@ fn apply(position: &mut Position, offset: u64, note: Option<Vec<u8>>) {
     }
 }
 
-/// Lives through `deaths`, then to the end.
+/// Runs through all `deaths`, then to the end.
 fn survive<D: Destination>(
     journal: &mut Journal,
     make: impl Fn(Disk) -> D,
@@ -158,7 +157,7 @@ fn user_records(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(record).collect()
 }
 
-/// The numbers of the events in all files but the foreign one.
+/// The numbers of the events in all files except the foreign one.
 fn csv_rows(directory: &Path) -> Vec<usize> {
     let mut rows = Vec::new();
     for (name, content) in files(directory) {
@@ -191,7 +190,7 @@ fn check_csv(deaths: &[u64], batch_max: usize, rotate_bytes: u64) {
 }
 
 #[test]
-fn csv_rows_are_written_once_wherever_it_dies() {
+fn csv_rows_are_written_once_wherever_it_crashes() {
     for steps in 0..60 {
         check_csv(&[steps], 7, 1_500);
     }
@@ -211,7 +210,7 @@ fn a_new_day_begins_a_new_file() {
 }
 
 #[test]
-fn a_file_that_somebody_touched_is_left_alone() {
+fn a_file_that_another_program_changed_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let config = CsvConfig { directory: directory.path().into(), rotate_bytes: 1 << 20 };
     let path = directory.path().join("user-events_20261121_part1.csv");
@@ -259,7 +258,7 @@ fn audit_records(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(record).collect()
 }
 
-/// A format that can be read at a glance: the range, then an id a line. It takes no event whose number is 13.
+/// A format that is easy to read: the range, then one id per line. It refuses the event with number 13.
 struct Lines;
 
 impl Encoder for Lines {
@@ -315,19 +314,19 @@ fn check_columnar(deaths: &[u64], batch_max: usize) {
 }
 
 #[test]
-fn files_of_columns_hold_each_event_once_wherever_it_dies() {
+fn columnar_files_hold_each_event_once_wherever_it_crashes() {
     for steps in 0..70 {
         check_columnar(&[steps], 8);
     }
 }
 
 #[test]
-fn a_name_taken_in_the_last_moment_is_not_overwritten() {
+fn a_name_that_another_program_takes_before_the_rename_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let mut journal = Journal::new(audit_records(3));
     let config = ColumnarConfig { directory: directory.path().into(), static_tags: Vec::new() };
     let make = |disk| Columnar::<Lines>::new(config.clone()).on(disk, noon);
-    // Dies when the note is made and the file has no name yet: whichever step that is.
+    // Crashes when the note exists and the file has no name yet, whichever step that is.
     for steps in 0..30 {
         let disk = Disk::dying_after(steps);
         actix_rt::System::new().block_on(journal.live(make(disk.clone()), &disk, 10));
@@ -360,14 +359,14 @@ fn check_format<E: Encoder>() {
 }
 
 #[test]
-fn parquet_and_qvd_say_which_records_they_hold() {
+fn parquet_and_qvd_files_state_which_records_they_hold() {
     check_format::<Parquet>();
     check_format::<Qvd>();
 }
 
 // === files that a loader takes away
 
-/// Moves every whole file into an archive, as a loader does; says which names would have been overwritten there.
+/// Moves every complete file into an archive, as a loader does. Returns the names that already exist there.
 fn take_away(directory: &Path, archive: &mut BTreeMap<String, Vec<u8>>) {
     for (name, content) in files(directory) {
         if name.starts_with('.') {
@@ -379,7 +378,7 @@ fn take_away(directory: &Path, archive: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Lives and deaths with a loader between them that takes everything.
+/// Alternates runs, crashes and a loader that takes everything.
 fn live_with_a_loader<D: Destination>(
     directory: &Path,
     journal: &mut Journal,
@@ -402,13 +401,13 @@ fn live_with_a_loader<D: Destination>(
 }
 
 #[test]
-fn part_numbers_never_begin_again_when_a_loader_takes_the_files() {
+fn part_numbers_are_not_reused_when_a_loader_takes_the_files() {
     for steps in 0..40 {
         let directory = tempfile::tempdir().unwrap();
         let config = ColumnarConfig { directory: directory.path().into(), static_tags: Vec::new() };
         let make = |disk| Columnar::<Lines>::new(config.clone()).on(disk, noon);
         let mut journal = Journal::new(audit_records(12));
-        // The loader's archive refuses a name twice, wherever it dies.
+        // The loader's archive refuses duplicate names, wherever the crash happens.
         let archive = live_with_a_loader(directory.path(), &mut journal, make, &[steps, steps / 2, steps], 4);
         let ids: BTreeSet<_> = archive
             .values()
@@ -421,7 +420,7 @@ fn part_numbers_never_begin_again_when_a_loader_takes_the_files() {
 }
 
 #[test]
-fn part_numbers_of_csv_files_never_begin_again_when_a_loader_takes_the_files() {
+fn part_numbers_of_csv_files_are_not_reused_when_a_loader_takes_the_files() {
     for (steps, rotate_bytes) in (0..40).flat_map(|steps| [(steps, 400), (steps, 1 << 20)]) {
         let directory = tempfile::tempdir().unwrap();
         let config = CsvConfig { directory: directory.path().into(), rotate_bytes };
@@ -432,7 +431,7 @@ fn part_numbers_of_csv_files_never_begin_again_when_a_loader_takes_the_files() {
 }
 
 #[test]
-fn a_new_day_begins_at_one_and_a_day_that_comes_again_goes_on() {
+fn part_numbers_begin_at_one_each_day_and_continue_when_a_day_repeats() {
     let directory = tempfile::tempdir().unwrap();
     let config = ColumnarConfig { directory: directory.path().into(), static_tags: Vec::new() };
     let mut journal = Journal::new(Vec::new());
@@ -450,7 +449,7 @@ fn a_new_day_begins_at_one_and_a_day_that_comes_again_goes_on() {
 // === links that somebody planted
 
 #[test]
-fn a_planted_link_is_not_followed_and_nothing_is_lost() {
+fn a_planted_link_is_not_followed_and_no_event_is_lost() {
     let root = tempfile::tempdir().unwrap();
     let victim = root.path().join("victim");
     std::fs::write(&victim, FOREIGN).unwrap();
@@ -482,11 +481,11 @@ fn a_planted_link_is_not_followed_and_nothing_is_lost() {
 // === JSON
 
 #[test]
-fn object_files_are_whole_and_there_once_wherever_it_dies() {
+fn object_files_are_complete_and_written_once_wherever_it_crashes() {
     for steps in 0..60 {
         let directory = tempfile::tempdir().unwrap();
         let mut records = audit_records(10);
-        // The same event again, and one without object data.
+        // The same event again, and an event without object data.
         records.push(records[9].clone());
         let bare = audit_body(11).replace("objectData", "other");
         let mut record = Vec::new();
@@ -512,14 +511,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn csv_survives_any_deaths(
+    fn csv_survives_any_crashes(
         deaths in prop::collection::vec(0_u64..40, 0..6), batch_max in 1_usize..12, rotate in 300_u64..4_000,
     ) {
         check_csv(&deaths, batch_max, rotate);
     }
 
     #[test]
-    fn files_of_columns_survive_any_deaths(
+    fn columnar_files_survive_any_crashes(
         deaths in prop::collection::vec(0_u64..40, 0..6), batch_max in 1_usize..12,
     ) {
         check_columnar(&deaths, batch_max);

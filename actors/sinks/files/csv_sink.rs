@@ -1,19 +1,19 @@
-//! Appends events to CSV files that anyone can open. Contract: destinations.md, "CSV".
+//! Appends events to CSV files. Contract: destinations.md, "CSV".
 //!
 //! Receives: nothing; it pulls user events or audit events from the journal.
 //! Sends: rows to `{stream}_{YYYYMMDD}_part{N}.csv`, the UTC day of writing, N from 1.
 //! Keeps: one open file.
-//! When full: a disk without room is trouble; the partial row is cut away, the journal keeps the rest.
+//! When full: a full disk is a delivery error; the partial row is cut off, the journal keeps the events.
 //! When it fails: the file is cut to the length of the last commit, and the rows are written again.
 //!
 //! # Once
 //!
-//! The commit note is `{"file":"…","length":n,"parts":…}`: what of which file is committed, and which part numbers
-//! are given ([`crate::sinks::files::part_numbers`]), so that a file that somebody takes away leaves its number taken. A file is noted
-//! with length 0 *before* it is created, so that whatever stands in it beyond the noted length is known to
-//! be ours and not committed, and is cut away at [`Destination::resume`]. A file without a note
-//! is never written to: a part begins with a name that is free. A file that somebody else changed
-//! meanwhile (moved, appended to, cut) is left as it is, and the next part begins.
+//! The commit note is `{"file":"…","length":n,"parts":…}`: the file, its committed length, and the used part
+//! numbers ([`crate::sinks::files::part_numbers`]), so that the number of a file that a loader takes away
+//! stays used. A file is noted with length 0 *before* it is created. Everything beyond the noted length is
+//! therefore ours and not committed, and [`Destination::resume`] cuts it off. A file without a note is never
+//! written to: a part begins with a free name. A file that another program changed meanwhile (moved, appended
+//! to, cut) is left as it is, and the next part begins.
 
 use std::fs::File;
 use std::io;
@@ -40,7 +40,7 @@ pub type CsvSink = Sink<CsvFile>;
 #[derive(Debug, Clone)]
 pub struct CsvConfig {
     pub directory: PathBuf,
-    /// A file is followed by the next one rather than grow beyond this (one row may).
+    /// A new file begins before this size is exceeded. A single row may exceed it.
     pub rotate_bytes: u64,
 }
 
@@ -54,21 +54,21 @@ pub struct CsvFile {
     parts: PartNumbers,
 }
 
-/// Where the next row goes.
+/// The target of the next row.
 enum State {
     /// To a new file.
     NoFile,
-    /// To this file, once what is beyond the mark has been cut away.
+    /// This file, after everything beyond the mark has been cut off.
     Marked(Mark),
     Open(Open),
 }
 
-/// What of a file is committed: the note.
+/// The note: the committed part of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     file: String,
     length: u64,
-    /// Notes of earlier versions have none.
+    /// Notes of earlier versions have no part numbers.
     #[serde(default)]
     parts: PartNumbers,
 }
@@ -81,7 +81,7 @@ struct Open {
 }
 
 impl CsvFile {
-    /// Files of the stream that `rows` is for.
+    /// Creates the destination for the stream of `rows`.
     pub fn new(config: CsvConfig, rows: impl RowEncoder + 'static) -> Self {
         Self {
             config: Arc::new(config),
@@ -93,7 +93,7 @@ impl CsvFile {
         }
     }
 
-    /// The same, with files for whom these modes let in.
+    /// Creates files with these modes.
     #[must_use]
     pub fn created_with(mut self, modes: Modes) -> Self {
         self.disk.modes = modes;
@@ -106,7 +106,7 @@ impl CsvFile {
         self
     }
 
-    /// The file to append to: the open one, the marked one, or a new one.
+    /// The file to append to: the open one, the one of the mark, or a new one.
     async fn open(&mut self, progress: &Progress) -> Result<Open, DeliveryError> {
         let today = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         match std::mem::replace(&mut self.state, State::NoFile) {
@@ -141,7 +141,7 @@ impl CsvFile {
         self.begin(progress).await
     }
 
-    /// Begins a new file: its name is noted before it exists.
+    /// Begins a new file. Its name is noted before the file exists.
     async fn begin(&mut self, progress: &Progress) -> Result<Open, DeliveryError> {
         let day = compact_date(i64::try_from((self.clock)()).unwrap_or(i64::MAX));
         let stem = format!("{}_{day}_part", self.rows.stream().name());
@@ -180,7 +180,7 @@ impl Destination for CsvFile {
             self.parts = mark.parts.clone();
         }
         self.state = mark.map_or(State::NoFile, State::Marked);
-        // Cuts now, not at the next event: readers of the file see no row twice.
+        // Cut now, not at the next event, so that readers of the file see no row twice.
         if let State::Marked(mark) = &self.state {
             let (disk, config, rows, mark) =
                 (self.disk.clone(), Arc::clone(&self.config), Arc::clone(&self.rows), mark.clone());
@@ -197,7 +197,7 @@ impl Destination for CsvFile {
         loop {
             let open = self.open(progress).await?;
             let mark = Mark { file: open.name.clone(), length: open.length, parts: self.parts.clone() };
-            // Until the append is known to be whole, the mark is what counts.
+            // The mark is valid until the append is known to be complete.
             self.state = State::Marked(mark);
             let parts = self.parts.clone();
             let (disk, config, rows, batch) =
@@ -220,7 +220,7 @@ enum Appended {
     FileIsFull,
 }
 
-/// Encodes as much of the batch as fits, appends it and syncs.
+/// Encodes as many records as fit, appends them and syncs.
 fn append(
     disk: &Disk,
     config: &CsvConfig,
@@ -270,7 +270,7 @@ fn append(
             .and_then(|()| disk.sync(&open.file))
             .map_err(trouble("writing", &path));
         if let Err(trouble) = written {
-            // Gives the room back at once; if even this fails, the mark does it later.
+            // Free the space at once. If this fails too, the mark does it later.
             let _ = disk.truncate(&open.file, open.length);
             return Err(trouble);
         }
@@ -281,7 +281,8 @@ fn append(
     Ok(Appended::Rows(open, delivered))
 }
 
-/// Opens the file of a mark and cuts what is beyond it; `None` when it is not the file of the mark any more.
+/// Opens the file of a mark and cuts off everything beyond it. `None` when it is no longer the file of the
+/// mark.
 fn reopen(disk: &Disk, path: &Path, header: &[u8], mark: &Mark) -> io::Result<Option<Open>> {
     let Some(file) = disk.open_existing(path)? else { return Ok(None) };
     let length = file.metadata()?.len();
@@ -292,12 +293,12 @@ fn reopen(disk: &Disk, path: &Path, header: &[u8], mark: &Mark) -> io::Result<Op
         disk.truncate(&file, mark.length)?;
         disk.sync(&file)?;
     }
-    // The name says which day; a mark of another form is of no day and is not appended to.
+    // The day is part of the name. A mark of another form has no day, and its file is not appended to.
     let day = mark.file.rsplit('_').nth(1).unwrap_or_default().to_owned();
     Ok(Some(Open { file, name: mark.file.clone(), day, length: mark.length }))
 }
 
-/// Whether a file, as far as it goes, begins with `header`.
+/// Whether a file begins with `header`, as far as it is long enough.
 fn begins_with(file: &File, length: u64, header: &[u8]) -> io::Result<bool> {
     let bytes = usize::try_from(length).unwrap_or(usize::MAX).min(header.len());
     let mut begin = vec![0; bytes];
@@ -306,7 +307,7 @@ fn begins_with(file: &File, length: u64, header: &[u8]) -> io::Result<bool> {
 }
 
 impl Open {
-    /// The file itself when rows may still go into it: its day, its room, and nobody touched it.
+    /// Returns the file if more rows may be appended: same day, enough room, unchanged by others.
     fn still_right(self, path: &Path, today: &str, rotate_bytes: u64) -> Option<Self> {
         let is_whole = self.file.metadata().is_ok_and(|open| open.len() == self.length);
         let same = is_whole && platform::is_same_file(path, &self.file);
@@ -337,7 +338,7 @@ fn header_of(rows: &dyn RowEncoder) -> Vec<u8> {
     out
 }
 
-/// Appends one row; on error what is behind the former end is of no use.
+/// Appends one row. After an error, bytes beyond the former end are invalid.
 fn write(rows: &dyn RowEncoder, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
     let mut writer = csv::writer(out);
     rows.encode(record, &mut writer)?;

@@ -1,7 +1,7 @@
-//! What the destinations that write files share: every operation on the file system, in one place.
+//! The file system operations of all destinations that write files.
 //!
-//! All of it blocks, so it runs in [`blocking`]. In tests a [`Disk`] can "lose power" before any
-//! operation: from then on nothing succeeds, as if the process had died there.
+//! All of them block, so they run in [`blocking`]. In tests a [`Disk`] can "lose power" before any operation:
+//! from then on every operation fails, as if the process had crashed there.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +11,10 @@ use crate::kit::delivery_error::DeliveryError;
 use crate::kit::guard::guard;
 use crate::kit::platform::{self, Modes};
 
-/// The file system, as the file destinations use it.
+/// The file system for file destinations.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
-    /// Of what it creates.
+    /// Modes of new files and directories.
     pub modes: Modes,
     #[cfg(test)]
     power: crash::Power,
@@ -26,19 +26,19 @@ impl Disk {
         platform::create_directories(directory, self.modes)
     }
 
-    /// A new file; `AlreadyExists` when the name is taken.
+    /// Creates a file. `AlreadyExists` when the name is taken.
     pub fn create_new(&self, path: &Path) -> io::Result<File> {
         self.step()?;
         platform::create_new(path, self.modes)
     }
 
-    /// A new file in place of whatever has that name of ours.
+    /// Creates a file under a temporary name of ours, and removes an existing one.
     pub fn create_afresh(&self, path: &Path) -> io::Result<File> {
         self.step()?;
         platform::create_afresh(path, self.modes)
     }
 
-    /// An existing file for reading and writing; `None` when there is no regular file of that name.
+    /// Opens an existing file for reading and writing. `None` when there is no regular file of that name.
     pub fn open_existing(&self, path: &Path) -> io::Result<Option<File>> {
         self.step()?;
         platform::open_existing(path)
@@ -47,7 +47,7 @@ impl Disk {
     pub fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         #[cfg(test)]
         if let Err(error) = self.step() {
-            // Dying in the middle of a write leaves a part of it.
+            // A crash in the middle of a write leaves a part of it.
             let _ = platform::write_all_at(file, &bytes[..self.power.torn(bytes.len())], at);
             return Err(error);
         }
@@ -59,19 +59,19 @@ impl Disk {
         file.set_len(length)
     }
 
-    /// Content and length are on disk after this.
+    /// Makes content and length durable.
     pub fn sync(&self, file: &File) -> io::Result<()> {
         self.step()?;
         file.sync_data()
     }
 
-    /// Names in the directory are on disk after this.
+    /// Makes the names in the directory durable.
     pub fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.step()?;
         platform::sync_directory(directory)
     }
 
-    /// Renames, never over another file: `AlreadyExists` then.
+    /// Renames without overwriting: `AlreadyExists` when the target exists.
     pub fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
         platform::rename_new(from, to)
@@ -82,13 +82,13 @@ impl Disk {
         std::fs::rename(from, to)
     }
 
-    /// It is no error when the file is not there.
+    /// Removes a file. A missing file is no error.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
         platform::remove(path)
     }
 
-    /// The names in a directory that are text; none when there is no directory.
+    /// The UTF-8 names in a directory; none when there is no directory.
     pub fn file_names(&self, directory: &Path) -> io::Result<Vec<String>> {
         self.step()?;
         let entries = match std::fs::read_dir(directory) {
@@ -100,7 +100,7 @@ impl Disk {
         Ok(file_names.collect())
     }
 
-    /// The highest number N of `{stem}{N}{extension}` that is there; 0 when there is none.
+    /// The highest number N of existing files `{stem}{N}{extension}`; 0 when there is none.
     pub fn highest_part(&self, directory: &Path, stem: &str, extension: &str) -> io::Result<u64> {
         let file_names = self.file_names(directory)?;
         let parts = file_names.iter().filter_map(|name| part_number(name, stem, extension));
@@ -124,12 +124,12 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
 
-/// The name under which a file is written until it is whole.
+/// The temporary name of a file until it is complete.
 pub(crate) fn temporary_name(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
-/// Runs work that blocks off the arbiter. A panic in it is trouble, not the end of the actor's state.
+/// Runs blocking work outside the arbiter. A panic in it is a delivery error, so the actor keeps its state.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DeliveryError> + Send + 'static,
 ) -> Result<T, DeliveryError> {
@@ -140,7 +140,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// A file system error as trouble: what was tried, with which file, and the system's words.
+/// Converts a file system error to a delivery error with the operation, the file and the system's message.
 pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DeliveryError {
     move |error| {
         let class = match error.kind() {
@@ -155,12 +155,12 @@ pub(crate) fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 #[cfg(test)]
 impl Disk {
-    /// A disk whose process dies at operation number `steps`, counted from 0.
+    /// A disk that fails from operation number `steps` on, counted from 0.
     pub fn dying_after(steps: u64) -> Self {
         Self { power: crash::Power::for_steps(steps), ..Self::default() }
     }
 
-    /// One operation; also for what happens between those of the file system.
+    /// Counts one operation. Tests also call it between file system operations.
     pub fn step(&self) -> io::Result<()> {
         self.power.step()
     }
@@ -172,7 +172,7 @@ mod crash {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// How many operations are left; `None` is for ever.
+    /// The number of operations left; `None` is unlimited.
     #[derive(Debug, Clone, Default)]
     pub struct Power(Option<Arc<(AtomicU64, u64)>>);
 
@@ -187,7 +187,7 @@ mod crash {
             took.map(|_| ()).map_err(|_| io::Error::other("the process is dead"))
         }
 
-        /// How much of a write gets through, some of it chosen by where the end came.
+        /// The number of bytes of a write that succeed, varied by where the crash happens.
         pub fn torn(&self, bytes: usize) -> usize {
             let seed = self.0.as_ref().map_or(0, |left| left.1);
             bytes * (seed as usize % 5) / 4
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_part_there_is() {
+    fn finds_the_highest_part_number() {
         let directory = tempfile::tempdir().unwrap();
         let highest = || Disk::default().highest_part(directory.path(), "20261121_part", ".qvd").unwrap();
         assert_eq!(highest(), 0);

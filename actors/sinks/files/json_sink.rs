@@ -3,9 +3,9 @@
 //! Receives: nothing; it pulls audit events from the journal.
 //! Sends: files `{timestamp}_{eventId}_{correlationId}.json`.
 //! Keeps: nothing.
-//! When full: a disk without room is trouble; temporary files are removed, the journal keeps the rest.
-//! When it fails: the batch is written again. The name is a function of the event, so writing it
-//! again writes the same file: once, however often.
+//! When full: a full disk is a delivery error; temporary files are removed, the journal keeps the events.
+//! When it fails: the batch is written again. The name is a function of the event, so a repeated write
+//! produces the same file.
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,7 @@ pub type JsonSink = Sink<JsonFiles>;
 #[derive(Debug, Clone)]
 pub struct JsonConfig {
     pub directory: PathBuf,
-    /// They are the member `tags` of each file.
+    /// The member `tags` of each file.
     pub static_tags: Vec<StaticTag>,
 }
 
@@ -44,7 +44,7 @@ impl JsonFiles {
         Self { config: Arc::new(config), disk: Disk::default() }
     }
 
-    /// The same, with files for whom these modes let in.
+    /// Creates files with these modes.
     #[must_use]
     pub fn created_with(mut self, modes: Modes) -> Self {
         self.disk.modes = modes;
@@ -74,7 +74,7 @@ impl Destination for JsonFiles {
     }
 }
 
-/// So many files are under way together: all contents first, then a sync for each, then the names.
+/// Files written together: all contents first, then all syncs, then all names.
 const FILES_OPEN_MAX: usize = 64;
 
 /// Writes the files of a batch.
@@ -96,7 +96,7 @@ fn write(disk: &Disk, config: &JsonConfig, batch: &Batch) -> Result<Delivered, D
                 continue;
             }
         };
-        // Of two events with the same ids the later one counts, as if written one after the other.
+        // Of two events with the same ids the later one wins, as if they were written one after the other.
         if let Some(same) = waiting.iter_mut().find(|written| written.name == object.name) {
             same.superseded = true;
         }
@@ -122,7 +122,7 @@ fn write(disk: &Disk, config: &JsonConfig, batch: &Batch) -> Result<Delivered, D
     Ok(delivered)
 }
 
-/// Gives the files their names, or leaves nothing of those that have none yet.
+/// Renames the files to their final names. After an error, removes those without a final name.
 fn name_or_remove(disk: &Disk, directory: &Path, waiting: &mut Vec<Written>) -> Result<(), DeliveryError> {
     let named = name_all(disk, directory, waiting);
     if named.is_err() {
@@ -132,7 +132,7 @@ fn name_or_remove(disk: &Disk, directory: &Path, waiting: &mut Vec<Written>) -> 
     named.map_err(trouble("writing files in", directory))
 }
 
-/// A file that stands under its temporary name.
+/// A complete file with its temporary name.
 struct Written {
     file: File,
     temporary: PathBuf,
@@ -141,7 +141,7 @@ struct Written {
 }
 
 fn write_temporary(disk: &Disk, directory: &Path, object: &ObjectFile, turn: usize) -> io::Result<Written> {
-    // The turn keeps two events with the same name apart until they are named.
+    // The counter separates two events with the same name until they are renamed.
     let temporary = directory.join(temporary_name(&format!("{}.{turn}", object.name)));
     let file = disk.create_afresh(&temporary)?;
     if let Err(error) = disk.write_at(&file, object.content.as_bytes(), 0) {
@@ -180,7 +180,7 @@ fn refusal(record: Record<'_>, reason: String) -> Refused {
     Refused { offset: record.offset, reason, record: record.data.to_vec() }
 }
 
-/// Removes what a death in the middle left behind.
+/// Removes files that a crash left.
 fn remove_leftovers(disk: &Disk, directory: &Path) -> io::Result<()> {
     for name in disk.file_names(directory)?.iter().filter(|name| is_leftover(name)) {
         disk.remove(&directory.join(name))?;
@@ -188,7 +188,7 @@ fn remove_leftovers(disk: &Disk, directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Exactly the names that are ours: `.20261120T101112.345Z_….json.7.tmp`.
+/// Matches exactly our temporary names: `.20261120T101112.345Z_….json.7.tmp`.
 fn is_leftover(name: &str) -> bool {
     let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     let Some(inner) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else { return false };

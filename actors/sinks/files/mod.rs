@@ -1,4 +1,4 @@
-//! Destinations that are files.
+//! Destinations that write files.
 
 pub mod columnar;
 #[cfg(test)]

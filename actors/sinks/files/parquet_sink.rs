@@ -1,4 +1,5 @@
-//! Audit events as Parquet files: see [`columnar`](crate::sinks::files::columnar) for what it receives, sends and keeps.
+//! Audit events as Parquet files. See [`columnar`](crate::sinks::files::columnar) for what it receives, sends
+//! and keeps.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,7 @@ pub use crate::sinks::files::columnar::ColumnarConfig as ParquetConfig;
 pub type ParquetSink = Sink<ParquetFiles>;
 pub type ParquetFiles = Columnar<Parquet>;
 
-/// Parquet, as a format of files.
+/// The file format Parquet.
 pub struct Parquet;
 
 impl Encoder for Parquet {

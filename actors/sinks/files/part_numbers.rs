@@ -1,26 +1,26 @@
-//! The highest part number of each day that a destination has given to a file.
+//! The highest part number per day that a destination has used for a file.
 //!
-//! Files are for somebody who takes them away, so a directory does not tell which numbers were used. They stand in
-//! the commit's note: a number is noted before its file is there, and is never given again, across restarts and deaths
-//! too. Of several days, because the clock may be set across midnight.
+//! Loaders take files away, so a directory does not show which numbers were used. The commit note contains
+//! them: a number is noted before its file exists and is never used again, also after restarts and crashes.
+//! Several days are kept, because the clock may be set back across midnight.
 
 use serde::{Deserialize, Serialize};
 
-/// Days remembered; the one that was used longest ago goes first.
+/// Days to remember. The least recently used one is dropped first.
 const DAYS_MAX: usize = 8;
 
-/// As it stands in a note: `[["20261121",3]]`, the day used last at the end.
+/// The form in a note: `[["20261121",3]]`, the most recently used day last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartNumbers(Vec<(String, u64)>);
 
 impl PartNumbers {
-    /// The number for the next file of a day, above those of the files that are there.
+    /// The number for the next file of a day, above those of existing files.
     pub fn next(&self, day: &str, highest_there: u64) -> u64 {
         let given = self.0.iter().find(|(known, _)| known == day).map_or(0, |(_, part)| *part);
         given.max(highest_there).saturating_add(1)
     }
 
-    /// The same numbers, and that this one is given.
+    /// Adds a used number.
     pub fn with(mut self, day: &str, part: u64) -> Self {
         let given = self.0.iter().position(|(known, _)| known == day).map_or(0, |at| self.0.remove(at).1);
         self.0.push((day.to_owned(), given.max(part)));
@@ -30,7 +30,7 @@ impl PartNumbers {
         self
     }
 
-    /// The same, with what a file's name says: `…20261121_part3.csv`.
+    /// Adds the number in a file name: `…20261121_part3.csv`.
     pub fn with_name(self, name: &str) -> Self {
         let read = || {
             let (before, after) = name.rsplit_once("_part")?;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_never_given_again() {
+    fn a_number_is_never_reused() {
         let numbers = PartNumbers::default();
         assert_eq!((numbers.next("20261121", 0), numbers.next("20261121", 4)), (1, 5));
         let numbers = numbers.with("20261121", 5);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files_tell_their_number() {
+    fn reads_the_number_from_a_file_name() {
         let check = |name: &str, next: u64| {
             assert_eq!(PartNumbers::default().with_name(name).next("20261121", 0), next, "{name}");
         };

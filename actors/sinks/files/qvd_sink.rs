@@ -1,4 +1,5 @@
-//! Audit events as QVD files: see [`columnar`](crate::sinks::files::columnar) for what it receives, sends and keeps.
+//! Audit events as QVD files. See [`columnar`](crate::sinks::files::columnar) for what it receives, sends and
+//! keeps.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +17,7 @@ pub use crate::sinks::files::columnar::ColumnarConfig as QvdConfig;
 pub type QvdSink = Sink<QvdFiles>;
 pub type QvdFiles = Columnar<Qvd>;
 
-/// QVD, as a format of files.
+/// The file format QVD.
 pub struct Qvd;
 
 /// The header of our table is about 20 kB.

@@ -1,7 +1,7 @@
-//! Makes the database (1, 3) or bucket (2) when it is missing. Contract: destinations.md, "InfluxDB".
+//! Creates the database (1, 3) or bucket (2) when it is missing. Contract: destinations.md, "InfluxDB".
 //!
-//! Whoever may write need not be allowed to do this: a refusal for want of rights is told, not fatal.
-//! What exists is never changed.
+//! An account that may write need not have the right to do this: a lack of rights is logged and is not fatal.
+//! Existing databases are never changed.
 
 use awc::http::Method;
 use awc::http::header::AUTHORIZATION;
@@ -15,19 +15,19 @@ use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, RetentionPolicy, with_query};
 use crate::sinks::influx::question::{first_column, quoted};
 
-/// How the database was found.
+/// The state of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prepared {
     Present,
     Made,
-    /// It could not be looked for or made for want of rights; it may be there all the same.
+    /// The rights do not allow a look-up or creation. The database may exist nevertheless.
     NotAllowed(String),
 }
 
-/// Looks for the database and makes it when it is not there.
+/// Looks up the database and creates it when it is missing.
 ///
 /// # Errors
-/// When the server does not answer, is busy, or refuses for another reason than rights.
+/// When the server does not answer, is busy, or refuses for a reason other than missing rights.
 pub async fn prepare(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     match client.target() {
         InfluxTarget::V1 { database, policy, .. } => prepare_v1(client, database, policy).await,
@@ -39,11 +39,11 @@ pub async fn prepare(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     }
 }
 
-/// Makes nothing, and sees to it that no write makes anything either: version 3 makes a database that is written to.
-/// The others answer such a write with 404.
+/// Looks up the database without creating it, and without a write that would create it: version 3 creates a
+/// database on the first write. The other versions answer such a write with 404.
 ///
 /// # Errors
-/// As [`prepare`], and `http-404` when the database is not there.
+/// As [`prepare`], and `http-404` when the database does not exist.
 pub async fn look(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     match client.target() {
         InfluxTarget::V1 { .. } | InfluxTarget::V2 { .. } => Ok(Prepared::Present),
@@ -51,7 +51,7 @@ pub async fn look(client: &InfluxClient) -> Result<Prepared, DeliveryError> {
     }
 }
 
-/// A request for which the rights may be missing.
+/// Why a request was refused: missing rights, or another error.
 enum Refusal {
     NotAllowed(String),
     DeliveryError(DeliveryError),
@@ -71,8 +71,8 @@ fn not_fatal(outcome: Result<Prepared, Refusal>) -> Result<Prepared, DeliveryErr
     }
 }
 
-/// The body of a 2xx as JSON; 401 and 403 as want of rights. `has` is a key that such an answer of InfluxDB has: a page
-/// that says 200 is not an answer.
+/// The body of a 2xx as JSON; 401 and 403 mean missing rights. `has` is a key that InfluxDB's answer
+/// contains, because a web page with status 200 is not an answer.
 fn granted(reply: &Reply, has: &str) -> Result<Value, Refusal> {
     match reply.status {
         200..=299 => {
@@ -107,7 +107,7 @@ async fn prepare_v1(
     not_fatal(ensure.await)
 }
 
-/// Asks by the `influxdb` package, which has no TLS; over TLS by our own client.
+/// Queries with the `influxdb` crate, which has no TLS; over TLS with our own client.
 async fn query_v1(client: &InfluxClient, query: &str) -> Result<Value, Refusal> {
     let answer = if client.is_https() {
         let path = with_query("/query", &[("q", query)]);
@@ -126,7 +126,7 @@ async fn query_v1(client: &InfluxClient, query: &str) -> Result<Value, Refusal> 
     }
 }
 
-/// As our own: no proxy, no redirects, time-outs; credentials in a header, not in the address.
+/// As our own client: no proxy, no redirects, time-outs; credentials in a header, not in the address.
 fn plain_http(client: &InfluxClient) -> Result<reqwest::Client, Refusal> {
     let builder = reqwest::Client::builder()
         .no_proxy()
@@ -198,7 +198,7 @@ async fn ensure_bucket(client: &InfluxClient, wanted: &Bucket<'_>) -> Result<Pre
             return Ok(Prepared::Present);
         }
     }
-    // The server shows only what the token may see, so an organisation that is not found is a matter of rights, too.
+    // The server lists only what the token may see, so a missing organisation can be a lack of rights.
     let found = client.get(&with_query("/api/v2/orgs", &[("org", wanted.org)])).await?;
     let answer = if found.status == 404 { Value::Null } else { granted(&found, "orgs")? };
     let Some(org_id) = answer.pointer("/orgs/0/id").and_then(Value::as_str) else {
@@ -243,14 +243,14 @@ async fn prepare_v3(
     let exists = made.status == 409 || (matches!(made.status, 400 | 422) && made.body.contains("exists"));
     match made.status {
         _ if exists => Ok(Prepared::Present),
-        // Hosted editions make databases elsewhere.
+        // Hosted editions create databases through another API.
         404 | 405 => Ok(Prepared::NotAllowed(made.trouble().detail)),
         200..=299 if made.body.trim().is_empty() => Ok(Prepared::Made),
         _ => not_fatal(granted(&made, "").map(|_| Prepared::Made)),
     }
 }
 
-/// Whoever may not list databases, or has no such list to ask for, finds out by writing.
+/// An account that may not list databases, or a server without such a list, is tested by a write.
 async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, DeliveryError> {
     let listed = client.get(&with_query("/api/v3/configure/database", &[("format", "json")])).await?;
     if matches!(listed.status, 404 | 405) {
@@ -267,7 +267,7 @@ async fn look_v3(client: &InfluxClient, database: &str) -> Result<Prepared, Deli
     not_fatal(listed.and_then(|found| found))
 }
 
-/// The names in a list of databases: `[{"iox::database":"events"}, …]`, with `"deleted":true` where one is gone.
+/// The names in a list of databases: `[{"iox::database":"events"}, …]`. Deleted ones have `"deleted":true`.
 pub(crate) fn names_v3(answer: &Value) -> Option<Vec<&str>> {
     let is_there = |row: &&Value| row.get("deleted") != Some(&Value::Bool(true));
     answer.as_array()?.iter().filter(is_there).map(|row| row.get("iox::database")?.as_str()).collect()
@@ -283,7 +283,7 @@ fn bad_duration(duration: &str) -> DeliveryError {
     DeliveryError::new("config", format!("{duration:?} is not a duration such as 10d, 12h or 1w"))
 }
 
-/// InfluxDB's durations in whole seconds, rounded up; 0 is for ever. `None` when it is not one.
+/// An InfluxDB duration in whole seconds, rounded up; 0 is unlimited. `None` for an invalid duration.
 fn seconds(duration: &str) -> Option<u64> {
     let duration = duration.trim();
     if duration.is_empty() || ["inf", "none"].iter().any(|word| duration.eq_ignore_ascii_case(word)) {
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn reads_durations() {
         for (text, expect) in [
             ("10d", Some(864_000)),
             ("1h30m", Some(5_400)),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_in_an_answer() {
+    fn reads_databases_from_an_answer() {
         let answer = json!([{"iox::database":"a"},{"iox::database":"b","deleted":true},{"iox::database":"c","deleted":false}]);
         assert_eq!(names_v3(&answer), Some(vec!["a", "c"]));
         assert_eq!(names_v3(&json!([])), Some(vec![]));

@@ -1,17 +1,18 @@
-//! What InfluxDB's answer to a write means, and which lines it was about. Pure.
+//! The meaning of InfluxDB's answer to a write, and the lines that it names. Pure.
 //! Contract: destinations.md, "InfluxDB".
 //!
 //! # The answers
 //!
 //! | status | means |
 //! |---|---|
-//! | 204 | every line was taken |
-//! | any other 2xx | the answer is none of InfluxDB: try again later |
+//! | 204 | all lines were accepted |
+//! | any other 2xx | not an answer of InfluxDB: retry later |
 //! | 413 | the body was too large |
-//! | 400, 422, 5xx, other 4xx | [`influx_refusal`] reads in the words whose fault it is: the lines', some of them at least (which, and whether the others were taken, is in the body), or not the data's: try again later |
-//! | 3xx, 401, 403, 404 | not the data's fault: try again later |
+//! | 400, 422, 5xx, other 4xx | [`influx_refusal`] reads the cause from the message: some or all lines (the
+//! body says which, and whether the others were accepted), or not the data: retry later |
+//! | 3xx, 401, 403, 404 | not caused by the data: retry later |
 //!
-//! Bodies are JSON with the words in `error` or `message`. Who is meant, as the versions say it:
+//! Bodies are JSON with the message in `error` or `message`. The versions name lines as follows:
 //!
 //! ```text
 //! 3     {"error":"partial write of line protocol occurred","data":[{"line_number":2,"error_message":"…"}]}
@@ -25,11 +26,10 @@
 //!       why = field type conflict: input field "F" on measurement "M" is type T, already exists as type U
 //! ```
 //!
-//! `dropped=N` counts one shard: with points in several shards only one of them answers. A shard never
-//! holds less than an hour, so the number is believed when all lines are of one hour. It does not count
-//! lines that could not be parsed, and then these are not named either: so it is believed only when every
-//! line is one that can be. What cannot be known is asked again in smaller groups: a point written twice
-//! is one point.
+//! `dropped=N` counts one shard: with points in several shards only one of them answers. A shard covers at
+//! least one hour, so the number is trusted when all lines are within one hour. It excludes lines that could
+//! not be parsed, and then these are not named either: so it is trusted only when every line can be parsed.
+//! In all other cases the lines are sent again in smaller groups: a point written twice is one point.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,11 +42,11 @@ use crate::kit::delivery_error::DeliveryError;
 use crate::net::http_client::{Answer, shortened, status_class};
 use crate::sinks::delivery_job::{RejectedItems, bisect};
 
-/// A server that lists this many lines may have left out others.
+/// A server that lists this many lines may have omitted others.
 const LISTED_BELIEVED_MAX: usize = 99;
-/// The trouble's class when something answers that is not InfluxDB.
+/// The class of the delivery error when the server that answers is not InfluxDB.
 pub const NOT_INFLUXDB: &str = "not-influxdb";
-/// Characters that are kept of an answer that is none of InfluxDB: the beginning of a page.
+/// The length of the excerpt of an answer that is not from InfluxDB.
 const FOREIGN_CHARS_MAX: usize = 200;
 
 /// An HTTP answer, as far as it was read.
@@ -63,21 +63,21 @@ impl From<Answer> for Reply {
     }
 }
 
-/// What a write's answer means for the lines that were sent.
+/// The meaning of a write's answer for the lines that were sent.
 #[derive(Debug)]
 pub enum Verdict {
     Taken,
-    /// The lines are at fault, or some of them.
+    /// Some or all lines were refused.
     Refused(Complaint),
     TooLarge(String),
     DeliveryError(DeliveryError),
 }
 
-/// The server's words about lines that it did not take.
+/// The server's message about lines that it did not accept.
 #[derive(Debug, Default)]
 pub struct Complaint {
     message: String,
-    /// The body is JSON with a text.
+    /// Whether the body is JSON with a message.
     is_json: bool,
     lines: Vec<NamedLine>,
 }
@@ -92,7 +92,7 @@ struct NamedLine {
 // === impl Reply ===
 
 impl Reply {
-    /// What this answer to a write means.
+    /// The meaning of this answer to a write.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.status {
@@ -111,7 +111,7 @@ impl Reply {
         }
     }
 
-    /// This answer as one that InfluxDB does not give, where it gives `expected`.
+    /// The delivery error for an answer that InfluxDB does not give in place of `expected`.
     #[must_use]
     pub fn not_influxdb(&self, expected: &str) -> DeliveryError {
         let excerpt: String = self.body.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -125,14 +125,14 @@ impl Reply {
         DeliveryError { class: NOT_INFLUXDB, detail, retry_after: self.retry_after }
     }
 
-    /// This answer as a reason to try again later.
+    /// This answer as a delivery error, to retry later.
     #[must_use]
     pub fn trouble(&self) -> DeliveryError {
         if (200..300).contains(&self.status) {
             return self.not_influxdb("status 204");
         }
         let class = match self.detail().as_str() {
-            // The server's own patience with its shards.
+            // The server's own timeout for its shards.
             "timeout" => "timeout",
             _ => status_class(self.status),
         };
@@ -147,7 +147,7 @@ impl Reply {
         DeliveryError { class, detail, retry_after: self.retry_after }
     }
 
-    /// What the body says, for people.
+    /// The message of the body, for people.
     #[must_use]
     pub fn detail(&self) -> String {
         let detail = Complaint::read(&self.body).message;
@@ -168,7 +168,7 @@ impl std::fmt::Display for Complaint {
 }
 
 impl Complaint {
-    /// Understands a body of any version, or takes it as plain text.
+    /// Reads a body of any version, or takes it as plain text.
     #[must_use]
     pub fn read(body: &str) -> Self {
         let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(body) else {
@@ -188,7 +188,7 @@ impl Complaint {
         Self { message: text.unwrap_or_else(|| body.trim().to_owned()), is_json, lines }
     }
 
-    /// Finds out which of `lines` (each without the newline at its end) are meant.
+    /// Finds which of `lines` (without the newlines at their ends) are named.
     #[must_use]
     pub fn about(&self, lines: &[&[u8]]) -> RejectedItems {
         if lines.len() <= 1 {
@@ -209,7 +209,7 @@ impl Complaint {
         (0..lines).map(|line| (line, detail.clone())).collect()
     }
 
-    /// Version 3 counts the lines.
+    /// Version 3 gives line numbers.
     fn by_number(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let mut bad = BTreeMap::new();
         for named in &self.lines {
@@ -220,7 +220,7 @@ impl Complaint {
         if bad.is_empty() {
             return None;
         }
-        // A newline within a text makes it doubtful what was counted.
+        // With a newline within a text the line numbers are ambiguous.
         if lines.iter().any(|line| line.contains(&b'\n')) {
             return Some(suspects(lines.len(), &bad.into_keys().collect::<Vec<_>>()));
         }
@@ -228,7 +228,7 @@ impl Complaint {
         Some(found(lines.len(), bad, believed))
     }
 
-    /// Versions 1 and 2 quote lines that they cannot parse, all of them.
+    /// Versions 1 and 2 quote all lines that they cannot parse.
     fn by_quotation(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         const QUOTE: &str = "unable to parse '";
         let (before, mut rest) = self.message.split_once(QUOTE)?;
@@ -237,7 +237,7 @@ impl Complaint {
         }
         let mut bad = BTreeMap::new();
         loop {
-            // Within a line may stand what looks like the next quotation, so lines are skipped as a whole.
+            // A line can contain the text of the next quotation, so lines are skipped as a whole.
             let quoted = |line: &&[u8]| {
                 rest.as_bytes().strip_prefix(*line).is_some_and(|after| after.starts_with(b"':"))
             };
@@ -259,7 +259,7 @@ impl Complaint {
         Some(found(lines.len(), bad, believed))
     }
 
-    /// Versions 1 and 2 name a field that has the wrong type.
+    /// Versions 1 and 2 name a field with the wrong type.
     fn by_field_type(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let (_, rest) = self.message.split_once("input field \"")?;
         let (field, rest) = rest.split_once("\" on measurement \"")?;
@@ -281,7 +281,7 @@ impl Complaint {
         Some(suspects(lines.len(), &holders)).filter(|_| holders.len() < lines.len())
     }
 
-    /// All of them.
+    /// The number of dropped lines equals the number of all lines.
     fn by_count(&self, lines: &[&[u8]]) -> Option<RejectedItems> {
         let all = self.is_partial() && self.dropped() == Some(lines.len());
         all.then(|| RejectedItems { bad: self.all_bad(lines.len()), again: Vec::new() })
@@ -297,16 +297,16 @@ impl Complaint {
     }
 }
 
-// === findings ===
+// === rejected items ===
 
-/// These are refused; the others were taken, or go again.
+/// These lines are refused; the others were accepted, or are sent again.
 fn found(lines: usize, bad: BTreeMap<usize, String>, others_taken: bool) -> RejectedItems {
     let others: Vec<usize> = (0..lines).filter(|index| !bad.contains_key(index)).collect();
     let again = if others_taken || others.is_empty() { Vec::new() } else { vec![others] };
     RejectedItems { bad, again }
 }
 
-/// These are likely the bad ones: they go again apart from the others.
+/// These lines are probably bad: they are sent again apart from the others.
 fn suspects(lines: usize, likely: &[usize]) -> RejectedItems {
     let others: Vec<usize> = (0..lines).filter(|index| !likely.contains(index)).collect();
     if others.is_empty() {
@@ -317,15 +317,15 @@ fn suspects(lines: usize, likely: &[usize]) -> RejectedItems {
 
 // === reading lines ===
 
-/// What an answer may be about.
+/// A line, as far as an answer can refer to it.
 struct Line<'l> {
-    /// Name and kind, as InfluxDB names kinds.
+    /// Name and type of each field, with InfluxDB's names of types.
     fields: Vec<(&'l [u8], &'static str)>,
     time_ns: i64,
 }
 
 impl<'l> Line<'l> {
-    /// Reads a line that every version can read; anything doubtful is `None`.
+    /// Reads a line that every version can parse; `None` for any doubt.
     fn read(line: &'l [u8]) -> Option<Self> {
         let (series, mut rest) = split_unescaped(line, b' ')?;
         if series.len() > SERIES_BYTES_MAX || !is_series(series) {
@@ -354,10 +354,10 @@ impl<'l> Line<'l> {
     }
 }
 
-/// InfluxDB takes 65 535 for series and field together.
+/// InfluxDB's limit for series and field together is 65 535.
 const SERIES_BYTES_MAX: usize = 64_000;
 
-/// Times that every version takes.
+/// Times that every version accepts.
 const TIMES_NS: std::ops::Range<i64> = i64::MIN + 2..i64::MAX;
 
 fn is_series(series: &[u8]) -> bool {
@@ -392,7 +392,7 @@ fn split_unescaped(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 
-/// Where a quoted text ends.
+/// The end of a quoted text.
 fn text_end(value: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
@@ -404,7 +404,7 @@ fn text_end(value: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether all lines have times of one hour, and so lie in one shard.
+/// Whether all times are within one hour, and so in one shard.
 fn are_of_one_hour(lines: &[Option<Line<'_>>]) -> bool {
     const HOUR_NS: i64 = 3_600_000_000_000;
     let hour = |line: &Option<Line<'_>>| Some(line.as_ref()?.time_ns.div_euclid(HOUR_NS));
@@ -412,7 +412,7 @@ fn are_of_one_hour(lines: &[Option<Line<'_>>]) -> bool {
     first.is_some() && lines.iter().all(|line| hour(line) == first)
 }
 
-/// The beginning and the end of long words: the reason often comes last.
+/// The beginning and the end of long messages, because the reason often comes last.
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_counted() {
+    fn finds_lines_by_number() {
         let partial = "partial write of line protocol occurred";
         check(
             &format!(
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_within_a_line_makes_its_number_doubtful() {
+    fn line_numbers_are_ignored_with_a_newline_within_a_line() {
         let body = r#"{"error":"partial write","data":[{"line_number":2,"error_message":"bad"}]}"#;
         let lines: [&[u8]; 3] = [b"m f=\"a\nb\" 1", b"m f=2 2", b"m f=3 3"];
         let rejected = Complaint::read(body).about(&lines);
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_quoted() {
+    fn finds_quoted_lines() {
         let quoted = |line: &str| format!("unable to parse '{}': bad", line.replace('"', "\\\""));
         let (second, third) = (quoted(&LINES[1].replace('\\', "\\\\")), quoted(LINES[2]));
         check(&format!(r#"{{"error":"partial write: {second}\n{third} dropped=0"}}"#), &[1, 2], &[]);
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quotation_within_a_line_is_not_taken_for_one() {
+    fn ignores_a_quotation_within_a_line() {
         let hostile = "m f=\"x\nunable to parse 'm f=2 2': bad\" 1";
         let lines = [hostile.as_bytes(), b"m f=2 2", b"m f=3 3"];
         let body = Value::from(format!("partial write: unable to parse '{hostile}': why dropped=0"));
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_the_wrong_type() {
+    fn finds_lines_by_field_type() {
         let conflict = |field: &str, kind: &str, dropped: &str| {
             let text = format!(
                 "partial write: field type conflict: input field \"{field}\" on measurement \"m\" is type {kind}, \
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_dropped_lines_is_believed_within_one_shard() {
+    fn the_number_of_dropped_lines_is_trusted_within_one_shard() {
         let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
                     already exists as type string dropped=1";
         let lines: [&[u8]; 3] = [b"m f=1 1", b"m f=\"b\" 2", b"m f=\"c\" 3600000000001"];
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_dropped_lines_is_not_believed_beside_a_line_that_cannot_be_parsed() {
+    fn the_number_of_dropped_lines_is_not_trusted_beside_a_line_that_cannot_be_parsed() {
         let body = "partial write: field type conflict: input field \"f\" on measurement \"m\" is type float, \
                     already exists as type string dropped=1";
         for bad in [
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known() {
+    fn an_unknown_message_names_no_line() {
         check("", &[], &[&[0, 1], &[2, 3]]);
         check("no", &[], &[&[0, 1], &[2, 3]]);
         check("[1]", &[], &[&[0, 1], &[2, 3]]);
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses() {
+    fn maps_each_status_to_a_verdict() {
         let reply = |status| reply(status, r#"{"error":"words"}"#);
         assert!(matches!(reply(204).verdict(), Verdict::Taken));
         for status in [400, 422] {
@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_204_is_taken() {
+    fn only_a_204_is_accepted() {
         let page = "<!doctype html><html><body>Sign in</body></html>";
         for status in (200..300).filter(|status| *status != 204) {
             for body in [page, "", r#"{"results":[]}"#, "OK"] {
@@ -602,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_sorted_by_its_words() {
+    fn a_refusal_is_classified_by_its_message() {
         let conflict = r#"{"code":"internal error","message":"unexpected error writing points to database: field type conflict: input field \"f\" on measurement \"m\" is type float, already exists as type string"}"#;
         let Verdict::Refused(complaint) = reply(500, conflict).verdict() else { panic!("a refusal") };
         assert_eq!(complaint.about(&LINES.map(str::as_bytes)).again, [vec![0, 2, 3], vec![1]]);
@@ -621,10 +621,10 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost: each line is refused, or goes again once, or was called taken by the server;
-        /// groups shrink, so a search ends.
+        /// Nothing is lost: each line is refused, sent again once, or accepted by the server. Groups shrink,
+        /// so the search ends.
         #[test]
-        fn findings_are_sound(body in "\\PC{0,80}|(partial write: |\\{\"error\":\")?(unable to parse '|input field \"f\" on measurement \"m\" is type (float|string), ).{0,30}( dropped=[0-9])?", count in 1_usize..9) {
+        fn every_line_is_refused_sent_again_or_accepted(body in "\\PC{0,80}|(partial write: |\\{\"error\":\")?(unable to parse '|input field \"f\" on measurement \"m\" is type (float|string), ).{0,30}( dropped=[0-9])?", count in 1_usize..9) {
             let lines: Vec<Vec<u8>> = (0..count).map(|n| format!("m f={n} {n}").into_bytes()).collect();
             let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
             let rejected = Complaint::read(&body).about(&lines);

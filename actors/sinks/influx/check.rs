@@ -1,11 +1,13 @@
-//! What can be known about an InfluxDB before the first event is sent there: whether it is one, lets us in, has the
-//! database, lets us write, and how near its limits are. Changes nothing there.
+//! Checks an InfluxDB before the first event is sent there: whether it is InfluxDB, whether login, database
+//! and write access work, and how near its limits are. Changes nothing there.
 //!
-//! | version | is it InfluxDB | who are we, is the database there | may we write |
+//! | version | is it InfluxDB | login and database | write access |
 //! |---|---|---|---|
-//! | 1 | `/ping` | `SHOW DATABASES`, `SHOW DIAGNOSTICS` (for administrators only) | a write without lines: 204, 403, 404 |
+//! | 1 | `/ping` | `SHOW DATABASES`, `SHOW DIAGNOSTICS` (only for administrators) | a write without lines:
+//! 204, 403, 404 |
 //! | 2 | `/health` | `/api/v2/buckets`, `/api/v2/orgs` | a write without lines: 400 `writing requires points`, 401, 403, 404 |
-//! | 3 | `/health`, which asks for the token, too | `/api/v3/configure/database` | cannot be tried, since a write makes the database |
+//! | 3 | `/health`, which requires the token too | `/api/v3/configure/database` | cannot be tested, because a
+//! write creates the database |
 
 use serde_json::Value;
 
@@ -14,29 +16,29 @@ use crate::sinks::influx::answer::Reply;
 use crate::sinks::influx::client::{InfluxClient, InfluxTarget, with_query};
 use crate::sinks::influx::question::{cell, first_column, quoted};
 
-/// What was found out, for people.
+/// The results, for people.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Examined {
-    /// As it should be.
+    /// Checks that passed.
     pub fine: Vec<String>,
-    /// Events arrive, but somebody should look.
+    /// Events arrive, but an administrator should look.
     pub warnings: Vec<String>,
 }
 
-/// A tag that gets ever more values, and its measurement.
+/// A tag with an ever-growing number of values, and its measurement.
 #[derive(Debug, Clone)]
 pub struct Growing {
     pub measurement: String,
     pub tag: &'static str,
 }
 
-/// A warning from this share of a limit on.
+/// Warn from this share of a limit on.
 const NEAR_PERCENT: u64 = 80;
 
-/// Finds out what can be known. `is_created` is whether a missing database may be made.
+/// Runs all checks. `is_created` is whether a missing database may be created.
 ///
 /// # Errors
-/// Why events would not arrive.
+/// The reason why events would not arrive.
 pub async fn examine(
     client: &InfluxClient,
     is_created: bool,
@@ -54,7 +56,7 @@ async fn is_influxdb(client: &InfluxClient) -> Result<(), DeliveryError> {
     let health = if matches!(client.target(), InfluxTarget::V1 { .. }) { "/ping" } else { "/health" };
     let mut reply = client.get(health).await?;
     if matches!(reply.status, 404 | 405) {
-        // Hosted editions know this address alone.
+        // Hosted editions support only this address.
         reply = client.get("/ping").await?;
     }
     match reply.status {
@@ -64,7 +66,7 @@ async fn is_influxdb(client: &InfluxClient) -> Result<(), DeliveryError> {
     }
 }
 
-/// Versions 1 and 2 answer a ping with 204 and their health in JSON, version 3 with JSON and `OK`.
+/// Versions 1 and 2 answer a ping with 204 and a health request with JSON, version 3 with JSON and `OK`.
 fn is_health(reply: &Reply) -> bool {
     let json: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     reply.status == 204
@@ -90,7 +92,7 @@ async fn examine_v1(
     };
     let diagnostics = client.ask("SHOW DIAGNOSTICS").await?;
     let mut examined = Examined::default();
-    // Only administrators may ask for it, and only they see every database and may make one.
+    // Only administrators may run it, and only they see every database and may create one.
     let is_administrator = matches!(diagnostics.status, 200..=299);
     if !is_listed && diagnostics.status != 403 {
         return missing(examined, "database", database, is_created);
@@ -104,7 +106,7 @@ async fn examine_v1(
             trouble.detail.push_str(if is_administrator { "" } else { who });
             return Err(trouble);
         }
-        // Rights were looked at before.
+        // Rights were checked before.
         _ if tried.body.contains("retention policy not found") => {
             examined.fine.push(format!("database {database:?} accepts writes"));
             examined.warnings.push(format!(
@@ -141,7 +143,7 @@ fn results(reply: &Reply) -> Result<Value, DeliveryError> {
     }
 }
 
-/// Says which limit is near.
+/// Warns about limits that are near.
 async fn limits(
     client: &InfluxClient,
     database: &str,
@@ -186,7 +188,7 @@ fn near(number: u64, limit: u64, name: &str, what: &str) -> Option<String> {
     })
 }
 
-/// The only number of an answer; none when the server does not know the question.
+/// The only number of an answer; `None` when the server does not support the statement.
 async fn count(client: &InfluxClient, statement: &str) -> Result<Option<u64>, DeliveryError> {
     let reply = client.ask(statement).await?;
     let answer: Value = serde_json::from_str(&reply.body).unwrap_or_default();
@@ -214,7 +216,7 @@ async fn examine_v2(
         _ => false,
     };
     if !is_listed {
-        // The server shows only what the token may see.
+        // The server lists only what the token may see.
         let orgs = client.get(&with_query("/api/v2/orgs", &[("org", org)])).await?;
         let seen: Value = serde_json::from_str(&orgs.body).unwrap_or_default();
         if orgs.status == 200 && seen.pointer("/orgs/0/id").is_some() {
@@ -265,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_answer_of_influxdb() {
+    fn recognises_answers_of_influxdb() {
         let check = |status, body: &str, expect: bool| {
             let reply = Reply { status, retry_after: None, body: body.to_owned() };
             assert_eq!(is_health(&reply), expect, "{status} {body}");
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_told_when_they_are_near() {
+    fn warns_about_limits_that_are_near() {
         assert_eq!(near(79, 100, "max-series-per-database", "79 series"), None);
         let detail = near(80, 100, "max-series-per-database", "80 series").unwrap();
         assert!(

@@ -1,4 +1,4 @@
-//! InfluxDB over HTTP: one server of version 1, 2 or 3, its writes and their addresses.
+//! An HTTP client of one InfluxDB server of version 1, 2 or 3: writes and their addresses.
 //! Contract: destinations.md, "InfluxDB".
 
 use std::fmt;
@@ -20,15 +20,15 @@ use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, TlsError, Trust};
 use crate::sinks::influx::answer::Reply;
 
-/// From sending a request to its answer, when nothing else is configured.
+/// The default time limit from sending a request to its answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a slow server gets at most, when nothing else is configured.
+/// The default maximum of the time limit for a slow server.
 pub const WRITE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
-/// Bodies from this size up are compressed, when nothing else is configured.
+/// The default size from which bodies are compressed.
 pub const GZIP_BYTES_MIN: usize = 4 * 1024;
-/// Bytes of lines in one request, uncompressed, when nothing else is configured.
+/// The default maximum of bytes of lines in one request, uncompressed.
 pub const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
-/// Where points go and with what right.
+/// The address of the server, and the credentials.
 #[derive(Debug, Clone)]
 pub struct InfluxConfig {
     pub scheme: Scheme,
@@ -36,14 +36,14 @@ pub struct InfluxConfig {
     pub host: String,
     pub port: u16,
     pub write_timeout: Duration,
-    /// `Pipeline.influxdb.timeoutMaxMs`: what a server that is slow gets at most.
+    /// `Pipeline.influxdb.timeoutMaxMs`: the maximum time limit for a slow server.
     pub write_timeout_max: Duration,
     /// `Pipeline.influxdb.batchBytesMax`: lines in one request, uncompressed. A longer single line is sent alone.
     pub body_bytes_max: usize,
     /// `Pipeline.influxdb.gzipBytesMin`: bodies from this size up are compressed; 0: all.
     pub gzip_bytes_min: usize,
-    /// `Pipeline.influxdb.createDatabase`: whether a missing database, policy or bucket is made. If not, writes are
-    /// tried until somebody else has made it.
+    /// `Pipeline.influxdb.createDatabase`: whether to create a missing database, policy or bucket. If not,
+    /// writes are retried until it exists.
     pub create_database: bool,
     pub target: InfluxTarget,
     pub reread: Reread,
@@ -52,13 +52,13 @@ pub struct InfluxConfig {
 #[derive(Debug, Clone)]
 pub enum Scheme {
     Http,
-    /// `ca`: a PEM file of authorities that are trusted besides the system's.
+    /// `ca`: a PEM file of authorities that are trusted in addition to the system's.
     Https {
         ca: Option<PathBuf>,
     },
 }
 
-/// The database of one version. Durations are written as `10d`, `12h`, `1w`; `0s` and `INF` mean for ever.
+/// The database of one version. Durations are written as `10d`, `12h`, `1w`; `0s` and `INF` are unlimited.
 #[derive(Debug, Clone)]
 pub enum InfluxTarget {
     V1 { database: String, policy: RetentionPolicy, auth: Option<(String, SecretString)> },
@@ -73,7 +73,7 @@ pub struct RetentionPolicy {
     pub duration: String,
 }
 
-/// What is wrong with a configuration.
+/// An invalid configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("{0:?} is not an address")]
@@ -84,18 +84,18 @@ pub enum ClientError {
     Tls { ca: Option<PathBuf>, source: TlsError },
 }
 
-/// A client of one server. Lives on the arbiter that made it.
+/// A client of one server. It belongs to the arbiter that created it.
 pub struct InfluxClient {
     config: InfluxConfig,
     http: awc::Client,
-    /// Of the next writes.
+    /// The time limit of the next writes.
     write_timeout: Duration,
     endpoint: Endpoint,
     base: String,
     authorization: Option<HeaderValue>,
-    /// Version 3 without `/api/v3/write_lp`: what speaks the older API only.
+    /// A version 3 server without `/api/v3/write_lp`, which supports only the older API.
     is_v3_without_v3_api: bool,
-    /// Version 1 without the configured policy: an older database, whose default one is used.
+    /// Version 1 without the configured policy: an older database, whose default policy is used.
     is_default_policy: bool,
 }
 
@@ -139,10 +139,10 @@ fn not_empty(secret: &SecretString) -> Option<&str> {
 // === impl InfluxClient ===
 
 impl InfluxClient {
-    /// Reads the CA file; connects to nothing yet.
+    /// Reads the CA file. Does not connect yet.
     ///
     /// # Errors
-    /// When the address, the credentials or the CA file cannot be used.
+    /// When the address, the credentials or the CA file are invalid.
     pub fn new(config: InfluxConfig) -> Result<Self, ClientError> {
         let scheme = match &config.scheme {
             Scheme::Http => "http",
@@ -197,31 +197,31 @@ impl InfluxClient {
         self.authorization.as_ref()
     }
 
-    /// How long the next writes may take.
+    /// Sets the time limit of the next writes.
     pub(crate) fn set_write_timeout(&mut self, timeout: Duration) {
         self.write_timeout = timeout;
     }
 
-    /// Asks for what is at a path.
+    /// Sends a GET request.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, DeliveryError> {
         self.send(self.timeout(), Method::GET, path, "", Bytes::new(), None).await
     }
 
-    /// A statement of InfluxQL, for version 1.
+    /// Runs an InfluxQL statement, for version 1.
     pub(crate) async fn ask(&self, statement: &str) -> Result<Reply, DeliveryError> {
         self.get(&with_query("/query", &[("q", statement)])).await
     }
 
-    /// A write without lines: the server looks at address, rights and database, and stores nothing. Not for version
-    /// 3, which may make the database.
+    /// A write without lines: the server checks address, rights and database, and stores nothing. Not for
+    /// version 3, where it may create the database.
     pub(crate) async fn write_nothing(&self) -> Result<Reply, DeliveryError> {
         self.write_to(&self.write_path(), Bytes::new(), None).await
     }
 
-    /// Sends lines, compressed when they are many.
+    /// Sends lines, compressed from a configured size on.
     ///
     /// # Errors
-    /// When there was no answer.
+    /// When there is no answer.
     pub async fn write(&mut self, lines: Bytes) -> Result<Reply, DeliveryError> {
         let (body, encoding) = if lines.len() < self.config.gzip_bytes_min {
             (lines, None)
@@ -233,7 +233,7 @@ impl InfluxClient {
             InfluxTarget::V3 { .. } if matches!(reply.status, 404 | 405) && !self.is_v3_without_v3_api => {
                 self.is_v3_without_v3_api = true;
                 let older = self.write_to(&self.write_path(), body, encoding).await;
-                // Only an answer from that address shows that it is the right one.
+                // Only an answer from the older address shows that it is the right one.
                 let is_there = older.as_ref().is_ok_and(|older| !matches!(older.status, 404 | 405));
                 self.is_v3_without_v3_api = is_there;
                 older
@@ -317,8 +317,8 @@ impl fmt::Debug for InfluxClient {
 
 // === helpers ===
 
-/// Version 1 repeats the lines that it cannot parse in a header of its answer, as they are: with control characters
-/// in them nobody can read that answer. Nothing but refusals has this header, so it is one that names no line.
+/// Version 1 repeats lines that it cannot parse in a response header, unescaped: with control characters the
+/// answer cannot be read. Only refusals have this header, so the result is a refusal that names no line.
 fn unreadable_refusal() -> Reply {
     let detail = "rejected with an unreadable message that repeats control characters of the lines";
     Reply { status: 400, retry_after: None, body: format!("{{\"error\":\"{detail}\"}}") }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn addresses_of_writes() {
+    async fn builds_the_address_of_writes() {
         let check = |target, expect_path: &str, expect_auth: Option<&str>| {
             let client = client("influx.test", target).unwrap();
             assert_eq!(client.write_path(), expect_path);
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn hosts() {
+    async fn accepts_names_and_addresses_as_host() {
         let base = |host| client(host, v2()).map(|client| client.base);
         assert_eq!(base("::1").unwrap(), "http://[::1]:8086");
         assert_eq!(base("[::1]").unwrap(), "http://[::1]:8086");
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn secrets_do_not_print() {
+    async fn debug_output_contains_no_secrets() {
         let client = client("h", v2()).unwrap();
         let shown = format!("{client:?} {:?}", client.config);
         assert!(!shown.contains("sekrit"), "{shown}");

@@ -1,4 +1,4 @@
-//! A client of one InfluxDB with the database in place, made when it is needed. Lives on the arbiter that uses it.
+//! A client of one InfluxDB that creates the database on demand. It belongs to the arbiter that uses it.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::sinks::influx::admin::{Prepared, look, prepare};
 use crate::sinks::influx::answer::Verdict;
 use crate::sinks::influx::client::{InfluxClient, InfluxConfig};
 
-/// One InfluxDB.
+/// A connection to one InfluxDB.
 pub(crate) struct InfluxConnection {
     config: InfluxConfig,
     log: Logger,
     client: Option<InfluxClient>,
     /// How often it had been asked to read files again when it was made.
     made_at: u64,
-    /// The database was found or made since the server last said that it is not there.
+    /// Whether the database was found or created since the server last reported it missing.
     is_prepared: bool,
 }
 
@@ -26,7 +26,7 @@ impl InfluxConnection {
         Self { config, log, client: None, made_at: 0, is_prepared: false }
     }
 
-    /// A client, with the database in place.
+    /// A client, after the database is prepared.
     pub async fn ready(&mut self) -> Result<&mut InfluxClient, DeliveryError> {
         let asked = self.config.reread.asked();
         if self.client.is_none() || self.made_at != asked {
@@ -65,7 +65,7 @@ impl InfluxConnection {
         self.config.write_timeout
     }
 
-    /// Sends lines, and says what the answer means for them.
+    /// Sends lines and returns the meaning of the answer.
     pub async fn write(&mut self, lines: Bytes, timeout: Duration) -> Verdict {
         let answer = match self.ready().await {
             Ok(client) => {

@@ -1,13 +1,13 @@
-//! Whether the ids of audit events are tags or fields.
+//! Decides whether the ids of audit events are tags or fields.
 //!
-//! `eventId`, `correlationId` and `selectionTxnId` have a new value with nearly every event. As tags, as Butler SOS
-//! writes them, each value is a series of its own, and version 1 takes 100 000 values of a tag (`max-values-per-tag`)
-//! and a million series (`max-series-per-database`) unless it is told otherwise. As fields they cost nothing.
+//! `eventId`, `correlationId` and `selectionTxnId` have a new value with nearly every event. As tags, as
+//! Butler SOS writes them, each value is a series of its own, and by default version 1 accepts 100 000 values
+//! per tag (`max-values-per-tag`) and a million series (`max-series-per-database`). Fields have no such cost.
 //!
-//! With `auto` the server decides, since it knows what was written before, whoever wrote it: where the measurement
-//! is not there yet they are fields, where it is they are what they are there. So the answer is the same after every
-//! restart. It is asked for before the first point. Versions 2 and 3 have no such limits, and keep the tags that
-//! dashboards for Butler SOS expect. Who may only write gets no answer, and keeps tags, too.
+//! With `auto` the existing data decides: in a new measurement ids are fields, in an existing one they stay
+//! what they are. So the answer is the same after every restart. The server is asked before the first point.
+//! Versions 2 and 3 have no such limits, and keep the tags that dashboards for Butler SOS expect. An account
+//! that may only write gets no answer, and keeps tags too.
 
 use serde_json::Value;
 
@@ -30,8 +30,8 @@ const ID: &str = "eventId";
 /// Whether ids of points in this measurement are fields.
 ///
 /// # Errors
-/// When the server does not answer, or not as InfluxDB does; when the name and password are wrong or the database is
-/// not there, since nothing can be written then either.
+/// When the server does not answer, or is not InfluxDB; when the login fails or the database is missing,
+/// because a write would fail too.
 pub(crate) async fn are_fields(
     client: &InfluxClient,
     wanted: IdsAsFields,
@@ -50,13 +50,13 @@ pub(crate) async fn are_fields(
     Ok(follow(&fields, &tags))
 }
 
-/// What is there decides; where nothing is there, fields.
+/// Existing keys decide; without any, ids are fields.
 fn follow(fields: &[String], tags: &[String]) -> bool {
     let has = |keys: &[String]| keys.iter().any(|key| key == ID);
     has(fields) || fields.is_empty() && tags.is_empty()
 }
 
-/// The keys in an answer; `None` when the question is not allowed or not known.
+/// The keys in an answer; `None` when the statement is not allowed or not supported.
 fn keys(reply: &Reply) -> Result<Option<Vec<String>>, DeliveryError> {
     match reply.status {
         200..=299 => {}
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_decides() {
+    fn existing_keys_decide() {
         let check = |fields: &[&str], tags: &[&str], expect: bool| {
             let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
             assert_eq!(follow(&owned(fields), &owned(tags)), expect, "{fields:?} {tags:?}");

@@ -1,15 +1,15 @@
 //! The destination InfluxDB, versions 1, 2 and 3, for user events and for audit events.
 //!
-//! Receives: nothing; it pulls (see the loop that every destination shares).
+//! Receives: nothing; it pulls (see the loop of all destinations, [`crate::sinks::sink`]).
 //! Sends: as every destination.
-//! Keeps: one batch as lines while it is under way, so that what was taken is not sent again.
-//! When full: the journal keeps what is not taken yet.
-//! When it fails: pauses; after a panic the batch is sent again, and points that are there already are the same points.
+//! Keeps: one batch as lines while it is in delivery, so that accepted lines are not sent again.
+//! When full: the journal keeps the events.
+//! When it fails: pauses; after a panic the batch is sent again, and repeated points replace themselves.
 //!
-//! A refused line costs itself alone: [`crate::sinks::influx::answer`] finds it, it becomes a dead letter with
-//! InfluxDB's words, and its neighbours are written. One that a limit of the server keeps out is parked instead. A
-//! server that does not answer in time gets smaller requests and more time ([`butler_sos_domain::pace`]). Contract:
-//! destinations.md, "InfluxDB".
+//! A refused line affects no other line: [`crate::sinks::influx::answer`] finds it, it becomes a dead letter
+//! with InfluxDB's message, and the other lines are written. A line that a limit of the server keeps out is
+//! parked instead. A server that does not answer in time gets smaller requests and more time
+//! ([`butler_sos_domain::pace`]). Contract: destinations.md, "InfluxDB".
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -32,17 +32,17 @@ use crate::sinks::sink::{Delivered, Destination, Progress, Sink};
 /// The actor.
 pub type InfluxSink = Sink<Influx>;
 
-/// A server that takes less than this per request is not made for batches; requests do not shrink further.
+/// Requests do not shrink below this size: a server that accepts less is not suited for batches.
 const BODY_BYTES_MIN: usize = 64 * 1024;
 
-/// One InfluxDB.
+/// The destination of one InfluxDB.
 pub struct Influx {
     connection: InfluxConnection,
     encoder: Box<dyn LineEncoder>,
-    /// Shrinks when the server says that a request is too large.
+    /// Shrinks when the server reports that a request is too large.
     body_bytes_max: usize,
     pace: Pace,
-    /// `None` once it is known what ids are.
+    /// `None` after the decision.
     ids: Option<IdsAsFields>,
     job: Option<Job>,
     log: Logger,
@@ -62,14 +62,14 @@ impl Influx {
         }
     }
 
-    /// How ids are written; as tags unless this says otherwise.
+    /// Sets how ids are written. The default is tags.
     #[must_use]
     pub fn with_ids(mut self, ids: IdsAsFields) -> Self {
         self.ids = Some(ids);
         self
     }
 
-    /// Finds out what ids are, before the first point.
+    /// Decides whether ids are tags or fields, before the first point.
     async fn decide_ids(&mut self) -> Result<(), DeliveryError> {
         let (Some(ids), Some(measurement)) = (self.ids, self.encoder.measurement_with_ids()) else {
             return Ok(());
@@ -82,7 +82,7 @@ impl Influx {
         Ok(())
     }
 
-    /// Sends what the job still has to send.
+    /// Sends the remaining groups of the job.
     async fn work_off(&mut self, job: &mut Job) -> Result<(), DeliveryError> {
         while let Some(group) = job.next_group() {
             if group.len() > self.pace.lines_max() {
@@ -140,7 +140,7 @@ impl Destination for Influx {
 }
 
 impl Influx {
-    /// Writes the batch, or a first part of it. After trouble, goes on where it was.
+    /// Writes the batch, or a first part of it. After an error it continues where it stopped.
     async fn write(&mut self, batch: &Batch) -> Result<Delivered, DeliveryError> {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {

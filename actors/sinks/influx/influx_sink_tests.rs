@@ -1,4 +1,4 @@
-//! Against scripted servers that answer as the versions of InfluxDB do.
+//! Tests against scripted servers that answer as the versions of InfluxDB do.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::kit::testing::discard_log;
 use crate::net::tls::reread::Reread;
 use crate::sinks::influx::client::{BODY_BYTES_MAX, GZIP_BYTES_MIN, InfluxTarget, RetentionPolicy, Scheme};
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Debug, Clone)]
 struct Seen {
     method: String,
@@ -169,7 +169,7 @@ fn config(address: SocketAddr, target: InfluxTarget) -> InfluxConfig {
     }
 }
 
-/// A record is its own line. `skip` has none, `bad` is refused, `panic` panics half-way.
+/// A record is its own line. `skip` has no line, `bad` is refused, `panic` panics half-way.
 struct Plain;
 
 impl LineEncoder for Plain {
@@ -205,7 +205,7 @@ fn offsets(delivered: &Delivered) -> Vec<u64> {
 
 const SOME: [&str; 6] = ["m f=0 10", "m f=1 11", "m f=2 12", "m f=3 13", "m f=4 14", "m f=5 15"];
 
-/// Answers that all is well, and that everything is there already.
+/// Answers that every request succeeded and everything exists.
 fn fine(seen: &Seen) -> Says {
     match seen.path.split('?').next() {
         Some("/query") => {
@@ -217,7 +217,7 @@ fn fine(seen: &Seen) -> Says {
     }
 }
 
-/// Refuses lines that hold `poison`, in words that name none.
+/// Refuses lines that contain `poison`, with a message that names no line.
 fn refuses_poison(seen: &Seen) -> Says {
     match is_write(&seen.path) && seen.body.contains("poison") {
         true => says(400, r#"{"error":"no idea which"}"#),
@@ -226,7 +226,7 @@ fn refuses_poison(seen: &Seen) -> Says {
 }
 
 #[actix_rt::test]
-async fn each_version_is_written_to_in_its_way() {
+async fn writes_to_each_version_with_its_api() {
     for (target, path, auth) in [
         (v1(), "/write?db=senseops&rp=10d&precision=ns", "Basic YWRtaW46aHVudGVyMjI="),
         (v2(), "/api/v2/write?org=an+org&bucket=events&precision=ns", "Token t0ken"),
@@ -248,7 +248,7 @@ async fn each_version_is_written_to_in_its_way() {
 }
 
 #[actix_rt::test]
-async fn records_that_cannot_be_encoded_cost_themselves_alone() {
+async fn a_record_that_cannot_be_encoded_affects_no_other_record() {
     let server = Server::start(fine);
     let records = batch(&["m f=0 10", "bad", "skip", "panic", "m f=1 11"]);
     let delivered = influx(&server, v1()).write(&records).await.unwrap();
@@ -264,7 +264,7 @@ async fn records_that_cannot_be_encoded_cost_themselves_alone() {
 }
 
 #[actix_rt::test]
-async fn bad_lines_are_found_by_halving_and_no_neighbour_is_lost() {
+async fn bad_lines_are_isolated_by_splitting_and_no_other_line_is_lost() {
     let server = Server::start(refuses_poison);
     let lines = ["m f=0 10", "m f=1 11", "m poison=2 12", "m f=3 13", "m poison=4 14", "m f=5 15"];
     let delivered = influx(&server, v2()).write(&batch(&lines)).await.unwrap();
@@ -276,9 +276,9 @@ async fn bad_lines_are_found_by_halving_and_no_neighbour_is_lost() {
     assert_eq!(taken, ["m f=0 10", "m f=1 11", "m f=3 13", "m f=5 15"]);
 }
 
-/// Version 1 repeats what it cannot parse in a header, where HTTP allows no control characters.
+/// Version 1 repeats lines that it cannot parse in a header, where HTTP allows no control characters.
 #[actix_rt::test]
-async fn an_answer_that_cannot_be_read_is_a_refusal() {
+async fn an_unreadable_answer_is_a_refusal() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -318,7 +318,7 @@ async fn an_answer_that_cannot_be_read_is_a_refusal() {
 }
 
 #[actix_rt::test]
-async fn what_the_answer_tells_saves_requests_and_repetitions() {
+async fn lines_named_in_the_answer_are_isolated_without_splitting() {
     let partial = r#"{"error":"partial write of line protocol occurred","data":[
         {"original_line":"m f=1","line_number":2,"error_message":"invalid column type"},
         {"original_line":"m f=4","line_number":5,"error_message":"too late"}]}"#;
@@ -340,14 +340,14 @@ async fn what_the_answer_tells_saves_requests_and_repetitions() {
 }
 
 #[actix_rt::test]
-async fn after_trouble_only_what_was_not_taken_is_sent() {
+async fn after_an_error_only_lines_that_were_not_accepted_are_sent() {
     let mut calls = 0;
     let server = Server::start(move |seen| {
         if !is_write(&seen.path) {
             return fine(seen);
         }
         calls += 1;
-        // All of it, the first half, then an outage, then as ever.
+        // The whole batch, the first half, then an outage, then normal answers.
         match calls {
             3 => Says { retry_after: Some("7"), ..says(503, r#"{"error":"busy"}"#) },
             _ => refuses_poison(seen),
@@ -366,7 +366,7 @@ async fn after_trouble_only_what_was_not_taken_is_sent() {
 }
 
 #[actix_rt::test]
-async fn faults_that_are_not_the_data_s_are_troubles() {
+async fn errors_that_the_data_does_not_cause_are_retried() {
     for (status, class) in [
         (401, "http-401"),
         (403, "http-403"),
@@ -387,7 +387,7 @@ async fn faults_that_are_not_the_data_s_are_troubles() {
 }
 
 #[actix_rt::test]
-async fn servers_that_do_not_answer_are_troubles() {
+async fn a_server_without_an_answer_is_retried() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server { address: gone.local_addr().unwrap(), seen: Arc::default() };
     drop(gone);
@@ -407,7 +407,7 @@ async fn servers_that_do_not_answer_are_troubles() {
 }
 
 #[actix_rt::test]
-async fn a_body_that_is_too_large_is_halved_and_the_next_is_smaller() {
+async fn a_body_that_is_too_large_is_split_and_the_next_one_is_smaller() {
     let long = "x".repeat(50_000);
     let lines: Vec<String> = (0..8).map(|n| format!("m f=\"{long}\" {n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -444,7 +444,7 @@ async fn bodies_stay_below_their_limit() {
 }
 
 #[actix_rt::test]
-async fn version_3_without_its_own_address_is_written_to_at_the_older_one() {
+async fn version_3_without_its_own_api_is_written_to_through_the_older_api() {
     for missing in [404, 405] {
         let server = Server::start(move |seen| match seen.path.starts_with("/api/v3/") {
             true => says(missing, "no such route"),
@@ -479,7 +479,7 @@ async fn an_older_database_of_version_1_keeps_its_own_policy() {
 }
 
 #[actix_rt::test]
-async fn a_missing_database_is_made() {
+async fn creates_a_missing_database() {
     let server = Server::start(|seen| match seen.path.split('?').next() {
         Some("/query") if seen.path.contains("CREATE") => says(200, r#"{"results":[{"statement_id":0}]}"#),
         Some("/query") => says(200, r#"{"results":[{"series":[{"values":[["_internal"]]}]}]}"#),
@@ -516,7 +516,7 @@ async fn a_missing_database_is_made() {
 }
 
 #[actix_rt::test]
-async fn without_leave_no_database_is_made() {
+async fn creates_no_database_when_the_setting_forbids_it() {
     for target in [v1(), v2(), v3()] {
         let is_there = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let made = Arc::clone(&is_there);
@@ -527,7 +527,7 @@ async fn without_leave_no_database_is_made() {
                     says(200, r#"[{"iox::database":"_internal"}]"#)
                 }
                 (Some("/api/v3/configure/database"), true) => says(200, r#"[{"iox::database":"events"}]"#),
-                // Version 3 would take the line, and make the database for it.
+                // Version 3 would accept the line and create the database.
                 (Some("/api/v3/write_lp"), _) | (_, true) => says(204, ""),
                 _ => says(404, r#"{"error":"not found"}"#),
             }
@@ -545,7 +545,7 @@ async fn without_leave_no_database_is_made() {
             assert_eq!(seen.iter().filter(|seen| is_write(&seen.path)).count(), 1);
         }
     }
-    // Whoever may not look, writes.
+    // An account that may not list databases tests by writing.
     for status in [401, 403, 404, 405, 200] {
         let server = Server::start(move |seen| match is_write(&seen.path) {
             true => says(204, ""),
@@ -573,7 +573,7 @@ async fn sizes_are_as_configured() {
 }
 
 #[actix_rt::test]
-async fn who_may_only_write_writes() {
+async fn an_account_that_may_only_write_can_write() {
     for target in [v1(), v2(), v3()] {
         for status in [401, 403] {
             let server = Server::start(move |seen| match is_write(&seen.path) {
@@ -587,7 +587,7 @@ async fn who_may_only_write_writes() {
 }
 
 #[actix_rt::test]
-async fn a_database_that_vanished_is_looked_for_again() {
+async fn a_database_that_disappears_is_prepared_again() {
     let mut calls = 0;
     let server = Server::start(move |seen| match is_write(&seen.path) {
         true => {
@@ -633,7 +633,7 @@ async fn only_a_204_delivers_in_every_version() {
 }
 
 #[actix_rt::test]
-async fn a_page_is_no_database_that_was_made() {
+async fn a_web_page_does_not_count_as_a_created_database() {
     for target in [v1(), v2(), v3()] {
         for is_created in [true, false] {
             let server = Server::start(|seen| match is_write(&seen.path) {
@@ -644,7 +644,7 @@ async fn a_page_is_no_database_that_was_made() {
                 InfluxConfig { create_database: is_created, ..config(server.address, target.clone()) };
             let outcome = Influx::new(config, Plain, discard_log()).write(&batch(&SOME)).await;
             match (&target, is_created) {
-                // These find out by writing.
+                // These versions test by writing.
                 (InfluxTarget::V1 { .. } | InfluxTarget::V2 { .. }, false) => assert!(outcome.is_ok()),
                 _ => assert_eq!(outcome.unwrap_err().class, "not-influxdb", "{target:?} {is_created}"),
             }
@@ -653,7 +653,7 @@ async fn a_page_is_no_database_that_was_made() {
 }
 
 #[actix_rt::test]
-async fn a_500_about_one_line_costs_that_line_alone() {
+async fn a_500_about_one_line_rejects_only_that_line() {
     let conflict = r#"{"code":"internal error","message":"unexpected error writing points to database: field type conflict: input field \"poison\" on measurement \"m\" is type string, already exists as type float"}"#;
     let server = Server::start(move |seen| match is_write(&seen.path) && seen.body.contains("poison") {
         true => says(500, conflict),
@@ -666,7 +666,7 @@ async fn a_500_about_one_line_costs_that_line_alone() {
 }
 
 #[actix_rt::test]
-async fn what_a_limit_keeps_out_is_to_be_parked() {
+async fn lines_beyond_a_limit_of_the_server_are_parked() {
     let server = Server::start(|seen| {
         let count = seen.body.matches("new").count();
         let limit = format!(
@@ -727,7 +727,7 @@ async fn after_a_timeout_a_server_that_is_always_slow_gets_more_time() {
     assert!(failures > 0);
 }
 
-/// Remembers what it is told about ids.
+/// Records the decision about ids.
 struct WithIds(Arc<Mutex<Vec<bool>>>);
 
 impl LineEncoder for WithIds {
@@ -745,7 +745,7 @@ impl LineEncoder for WithIds {
 }
 
 #[actix_rt::test]
-async fn what_ids_are_is_known_before_the_first_point() {
+async fn ids_are_decided_before_the_first_point() {
     let keys = |fields: &'static str, tags: &'static str| {
         move |seen: &Seen| {
             let list = |keys: &str| {
@@ -788,7 +788,7 @@ async fn what_ids_are_is_known_before_the_first_point() {
         );
         assert!(server.writes().is_empty());
     }
-    // Who may only write cannot ask; who cannot get in at all does not go on.
+    // An account that may only write (403) continues; a failed login (401) does not.
     for (status, expect) in [(403, Ok(())), (401, Err("http-401"))] {
         let server = Server::start(move |seen| match seen.path.contains("KEYS") {
             true => says(status, r#"{"error":"no"}"#),
@@ -804,7 +804,7 @@ async fn what_ids_are_is_known_before_the_first_point() {
     }
 }
 
-/// A certificate for 127.0.0.1 that vouches for itself.
+/// A self-signed certificate for 127.0.0.1.
 fn certificate() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509Name::builder().unwrap();
@@ -826,7 +826,7 @@ fn certificate() -> (X509, PKey<Private>) {
 }
 
 #[actix_rt::test]
-async fn over_tls_the_server_is_verified() {
+async fn verifies_the_server_over_tls() {
     let (certificate, key) = certificate();
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");

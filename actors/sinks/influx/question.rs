@@ -1,8 +1,8 @@
-//! Answers of InfluxQL: names of databases and keys, cells of a table; names as a statement takes them. Pure.
+//! InfluxQL: quotes names for statements, and reads names and cells from answers. Pure.
 
 use serde_json::Value;
 
-/// A name as a statement takes it.
+/// Quotes a name for a statement.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
@@ -13,7 +13,7 @@ pub(crate) fn first_column(answer: &Value) -> impl Iterator<Item = &str> {
     rows.into_iter().flatten().filter_map(|row| row.get(0)?.as_str())
 }
 
-/// What stands in the first row of the named series under this column.
+/// The cell of this column in the first row of the named series.
 pub(crate) fn cell<'a>(answer: &'a Value, series: &str, column: &str) -> Option<&'a Value> {
     let all = answer.pointer("/results/0/series")?.as_array()?;
     let found = all.iter().find(|of| of.get("name").and_then(Value::as_str) == Some(series))?;
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_an_answer() {
+    fn reads_names_from_an_answer() {
         let answer = json!({"results":[{"series":[{"columns":["name"],"values":[["_internal"],["a b"]]}]}]});
         assert_eq!(first_column(&answer).collect::<Vec<_>>(), ["_internal", "a b"]);
         assert_eq!(first_column(&Value::Null).count(), 0);
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_in_an_answer() {
+    fn reads_cells_from_an_answer() {
         let answer = json!({"results":[{"series":[
             {"name":"build","columns":["Version"],"values":[["1.6.7"]]},
             {"name":"config-data","columns":["dir","max-values-per-tag"],"values":[["/x", 100]]},

@@ -1,24 +1,24 @@
 //! One connection to an MQTT broker, on `paho-mqtt`.
 //!
-//! A connection is made, used until something goes wrong, and thrown away: there is no reconnecting
-//! behind our back and no queue that outlives a connection, because the journal is the queue. What
-//! the library calls back runs inside C, where a panic would end the process, so nothing of ours
-//! that could panic runs there. Contract: destinations.md, "MQTT".
+//! A connection is opened, used until an error, and discarded. There is no automatic reconnect and no queue
+//! that outlives a connection, because the journal is the queue. The library's callbacks run inside C, where
+//! a panic would end the process, so no code of ours that could panic runs there. Contract: destinations.md,
+//! "MQTT".
 //!
-//! # Two defects of the library, and how they are kept away
+//! # Two defects of the library, and how this module avoids them
 //!
-//! When the network refuses to take a publish of QoS 1 or 2, the C library frees the message, and frees it
-//! again when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the process would abort.
-//! So the library is never let clean up: sessions are not "clean" in its eyes (the broker is told to begin
-//! anew all the same). Closing a handle frees its messages too. The library says of a message that was
-//! refused that it failed, before it says that the connection has ended; so once it has ended, a handle none
-//! of whose messages failed ([`Client::let_go`]) can be closed, and any other is abandoned. That costs memory
-//! for what was in flight, and time for whatever was waiting inside (`mqtt_sink` keeps both little).
+//! When a publish of QoS 1 or 2 fails at the network, the C library frees the message, and frees it again
+//! when it cleans up the session (paho.mqtt.c issues 1621 and 1622, open): the process would abort. So the
+//! library never cleans up: it does not see sessions as "clean" (the broker starts a new session
+//! nevertheless). Closing a handle frees its messages too. The library reports a failed message before it
+//! reports the end of the connection. So after the end, a handle without failed messages ([`Client::let_go`])
+//! can be closed, and any other handle is abandoned. That costs the memory of the messages in flight, and the
+//! time of those that wait inside the library (`mqtt_sink` keeps both small).
 //!
-//! What waits for the answer to a connection owns the handle too, and is let go by the library's thread
-//! under the library's lock. Were it the last owner there, closing would wait for that lock, for ever,
-//! and every other connection with it. So a handle is closed only after that owner has gone
-//! ([`Attempt`]), and abandoned when it does not go.
+//! The pending answer to a connect also owns the handle, and the library's thread releases it under the
+//! library's lock. If it were the last owner, closing would wait for that lock for ever, and block every
+//! other connection. So a handle is closed only after that owner is gone ([`Attempt`]), and abandoned
+//! otherwise.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -41,7 +41,7 @@ use crate::kit::delivery_error::DeliveryError;
 use crate::net::reachability::Server;
 use crate::net::tls::{ClientTls, Trust};
 
-/// How a broker is reached. `Debug` shows no secret.
+/// Connection settings of a broker. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct MqttConfig {
     /// Name, IPv4 or IPv6 address.
@@ -50,24 +50,24 @@ pub struct MqttConfig {
     pub tls: Option<MqttTls>,
     pub username: Option<String>,
     pub password: Option<SecretString>,
-    /// `None`: a name of this host and process. Brokers close a connection when another one comes
-    /// with its client id.
+    /// `None`: a name of this host and process. Brokers close a connection when another one uses its client
+    /// id.
     pub client_id: Option<String>,
-    /// 0, 1 or 2. With 0 nothing is acknowledged: what the network loses is lost.
+    /// 0, 1 or 2. With 0 there are no acknowledgements: messages that the network loses are lost.
     pub qos: u8,
     pub version: MqttVersion,
-    /// Between signs of life; whole seconds.
+    /// The keep-alive interval in whole seconds.
     pub keep_alive: Duration,
     /// Messages sent and not yet acknowledged.
     pub in_flight_max: usize,
-    /// How long an acknowledgement, or the connection itself, may take.
+    /// The time limit of an acknowledgement, and of connecting.
     pub timeout: Duration,
 }
 
-/// TLS to the broker; all files PEM, read again for each connection.
+/// TLS to the broker. All files are PEM, and are read again for each connection.
 #[derive(Debug, Clone, Default)]
 pub struct MqttTls {
-    /// What the broker is verified with; `None`: the system's certificates.
+    /// The CA to verify the broker with; `None`: the system's certificates.
     pub ca: Option<PathBuf>,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
@@ -101,28 +101,28 @@ impl Default for MqttConfig {
 
 /// An open connection.
 pub(crate) struct Client {
-    /// Taken when dropped: closing waits for threads of the library.
+    /// Taken on drop, because closing waits for threads of the library.
     inner: Option<AsyncClient>,
     attempt: Attempt,
     qos: i32,
-    /// The largest packet that the broker takes, when it said so.
+    /// The largest packet that the broker accepts, if it reported a limit.
     packet_bytes_max: Option<usize>,
-    /// How many messages may wait for their acknowledgement: what the broker and we both allow.
+    /// The maximum of unacknowledged messages: the smaller of the broker's limit and ours.
     window: usize,
     unacknowledged: Cell<usize>,
-    /// Those of them that nobody waits for any more.
+    /// Messages in flight whose result nobody waits for.
     let_go: RefCell<Vec<DeliveryToken>>,
-    /// Of a message the library said that it failed: the handle may hold what is freed already.
+    /// A message failed: the handle may point to freed memory.
     is_tainted: Cell<bool>,
-    /// Why the broker closed the connection, when it said so; 0 when not.
+    /// The broker's reason for closing the connection; 0 without one.
     closed_with: Arc<AtomicU32>,
-    /// Reported when the connection has ended: what is in flight then is never answered.
+    /// Notified when the connection has ended. Messages in flight are then never acknowledged.
     lost: Arc<Notify>,
-    /// How long the library may try to connect.
+    /// The library's time limit for connecting.
     connect_timeout: Duration,
 }
 
-/// Disconnected when the library has let go of what waits for the answer to a connection.
+/// Disconnected when the library has released the pending answer to a connect.
 type Attempt = std::sync::mpsc::Receiver<()>;
 
 /// Why a message was not acknowledged.
@@ -130,7 +130,7 @@ type Attempt = std::sync::mpsc::Receiver<()>;
 pub(crate) enum NotTaken {
     /// The broker will never take it.
     Refused(String),
-    /// Not now.
+    /// The broker may accept it later.
     DeliveryError(DeliveryError),
     /// The connection ended before the answer.
     ConnectionLost(DeliveryError),
@@ -139,7 +139,7 @@ pub(crate) enum NotTaken {
 impl Client {
     pub async fn connect(config: &MqttConfig, client_id: &str) -> Result<Self, DeliveryError> {
         if config.version == MqttVersion::V3 && config.qos == 2 {
-            // The broker may remember the first half of deliveries under numbers that come again.
+            // The broker may remember unfinished deliveries under packet ids that are used again.
             Self::open(config, client_id, true).await?.goodbye().await;
         }
         Self::open(config, client_id, false).await
@@ -149,7 +149,7 @@ impl Client {
         match Self::try_open(config, client_id, forget_session).await {
             Err(trouble) if UNTOLD.contains(&trouble.class) => Err(match why_not(config).await {
                 Some(why) => why,
-                // The way is free, so it was the broker itself.
+                // The network path works, so the broker itself refused.
                 None if trouble.class == "connect" => {
                     let detail = "the broker takes the connection and ends it without an answer";
                     DeliveryError::new("disconnected", detail)
@@ -205,7 +205,7 @@ impl Client {
             Err(_) => return Err(DeliveryError::new("timeout", "the broker does not answer the connection")),
         };
         client.packet_bytes_max = int_property(&response, PropertyCode::MaximumPacketSize);
-        // What is beyond the broker's window would wait inside the library.
+        // Messages beyond the broker's limit would wait inside the library.
         let receive_max = int_property(&response, PropertyCode::ReceiveMaximum).unwrap_or(usize::MAX);
         client.window = client.window.min(receive_max.max(1));
         let qos_max = int_property(&response, PropertyCode::MaximumQos).unwrap_or(2);
@@ -220,7 +220,7 @@ impl Client {
         self.inner.as_ref().is_some_and(AsyncClient::is_connected)
     }
 
-    /// How many messages may wait for their acknowledgement.
+    /// The maximum of unacknowledged messages.
     pub fn window(&self) -> usize {
         self.window
     }
@@ -231,7 +231,7 @@ impl Client {
         }
     }
 
-    /// Sends; the answer is when the broker has acknowledged.
+    /// Sends a message. The token completes when the broker has acknowledged it.
     pub fn publish(&self, topic: &str, payload: &[u8]) -> Result<DeliveryToken, NotTaken> {
         let packet_bytes = PACKET_OVERHEAD_BYTES_MAX + topic.len() + payload.len();
         let bytes_max = self.packet_bytes_max.unwrap_or(PACKET_BYTES_MAX).min(PACKET_BYTES_MAX);
@@ -258,7 +258,7 @@ impl Client {
             biased;
             answer = tokio::time::timeout(timeout, &mut token) => answer,
             () = self.lost.notified() => {
-                // For those that wait after this one.
+                // Wake the next waiter.
                 self.lost.notify_one();
                 self.let_go(token);
                 return Err(self.not_taken(&PahoError::Disconnected));
@@ -283,17 +283,18 @@ impl Client {
         }
     }
 
-    /// Nobody waits for this message any more; how it ends still decides how the connection can be closed.
+    /// Stops waiting for this message. Its result still decides how the connection can be closed.
     pub fn let_go(&self, token: DeliveryToken) {
         self.let_go.borrow_mut().push(token);
     }
 
-    /// A question to the broker and back: what was sent before it has been read, and the broker lives.
+    /// One round trip to the broker. It proves that the broker is alive and has read everything that was sent
+    /// before.
     pub async fn round_trip(&self, timeout: Duration) -> Result<(), DeliveryError> {
         let Some(inner) = &self.inner else {
             return Err(DeliveryError::new("disconnected", "no connection"));
         };
-        // Nothing is subscribed to, so this changes nothing.
+        // There are no subscriptions, so this changes nothing.
         match tokio::time::timeout(timeout, inner.unsubscribe("butler-sos/round-trip")).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(trouble(&error)),
@@ -301,7 +302,7 @@ impl Client {
         }
     }
 
-    /// Whether the broker ended the connection because of the size of a packet.
+    /// Whether the broker closed the connection because of the size of a packet.
     pub fn closed_for_size(&self) -> bool {
         self.closed_with.load(Ordering::Relaxed) == ReasonCode::PacketTooLarge as u32
     }
@@ -332,20 +333,20 @@ impl Drop for Client {
         let Some(inner) = self.inner.take() else { return };
         inner.remove_disconnected_callback();
         inner.remove_connection_lost_callback();
-        // Abandoned unless it is certain that it can be closed.
+        // The handle is abandoned unless it is certain that it can be closed.
         let inner = ManuallyDrop::new(inner);
         let attempt = std::mem::replace(&mut self.attempt, std::sync::mpsc::channel().1);
         let attempt_timeout = self.connect_timeout + GIVEN_UP_LATE_MAX;
         let in_flight = self.let_go.take();
         let is_sound = !self.is_tainted.get() && in_flight.len() == self.unacknowledged.get();
-        // Says goodbye, then closes; both may wait for the library's threads.
+        // Disconnecting and closing may both wait for the library's threads.
         let close = move || {
             let is_let_go = attempt.recv_timeout(attempt_timeout) == Err(RecvTimeoutError::Disconnected);
             if inner.is_connected() {
                 let goodbye = DisconnectOptionsBuilder::new().timeout(Duration::from_millis(100)).finalize();
                 let _ = inner.disconnect(goodbye).wait_for(CLOSE_TIMEOUT);
             }
-            // Once the connection has ended nothing more is sent, and all that failed has been told.
+            // After the end of the connection nothing more is sent, and all failures have been reported.
             let has_ended = !inner.is_connected();
             let failed =
                 |token: DeliveryToken| token.now_or_never().is_some_and(|answer| is_failure(&answer));
@@ -357,15 +358,16 @@ impl Drop for Client {
     }
 }
 
-/// Whether the library could not send the message. What the broker says, or the end of the session, is no failure.
+/// Whether the library could not send the message. A refusal by the broker, or the end of the session, is not
+/// such a failure.
 fn is_failure(answer: &Result<(), PahoError>) -> bool {
     !matches!(answer, Ok(()) | Err(PahoError::ReasonCode(..) | PahoError::OperationIncomplete))
 }
 
-/// Holds one handle that is never connected and never closed.
+/// Keeps one handle that is never connected and never closed.
 ///
-/// Closing the last handle of the process makes the library free what all handles share, and that is
-/// not safe while another handle is being made or closed (seen as a double free).
+/// Closing the last handle of the process makes the library free data that all handles share, which is not
+/// safe while another handle is being created or closed (observed as a double free).
 fn keep_library() {
     static KEPT: OnceLock<Option<AsyncClient>> = OnceLock::new();
     KEPT.get_or_init(|| {
@@ -374,19 +376,20 @@ fn keep_library() {
     });
 }
 
-/// Fixed header (5), length of the topic (2), packet id (2), no properties (1), and some.
+/// Fixed header (5), length of the topic (2), packet id (2), no properties (1), and a reserve.
 const PACKET_OVERHEAD_BYTES_MAX: usize = 16;
-/// The protocol's own limit.
+/// The limit of the protocol.
 const PACKET_BYTES_MAX: usize = 268_435_455;
-/// The library counts what it has not yet handed to the network, which is less than what is in flight.
+/// The library counts only messages that it has not yet passed to the network, which are fewer than those in
+/// flight.
 const SPARE_BUFFERS: i32 = 64;
-/// Not zero, see the head of this file; the next connection begins a new session anyway.
+/// Not zero (see the head of this file). The next connection starts a new session anyway.
 const SESSION_SECONDS: u32 = 1;
-/// The library looks at its time limits every three seconds, unless it is busy.
+/// The library checks its time limits every three seconds, unless it is busy.
 const GIVEN_UP_LATE_MAX: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the broker says about the message itself, for good; `None` when it may take it another time.
+/// The broker's reason to refuse the message for good; `None` when it may accept it later.
 fn refusal(code: ReasonCode) -> Option<&'static str> {
     match code {
         ReasonCode::PacketTooLarge => Some("the broker says: packet too large"),
@@ -397,7 +400,7 @@ fn refusal(code: ReasonCode) -> Option<&'static str> {
     }
 }
 
-/// An error of the library, with a class for the metric. The library's words hold no secret.
+/// Converts an error of the library, with a class for the metric. The library's messages contain no secret.
 fn trouble(error: &PahoError) -> DeliveryError {
     match error {
         PahoError::ReasonCode(code, _) => match code {
@@ -429,12 +432,12 @@ fn trouble(error: &PahoError) -> DeliveryError {
     }
 }
 
-/// Classes of a connection that failed without the library's saying where: at the name, at the connection, at TLS.
+/// Classes of a failed connection for which the library does not report the step: name, connection or TLS.
 const UNTOLD: [&str; 4] = ["connect", "disconnected", "mqtt", "timeout"];
-/// For each step of finding out.
+/// The time limit of each diagnostic step.
 const WHY_NOT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Goes the same way step by step; `None` when nothing is wrong with it.
+/// Repeats the connection step by step; `None` when every step succeeds.
 async fn why_not(config: &MqttConfig) -> Option<DeliveryError> {
     let patience = config.timeout.min(WHY_NOT_TIMEOUT);
     let server = Server { host: config.host.clone(), port: config.port, address: None, patience };
@@ -443,13 +446,13 @@ async fn why_not(config: &MqttConfig) -> Option<DeliveryError> {
         Some(tls) => server.shake_hands(&tls),
         None => server.connect().map(drop),
     });
-    // Resolving has limits of its own, which are longer.
+    // Resolving has its own limits, which are longer.
     let asked = tokio::time::timeout(2 * WHY_NOT_TIMEOUT, asking).await;
     asked.ok()?.ok()?.err()
 }
 
 impl MqttTls {
-    /// The same for a client of our own.
+    /// The same TLS settings for a client of our own.
     #[must_use]
     pub fn client_tls(&self) -> ClientTls {
         let passphrase = self.passphrase.clone().unwrap_or_else(|| SecretString::from(""));
@@ -498,7 +501,7 @@ fn connect_options(config: &MqttConfig, forget_session: bool) -> Result<ConnectO
     Ok(options.finalize())
 }
 
-/// The library counts in whole seconds.
+/// The library has a resolution of whole seconds.
 fn connect_timeout(config: &MqttConfig) -> Duration {
     config.timeout.max(Duration::from_secs(1))
 }
@@ -507,7 +510,7 @@ fn ssl_options(tls: &MqttTls) -> Result<SslOptions, DeliveryError> {
     let unusable = |what: &str, path: &Path, error: &dyn std::fmt::Display| {
         DeliveryError::new("tls", format!("{what} {} cannot be used: {error}", path.display()))
     };
-    // The library does not say which file it was that it could not read.
+    // The library does not report which file it could not read.
     for (what, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
         if let Some(path) = path {
             std::fs::File::open(path).map_err(|error| unusable(what, path, &error))?;
@@ -531,7 +534,7 @@ fn ssl_options(tls: &MqttTls) -> Result<SslOptions, DeliveryError> {
     Ok(options.finalize())
 }
 
-/// The library ends such text at its NUL, or panics.
+/// The library truncates such a text at its NUL, or panics.
 fn without_nul<'a>(text: &'a str, what: &str) -> Result<&'a str, DeliveryError> {
     if text.contains('\0') {
         return Err(DeliveryError::new("config", format!("{what} holds a NUL")));
@@ -540,7 +543,7 @@ fn without_nul<'a>(text: &'a str, what: &str) -> Result<&'a str, DeliveryError> 
 }
 
 fn int_property(response: &ServerResponse, code: PropertyCode) -> Option<usize> {
-    // A four-byte number above i32::MAX comes as a negative one.
+    // A four-byte number above i32::MAX is returned as a negative one.
     response.properties().get_int(code).map(|value| value.cast_unsigned() as usize)
 }
 
@@ -552,7 +555,7 @@ mod tests {
 
     use super::*;
 
-    /// A broker that takes its time and then answers `connack`; its port.
+    /// A slow broker that answers with `connack`. Returns its port.
     fn slow_door(connack: &'static [u8]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -560,7 +563,7 @@ mod tests {
             let _ = stream.read(&mut [0; 1024]);
             thread::park_timeout(Duration::from_millis(200));
             let _ = stream.write_all(connack);
-            // Until the other side has enough.
+            // Until the client closes the connection.
             let _ = stream.read_to_end(&mut Vec::new());
         };
         thread::spawn(move || {
@@ -573,11 +576,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_waits_for_any_more_does_not_hang_the_library() {
+    fn an_abandoned_connection_attempt_does_not_hang_the_library() {
         const NOT_AUTHORIZED: &[u8] = &[0x20, 3, 0, 0x87, 0];
         const WELCOME: &[u8] = &[0x20, 3, 0, 0, 0];
         let (done, is_done) = std::sync::mpsc::channel();
-        // A thread of its own: when the library hangs, this test fails and does not hang with it.
+        // A separate thread: when the library hangs, this test fails and does not hang with it.
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             for connack in [NOT_AUTHORIZED, WELCOME] {
@@ -614,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_fault_and_the_brokers() {
+    fn distinguishes_refused_messages_from_broker_errors() {
         for code in [ReasonCode::PacketTooLarge, ReasonCode::PayloadFormatInvalid] {
             assert!(refusal(code).is_some(), "{code}");
         }
@@ -624,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
+    fn debug_output_shows_no_secret() {
         let config = MqttConfig {
             password: Some("hunter2".to_owned().into()),
             tls: Some(MqttTls { passphrase: Some("hunter2".to_owned().into()), ..MqttTls::default() }),

@@ -1,11 +1,11 @@
 //! Publishes events at an MQTT broker. Contract: user-events.md and destinations.md, "MQTT".
 //!
 //! Receives: nothing; it pulls user events or audit events from the journal.
-//! Sends: messages to the broker, up to `in_flight_max` before the first must be acknowledged.
+//! Sends: messages to the broker, with up to `in_flight_max` unacknowledged.
 //! Keeps: one connection.
-//! When full: a broker that does not acknowledge holds the batch; the journal keeps the rest.
-//! When it fails: what was acknowledged in order is committed, the connection is dropped, the next
-//! delivery opens another. At least once: what was sent and not acknowledged is sent again.
+//! When full: a broker that does not acknowledge blocks the batch; the journal keeps the events.
+//! When it fails: events acknowledged in order are committed, the connection is dropped, and the next
+//! delivery opens another. At least once: unacknowledged messages are sent again.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use crate::sinks::sink::{Delivered, Destination, Progress, Refused, Sink};
 
 pub type MqttSink = Sink<Mqtt>;
 
-/// The broker, as a destination of one stream.
+/// The destination of one stream at a broker.
 pub struct Mqtt {
     config: MqttConfig,
     client_id: String,
@@ -33,11 +33,12 @@ pub struct Mqtt {
     caution: Caution,
 }
 
-/// How many messages may wait for their acknowledgement.
+/// The current maximum of unacknowledged messages.
 ///
-/// What waits when a connection ends may be memory that the library does not give back (see `mqtt_client`). So one that
-/// ended is followed by one with a single message under way, and each acknowledgement lets one more come beside the
-/// next: a broker that ends every connection costs next to nothing, and one that is back is at full speed soon.
+/// Messages in flight when a connection ends may leak memory of the library (see
+/// [`crate::sinks::mqtt::client`]). So after an ended connection the window starts at one message, and each
+/// acknowledgement raises it by one. A broker that ends every connection costs next to nothing, and a
+/// recovered one is soon at full speed.
 #[derive(Debug)]
 struct Caution(Cell<usize>);
 
@@ -55,20 +56,21 @@ impl Caution {
     }
 }
 
-/// A large event during which the connection ended.
+/// A large event that was in flight when the connection ended.
 struct Suspect {
     offset: u64,
     strikes: u32,
 }
 
-/// Below this size an event is never blamed for the end of a connection: every broker takes it.
+/// A smaller event never counts as the cause of an ended connection: every broker accepts it.
 const SUSPECT_BYTES_MIN: usize = 16 * 1024;
 
-/// So many times must a large event, sent alone to a broker that has just answered, end the connection.
+/// A large event, sent alone to a broker that has just answered, is refused after it ended this many
+/// connections.
 const STRIKES_MAX: u32 = 5;
 
 impl Mqtt {
-    /// The stream that `encoder` is for. See [`topic_mistake`] for topics.
+    /// Creates the destination for the stream of `encoder`. See [`topic_mistake`] for topics.
     pub fn new(config: MqttConfig, encoder: impl MessageEncoder + 'static) -> Self {
         let client_id = client_id(config.client_id.as_deref(), encoder.stream().name());
         let caution = Caution(Cell::new(usize::MAX));
@@ -83,7 +85,7 @@ impl Mqtt {
         }
     }
 
-    /// Sends the batch through the window, or its first record `alone`; stops at the first trouble.
+    /// Sends the batch through the window, or only its first record with `alone`. Stops at the first error.
     async fn pipeline(&self, client: &Client, batch: &Batch, alone: bool) -> Pipelined {
         let room = || self.caution.window(client.window());
         let mut done = Pipelined::at(batch.from_offset());
@@ -119,7 +121,7 @@ impl Mqtt {
                 }
             }
             if done.stop.is_some() {
-                // This event is not in flight as a whole: it goes again.
+                // Some messages of this event were not sent, so the whole event is sent again.
                 event.let_go(client);
                 break;
             }
@@ -141,7 +143,7 @@ impl Mqtt {
         done
     }
 
-    /// The connection ended while `offset` was the first one not acknowledged: is it to blame?
+    /// Decides whether `offset`, the first unacknowledged event when the connection ended, is the cause.
     fn suspicion(&mut self, client: &Client, record: Option<Record<'_>>, alone: bool) -> Option<Refused> {
         let record = record.filter(|record| record.data.len() >= SUSPECT_BYTES_MIN)?;
         let strikes = match &self.suspect {
@@ -161,7 +163,7 @@ impl Mqtt {
 impl Destination for Mqtt {
     async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         let client = self.connected().await?;
-        // A large event that may be poison is sent alone, after the broker has shown that it is well.
+        // A large event that may be the cause is sent alone, after the broker has answered a round trip.
         let first = batch.iter().next();
         let alone = match (&self.suspect, first) {
             (Some(suspect), Some(first)) => suspect.offset == first.offset,
@@ -196,7 +198,7 @@ impl Destination for Mqtt {
     }
 }
 
-/// An event whose messages are on their way.
+/// An event with messages in flight.
 struct InFlight {
     offset: u64,
     bytes: u64,
@@ -205,13 +207,13 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// It goes again over another connection.
+    /// Stops waiting: the event is sent again over another connection.
     fn let_go(self, client: &Client) {
         self.tokens.into_iter().for_each(|token| client.let_go(token));
     }
 }
 
-/// How far a batch got.
+/// The progress of a batch.
 struct Pipelined {
     from: u64,
     delivered: Delivered,
@@ -223,7 +225,7 @@ impl Pipelined {
         Self { from, delivered: Delivered { next_offset: from, ..Delivered::default() }, stop: None }
     }
 
-    /// Waits until every message of `event` is acknowledged; false when the pipeline must stop.
+    /// Waits until every message of `event` is acknowledged. Returns false when the pipeline must stop.
     async fn settle(&mut self, mqtt: &Mqtt, client: &Client, batch: &Batch, event: InFlight) -> bool {
         let mut refused = event.refused;
         let messages = event.tokens.len();
@@ -255,13 +257,13 @@ impl Pipelined {
         true
     }
 
-    /// What was acknowledged before the trouble, or the trouble when nothing was.
+    /// The acknowledged part, or the error when there is none.
     fn or(self, trouble: DeliveryError) -> Result<Delivered, DeliveryError> {
         if self.delivered.next_offset > self.from { Ok(self.delivered) } else { Err(trouble) }
     }
 }
 
-/// What makes a configured topic unusable for publishing; `None` when it is fine.
+/// Why a configured topic cannot be used for publishing; `None` when it can.
 pub fn topic_mistake(topic: &str) -> Option<&'static str> {
     if topic.is_empty() {
         return Some("is empty");
@@ -275,19 +277,19 @@ pub fn topic_mistake(topic: &str) -> Option<&'static str> {
     (topic.len() > usize::from(u16::MAX)).then_some("is longer than 65535 bytes")
 }
 
-/// Whether the broker lets us in: connects once, as a client of its own, and leaves.
+/// Tests the connection: connects once with a separate client id, and disconnects.
 ///
 /// # Errors
-/// When the broker does not answer or refuses us.
+/// When the broker does not answer or refuses the connection.
 pub async fn reachable(config: &MqttConfig) -> Result<(), DeliveryError> {
     let client_id = client_id(config.client_id.as_deref(), "check");
     Client::connect(config, &client_id).await.map(drop)
 }
 
-/// Each connection needs an id of its own: a broker ends the older of two with the same.
+/// Each connection needs its own id, because a broker closes the older of two connections with the same id.
 fn client_id(configured: Option<&str>, role: &str) -> String {
     match configured.filter(|id| !id.is_empty()) {
-        // The id as configured is for the connection that Butler SOS would make.
+        // The configured id belongs to the connection that Butler SOS would make.
         Some(id) if role == "user-events" => id.to_owned(),
         Some(id) => format!("{id}-{role}"),
         None => {
@@ -302,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_that_ended_is_followed_by_a_careful_one() {
+    fn after_an_ended_connection_the_window_starts_at_one() {
         let caution = Caution(Cell::new(usize::MAX));
         assert_eq!(caution.window(1_000), 1_000, "at first nobody is careful");
         caution.acknowledged(3);

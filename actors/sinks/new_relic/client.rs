@@ -1,18 +1,19 @@
-//! New Relic's event API: one account, its address and limits, and what its answers mean.
+//! New Relic's event API: one account, its address and limits, and the meaning of answers.
 //! Contract: user-events.md, "New Relic".
 //!
-//! `POST {url}/v1/accounts/{id}/events` with the header `Api-Key` and a gzipped JSON array. New Relic looks at
-//! key, headers and size before it answers, and at the events themselves only afterwards: what it does not
-//! understand then becomes an `NrIntegrationError` in the account, and an event that is older than a day is lost.
+//! `POST {url}/v1/accounts/{id}/events` with the header `Api-Key` and a gzipped JSON array. New Relic checks
+//! key, headers and size before it answers, and the events only afterwards: an event that it cannot parse
+//! becomes an `NrIntegrationError` in the account, and an event older than a day is lost.
 //!
 //! | status | means |
 //! |---|---|
-//! | 200 with `"success":true`, 202 with that or a `requestId` | taken |
-//! | any other 2xx | the answer is none of New Relic: tried again |
-//! | 400, 422 with JSON | something in the request is refused: which event it is, is found by halving |
-//! | 400, 422 without | the answer is none of New Relic: tried again |
-//! | 413 | too large: halved |
-//! | any other | not the data's fault (403: the key; 404: the account's or API's address; 429: too often): tried again |
+//! | 200 with `"success":true`, 202 with that or a `requestId` | accepted |
+//! | any other 2xx | not an answer of New Relic: retried |
+//! | 400, 422 with JSON | something in the request is refused: splitting finds the event |
+//! | 400, 422 without | not an answer of New Relic: retried |
+//! | 413 | too large: split |
+//! | any other | not caused by the data (403: the key; 404: the account or the API's address; 429: too many
+//! requests): retried |
 
 use std::fmt;
 use std::time::Duration;
@@ -29,25 +30,25 @@ use crate::net::tls::certificate_fault::CertificateWatch;
 use crate::net::tls::reread::Reread;
 use crate::net::tls::{ClientTls, TlsError};
 
-/// Events in one request: New Relic's limit.
+/// New Relic's limit of events in one request.
 pub const EVENTS_MAX: usize = 2_000;
-/// Bytes of events in one request, uncompressed. New Relic takes 10^6 bytes, compressed; what does not compress at
-/// all must fit, too.
+/// Bytes of events in one request, uncompressed. New Relic's limit is 10^6 bytes, compressed; events that do
+/// not compress must fit too.
 pub const BODY_BYTES_MAX: usize = 990_000;
-/// From sending a request to its answer, when nothing else is said.
+/// The default time limit from sending a request to its answer.
 pub const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is granted at most when New Relic, or a proxy on the way, is slow.
+/// The maximum time limit when New Relic, or a proxy, is slow.
 pub const POST_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
-/// One account at New Relic, and how it is reached.
+/// Connection settings of one account at New Relic.
 #[derive(Clone)]
 pub struct NewRelicConfig {
-    /// `newRelic.event.url`: an http or https address; `/v1/accounts/…` is put behind it.
+    /// `newRelic.event.url`: an http or https address. `/v1/accounts/…` is appended.
     pub url: String,
     pub account: NewRelicAccount,
     /// `newRelic.event.header`: names and values. They never replace the headers that the API needs.
     pub headers: Vec<(String, SecretString)>,
-    /// For one whole request.
+    /// The time limit of one whole request.
     pub timeout: Duration,
     pub reread: Reread,
 }
@@ -61,7 +62,7 @@ pub struct NewRelicAccount {
     pub api_key: SecretString,
 }
 
-/// What is wrong with a configuration. Holds neither keys nor values of headers.
+/// An invalid configuration. Contains neither keys nor header values.
 #[derive(Debug, thiserror::Error)]
 pub enum NewRelicError {
     #[error("newRelic.event.url is not a plain http or https address")]
@@ -74,7 +75,7 @@ pub enum NewRelicError {
     Tls(#[from] TlsError),
 }
 
-/// A client of one account. Lives on the arbiter that made it.
+/// A client of one account. It belongs to the arbiter that created it.
 pub struct NewRelicClient {
     config: NewRelicConfig,
     http: awc::Client,
@@ -85,11 +86,11 @@ pub struct NewRelicClient {
     headers_left_out: Vec<String>,
 }
 
-/// What an answer means for the events that were sent.
+/// The meaning of an answer for the events that were sent.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Taken,
-    /// Something in there is refused, in these words.
+    /// Something in the request is refused, with this message.
     Refused(String),
     TooLarge(String),
     DeliveryError(DeliveryError),
@@ -97,12 +98,12 @@ pub(crate) enum Verdict {
 
 const API_KEY: &str = "api-key";
 
-/// The trouble's class when something answers that is not New Relic.
+/// The class of the delivery error when the server that answers is not New Relic.
 pub const NOT_NEW_RELIC: &str = "not-new-relic";
-/// Characters that are kept of such an answer: the beginning of a page.
+/// The length of the excerpt of such an answer.
 const FOREIGN_CHARS_MAX: usize = 200;
 
-/// Headers that are ours, or HTTP's own.
+/// Headers that this client or HTTP sets.
 const OWN_HEADERS: [&str; 7] = [
     API_KEY,
     "connection",
@@ -116,10 +117,10 @@ const OWN_HEADERS: [&str; 7] = [
 // === impl NewRelicClient ===
 
 impl NewRelicClient {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     ///
     /// # Errors
-    /// When the address, the key or a header cannot be used.
+    /// When the address, the key or a header is invalid.
     pub fn new(config: NewRelicConfig) -> Result<Self, NewRelicError> {
         let url = address(&config.url, &config.account.id).ok_or(NewRelicError::Address)?;
         let key = Some(&config.account.api_key).filter(|key| !key.expose_secret().is_empty());
@@ -135,7 +136,7 @@ impl NewRelicClient {
                 headers_left_out.push(name.clone());
                 continue;
             }
-            // Some of these are keys of a proxy on the way.
+            // Some of these values are keys of a proxy.
             value.set_sensitive(true);
             headers.push((parsed, value));
         }
@@ -148,21 +149,21 @@ impl NewRelicClient {
         Ok(Self { config, http, endpoint, url, api_key, headers, headers_left_out })
     }
 
-    /// Names of configured headers that are not sent, because ours have their place.
+    /// Names of configured headers that are not sent, because this client sets them.
     #[must_use]
     pub fn headers_left_out(&self) -> &[String] {
         &self.headers_left_out
     }
 
-    /// Sends a request without events, and says what the answer means for those to come. Nothing is stored.
+    /// Sends a request without events and returns what the answer means for later events. Nothing is stored.
     ///
     /// # Errors
-    /// Why events would not be taken.
+    /// The reason why events would not be accepted.
     pub async fn examine(&self) -> Result<String, DeliveryError> {
         let account = &self.config.account.id;
         match self.post(b"", self.config.timeout).await? {
             Verdict::Taken => Ok(format!("{} accepts events for account {account}", self.endpoint.name)),
-            // It looks at address and key before the events, of which there are none.
+            // New Relic checks address and key before the events, and this request has none.
             Verdict::Refused(detail) | Verdict::TooLarge(detail) => Ok(format!(
                 "{} answers, and finds no fault with account {account} and its key (to a request without events it says: \
                  {detail})",
@@ -172,7 +173,7 @@ impl NewRelicClient {
         }
     }
 
-    /// Sends events: JSON objects, each with a comma behind it.
+    /// Sends events: JSON objects, each followed by a comma.
     pub(crate) async fn post(&self, events: &[u8], timeout: Duration) -> Result<Verdict, DeliveryError> {
         let body = compressed(array(events)).await?;
         let mut request = self.http.post(&self.url).timeout(timeout);
@@ -197,7 +198,7 @@ impl fmt::Debug for NewRelicClient {
 
 // === helpers ===
 
-/// Where an account's events go.
+/// The address of an account's events.
 fn address(base: &str, account_id: &str) -> Option<String> {
     let mut url = Url::parse(base.trim()).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
@@ -213,14 +214,14 @@ fn address(base: &str, account_id: &str) -> Option<String> {
     Some(url.into())
 }
 
-/// The host, and scheme, host and port.
+/// The host; and the scheme, host and port.
 fn host_and_origin(url: &str) -> (String, String) {
     let parts =
         |url: Url| (url.host_str().unwrap_or_default().to_owned(), url.origin().ascii_serialization());
     Url::parse(url).map(parts).unwrap_or_default()
 }
 
-/// `{…},{…},` as `[{…},{…}]`.
+/// Converts `{…},{…},` to `[{…},{…}]`.
 fn array(events: &[u8]) -> Bytes {
     let mut array = Vec::with_capacity(events.len() + 2);
     array.push(b'[');
@@ -267,7 +268,7 @@ fn verdict(answer: &Answer) -> Verdict {
     }
 }
 
-/// What an answer says, for people: a message in JSON, or plain text.
+/// The message of an answer, for people: from JSON, or plain text.
 fn detail(json: &Value, body: &str, status: u16) -> String {
     let message = ["error", "message", "errorMessage"].iter().find_map(|key| json.get(key)?.as_str());
     match message.unwrap_or(body).trim() {
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_mean() {
+    fn maps_answers_to_verdicts() {
         let answer =
             |status, body: &str| verdict(&Answer { status, retry_after: None, body: body.to_owned() });
         for (status, body) in [

@@ -1,14 +1,14 @@
-//! The destination New Relic, for user events: one sink, and one consumer of the journal, for each account.
+//! The destination New Relic, for user events: one sink and one journal consumer for each account.
 //!
-//! Receives: nothing; it pulls (see the loop that every destination shares).
+//! Receives: nothing; it pulls (see the loop of all destinations, [`crate::sinks::sink`]).
 //! Sends: as every destination.
-//! Keeps: one batch as JSON while it is under way, so that what was taken is not sent again.
-//! When full: the journal keeps what is not taken yet.
-//! When it fails: pauses; after a panic the batch is sent again, and New Relic has its events twice.
+//! Keeps: one batch as JSON while it is in delivery, so that accepted events are not sent again.
+//! When full: the journal keeps the events.
+//! When it fails: pauses; after a panic the batch is sent again, and New Relic stores its events twice.
 //!
-//! Accounts do not wait for each other, and one account's outage repeats nothing to another, because each has a
-//! position of its own. A refused event costs itself alone: it becomes a dead letter with New Relic's words.
-//! Contract: user-events.md, "New Relic".
+//! Each account has its own position, so accounts do not wait for each other, and the outage of one repeats
+//! nothing at another. A refused event affects no other event: it becomes a dead letter with New Relic's
+//! message. Contract: user-events.md, "New Relic".
 
 use std::time::Instant;
 
@@ -30,17 +30,17 @@ use butler_sos_domain::streams::Stream;
 /// The actor.
 pub type NewRelicSink = Sink<NewRelic>;
 
-/// The consumer of the first account; those of further ones have their account's id behind it.
+/// The consumer of the first account. The consumers of further accounts append the account's id.
 const NAME: &str = "new_relic_sink";
 
-/// A endpoint that takes less than this per request is not made for batches; requests do not shrink further.
+/// Requests do not shrink below this size: an endpoint that accepts less is not suited for batches.
 const BODY_BYTES_MIN: usize = 64 * 1024;
 
-/// The consumer of each account; an account that is listed twice counts once.
+/// The consumer of each account. An account that is listed twice counts once.
 ///
-/// The first is `new_relic_sink`, the others `new_relic_sink_<account's id>`: so an account keeps its position in the
-/// journal when others come and go behind the first. The names live as long as the process: to be called once, at
-/// its start.
+/// The first is `new_relic_sink`, the others `new_relic_sink_<account's id>`, so that an account keeps its
+/// position in the journal when accounts after the first are added or removed. The names are leaked, so call
+/// this once at the start of the process.
 #[must_use]
 pub fn consumers(accounts: Vec<NewRelicAccount>) -> Vec<(Consumer, NewRelicAccount)> {
     let mut named: Vec<(Consumer, NewRelicAccount)> = Vec::with_capacity(accounts.len());
@@ -61,7 +61,7 @@ pub fn consumers(accounts: Vec<NewRelicAccount>) -> Vec<(Consumer, NewRelicAccou
     named
 }
 
-/// One account.
+/// The destination of one account.
 pub struct NewRelic {
     config: NewRelicConfig,
     encoder: Box<dyn ObjectEncoder>,
@@ -69,7 +69,7 @@ pub struct NewRelic {
     client: Option<NewRelicClient>,
     /// How often it had been asked to read files again when it was made.
     made_at: u64,
-    /// Shrinks when New Relic, or a proxy on the way, says that a request is too large.
+    /// Shrinks when New Relic, or a proxy, reports that a request is too large.
     body_bytes_max: usize,
     pace: Pace,
     job: Option<Job>,
@@ -99,7 +99,7 @@ impl NewRelic {
         self.client.as_ref().ok_or_else(|| DeliveryError::new("config", "no client"))
     }
 
-    /// Sends what the job still has to send.
+    /// Sends the remaining groups of the job.
     async fn work_off(&mut self, job: &mut Job) -> Result<(), DeliveryError> {
         while let Some(group) = job.next_group() {
             if group.len() > self.pace.lines_max() {
@@ -137,7 +137,7 @@ impl NewRelic {
     }
 }
 
-/// A single event is the refused one; of more, nobody says which.
+/// Refuses a single event; splits a larger group, because the answer does not name the event.
 fn alone_or_halved(group: &[usize], detail: String) -> RejectedItems {
     match group.len() {
         0 | 1 => RejectedItems { bad: [(0, detail)].into(), again: Vec::new() },
@@ -152,7 +152,8 @@ impl Destination for NewRelic {
         Ok(None)
     }
 
-    /// Sends the batch, or as much of it as one request holds. After trouble, goes on where it was.
+    /// Sends the batch, or as much of it as fits in one request. After an error it continues where it
+    /// stopped.
     async fn deliver(&mut self, batch: &Batch, _: &Progress) -> Result<Delivered, DeliveryError> {
         let job = self.job.take().filter(|job| job.is_of(batch));
         let mut job = job.unwrap_or_else(|| {
@@ -169,7 +170,7 @@ impl Destination for NewRelic {
     }
 }
 
-/// A record's object, with a comma behind it.
+/// Appends a record's object and a comma.
 fn encode(encoder: &dyn ObjectEncoder, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String> {
     encoder.encode(record, out)?;
     out.push(b',');
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
+    async fn a_server_with_an_invalid_certificate_gets_no_events() {
         let server = HttpServer::new(|| App::new().default_service(web::to(HttpResponse::Ok)))
             .workers(1)
             .disable_signals()
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn events_become_json_and_what_is_none_is_refused() {
+    fn encodes_events_as_json_and_refuses_other_records() {
         let encoder = UserEventObjects(UserAttributes::new(false, &[], &[]));
         let event = UserEvent { host: "h".into(), command: "c".into(), ..UserEvent::default() };
         let mut data = Vec::new();

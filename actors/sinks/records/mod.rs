@@ -1,7 +1,8 @@
-//! What the records of a stream become in each kind of destination.
+//! Encoders of the records of a stream, for each kind of destination.
 //!
-//! A sink knows its far end, not what it carries: it has an encoder. A stream has one file here with its encoders.
-//! Every `encode` answers what is wrong with a record, for its dead letter; what it appended is taken back then.
+//! A sink knows its endpoint, not the data: it has an encoder. Each stream has one file here with its
+//! encoders. `encode` returns what is wrong with a record, for its dead letter; the appended bytes are then
+//! removed.
 
 pub mod audit_events;
 pub mod user_events;
@@ -12,18 +13,18 @@ use crate::journal::batch::Record;
 
 /// InfluxDB: a line of the line protocol.
 pub trait LineEncoder {
-    /// Appends the record's line, newline included, or nothing when there is no point to write.
+    /// Appends the record's line with a newline, or nothing when there is no point to write.
     ///
     /// # Errors
     /// What is wrong with the record.
     fn encode(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), String>;
 
-    /// The measurement of points whose ids may be tags or fields; `None` where there are no such ids.
+    /// The measurement of points whose ids may be tags or fields; `None` without such ids.
     fn measurement_with_ids(&self) -> Option<&str> {
         None
     }
 
-    /// Whether those ids are fields from now on.
+    /// Sets whether those ids are fields from now on.
     fn set_ids_as_fields(&mut self, _are_fields: bool) {}
 }
 
@@ -38,10 +39,10 @@ pub trait ObjectEncoder {
 
 /// CSV: a row.
 pub trait RowEncoder: Send + Sync {
-    /// Its name begins the name of each file.
+    /// The stream. Its name is the beginning of each file name.
     fn stream(&self) -> Stream;
 
-    /// Writes the row with the names of the columns.
+    /// Writes the header row.
     ///
     /// # Errors
     /// When `writer` refuses.
@@ -56,10 +57,10 @@ pub trait RowEncoder: Send + Sync {
 
 /// MQTT: topics and payloads.
 pub trait MessageEncoder {
-    /// Its name is part of the client's id.
+    /// The stream. Its name is part of the client's id.
     fn stream(&self) -> Stream;
 
-    /// Appends the record's topics and payloads, in the order in which they are published.
+    /// Appends the record's topics and payloads in the order of publishing.
     ///
     /// # Errors
     /// What is wrong with the record.

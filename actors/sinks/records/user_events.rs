@@ -36,7 +36,7 @@ impl ObjectEncoder for UserEventObjects {
 
 #[derive(Debug, Clone)]
 pub struct UserEventRows {
-    /// Values that a spreadsheet would run as a formula get a `'` before them.
+    /// Whether a `'` is put before values that a spreadsheet would run as a formula.
     pub neutralise_formulas: bool,
 }
 
@@ -55,7 +55,7 @@ impl RowEncoder for UserEventRows {
     }
 }
 
-/// An event goes to each of its topics, with the same payload.
+/// Publishes an event with the same payload at each of its topics.
 #[derive(Debug, Clone)]
 pub struct UserEventMessages {
     pub payload: UserPayload,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_goes_to_each_of_its_topics() {
+    fn publishes_an_event_at_each_of_its_topics() {
         let topics = UserTopics {
             everything: Some("all".to_owned()),
             session_start: Some("start".to_owned()),

@@ -1,9 +1,10 @@
-//! Events that a limit of the endpoint keeps out: right, but to wait until somebody raises the limit.
+//! Valid events that a limit of the endpoint keeps out. They wait until an administrator raises the limit.
 //!
-//! They lie on disk as dead letters do, a directory for each destination ([`crate::line_log::store`]), bounded; nothing
-//! ever goes to make room. The first thing a sink does, and then at fixed intervals, is a pass over them, in pieces
-//! between its batches: what is taken now leaves its segment, what is still kept out stays. A crash repeats at most
-//! one segment, to a endpoint for which the same event twice is one. When there is no room left the sink waits.
+//! They are stored like dead letters, in a directory for each destination ([`crate::line_log::store`]) with a
+//! maximum size, and are never evicted. A sink retries them in passes: the first one at its start, then at
+//! fixed intervals, in pieces between its batches. Accepted events leave their segment, the others stay. A
+//! crash repeats at most one segment, to an endpoint that stores a repeated event once. Without free space
+//! the sink waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,12 +20,12 @@ use crate::kit::clock::unix_ms;
 use crate::kit::lock::lock;
 use crate::line_log::store::{SegmentStore, entries, read_segment};
 
-/// Records and bytes of their lines that are tried at once.
+/// The number of records, and of bytes of their lines, that are retried at once.
 const PIECE_RECORDS_MAX: usize = 1_000;
 const PIECE_BYTES_MAX: usize = 4 << 20;
-/// The class of a destination's error while there is no room for what has to be parked.
+/// The error class of a destination while there is no space for events to park.
 pub const PARKING_FULL: &str = "parking-full";
-/// The same while the disk refuses.
+/// The error class while the disk refuses.
 pub const PARKING_REFUSED: &str = "parking";
 
 /// `Pipeline.deadLetters.parkedBytesMax`, `.parkedRetrySeconds`, and this destination's directory.
@@ -35,22 +36,22 @@ pub struct ParkingConfig {
     pub retry_every: Duration,
 }
 
-/// Outlives the sink's loop, so that one writer is behind the other also after a panic.
+/// Outlives the sink's loop, so that writers run one after the other also after a panic.
 #[derive(Clone)]
 pub(super) struct ParkingSpace {
     config: ParkingConfig,
-    /// `None` until it is opened, and after an error.
+    /// `None` until the store is opened, and after an error.
     store: Arc<Mutex<Option<SegmentStore>>>,
 }
 
-/// What is parked, and how far the pass over it is.
+/// The parked events, and the progress of the pass over them.
 pub(super) struct Parking {
     space: ParkingSpace,
     due: Instant,
     pass: Option<Pass>,
 }
 
-/// The segments that are still to be tried, oldest first.
+/// The segments that are still to be retried, oldest first.
 struct Pass {
     segments: VecDeque<u64>,
     open: Option<OpenSegment>,
@@ -59,14 +60,14 @@ struct Pass {
 struct OpenSegment {
     number: u64,
     waiting: VecDeque<Vec<u8>>,
-    /// Kept out again.
+    /// Lines that are still kept out.
     still: Vec<Vec<u8>>,
-    /// Taken, or refused for good.
+    /// Lines that were accepted or refused for good.
     gone: u64,
     delivered: u64,
 }
 
-/// Lines that are tried together.
+/// Lines that are retried together.
 struct Piece {
     lines: Vec<Vec<u8>>,
     letters: Vec<DeadLetter>,
@@ -80,7 +81,7 @@ impl ParkingSpace {
         Self { config, store: Arc::default() }
     }
 
-    /// Works on the store, off the arbiter; after an error it is opened afresh.
+    /// Runs blocking work on the store outside the arbiter. After an error the store is opened again.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut SegmentStore) -> io::Result<T> + Send + 'static,
@@ -111,17 +112,17 @@ impl ParkingSpace {
 // === impl Parking ===
 
 impl Parking {
-    /// The first pass is due at once: somebody may have raised the limit while the server was down.
+    /// The first pass is due at once: the limit may have been raised while the server was down.
     pub fn new(space: ParkingSpace) -> Self {
         Self { space, due: Instant::now(), pass: None }
     }
 
-    /// When the next piece is to be tried.
+    /// The time of the next piece.
     pub fn due(&self) -> Instant {
         self.due
     }
 
-    /// The next piece of the pass, which begins when there is none. `None` when it is over.
+    /// The next piece of the pass. Starts a pass when there is none; returns `None` when it is over.
     async fn next_piece(&mut self, count: impl FnOnce(u64)) -> Result<Option<Piece>, DeliveryError> {
         if self.pass.is_none() {
             if !self.space.config.directory.is_dir() {
@@ -160,13 +161,13 @@ impl Parking {
             if let Some(piece) = open.next_piece() {
                 return Ok(Some(piece));
             }
-            // Nothing of it is left that could be tried.
+            // The segment contains no line that could be retried.
             return Ok(None);
         }
     }
 
-    /// Takes what is left of the segment to disk, when anything has changed; answers what left it and what of that
-    /// was delivered.
+    /// Writes the rest of the segment to disk if anything has changed. Returns the numbers of removed and of
+    /// delivered events.
     async fn close_segment(&mut self) -> Result<(u64, u64), DeliveryError> {
         let Some(open) = self.pass.as_mut().and_then(|pass| pass.open.take()) else { return Ok((0, 0)) };
         if open.gone == 0 && !(open.still.is_empty() && open.waiting.is_empty()) {
@@ -189,7 +190,7 @@ impl Parking {
 }
 
 impl OpenSegment {
-    /// Lines that are no letters of ours stay where they are.
+    /// Lines that are not dead letters of ours stay where they are.
     fn next_piece(&mut self) -> Option<Piece> {
         let (mut lines, mut letters, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -214,7 +215,7 @@ impl OpenSegment {
         }
         match Batch::of_many(0, records.iter().map(Vec::as_slice)) {
             Ok(batch) => Some(Piece { lines, letters, batch }),
-            // Larger than any record of a journal: none of ours.
+            // Larger than any record of a journal, so it is not ours.
             Err(_) => {
                 self.still.append(&mut lines);
                 None
@@ -222,7 +223,7 @@ impl OpenSegment {
         }
     }
 
-    /// Notes what became of a piece; answers what is refused for good.
+    /// Records the outcome of a piece. Returns the events that are refused for good.
     fn settle(&mut self, piece: Piece, delivered: Delivered) -> Vec<Refused> {
         let done = usize::try_from(delivered.next_offset).unwrap_or(usize::MAX).min(piece.lines.len());
         let mut lines: Vec<Option<Vec<u8>>> = piece.lines.into_iter().map(Some).collect();
@@ -244,7 +245,7 @@ impl OpenSegment {
     }
 }
 
-/// Waits until then; for ever when there is no such time.
+/// Waits until `due`, or for ever without a time.
 pub(super) async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -255,7 +256,7 @@ pub(super) async fn until(due: Option<Instant>) {
 // === the sink ===
 
 impl<D: Destination> Run<D> {
-    /// Puts aside what a limit of the endpoint keeps out; without a place for it, it is refused.
+    /// Parks events that a limit of the endpoint keeps out. Without parking they are refused.
     pub(super) async fn park(&mut self, delivered: &mut Delivered) -> Result<(), DeliveryError> {
         if delivered.parked.is_empty() {
             return Ok(());
@@ -284,15 +285,15 @@ impl<D: Destination> Run<D> {
         Ok(())
     }
 
-    /// Tries the next piece of what is parked, when it is time.
+    /// Retries the next piece of parked events when it is due.
     pub(super) async fn retry_parked_if_due(&mut self, from: u64) {
         if self.parking.as_ref().is_some_and(|parking| parking.due <= Instant::now()) {
             self.retry_parked(from).await;
         }
     }
 
-    /// Tries the next piece of what is parked; answers the offset to go on from, which is `from` unless the endpoint
-    /// turned out to be ahead.
+    /// Retries the next piece of parked events. Returns the offset to continue from, which is `from` unless
+    /// the endpoint turned out to be ahead.
     pub(super) async fn retry_parked(&mut self, from: u64) -> u64 {
         let Some(parking) = &mut self.parking else { return from };
         let gauge = &self.config.meter.parked;
@@ -325,7 +326,7 @@ impl<D: Destination> Run<D> {
             }
             Err(trouble) => {
                 self.config.meter.failed(trouble.class, &trouble.detail, unix_ms());
-                // What was in the piece is still on disk, since the segment is only closed below.
+                // The records of the piece are still on disk, because the segment is only closed below.
                 if let Some(open) = self.parking.as_mut().and_then(|of| of.pass.as_mut()?.open.as_mut()) {
                     open.waiting.extend(piece.lines);
                 }
@@ -376,7 +377,7 @@ mod tests {
     use crate::sinks::sink::{Pauses, Sink, SinkConfig, SinkMailboxes};
     use butler_sos_domain::streams::Stream;
 
-    /// Takes "a…", keeps "x…" out while its limit is low, refuses "bad".
+    /// Accepts "a…", keeps "x…" out while its limit is low, refuses "bad".
     #[derive(Clone, Default)]
     struct Limited {
         is_raised: Arc<AtomicBool>,
@@ -431,7 +432,7 @@ mod tests {
             }
         }
 
-        /// A sink to which the journal gives these records, from offset 5 on.
+        /// A sink for which the journal contains these records, from offset 5 on.
         fn start(&mut self, records: &'static [&'static [u8]], bytes_max: u64) -> Addr<Sink<Limited>> {
             let metrics = Metrics::new();
             self.meter = metrics.destination("limited");
@@ -472,7 +473,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn what_a_limit_keeps_out_waits_on_disk_over_restarts_until_the_limit_is_raised() {
+    async fn parked_events_survive_restarts_and_are_delivered_when_the_limit_is_raised() {
         let mut harness = Harness::new();
         harness.retry_every = Duration::from_secs(3_600);
         harness.start(&[b"a1", b"x1", b"bad", b"x2"], 10_000);
@@ -483,7 +484,7 @@ mod tests {
         until(|| harness.meter.parked.get() == 2).await;
         assert_eq!(harness.parked(), 2);
 
-        // Another process, another counter; the endpoint is away at first.
+        // A new process with a new counter. The endpoint is down at first.
         harness.limited = Limited::default();
         harness.retry_every = Duration::from_millis(20);
         harness.limited.is_down.store(true, Ordering::SeqCst);
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn without_room_the_sink_waits_and_goes_on_by_itself() {
+    async fn without_space_to_park_the_sink_waits_and_resumes() {
         let mut harness = Harness::new();
         harness.start(&[b"a1", b"x1", b"bad"], 10);
         until(|| harness.meter.up_and_class() == (false, Some(PARKING_FULL))).await;
@@ -513,7 +514,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_disk_that_refuses_is_trouble_and_nothing_is_settled() {
+    async fn a_disk_error_while_parking_settles_nothing() {
         let mut harness = Harness::new();
         std::fs::write(harness.directory.path().join("parked"), "a file in its place").unwrap();
         harness.start(&[b"x1"], 10_000);

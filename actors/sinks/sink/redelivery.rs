@@ -1,8 +1,8 @@
-//! Records that are delivered once more, out of turn: retried dead letters, replays.
+//! Records that are delivered again, out of turn: retried dead letters and replays.
 //!
-//! A sink takes them between two batches, so that it still talks to its endpoint alone. Nothing of it is committed:
-//! the position stays, only a note that the endpoint needs (a file's new length) is. When it fails, the endpoint is
-//! put in line anew, as after a restart, so that nothing of it reaches the next batch.
+//! A sink delivers them between two batches, so that only one delivery runs at a time. The position does not
+//! move; only a note that the endpoint needs (a file's new length) is committed. After a failure the endpoint
+//! is restored as after a restart, so that the next batch is not affected.
 
 use actix::{Handler, ResponseFuture};
 use tokio::sync::{mpsc, oneshot};
@@ -15,23 +15,23 @@ use crate::kit::clock::unix_ms;
 use crate::kit::mailbox::{Envelope, InFlight};
 use crate::sinks::message::{NotRedelivered, Redeliver, Redelivered};
 
-/// What somebody waits for.
+/// A redelivery that a caller waits for.
 pub(super) struct Order {
     redeliver: Redeliver,
     answer: oneshot::Sender<Result<Redelivered, NotRedelivered>>,
-    /// Its room in the mailbox, which bounds how many wait.
+    /// Its room in the mailbox, which bounds the number of waiting orders.
     _in_flight: InFlight,
 }
 
-/// The loop's end of the queue; its bound is the mailbox's.
+/// The receiving end of the queue, in the loop. The mailbox is its bound.
 pub(super) type Orders = mpsc::UnboundedReceiver<Order>;
 
-/// The actor's end.
+/// The sending end of the queue, in the actor.
 #[derive(Default)]
 pub(super) struct OrderBook(Option<mpsc::UnboundedSender<Order>>);
 
 impl OrderBook {
-    /// A queue for a loop that begins; those who waited for the one before are told that it is gone.
+    /// Opens a queue for a new loop. Callers that wait for the previous queue get an error.
     pub fn open(&mut self) -> Orders {
         let (sender, orders) = mpsc::unbounded_channel();
         self.0 = Some(sender);
@@ -46,7 +46,7 @@ impl<D: Destination> Handler<Envelope<Redeliver>> for Sink<D> {
         let (answer, answered) = oneshot::channel();
         let order = Order { redeliver: envelope.body, answer, _in_flight: envelope.in_flight };
         if let Some(book) = &self.orders.0 {
-            // Fails only when the loop has ended; the answer's sender is gone then, too.
+            // Fails only when the loop has ended, and then the answer's sender is dropped too.
             let _ = book.send(order);
         }
         Box::pin(async move {
@@ -58,14 +58,15 @@ impl<D: Destination> Handler<Envelope<Redeliver>> for Sink<D> {
 }
 
 impl<D: Destination> Run<D> {
-    /// The next batch in turn; what is ordered meanwhile is done first.
+    /// The next batch in turn. Orders that arrive meanwhile are done first.
     pub(super) async fn next_batch(&mut self, from: &mut u64) -> Batch {
         loop {
             let config = self.config.clone();
             let question =
                 NextBatch { consumer: config.consumer, from: *from, fetch_limits: config.fetch_limits };
             let mut next = Box::pin(async move { config.ask(&config.mailboxes.to_next, question).await });
-            // The question stays asked while orders are done: a dropped one would keep its room until a record comes.
+            // The request stays pending while orders are done: a dropped one would occupy its room until a
+            // record comes.
             let moved = loop {
                 tokio::select! {
                     batch = &mut next => return batch,
@@ -87,7 +88,8 @@ impl<D: Destination> Run<D> {
         }
     }
 
-    /// Does one order; answers the offset to go on from, which is `from` unless the endpoint turned out to be ahead.
+    /// Executes one order. Returns the offset to continue from, which is `from` unless the endpoint turned
+    /// out to be ahead.
     async fn out_of_turn(&mut self, order: Order, from: u64) -> u64 {
         let Order { redeliver, answer, _in_flight } = order;
         if answer.is_closed() {
@@ -113,7 +115,7 @@ impl<D: Destination> Run<D> {
                     events: delivered.events,
                     refused,
                 };
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 let _ = answer.send(Ok(done));
                 from
             }
@@ -145,7 +147,7 @@ mod tests {
     use crate::sinks::sink::{Delivered, Pauses, Refused, SinkConfig, SinkMailboxes};
     use butler_sos_domain::streams::Stream;
 
-    /// Takes what is not "no", fails at "down", and writes down what it is asked.
+    /// Accepts everything but "no", fails at "down", and records its calls.
     struct Picky(Arc<Mutex<Vec<String>>>);
 
     impl Destination for Picky {
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn an_order_is_done_between_batches_and_moves_no_position() {
+    async fn a_redelivery_runs_between_batches_and_moves_no_position() {
         let metrics = Metrics::new();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (to_position, _) =
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(ask(4, "no").await.unwrap(), Ok(refused));
         let failed = NotRedelivered { class: "connect", detail: "refused".to_owned() };
         assert_eq!(ask(5, "down").await.unwrap(), Err(failed));
-        // The probe's journal forgets commits, so that what follows the new beginning is seen.
+        // The probe's journal discards commits, so that records after the new start are visible.
         until(|| seen.lock().unwrap().len() == 7).await;
         let expect = ["resume 8", "8=turn", "3=again", "4=no", "5=down", "resume 8", "8=turn"];
         assert_eq!(*seen.lock().unwrap(), expect);

@@ -24,17 +24,19 @@ impl<'a> Answer<'a> {
         Self { status: "accepted", received_at, outcome: "processed", reason: None, details: None }
     }
 
-    /// 4xx for something that the client can mend: `Unauthorized`, `Rate limit exceeded`, `Event queue is full`.
+    /// 4xx for an error that the client can fix: `Unauthorized`, `Rate limit exceeded`, `Event queue is
+    /// full`.
     pub fn dropped(received_at: &'a str, reason: &'a str) -> Self {
         Self { status: "error", received_at, outcome: "dropped", reason: Some(reason), details: None }
     }
 
-    /// What could not be read or went wrong here: `Payload too large`, `Internal error while processing event`.
+    /// For an unreadable body or an internal error: `Payload too large`, `Internal error while processing
+    /// event`.
     pub fn error(received_at: &'a str, reason: &'a str) -> Self {
         Self { outcome: "error", ..Self::dropped(received_at, reason) }
     }
 
-    /// What [`check`](super::check) refuses.
+    /// For a refusal by [`check`](super::check).
     pub fn refused(received_at: &'a str, refusal: &'a Refusal) -> Self {
         let details = Some(&refusal.details);
         Self { outcome: refusal.outcome, details, ..Self::dropped(received_at, refusal.reason) }

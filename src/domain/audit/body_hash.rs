@@ -1,16 +1,16 @@
-//! The hash by which the bodies of audit events are told apart.
+//! The hash that identifies the body of an audit event.
 
 use std::fmt;
 
 use openssl::sha::Sha256;
 
-/// What a body is recognised by: the first half of its SHA-256. Nobody can make two bodies that have the same.
+/// The first half of the body's SHA-256. Nobody can construct two bodies with the same hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyHash(pub [u8; 16]);
 
 impl BodyHash {
     pub fn of(body: &[u8]) -> Self {
-        // Not the function of one call, which looks its algorithm up in OpenSSL's providers each time.
+        // Not the one-call function, which looks up its algorithm in OpenSSL's providers each time.
         let mut hash = Sha256::new();
         hash.update(body);
         let mut half = [0; 16];

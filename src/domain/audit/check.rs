@@ -1,7 +1,7 @@
-//! May this body become an event? The checks of the POST endpoint that look at content, in the
-//! contract's order: JSON, envelope, constraints, version, payload.
+//! The content checks of the POST endpoint, in the contract's order: JSON, envelope, constraints, version,
+//! payload.
 //!
-//! A pure function of the body and one header, so a sender gets the same answer for the same bytes always.
+//! A pure function of the body and one header, so the same bytes always get the same answer.
 //! Contract: `audit-api.md`, "Endpoints".
 
 use std::borrow::Cow;
@@ -14,14 +14,14 @@ use super::outline::{DEPTH_MAX, Names, Outline, Shape};
 use super::refusal::Refusal;
 use super::{SCREENSHOT_TYPE, constraints, envelope, payload, version};
 
-/// What the intake needs to know of an event that it may take.
+/// The parts of an accepted event that the intake needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted<'a> {
     pub event_id: Cow<'a, str>,
     pub correlation_id: Option<Cow<'a, str>>,
     pub timestamp: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
-    /// The Audit.qs version that the event came with. None is legal, and worth a warning now and then.
+    /// The Audit.qs version of the request. A missing one is allowed, and logged now and then.
     pub audit_qs_version: Option<Cow<'a, str>>,
 }
 
@@ -32,7 +32,7 @@ impl Accepted<'_> {
     }
 }
 
-/// What any schema has a word about.
+/// All members that the schemas name.
 static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
     let mut names = Names::default();
     names.add(envelope::SCHEMA.source());
@@ -54,7 +54,7 @@ fn unread(error: Unread) -> Refusal {
     Refusal { status: 400, outcome, reason: envelope::REASON, details: json!({ "errors": [error] }) }
 }
 
-/// Checks the content of a POST. `version_header` is `X-Audit-QS-Version` as received, if it was.
+/// Checks the content of a POST. `version_header` is the received `X-Audit-QS-Version`, if any.
 pub fn check<'a>(body: &'a [u8], version_header: Option<&'a str>) -> Result<Accepted<'a>, Refusal> {
     let body = Outline::of(&SHAPE, body).map_err(unread)?;
     let seen = envelope::check(&body)?;

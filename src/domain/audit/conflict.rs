@@ -1,26 +1,26 @@
-//! Events with the same ids and different bodies: the first is never touched.
+//! Events with the same ids and different bodies. The first event is never changed.
 //!
-//! Ids are `eventId`, `correlationId` and `timestamp`; files are named after them, and points in InfluxDB are told apart
-//! by them. Whoever sends the same ids with another body would replace what the first event left. So the intake, which
-//! remembers the ids of recent events ([`file_names`]), marks the later one in its record with the hash of the first
-//! body. What the mark does is in [`super::conflict_mark`].
+//! Ids are `eventId`, `correlationId` and `timestamp`. They name files and identify points in InfluxDB, so an
+//! event with the same ids and another body would replace the data of the first one. Therefore the intake,
+//! which knows the ids of recent events ([`file_names`]), marks the later one in its record with the hash of
+//! the first body. [`super::conflict_mark`] describes the effect.
 
 use super::body_hash::BodyHash;
 use super::event::{AuditEvent, Moment};
 use super::record::AuditRecord;
 use crate::file_name;
 
-/// An event of the journal, as the intake remembers it.
+/// An event of the journal, in the form that the intake keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
     pub hash: BodyHash,
-    /// The first body with its ids.
+    /// The hash of the first body with its ids.
     pub first: BodyHash,
     pub file_names: Vec<String>,
 }
 
 impl Remembered {
-    /// `None` for a record that is no event.
+    /// `None` for a record that is not an event.
     pub fn of(record: &AuditRecord<'_>) -> Option<Self> {
         let hash = BodyHash::of(record.body);
         let file_names = names_of(&AuditEvent::from_record(record.clone()).ok()?);
@@ -28,8 +28,9 @@ impl Remembered {
     }
 }
 
-/// What no other event may be called. Ids that lead to one file name are the same ids, also where only case differs:
-/// some file systems do not tell it apart. Of an event whose timestamp does not count, its ids are the rest.
+/// File names that no other event may have. Ids with the same file name count as the same ids, also if only
+/// their case differs, because some file systems ignore case. For an event whose timestamp is not used, the
+/// other ids count.
 pub fn file_names(
     event_id: &str,
     correlation_id: Option<&str>,
@@ -43,7 +44,7 @@ pub fn file_names(
     std::iter::once(name).chain(untimed).collect()
 }
 
-/// The same of an event that is read.
+/// Like `file_names`, for a decoded event.
 pub fn names_of(event: &AuditEvent<'_>) -> Vec<String> {
     let sent = event.client_timestamp.as_ref().unwrap_or(&event.timestamp);
     file_names(&event.event_id, event.correlation_id.as_deref(), sent, event.received_ns)
@@ -57,7 +58,7 @@ mod tests {
     const RECEIVED_NS: u64 = 1_795_169_472_345_000_000;
 
     #[test]
-    fn ids_that_lead_to_one_name_are_the_same() {
+    fn ids_with_the_same_file_name_are_the_same() {
         let of = |event_id: &str, correlation_id: Option<&str>, timestamp: &str| {
             file_names(event_id, correlation_id, timestamp, RECEIVED_NS)
         };
@@ -79,19 +80,19 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_that_does_not_count_tells_nothing_apart() {
+    fn an_unused_timestamp_does_not_distinguish_events() {
         let of = |timestamp: &str, received_ns| file_names(ID, Some("c"), timestamp, received_ns);
         let one = of("2031-01-01T00:00:00Z", RECEIVED_NS);
         let other = of("2036-01-01T00:00:00Z", RECEIVED_NS + 1_000_000);
         assert_eq!((one.len(), other.len()), (2, 2));
         assert_ne!(one[0], other[0]);
         assert_eq!(one[1], other[1]);
-        // An event of that very time would be called the same.
+        // An event with exactly this time would have the same name.
         assert_eq!(of("2026-11-20T10:11:12.345Z", RECEIVED_NS), one[..1]);
     }
 
     #[test]
-    fn a_record_is_remembered_with_the_first_of_its_ids() {
+    fn a_record_is_kept_with_the_first_body_of_its_ids() {
         let body = format!("{{\"eventId\":\"{ID}\",\"timestamp\":\"2031-01-01T00:00:00Z\"}}");
         let record = AuditRecord::received(RECEIVED_NS, body.as_bytes());
         let hash = BodyHash::of(body.as_bytes());

@@ -1,36 +1,36 @@
-//! The mark of an event that came with the ids of an earlier one, and a body of its own. The record has it
-//! ([`super::record`]), and every destination makes something of the event that stands beside the first:
+//! The mark of an event with the ids of an earlier one and a different body. The record contains it
+//! ([`super::record`]), and every destination stores the event beside the first one:
 //!
 //! | | |
 //! |---|---|
 //! | files | `_conflict-` and the first 16 hex digits of its own body's SHA-256 before the extension |
-//! | InfluxDB | a point 1 to 999 999 ns later, by the same hash |
+//! | InfluxDB | a point 1 to 999 999 ns later, derived from the same hash |
 //! | `conflictOf` | the first half of the first body's SHA-256, in hex: a field, a member, or in the column `tags` |
 
 use super::body_hash::BodyHash;
 use crate::file_name;
 
-/// That an event came with the ids of an earlier one.
+/// An event has the ids of an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conflict {
-    /// The body that came first.
+    /// The hash of the first body.
     pub of: BodyHash,
-    /// The event's own.
+    /// The hash of the event's own body.
     pub own: BodyHash,
 }
 
-/// A point of a conflict lies in the millisecond of the first one.
+/// The point of a conflict is in the same millisecond as the first one.
 const OFFSET_NS_MAX: u64 = 999_999;
 
 impl Conflict {
-    /// What stands in a file's name before its extension.
+    /// The suffix of a file's name before its extension.
     pub fn suffix(&self) -> String {
         format!("{}{:016x}", file_name::CONFLICT, self.own.first_half())
     }
 
-    /// How much later its point is.
+    /// The offset of its point.
     pub fn offset_ns(&self) -> i64 {
-        // Far below an i64's bounds.
+        // The cast fits: the value is below 10^6.
         (1 + self.own.first_half() % OFFSET_NS_MAX) as i64
     }
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conflict_stands_beside_the_first() {
+    fn a_conflict_is_stored_beside_the_first() {
         let conflict = Conflict { of: BodyHash::of(b"{}"), own: BodyHash::of(b"[]") };
         assert_eq!(conflict.of.to_string(), "44136fa355b3678a1146ad16f7e8649e");
         assert_eq!(conflict.suffix(), "_conflict-4f53cda18c2baa0c");

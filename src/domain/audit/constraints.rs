@@ -1,5 +1,5 @@
-//! What a schema does not say of an envelope: ids are UUIDs, the type is a known one. All violations are
-//! told at once. Contract: `audit-api.md`, "Semantic constraints".
+//! Constraints of an envelope beyond its schema: ids are UUIDs, the type is a known one. All violations are
+//! reported at once. Contract: `audit-api.md`, "Semantic constraints".
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub const REASON: &str = "One or more constraint violations";
 
 const CORRELATION_ID_CHARACTERS_MAX: usize = 64;
 
-/// As much of a refused value as a message repeats.
+/// The maximum length of a quoted value in a message.
 const QUOTED_CHARACTERS_MAX: usize = 256;
 
 /// The recognised types, besides `event.<anything>`.
@@ -59,7 +59,7 @@ fn violations(envelope: &Envelope<'_>) -> Vec<String> {
     found
 }
 
-/// Whether a type is a name that Butler SOS knows, and no name of its sender's own.
+/// Whether Butler SOS knows the type, so that it is not the sender's own name.
 pub(super) fn is_word_of_program(event_type: &str) -> bool {
     TYPES.contains(&event_type) || matches!(event_type, "event.bookmark" | "event.unsupported.visualization")
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn violations_are_all_told() {
+    fn reports_all_violations() {
         const ID: &str = "00000000-0000-4000-8000-000000000001";
         check(ID, "", "audit.event", None, &[]);
         check(ID, &"å".repeat(64), "event.bookmark", Some(&format!("\"{ID}\"")), &[]);

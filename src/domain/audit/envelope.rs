@@ -1,7 +1,7 @@
-//! The envelope: what every audit event has around its payload.
+//! The envelope: the members of every audit event around its payload.
 //!
-//! Butler SOS stops at the first rule that an envelope breaks and tells that one; so do we. It also
-//! turns a number into text and back where the schema asks for it, which the schema states as alternatives.
+//! Like Butler SOS, the check stops at the first broken rule of an envelope and reports that one. Where the
+//! schema allows a number or text, both are accepted, which the schema states as alternatives.
 //! Contract: `audit-api.md`, `schemas/envelope.json`.
 
 use std::borrow::Cow;
@@ -14,23 +14,23 @@ use super::outline::Outline;
 use super::refusal::Refusal;
 use super::schema::{Broken, Schema};
 
-/// Also the reason for a body that is not JSON at all.
+/// Also the reason for a body that is not JSON.
 pub const REASON: &str = "Schema validation failed";
 
 pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     Schema::compile(include_str!("schemas/envelope.json")).expect("the envelope's schema compiles")
 });
 
-/// What the later checks look at.
+/// The values for later checks.
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     pub event_id: Cow<'a, str>,
-    /// Text, or a number as it was spelled.
+    /// Text, or a number in its original spelling.
     pub correlation_id: Option<Cow<'a, str>>,
     pub timestamp: Cow<'a, str>,
     pub event_type: Cow<'a, str>,
     pub source_version: Option<Cow<'a, str>>,
-    /// `payload.context.appId`, whatever it is.
+    /// `payload.context.appId`, of any type.
     pub app_id: Option<Json<'a>>,
 }
 
@@ -51,8 +51,8 @@ pub fn check<'a>(body: &Outline<'a>) -> Result<Envelope<'a>, Refusal> {
     }
 }
 
-/// The broken rule that a validator which stops at the first one meets: a missing member before a wrong
-/// one, wrong ones in the order in which members are listed below.
+/// The rule that a validator meets first if it stops there: a missing member before a wrong one, wrong ones
+/// in the order of the list below.
 fn first(broken: Vec<Broken>) -> Option<Broken> {
     const ORDER: [&str; 7] =
         ["schemaVersion", "eventId", "correlationId", "timestamp", "type", "source", "payload"];
@@ -61,7 +61,7 @@ fn first(broken: Vec<Broken>) -> Option<Broken> {
         let place = member.and_then(|member| ORDER.iter().position(|known| *known == member));
         let missing = broken.params.get("missingProperty").and_then(Value::as_str);
         let missing = missing.and_then(|missing| ORDER.iter().position(|known| *known == missing));
-        // A path of one member only sorts by member; what is missing at the top has no member.
+        // A path has one member at most. A missing top-level member has none.
         (place.map_or(0, |place| place + 1), missing)
     };
     broken.into_iter().min_by_key(rank)

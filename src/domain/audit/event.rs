@@ -1,8 +1,8 @@
-//! An audit event as destinations see it: a view over a journal record.
+//! An audit event for destinations: a view of a journal record.
 //!
-//! Every destination writes the same values under its own names, so what a column holds is decided here,
-//! once. A value of another type than the column's is as good as absent, and so is an empty string: the
-//! payload is free-form outside the few types that have a schema. Contract: `destinations.md` and
+//! Every destination writes the same values under its own names, so this module defines the content of each
+//! column. A value of another type than the column's counts as absent, and so does an empty string, because
+//! the payload is free-form outside the few types with a schema. Contract: `destinations.md` and
 //! `audit-api.md`, "What an event becomes".
 
 use std::borrow::Cow;
@@ -17,21 +17,22 @@ use crate::identity;
 
 type Text<'a> = Option<Cow<'a, str>>;
 
-/// An accepted event. Text borrows from the record wherever no escape had to be resolved.
+/// An accepted event. Text borrows from the record unless an escape had to be resolved.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuditEvent<'a> {
-    /// When the server took it, nanoseconds since 1970.
+    /// The time of receipt, nanoseconds since 1970.
     pub received_ns: u64,
-    /// The envelope's `timestamp` as sent, or the time of receipt when that is far ahead.
+    /// The envelope's `timestamp` as sent, or the time of receipt when that is far in the future.
     pub timestamp: Cow<'a, str>,
-    /// The same in milliseconds since 1970, or the time of receipt when it names no moment that exists.
+    /// The same in milliseconds since 1970, or the time of receipt when the timestamp is not an existing
+    /// moment.
     pub timestamp_ms: i64,
-    /// The envelope's `timestamp` as sent, when it is far ahead: a client's clock, or a liar, must not put events where
-    /// nobody looks for them and no retention ends.
+    /// The envelope's `timestamp` as sent, when it is far in the future. A wrong or forged clock must not put
+    /// events where nobody looks for them and no retention ends.
     pub client_timestamp: Text<'a>,
     pub event_type: Cow<'a, str>,
     pub event_id: Cow<'a, str>,
-    /// A number stands here as it was spelled.
+    /// A number has its original spelling.
     pub correlation_id: Text<'a>,
 
     /// The whole of `payload.context.user`.
@@ -50,7 +51,7 @@ pub struct AuditEvent<'a> {
     pub selection_txn_id: Text<'a>,
     pub enter_selection_txn_id: Text<'a>,
     pub leave_selection_txn_id: Text<'a>,
-    /// `payload.event.duration`; finite.
+    /// `payload.event.duration`. Always finite.
     pub duration_ms: Option<f64>,
     pub visible: Option<bool>,
     pub entered_at: Text<'a>,
@@ -58,34 +59,35 @@ pub struct AuditEvent<'a> {
     pub data_state_id: Option<DataStateId<'a>>,
     pub screenshot_url: Text<'a>,
     /// `details` of a selection, reduced to `qField`, `qSelectedCount`, `qSelected`: compact JSON, an array
-    /// with one object for each item. None when there are no details.
+    /// with one object per item. `None` without details.
     pub selection_details: Option<String>,
-    /// `payload.event.objectData`, whatever it is.
+    /// `payload.event.objectData`, of any type.
     pub object_data: Option<Json<'a>>,
-    /// How the download of a screenshot ended.
+    /// The result of a screenshot's download.
     pub screenshot: ScreenshotOutcome<'a>,
-    /// That it came with the ids of an earlier event.
+    /// Set when the event has the ids of an earlier one.
     pub conflict: Option<Conflict>,
-    /// Bytes of the body.
+    /// The size of the body.
     pub body_bytes: usize,
 }
 
-/// When an event was, as its `timestamp` and the time of receipt tell.
+/// The time of an event, from its `timestamp` and the time of receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Since 1970.
+    /// Milliseconds since 1970.
     pub ms: i64,
-    /// It is the time of receipt: the timestamp names no moment that exists, or one that is far ahead.
+    /// Whether it is the time of receipt, because the timestamp is not an existing moment or is far in the
+    /// future.
     pub is_receipt: bool,
     pub is_ahead: bool,
 }
 
-/// A timestamp that is further ahead of receipt does not count: a day, for clocks in the wrong time zone.
+/// A timestamp further ahead of receipt is not used. A day allows clocks in the wrong time zone.
 const AHEAD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
 
 impl Moment {
     pub fn of(timestamp: &str, received_ns: u64) -> Self {
-        // 2^64 nanoseconds are fewer milliseconds than an i64 holds.
+        // The cast fits: 2^64 nanoseconds are fewer milliseconds than an i64 holds.
         let received_ms = (received_ns / 1_000_000) as i64;
         match timestamp_ms(timestamp) {
             Some(ms) if ms <= received_ms + AHEAD_MS_MAX => Self { ms, is_receipt: false, is_ahead: false },
@@ -94,15 +96,15 @@ impl Moment {
     }
 }
 
-/// `payload.event.dataStateId`, which clients send as a number or as its text.
+/// `payload.event.dataStateId`. Clients send it as a number or as text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DataStateId<'a> {
-    /// A finite number and how it was spelled.
+    /// A finite number and its original spelling.
     Number(f64, &'a str),
     Text(Cow<'a, str>),
 }
 
-/// Why a record yields no event. Both mean damage: what is in the journal was accepted once.
+/// Why a record contains no event. Both cases mean damage, because records in the journal were accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     #[error(transparent)]
@@ -141,7 +143,7 @@ impl<'a> AuditEvent<'a> {
             let received = Cow::Owned(rfc3339(moment.ms));
             event.client_timestamp = Some(std::mem::replace(&mut event.timestamp, received));
         }
-        // Only text without escapes can lend its parts; the rest is rare and copied.
+        // Only text without escapes can be borrowed in parts. Other text is rare and copied.
         (event.user_directory, event.user_id) = match &event.user {
             Some(Cow::Borrowed(user)) => parts(user, Cow::Borrowed),
             Some(Cow::Owned(user)) => parts(user, |part| Cow::Owned(part.to_owned())),
@@ -153,7 +155,7 @@ impl<'a> AuditEvent<'a> {
         Ok(event)
     }
 
-    /// Of several payloads, contexts and events the last one counts, and nothing of those before it.
+    /// Of repeated payloads, contexts and events only the last one counts.
     fn read_payload(&mut self, at: &mut Cursor<'a>) {
         self.forget_context();
         self.forget_event();
@@ -218,24 +220,24 @@ impl<'a> AuditEvent<'a> {
             Default::default();
     }
 
-    /// The name of a file about this event: see [`file_name`].
+    /// The name of a file for this event, see [`file_name`].
     pub fn file_name(&self, extension: &str) -> String {
         self.file_stem().with_extension(extension)
     }
 
-    /// The same without its extension.
+    /// The same without the extension.
     pub fn file_stem(&self) -> FileStem {
         let suffix = self.conflict.map(|conflict| conflict.suffix());
         let stem = file_name::stem(self.timestamp_ms, &self.event_id, self.correlation_id.as_deref());
         FileStem::new(stem, suffix.as_deref().unwrap_or_default())
     }
 
-    /// Whether this is a screenshot that can be downloaded.
+    /// Whether this is a screenshot with a URL to download.
     pub fn is_screenshot(&self) -> bool {
         self.event_type == super::SCREENSHOT_TYPE
     }
 
-    /// `dataStateId` where a column takes numbers only.
+    /// `dataStateId` for columns of numbers.
     pub fn data_state_number(&self) -> Option<f64> {
         match self.data_state_id {
             Some(DataStateId::Number(number, _)) => Some(number),
@@ -243,7 +245,7 @@ impl<'a> AuditEvent<'a> {
         }
     }
 
-    /// `dataStateId` where a column takes whole numbers only: also from text, none with a fraction.
+    /// `dataStateId` for columns of whole numbers: also from text, but never with a fraction.
     pub fn data_state_integer(&self) -> Option<i64> {
         let spelled = match self.data_state_id.as_ref()? {
             DataStateId::Number(_, spelled) => spelled,
@@ -253,12 +255,12 @@ impl<'a> AuditEvent<'a> {
             return Some(exact);
         }
         let number: f64 = spelled.parse().ok()?;
-        // 2^63 itself is out; below it every whole double is an i64.
+        // The comparison excludes 2^63. Every whole double below fits an i64.
         let fits = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
         fits.then_some(number as i64)
     }
 
-    /// Where the images were written, as a JSON array; none when nowhere.
+    /// The paths of stored images as a JSON array; `None` without any.
     pub fn saved_paths_json(&self) -> Option<String> {
         let mut paths = self.screenshot.saved_paths.iter();
         let mut out = String::from("[");
@@ -299,7 +301,7 @@ fn data_state_id(value: Json<'_>) -> Option<DataStateId<'_>> {
     }
 }
 
-/// Each item of a selection's `details` with the three parts that are kept, in their order.
+/// The three kept members of each item of a selection's `details`, in their order.
 fn reduced(details: Json<'_>) -> Option<String> {
     const KEPT: [&str; 3] = ["qField", "qSelectedCount", "qSelected"];
     let mut out = String::from("[");

@@ -1,6 +1,7 @@
 //! The content checks against recorded answers: `golden/audit-api.jsonl`.
 //!
-//! What depends on more than the content (token, size, media type, origin, path) is tested where it is decided.
+//! Checks that depend on more than the content (token, size, media type, origin, path) are tested in their
+//! own modules.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::{check, test_connection};
 use crate::recorded;
 
-/// As recorded, with the contract's differences.
+/// The recordings, adjusted by the contract's differences.
 fn cases() -> Vec<Value> {
     recorded::cases(
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../integration-tests/golden/audit-api.jsonl")),
@@ -20,7 +21,7 @@ fn cases() -> Vec<Value> {
     )
 }
 
-/// Decided before the content is looked at.
+/// Cases that are decided before the content is checked.
 const NOT_CONTENT: [&str; 3] = ["h_badtoken", "h_basic", "h_big"];
 
 fn header<'a>(case: &'a Value, name: &str) -> Option<&'a str> {
@@ -57,7 +58,7 @@ fn recorded_answers() {
                 assert_eq!(recorded["outcome"], refusal.outcome, "{name}");
                 assert_eq!(recorded["reason"], refusal.reason, "{name}");
                 assert_eq!(paths(&recorded["details"]), paths(&refusal.details), "{name}");
-                // The wording is free, yet it is the same down to the byte.
+                // The wording is free, but it must be identical.
                 assert_eq!(recorded["details"], refusal.details, "{name}");
             }
         }

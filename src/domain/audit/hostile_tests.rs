@@ -1,4 +1,4 @@
-//! Bodies that nobody sends by mistake: every one gets a clean answer, and what is accepted can be read.
+//! Hostile bodies: every one gets a valid answer, and accepted ones can be read.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ fn view(body: &str) -> AuditEvent<'_> {
 }
 
 #[test]
-fn envelopes() {
+fn invalid_envelopes_are_refused() {
     let whole = body("audit.event", "{}");
     let check = |from: &str, to: &str, expect: Result<(), (u16, &str)>| {
         let body = whole.replacen(from, to, 1);
@@ -64,7 +64,7 @@ fn envelopes() {
 }
 
 #[test]
-fn what_is_not_one_json_object() {
+fn a_body_that_is_not_one_json_object_is_refused() {
     for body in ["", "null", "true", "5", "\"x\"", "[]", "[{}]", "{}{}", "{", "\u{0}", "{\"a\":\u{1}}"] {
         let refusal = check(body.as_bytes(), None).expect_err("refused");
         assert_eq!((refusal.status, refusal.reason), (400, "Schema validation failed"), "{body:?}");
@@ -73,7 +73,7 @@ fn what_is_not_one_json_object() {
 }
 
 #[test]
-fn payloads() {
+fn invalid_payloads_are_refused() {
     let check = |event_type: &str, event: &str, expect: &[&str]| {
         let body = body(event_type, event);
         let broken = match check(body.as_bytes(), Some("0.4.0")) {
@@ -116,7 +116,7 @@ fn payloads() {
 }
 
 #[test]
-fn odd_bodies_are_taken_and_read() {
+fn unusual_bodies_are_accepted_and_read() {
     let long = body("audit.event", &format!("{{\"objectId\":\"{}\"}}", "\\u0000\\ud800".repeat(80_000)));
     assert!(check(long.as_bytes(), None).is_ok());
     assert_eq!(view(&long).object_id.map(|id| id.chars().count()), Some(160_000));
@@ -145,7 +145,8 @@ fn bodies_deeper_than_128_levels_are_refused() {
             ),
         )
     };
-    // Around what is repeated: the body, its payload and, where it is not repeated itself, the event and what is in it.
+    // Levels around the nested value: the body, its payload, the event and its member, unless they are nested
+    // themselves.
     for (event, around) in [
         ("", 2),
         ("{\"objectData\":", 3),
@@ -177,21 +178,21 @@ fn bodies_deeper_than_128_levels_are_refused() {
     };
     assert!(check(outside(127).as_bytes(), None).is_ok());
     assert!(check(outside(128).as_bytes(), None).is_err());
-    // Brackets in texts are none, and what is cut is no JSON, however deep.
+    // Brackets in text do not count as nesting, and a truncated body is not JSON at any depth.
     let text = body("audit.event", &format!("{{\"x\":\"{}\"}}", "[{".repeat(1_000)));
     assert!(check(text.as_bytes(), None).is_ok());
     assert_eq!(check("[".repeat(1_000_000).as_bytes(), None).expect_err("refused").outcome, "error");
 }
 
 #[test]
-fn what_the_journal_holds_may_be_as_deep_as_it_likes() {
+fn records_in_the_journal_may_have_any_depth() {
     let deep = format!("{{\"objectData\":{{\"a\":{}{}}}}}", "[".repeat(200_000), "]".repeat(200_000));
     let deep = body("audit.event", &deep);
     assert!(view(&deep).object_data.is_some_and(|data| data.compact().len() > 400_000));
 }
 
 #[test]
-fn object_data_is_kept_whatever_it_is() {
+fn object_data_of_any_type_is_kept() {
     for data in
         ["{}", "[1, 2.0]", "[]", "\"text\"", "\"\"", "1e400", "-0", "true", "null", "{\"objectType\":\"t\"}"]
     {
@@ -202,14 +203,14 @@ fn object_data_is_kept_whatever_it_is() {
         assert_eq!(event.object_type.as_deref(), data.contains("objectType").then_some("t"));
     }
     assert_eq!(view(&body("audit.event", "{}")).object_data, None);
-    // Of two the last one counts.
+    // Of two, the last one counts.
     let twice = body("audit.event", "{\"objectData\":{\"objectType\":\"t\"},\"objectData\":[7]}");
     let event = view(&twice);
     assert_eq!((event.object_data.map(Json::text), event.object_type), (Some("[7]"), None));
 }
 
 #[test]
-fn a_timestamp_far_ahead_does_not_count() {
+fn a_timestamp_far_in_the_future_is_not_used() {
     let check = |timestamp: &str, is_ahead: bool| {
         let text = body("audit.event", "{}").replace("2026-11-20T10:11:12.345Z", timestamp);
         let event = view(&text);
@@ -258,7 +259,7 @@ fn values_of_another_type_are_absent() {
 }
 
 #[test]
-fn data_state_ids() {
+fn reads_data_state_ids_as_number_or_text() {
     let check = |id: &str, number: Option<f64>, integer: Option<i64>| {
         let text = body("audit.event", &format!("{{\"dataStateId\":{id}}}"));
         let event = view(&text);
@@ -278,7 +279,7 @@ fn data_state_ids() {
 }
 
 #[test]
-fn selections_are_reduced() {
+fn selections_keep_three_members() {
     let check = |details: &str, expect: Option<&str>| {
         let text = body("selection.state.changed", &format!("{{\"details\":{details}}}"));
         assert_eq!(view(&text).selection_details.as_deref(), expect);
@@ -293,14 +294,14 @@ fn selections_are_reduced() {
 }
 
 #[test]
-fn times_that_do_not_exist_become_the_time_of_receipt() {
+fn times_that_do_not_exist_are_replaced_by_the_time_of_receipt() {
     let text = body("audit.event", "{}").replace("2026-11-20T10:11:12.345Z", "2016-12-31T23:59:60Z");
     assert!(check(text.as_bytes(), None).is_ok());
     assert_eq!(view(&text).timestamp_ms, 1_795_169_473_000);
 }
 
 #[test]
-fn damaged_records_are_told() {
+fn damaged_records_are_reported() {
     for bytes in [&b""[..], b"\x01", b"\x01\0\0\0\0\0\0\0\0\0\0\0{", b"\x01\0\0\0\0\0\0\0\0\0\0\0\xff"] {
         assert!(AuditEvent::from_bytes(bytes).is_err());
     }
@@ -310,7 +311,7 @@ fn damaged_records_are_told() {
     );
 }
 
-/// JSON of every shape, with the names that the server looks at.
+/// JSON of every type, with the names that the server reads.
 fn any_json() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "schemaVersion",

@@ -1,5 +1,5 @@
-//! A [`Part`] of an outline as an instance of JSON Schema: what the validator asks of values, answered from the
-//! text, with nothing built.
+//! A [`Part`] of an outline as an instance of JSON Schema: answers the validator's questions from the text,
+//! without building values.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ impl json::Json for Outlined {
     type PreparedKey = String;
     type StringBuffer = String;
 
-    // A lookup compares names one by one, as a walk does.
+    // A lookup compares names one by one, like a walk.
     const KEYS_PER_LOOKUP: usize = 2;
 
     fn prepare_key(key: &str) -> String {
@@ -53,7 +53,7 @@ impl<'o> Node<'o, Outlined> for Part<'o> {
         self.json.character_count().map(|count| count as u64)
     }
 
-    /// One that a double cannot hold is still a number: it stands in as the greatest that can.
+    /// A number beyond the range of a double is replaced by the largest double.
     fn as_number(&self) -> Option<Number> {
         if !self.is_number() {
             return None;
@@ -96,7 +96,7 @@ impl<'o> Node<'o, Outlined> for Part<'o> {
         }
     }
 
-    /// For errors, which are told without what is inside objects and arrays.
+    /// For error messages, which omit the content of objects and arrays.
     fn to_value(&self) -> Cow<'o, Value> {
         Cow::Owned(match self.json.kind() {
             Kind::Object => Value::Object(Map::new()),
@@ -108,7 +108,7 @@ impl<'o> Node<'o, Outlined> for Part<'o> {
         })
     }
 
-    /// No schema refers to another, so there are no circles to look for.
+    /// No schema refers to another, so there are no cycles.
     fn identity(&self) -> Option<NodeIdentity> {
         None
     }
@@ -132,7 +132,7 @@ impl<'o> json::Object<'o, Outlined> for Part<'o> {
     }
 }
 
-/// The schemas say how many items there may be and nothing of what they are.
+/// The schemas restrict the number of items, never the items.
 impl<'o> json::Array<'o, Outlined> for Part<'o> {
     type Node = Self;
     type ElementsIter = std::iter::Map<Items<'o>, fn(Json<'o>) -> Self>;

@@ -1,4 +1,4 @@
-//! Audit events: what the HTTP API accepts, how it lies in the journal, what destinations see of it.
+//! Audit events: what the HTTP API accepts, the journal's record, and the view for destinations.
 //!
 //! ```text
 //! body ─ check ─┬─ Accepted ─► AuditRecord ─► journal ─► AuditEvent ─► encode::{audit_line, object_json, …}
@@ -41,5 +41,5 @@ pub use record::{AuditRecord, RecordError, ScreenshotOutcome};
 pub use refusal::Refusal;
 pub use version::{BUTLER_SOS_VERSION, ConnectionTest, test_connection};
 
-/// The type of the events that bring a screenshot's URL.
+/// The type of events with a screenshot's URL.
 pub const SCREENSHOT_TYPE: &str = "screenshot.url.received";

@@ -1,8 +1,8 @@
-//! Where in a body stands what anyone has a word about, found in one walk.
+//! Finds the members of a body that the schemas name, in one walk.
 //!
-//! The schemas speak of a few keys; a body may hold a megabyte beside them. A [`Shape`] is the tree of the names
-//! that schemas have; an [`Outline`] has one slot for each of them, so it is as large as the schemas and no
-//! larger, whatever comes. Of a member that stands several times, the last one counts, with what is in it.
+//! The schemas name a few keys; a body may contain a megabyte of other data. A [`Shape`] is the tree of the
+//! names in the schemas; an [`Outline`] has one slot for each of them, so its size depends only on the
+//! schemas. Of a repeated member, the last one counts, with its content.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,39 +11,39 @@ use serde_json::Value;
 
 use super::json::{Cursor, Json, QUICK_LEVELS, Unread};
 
-/// Names of members, and of the members in those.
+/// Names of members, and the names within them.
 #[derive(Debug, Default)]
 pub struct Names(BTreeMap<String, Names>);
 
-/// [`Names`] laid out in a row: members that lie in the same object stand side by side, by name.
+/// [`Names`] as a flat list: members of the same object are adjacent, sorted by name.
 #[derive(Debug)]
 pub struct Shape(Vec<Slot>);
 
 #[derive(Debug)]
 struct Slot {
     name: String,
-    /// Where its members' slots are.
+    /// The slots of its members.
     members: Range<usize>,
 }
 
 /// The values of one body.
 pub struct Outline<'a> {
     shape: &'a Shape,
-    /// One for each slot of the shape.
+    /// One value for each slot of the shape.
     values: Vec<Option<Json<'a>>>,
 }
 
-/// The slot of the whole.
+/// The slot of the whole body.
 const ROOT: usize = 0;
 
-/// Objects and arrays in each other, the body itself included. People's events have ten.
+/// The maximum nesting depth, including the body itself. Ordinary events have about ten levels.
 pub const DEPTH_MAX: usize = 128;
 
-/// Levels that a shape may have, so that what [`Json::walk_within`] asks for holds.
+/// The maximum depth of a shape, as [`Json::walk_within`] requires.
 const SHAPE_LEVELS_MAX: usize = DEPTH_MAX - QUICK_LEVELS;
 
 impl Names {
-    /// Adds the properties of `schema`, and theirs.
+    /// Adds the properties of `schema`, recursively.
     pub fn add(&mut self, schema: &Value) {
         let properties = schema.get("properties").and_then(Value::as_object);
         for (name, schema) in properties.into_iter().flatten() {
@@ -55,7 +55,7 @@ impl Names {
         self.0.entry(name.to_owned()).or_default()
     }
 
-    /// How many objects a walk along these names is in at most.
+    /// The maximum number of nested objects on a walk along these names.
     fn levels(&self) -> usize {
         self.0.values().map(|names| 1 + names.levels()).max().unwrap_or(0)
     }
@@ -90,7 +90,7 @@ impl Shape {
 }
 
 impl<'a> Outline<'a> {
-    /// Checks that `body` is JSON of [`DEPTH_MAX`] levels at most, and outlines it.
+    /// Checks that `body` is JSON of at most [`DEPTH_MAX`] levels, and outlines it.
     pub fn of(shape: &'a Shape, body: &'a [u8]) -> Result<Self, Unread> {
         Json::walk_within(body, DEPTH_MAX, |at| {
             let mut outline = Self { shape, values: vec![None; shape.0.len()] };
@@ -99,7 +99,7 @@ impl<'a> Outline<'a> {
         })
     }
 
-    /// The body with what is in it.
+    /// The body with its content.
     pub fn whole(&self) -> Part<'_> {
         Part { json: self.values[ROOT].unwrap_or_default(), within: Some((self, ROOT)) }
     }
@@ -109,7 +109,7 @@ impl<'a> Outline<'a> {
         self.values[self.slot(path)?]
     }
 
-    /// The same with what is in it.
+    /// The same with its content.
     pub fn part(&self, path: &[&str]) -> Option<Part<'_>> {
         let slot = self.slot(path)?;
         Some(Part { json: self.values[slot]?, within: Some((self, slot)) })
@@ -119,7 +119,7 @@ impl<'a> Outline<'a> {
         path.iter().try_fold(ROOT, |slot, name| self.shape.member(slot, name))
     }
 
-    /// Goes as deep as the shape, and no deeper.
+    /// Descends as deep as the shape, and no deeper.
     fn fill(&mut self, slot: usize, at: &mut Cursor<'a>) {
         let shape = self.shape;
         if shape.members(slot).is_empty() {
@@ -145,7 +145,7 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// A value and what the outline knows to be in it: nothing when it is not from an outline.
+/// A value and its outlined members. A value that is not from an outline has none.
 #[derive(Clone, Copy)]
 pub struct Part<'o> {
     pub json: Json<'o>,
@@ -153,25 +153,25 @@ pub struct Part<'o> {
 }
 
 impl<'o> Part<'o> {
-    /// A value of which nothing inside is known.
+    /// A value without outlined members.
     pub fn alone(json: Json<'o>) -> Self {
         Self { json, within: None }
     }
 
-    /// A known member.
+    /// An outlined member.
     pub fn member(self, name: &str) -> Option<Self> {
         let (outline, slot) = self.within?;
         let slot = outline.shape.member(slot, name)?;
         Some(Self { json: outline.values[slot]?, within: Some((outline, slot)) })
     }
 
-    /// How many of the known members are there.
+    /// The number of outlined members that are present.
     pub fn member_count(self) -> usize {
         let values = self.within.map(|(outline, slot)| &outline.values[outline.shape.members(slot)]);
         values.unwrap_or_default().iter().flatten().count()
     }
 
-    /// The known members that are there, by name.
+    /// The outlined members that are present, by name.
     pub fn members(self) -> Parts<'o> {
         let slots = self.within.map_or(0..0, |(outline, slot)| outline.shape.members(slot));
         Parts { outline: self.within.map(|(outline, _)| outline), slots }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_name_counts_with_what_is_in_it() {
+    fn the_last_duplicate_wins_with_its_content() {
         let check = |body: &str, path: &[&str], expect: Option<&str>| {
             let shape = shape();
             let outline = Outline::of(&shape, body.as_bytes()).expect("JSON");
@@ -232,9 +232,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
-        /// Walking finds JSON where `serde_json` does.
+        /// Accepts the same texts as `serde_json`.
         #[test]
-        fn what_is_not_json_has_no_outline(at in 0usize..200, byte in 0u8..128, cut: bool) {
+        fn text_that_is_not_json_has_no_outline(at in 0usize..200, byte in 0u8..128, cut: bool) {
             let mut text = br#" {"b":[1,{}],"a" : {"c":"\u00e5","b":{"x":-1.5e3},"d":true} ,"a":{},"x":{"a":[null,"]"]}} "#.to_vec();
             let at = at % text.len();
             text[at] = byte;

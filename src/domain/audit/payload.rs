@@ -27,7 +27,7 @@ pub fn schemas() -> impl Iterator<Item = &'static Schema> {
     SCHEMAS.iter().map(|(_, schema)| schema)
 }
 
-/// Checks the payload of an event of that type; every broken rule is told.
+/// Checks the payload of an event of that type, and reports every broken rule.
 pub fn check(event_type: &str, body: &Outline<'_>) -> Result<(), Refusal> {
     let schema = SCHEMAS.iter().find(|(known, _)| *known == event_type).map(|(_, schema)| schema);
     let (Some(schema), Some(payload)) = (schema, body.part(&["payload"])) else { return Ok(()) };

@@ -1,19 +1,23 @@
-//! An audit event's body without its user's names.
+//! Replaces the names of the user in an audit event's body.
 //!
-//! | where | what becomes of it |
+//! | where | replacement |
 //! |---|---|
-//! | `payload.context.user` | `UserDirectory=dir-…; UserId=user-…`, `dir-…\user-…` or `user-…`, in the form that it had |
+//! | `payload.context.user` | `UserDirectory=dir-…; UserId=user-…`, `dir-…\user-…` or `user-…`, in the
+//! original form |
 //! | other members of `payload.context` whose name begins with `user` (any case), but `userAgent` | a pseudonym of the whole value |
 //! | `correlationId`, text or number | the user's pseudonym when it is the user's id, else as below |
-//! | `type` that begins with `event.` and is no word of this program | as below, behind that |
-//! | `eventId`, `timestamp`, `schemaVersion`, `source.kind`, `source.name`, other types | stay: none can hold a name |
-//! | every other string, in `payload` or beside it, that is no UUID | this user's names in it, as [`Replacement::all_replaced_in`] finds them |
-//! | everything else | stays byte for byte |
+//! | `type` that begins with `event.` and is not a known type | as below, after that prefix |
+//! | `eventId`, `timestamp`, `schemaVersion`, `source.kind`, `source.name`, other types | unchanged: they
+//! cannot contain a name |
+//! | every other string, in `payload` or beside it, that is not a UUID | this user's names in it, as
+//! [`Replacement::all_replaced_in`] finds them |
+//! | everything else | unchanged byte for byte |
 //!
-//! A member that stands several times is replaced each time. What an app's data say of others is not looked at.
+//! Each occurrence of a repeated member is replaced. Names of other people in an app's data are not searched
+//! for.
 //!
-//! Bounded, so that no body costs more than its length is worth: of the names that a body gives its user the last
-//! [`NAMES_MAX`] are looked for in its texts, and none that is longer than [`NAME_CHARACTERS_MAX`].
+//! Bounded work for each body: at most the last [`NAMES_MAX`] names that a body gives its user are searched
+//! in its texts, and none longer than [`NAME_CHARACTERS_MAX`].
 
 use std::borrow::Cow;
 
@@ -26,29 +30,29 @@ use crate::identity;
 use crate::pseudonym::{NONCE_BYTES, Pseudonymizer, Replacement};
 use crate::uuid::is_uuid;
 
-/// What is stored, and what a download of the event's screenshot needs besides.
+/// The body to store, and the clear values that a download of the screenshot needs.
 #[derive(Debug, PartialEq)]
 pub struct Pseudonymous<'a> {
     pub body: Cow<'a, [u8]>,
     pub clear: Clear,
 }
 
-/// What must be sealed, if it is kept at all.
+/// The clear values to seal, if they are kept at all.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clear {
     /// `payload.context.user`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// `payload.event.screenshotUrl`, when it held a name.
+    /// `payload.event.screenshotUrl`, if it contained a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub screenshot_url: Option<String>,
 }
 
 impl Clear {
-    /// Encrypted; nothing when there is nothing to encrypt. `nonce` must be random.
+    /// Encrypts the values; empty when there is nothing to encrypt. `nonce` must be random.
     ///
     /// # Errors
-    /// OpenSSL refuses.
+    /// An error of OpenSSL.
     pub fn seal(
         &self,
         pseudonymizer: &Pseudonymizer,
@@ -77,20 +81,20 @@ impl std::fmt::Debug for Clear {
     }
 }
 
-/// Names of its user that are looked for in a body: people's events have one or two.
+/// The maximum number of names that are searched in a body. Ordinary events have one or two.
 const NAMES_MAX: usize = 8;
 
-/// Characters of such a name; no schema takes a longer one.
+/// The maximum length of such a name. No schema accepts a longer one.
 const NAME_CHARACTERS_MAX: usize = 256;
 
-/// What becomes of a value as a whole.
+/// How to replace a value.
 #[derive(Clone, Copy)]
 enum Spot {
-    /// It names the user.
+    /// The value names the user.
     User,
-    /// It may be the user's id, or hold it.
+    /// The value may be the user's id, or contain it.
     CorrelationId,
-    /// It may hold a name behind its first part.
+    /// The value may contain a name after its prefix.
     Type,
     Stays,
 }
@@ -98,7 +102,7 @@ enum Spot {
 /// Replaces names in `body`.
 ///
 /// # Errors
-/// It is not JSON; an accepted body is.
+/// When the body is not JSON. Accepted bodies are JSON.
 pub fn pseudonymous<'a>(pseudonymizer: &Pseudonymizer, body: &'a [u8]) -> Result<Pseudonymous<'a>, NotJson> {
     let json = Json::parse(body)?;
     let payloads = || named(json, |key| key == "payload");
@@ -161,22 +165,22 @@ fn names_user(key: &str) -> bool {
     key.starts_with("user") && key != "useragent"
 }
 
-/// Members whose value is looked for in the other texts; not `userRole` and the like.
+/// Whether the value of this member is searched in the other texts; not `userRole` and similar ones.
 fn names_person(key: &str) -> bool {
     ["user", "userid", "username", "userfull"].contains(&key.to_lowercase().as_str())
 }
 
-/// Qlik Sense says `N/A` where it knows no user.
+/// Qlik Sense writes `N/A` for an unknown user.
 fn is_name(text: &str) -> bool {
     !text.trim().is_empty() && !text.trim().eq_ignore_ascii_case("N/A")
 }
 
-/// Where `part` stands in the text of `json`.
+/// The position of `part` in the text of `json`.
 fn place(json: Json<'_>, part: Json<'_>) -> usize {
     part.text().as_ptr().addr().wrapping_sub(json.text().as_ptr().addr())
 }
 
-/// The text of `json` with what is changed in it; `None` when nothing is. `spots` are in the order in which they stand.
+/// The text of `json` with its replacements; `None` without any. `spots` are in the order of the text.
 fn rewritten(
     pseudonymizer: &Pseudonymizer,
     json: Json<'_>,
@@ -213,7 +217,7 @@ fn rewritten(
     Some(out)
 }
 
-/// What stands for a value instead, if anything.
+/// The replacement of a value, if any.
 fn of_spot(
     pseudonymizer: &Pseudonymizer,
     value: Json<'_>,
@@ -242,12 +246,12 @@ fn of_spot(
     }
 }
 
-/// A value that names a user, as a pseudonym; `None` when it names nobody.
+/// The pseudonym of a value that names a user; `None` when it names nobody.
 fn of_whole(pseudonymizer: &Pseudonymizer, value: Json<'_>) -> Option<String> {
     let text = match value.kind() {
         Kind::Null => return None,
         Kind::String => value.string().unwrap_or_default(),
-        // What a number or an object says of the user is said no more plainly than this.
+        // The text of a number or an object is hashed as a whole.
         _ => Cow::Borrowed(value.text()),
     };
     if !is_name(&text) {
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_and_every_copy() {
+    fn every_form_and_every_repetition_is_replaced() {
         check(
             r#"{"payload":{"context":{"user":"LAB\\anna"}}}"#,
             r#"{"payload":{"context":{"user":"<d>\\<u>"}}}"#,
@@ -336,20 +340,20 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_held_a_name_is_told() {
+    fn a_url_with_a_name_is_reported() {
         let clear = check(
             r#"{"payload":{"context":{"user":"LAB\\anna"},"event":{"screenshotUrl":"https://h/u/anna/x.png","id":"0000anna-0000-4000-8000-000000000001","u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#,
             r#"{"payload":{"context":{"user":"<d>\\<u>"},"event":{"screenshotUrl":"https://h/u/<u>/x.png","id":"0000anna-0000-4000-8000-000000000001","u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#,
         );
         assert_eq!(clear.screenshot_url.as_deref(), Some("https://h/u/anna/x.png"));
-        // What is a part of a UUID is nobody's name.
+        // A part of a UUID is not a name.
         let body = r#"{"payload":{"context":{"user":"LAB\\4bad"},"event":{"u":"00000bad-0bad-4bad-8bad-00000000abad"}}}"#;
         let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body;
         assert!(String::from_utf8_lossy(&got).contains("00000bad-0bad-4bad-8bad-00000000abad"));
     }
 
     #[test]
-    fn an_envelope_loses_the_name_too() {
+    fn names_in_the_envelope_are_replaced() {
         let context = r#""payload":{"context":{"user":"LAB\\anna"}}"#;
         let expect = r#""payload":{"context":{"user":"<d>\\<u>"}}"#;
         for (before, after) in [
@@ -372,7 +376,7 @@ mod tests {
                 r#""id":"0000anna-0000-4000-8000-000000000001""#,
             ),
         ] {
-            // Before the payload and behind it.
+            // Before the payload and after it.
             check(&format!("{{ {before}, {context} }}"), &format!("{{ {after}, {expect} }}"));
             check(&format!("{{ {context}, {before} }}"), &format!("{{ {expect}, {after} }}"));
         }
@@ -391,7 +395,7 @@ mod tests {
         assert!(
             user("LAB\\\\x", r#""correlationId":" X""#).contains(&format!(r#""correlationId":"{short}""#))
         );
-        // Words of the program are nobody's.
+        // Known types are not names.
         for word in ["selection.state.changed", "event.bookmark", "event.unsupported.visualization"] {
             let id = word.rsplit('.').next().expect("a part");
             assert!(user(&format!("LAB\\\\{id}"), &format!(r#""type":"{word}""#)).contains(word));
@@ -399,15 +403,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_within_a_name_goes_with_it() {
+    fn a_name_within_a_name_is_replaced_with_it() {
         let body = r#"{"payload":{"context":{"user":"LAB\\anna","userName":"Anna Berg"},"event":["Anna Berg","anna"]}}"#;
         let got = pseudonymous(&pseudonymizer(), body.as_bytes()).expect("JSON").body.into_owned();
         assert!(!String::from_utf8_lossy(&got).contains("Berg"));
     }
 
-    /// Each of these took minutes, or all memory, when each name was looked for in what replaced the one before.
+    /// Each of these took minutes, or all memory, when every name was searched in the result of the previous
+    /// one.
     #[test]
-    fn no_body_costs_more_than_its_length() {
+    fn the_work_for_a_body_is_bounded_by_its_length() {
         const BYTES: usize = 256 * 1024;
         let many = |item: &dyn Fn(usize) -> String| {
             let mut text = String::new();
@@ -439,7 +444,7 @@ mod tests {
         }
     }
 
-    /// How much longer a body can become; `docs/reliability.md` says so.
+    /// The maximum growth of a body, as stated in `docs/reliability.md`.
     const PSEUDONYMS_GROW_MAX: usize = 9;
 
     #[test]
@@ -451,13 +456,13 @@ mod tests {
         let anna = pseudonymizer().of("LAB", "anna");
         assert_eq!(event.user_directory.as_deref(), Some(anna.new_directory.as_str()));
         assert_eq!(event.user_id.as_deref(), Some(anna.new_id.as_str()));
-        // A second time changes it again, so it must not be done twice: the record says that it is done.
+        // A second pass would change it again, so the record marks that it is done.
         assert_ne!(pseudonymous(&pseudonymizer(), &got).expect("JSON").body, got);
     }
 
     proptest! {
         #[test]
-        fn what_comes_out_is_json(user in ".{0,20}", text in ".{0,40}", key in "[a-zU\"\\\\]{0,6}") {
+        fn the_result_is_json(user in ".{0,20}", text in ".{0,40}", key in "[a-zU\"\\\\]{0,6}") {
             let value = |text: &str| serde_json::Value::from(text);
             let body = serde_json::json!({ "payload": { "context": { "user": value(&user), &key: value(&text) },
                 "event": { &key: [value(&text), { "x": value(&user) }] } } });
@@ -472,7 +477,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_do_no_harm(body in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = pseudonymous(&pseudonymizer(), &body);
         }
     }

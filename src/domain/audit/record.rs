@@ -1,33 +1,33 @@
-//! How an audit event lies in the journal.
+//! The record of an audit event in the journal.
 //!
-//! What is stored is what was sent: the body stands at the end, byte for byte. Before it stands what the
-//! body cannot tell: when it arrived and, for a screenshot whose download has ended, how that went.
+//! The body is stored as it was sent, byte for byte, at the end of the record. Before it are values that the
+//! body does not contain: the time of receipt and, for a screenshot with a finished download, the result.
 //!
 //! ```text
 //! offset  size  what
 //! 0       1     format version, 1
 //! 1       8     received_ns, u64 little endian: nanoseconds since 1970
-//! 9       1     flags: 1 source offset follows, 2 sha256 follows, 4 error follows, 8 the body holds pseudonyms and
-//!               what is sealed follows, 32 the event came with the ids of an earlier one; other bits are 0
+//! 9       1     flags: 1 source offset follows, 2 sha256 follows, 4 error follows, 8 the body contains
+//!               pseudonyms and the sealed part follows, 32 the event has the ids of an earlier one; other bits are 0
 //! 10      8     source offset, u64 little endian (only with flag 1): the offset of this event in the
 //!               stream `screenshots`
 //! ..      2     number of saved paths, u16 little endian
-//! ..      4+n   each path: length u32 little endian, then so many bytes of UTF-8
+//! ..      4+n   each path: length u32 little endian, then this many bytes of UTF-8
 //! ..      4+n   sha256 (only with flag 2), the same way
 //! ..      4+n   error (only with flag 4), the same way
-//! ..      4+n   what is sealed (only with flag 8): length u32 little endian, then so many bytes; none when a download
-//!               needs no name
-//! ..      16    first half of the SHA-256 of that earlier event's body, as it is stored (only with flag 32)
+//! ..      4+n   the sealed part (only with flag 8): length u32 little endian, then this many bytes; empty
+//!               when a download needs no name
+//! ..      16    first half of the SHA-256 of that earlier event's stored body (only with flag 32)
 //! ..      rest  the body exactly as received, or with its user's names replaced
 //! ```
 //!
-//! A record carries no checksum of its own: the journal's frame has one. Contract: `delivery.md`, "The journal".
+//! A record has no checksum, because the journal's frame has one. Contract: `delivery.md`, "The journal".
 
 use std::borrow::Cow;
 
 use super::body_hash::BodyHash;
 
-/// The only format there is so far.
+/// The only format so far.
 const FORMAT: u8 = 1;
 
 const HAS_SOURCE_OFFSET: u8 = 1;
@@ -36,33 +36,33 @@ const HAS_ERROR: u8 = 4;
 const HAS_SEALED: u8 = 8;
 const HAS_CONFLICT: u8 = 32;
 
-/// An audit event as the journal holds it.
+/// An audit event as stored in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditRecord<'a> {
-    /// When the server took the event, in nanoseconds since 1970.
+    /// The time of receipt, in nanoseconds since 1970.
     pub received_ns: u64,
-    /// The offset of this event in the stream `screenshots`, when it is a screenshot whose download has
-    /// ended. It makes appending the finished event idempotent: the same offset is the same event.
+    /// The offset of this event in the stream `screenshots`, if it is a screenshot with a finished download.
+    /// It makes appending the finished event idempotent: the same offset is the same event.
     pub source_offset: Option<u64>,
-    /// How the download ended; empty for every other event.
+    /// The result of the download; empty for every other event.
     pub screenshot: ScreenshotOutcome<'a>,
-    /// Only in the stream `screenshots`, and only where users' names are replaced: `body` has been through that, and what
-    /// a download needs in clear is in here, encrypted ([`super::pseudonymous::Clear`]); nothing when it needs nothing.
+    /// Only in the stream `screenshots` with pseudonyms: `body` contains pseudonyms, and the clear values
+    /// that a download needs are encrypted here ([`super::pseudonymous::Clear`]); empty when it needs none.
     pub sealed: Option<Cow<'a, [u8]>>,
-    /// The body that came first with the ids of this event, when this is another one ([`super::conflict`]).
+    /// The first body with the ids of this event, if this is another one ([`super::conflict`]).
     pub conflict_of: Option<BodyHash>,
-    /// The request's body, exactly as received but for names that were replaced.
+    /// The request's body, exactly as received except for replaced names.
     pub body: &'a [u8],
 }
 
-/// What became of a screenshot. All parts are empty when nothing was downloaded.
+/// The result of a screenshot's download. All parts are empty when nothing was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScreenshotOutcome<'a> {
-    /// Where the image was written, one path per storage target. At most 65 535 are kept.
+    /// The paths of the image, one per storage target. At most 65 535 are stored.
     pub saved_paths: Vec<Cow<'a, str>>,
     /// SHA-256 of the image's bytes, in lower-case hex.
     pub sha256: Option<Cow<'a, str>>,
-    /// Why there is no image: a short stable reason of `screenshots.md`, such as `http-404`.
+    /// Why there is no image: a short stable reason from `screenshots.md`, such as `http-404`.
     pub error: Option<Cow<'a, str>>,
 }
 
@@ -72,7 +72,7 @@ impl ScreenshotOutcome<'_> {
     }
 }
 
-/// Why bytes from the journal are no record.
+/// Why bytes from the journal are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     #[error("audit record of unknown format {0}")]
@@ -86,7 +86,7 @@ pub enum RecordError {
 }
 
 impl<'a> AuditRecord<'a> {
-    /// A fresh event, as the HTTP intake stores it.
+    /// A new event, as the HTTP intake stores it.
     pub fn received(received_ns: u64, body: &'a [u8]) -> Self {
         Self { received_ns, body, ..Self::default() }
     }
@@ -119,7 +119,7 @@ impl<'a> AuditRecord<'a> {
             put_text(out, text);
         }
         if let Some(sealed) = &self.sealed {
-            // Some hundred bytes.
+            // It has some hundred bytes.
             out.extend_from_slice(&u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_le_bytes());
             out.extend_from_slice(sealed);
         }
@@ -146,7 +146,7 @@ impl<'a> AuditRecord<'a> {
             _ => Some(u64::from_le_bytes(rest.array("source offset")?)),
         };
         let count = u16::from_le_bytes(rest.array("number of paths")?);
-        // The count is checked against what is there path by path, so a damaged one allocates nothing.
+        // Paths are read one by one, so that a damaged count allocates nothing.
         let mut saved_paths = Vec::new();
         for _ in 0..count {
             saved_paths.push(Cow::Borrowed(rest.text("path")?));
@@ -173,13 +173,13 @@ impl<'a> AuditRecord<'a> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    // Paths, hashes and reasons are far below 4 GiB; a longer one is cut at a character, never wrapped.
+    // Paths, hashes and reasons are far below 4 GiB. A longer one is cut between characters.
     let end = text.floor_char_boundary(u32::MAX as usize);
     out.extend_from_slice(&(end as u32).to_le_bytes());
     out.extend_from_slice(&text.as_bytes()[..end]);
 }
 
-/// What is still to be read.
+/// The unread part.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -213,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_event_costs_twelve_bytes() {
+    fn a_new_event_needs_twelve_bytes() {
         let bytes = encoded(&AuditRecord::received(0x0102_0304_0506_0708, b"{}"));
         assert_eq!(bytes, [1, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, b'{', b'}']);
     }
 
     #[test]
-    fn damage_is_named() {
+    fn errors_name_the_damage() {
         let whole = encoded(&AuditRecord {
             received_ns: 7,
             source_offset: Some(9),

@@ -1,15 +1,15 @@
-//! What every check of a body answers when it does not let the body pass.
+//! The refusal of a body by a check.
 
 use serde_json::Value;
 
-/// Why a body is not taken: what the answer says, save the time.
+/// Why a body is refused: the content of the answer except the time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     /// 400 or 422.
     pub status: u16,
-    /// `error` for a body that could not be read, else `dropped`.
+    /// `error` for an unreadable body, else `dropped`.
     pub outcome: &'static str,
     pub reason: &'static str,
-    /// An object, as the contract lays it out for the reason.
+    /// An object in the contract's form for the reason.
     pub details: Value,
 }

@@ -1,8 +1,8 @@
-//! A believable session of a user with the Audit.qs extension, for `send-sample --audit` and for load.
+//! A realistic session of a user with the Audit.qs extension, for `send-sample --audit` and load tests.
 //!
-//! The same seed makes the same session to the byte, and different seeds make different event ids, so
-//! a receiver can count what arrived. Every event passes [`check`](super::check); together they hold
-//! every recognised type. No clock and no chance: both come in as arguments.
+//! The same seed produces the same bytes, and different seeds produce different event ids, so a receiver can
+//! count the events. Every event passes [`check`](super::check); together they contain every known type. Time
+//! and randomness are arguments.
 
 use super::json::{Object, write_string};
 use super::time::rfc3339;
@@ -10,7 +10,7 @@ use super::time::rfc3339;
 /// One event of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleEvent {
-    /// Milliseconds after the session's start at which a browser would send it; never decreases.
+    /// Milliseconds after the session's start at which a browser would send it. They never decrease.
     pub after_ms: u64,
     pub event_id: String,
     pub event_type: &'static str,
@@ -18,7 +18,7 @@ pub struct SampleEvent {
     pub body: String,
 }
 
-/// The Audit.qs version that the events say they come from.
+/// The Audit.qs version of the events.
 pub const SAMPLE_VERSION: &str = "0.4.0";
 
 const USERS: [&str; 6] = [
@@ -36,7 +36,7 @@ const BROWSERS: [&str; 3] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
 ];
 
-/// An app, its sheets, and on each sheet its objects.
+/// An app with its sheets and their objects.
 struct App {
     name: &'static str,
     sheets: &'static [(&'static str, &'static [(&'static str, &'static str)])],
@@ -75,12 +75,12 @@ const APPS: [App; 3] = [
 ];
 
 /// The session of seed `seed` that starts at `start_ms` (since 1970). With `screenshot_base`, such as
-/// `https://qlik.example.com/tempcontent`, the views come with screenshots below that URL; a query that it has
-/// goes to the end of theirs.
+/// `https://qlik.example.com/tempcontent`, views have screenshots below that URL; its query is appended to
+/// theirs.
 pub fn session(seed: u64, start_ms: i64, screenshot_base: Option<&str>) -> Vec<SampleEvent> {
     let mut rng = SeededRng(seed);
     let app = &APPS[rng.below(APPS.len() as u64) as usize];
-    // The app's id is the app's, whoever opens it.
+    // The app's id depends only on the app.
     let app_id = SeededRng(app.name.len() as u64).uuid();
     let user = USERS[rng.below(USERS.len() as u64) as usize];
     let user_agent = BROWSERS[rng.below(BROWSERS.len() as u64) as usize];
@@ -130,7 +130,7 @@ impl Session {
         self.push("navigation.sheet.loaded", event);
     }
 
-    /// A selection and the recalculated model; its transaction.
+    /// A selection and the recalculated model. Returns its transaction.
     fn select(&mut self, field: &str, values: &[&str]) -> String {
         self.wait(800, 4000);
         let txn = self.rng.uuid();
@@ -249,7 +249,7 @@ impl Session {
         self.push("event.bookmark", event);
     }
 
-    /// Lets time pass: at least `from` milliseconds, less than `to`.
+    /// Advances the time by at least `from` milliseconds, and less than `to`.
     fn wait(&mut self, from: u64, to: u64) {
         self.after_ms += from + self.rng.below(to - from);
     }
@@ -281,7 +281,7 @@ impl Session {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): short, and good enough for a sample.
+/// SplitMix64 (Steele, Lea, Flood 2014): short, and sufficient for a sample.
 struct SeededRng(u64);
 
 impl SeededRng {
@@ -296,7 +296,7 @@ impl SeededRng {
         self.roll() % bound.max(1)
     }
 
-    /// A UUID of version 4 by its looks.
+    /// Formatted as a UUID of version 4.
     fn uuid(&mut self) -> String {
         let (high, low) = (self.roll(), self.roll());
         format!(
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_comes_up() {
+    fn every_type_occurs() {
         let types: HashSet<_> =
             session(1, START_MS, Some(BASE)).iter().map(|sample| sample.event_type).collect();
         assert_eq!(types.len(), 9, "{types:?}");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_a_session() {
+    fn a_seed_determines_the_session() {
         assert_eq!(session(7, START_MS, Some(BASE)), session(7, START_MS, Some(BASE)));
         assert_ne!(session(7, START_MS, None), session(8, START_MS, None));
         for seed in [0, u64::MAX] {
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_lie_below_the_base() {
+    fn urls_are_below_the_base() {
         let samples = session(3, START_MS, Some(BASE));
         let body =
             &samples.iter().find(|sample| sample.event_type == "screenshot.url.received").expect("one").body;

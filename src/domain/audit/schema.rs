@@ -1,7 +1,7 @@
-//! A JSON Schema applied to a part of a body.
+//! Applies a JSON Schema to a part of a body.
 //!
-//! Errors are told the way Ajv tells them, since that is what the clients of Butler SOS know: `instancePath`,
-//! `schemaPath`, `keyword`, `params`, `message`.
+//! Errors have Ajv's format, which the clients of Butler SOS know: `instancePath`, `schemaPath`, `keyword`,
+//! `params`, `message`.
 
 use jsonschema::{Draft, ValidationError, Validator};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub struct Broken {
     pub message: String,
 }
 
-/// A schema that does not compile. The schemas are part of the program, so a test meets this and nobody else.
+/// A schema that does not compile. The schemas are part of the program, so only a test can see this.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     #[error("schema is not JSON")]
@@ -56,8 +56,8 @@ impl Schema {
         &self.source
     }
 
-    /// The rules that `part` breaks; none when it is valid. Missing members come first, then what is wrong in
-    /// a member, by its name.
+    /// The rules that `part` breaks; none when it is valid. Missing members come first, then errors in
+    /// members, by name.
     pub fn broken_by(&self, part: Part<'_>) -> Vec<Broken> {
         if self.validator.is_valid(part) {
             return Vec::new();
@@ -137,7 +137,7 @@ mod tests {
     use crate::audit::outline::{Names, Outline, Shape};
 
     #[test]
-    fn errors_read_as_ajv_tells_them() {
+    fn errors_have_the_format_of_ajv() {
         let check = |rule: Value, text: &str, params: Value, message: &str| {
             let schema = json!({ "type": "object", "properties": { "a": rule } }).to_string();
             let schema = Schema::compile(&schema).expect("compiles");

@@ -1,12 +1,12 @@
-//! The instants that a client may write: RFC 3339 as Ajv's `date-time` reads it.
+//! Timestamps of clients: RFC 3339 as Ajv's `date-time` accepts it.
 //!
-//! Wider than RFC 3339 in three places, since that validator has them: a blank may stand for the `T`, the
-//! offset may lack its colon or its minutes, and letters may be lower case. A leap second passes as a
-//! format, though it names no moment that a clock here knows.
+//! Wider than RFC 3339 in three places, because that validator is: a blank may replace the `T`, the offset
+//! may lack its colon or its minutes, and letters may be lower case. A leap second is valid, although no
+//! clock here can represent it.
 
 use time::{Date, Month, PlainDateTime, Time, UtcDateTime};
 
-/// What was written, when it keeps to the format.
+/// The parsed parts of a valid timestamp.
 struct Written {
     date: Date,
     hour: u8,
@@ -22,7 +22,8 @@ pub fn is_date_time(text: &str) -> bool {
     read(text).is_some()
 }
 
-/// Milliseconds since 1970, negative before; none for text that is no `date-time` and for a leap second.
+/// Milliseconds since 1970, negative before; `None` for text that is not a `date-time`, and for a leap
+/// second.
 pub fn timestamp_ms(text: &str) -> Option<i64> {
     let written = read(text)?;
     let time =
@@ -31,7 +32,7 @@ pub fn timestamp_ms(text: &str) -> Option<i64> {
     let (hours, minutes, seconds, milliseconds) = time.as_hms_milli();
     let minutes = i64::from(hours) * 60 + i64::from(minutes) - written.offset_minutes;
     let ms = midnight + minutes * 60_000 + i64::from(seconds) * 1000 + i64::from(milliseconds);
-    // An offset can lead out of the years that have four digits.
+    // The offset can move the time out of the years with four digits.
     (YEAR_0_MS..YEAR_10000_MS).contains(&ms).then_some(ms)
 }
 
@@ -58,8 +59,8 @@ pub fn plain_moment(ms: i64) -> String {
     filled(ms, "0000-00-00 00:00:00")
 }
 
-/// The moment, from year to millisecond, in place of the zeros of `pattern`. Each answer holds one, so this does
-/// without the formatting machinery.
+/// The moment, from year to millisecond, in place of the zeros of `pattern`. Each answer contains one, so
+/// this avoids the formatting machinery.
 fn filled(ms: i64, pattern: &str) -> String {
     let at = utc(ms);
     let (hour, minute, second, millisecond) = at.time().as_hms_milli();
@@ -76,7 +77,7 @@ fn filled(ms: i64, pattern: &str) -> String {
     pattern.chars().map(|place| if place == '0' { digits.next().unwrap_or(place) } else { place }).collect()
 }
 
-/// The last digits of `number`, as many as there are places.
+/// Writes the last digits of `number`, as many as there are places.
 fn put(places: &mut [u8], mut number: u32) {
     for place in places.iter_mut().rev() {
         *place = (number % 10) as u8;
@@ -84,7 +85,7 @@ fn put(places: &mut [u8], mut number: u32) {
     }
 }
 
-/// Moments outside the years 0 to 9999 are moved to their edge.
+/// Moments outside the years 0 to 9999 are clamped.
 fn utc(ms: i64) -> UtcDateTime {
     let ms = ms.clamp(YEAR_0_MS, YEAR_10000_MS - 1);
     UtcDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(UtcDateTime::UNIX_EPOCH)
@@ -154,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn moments() {
+    fn formats_moments() {
         let check = |text: &str, expect: Option<i64>| assert_eq!(timestamp_ms(text), expect, "{text:?}");
         check("2026-11-20T10:11:12.345Z", Some(1_795_169_472_345));
         check("2026-11-20t10:11:12z", Some(1_795_169_472_000));
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn written_moments() {
+    fn reads_timestamps() {
         let check = |ms: i64, date: &str, moment: &str, plain: &str| {
             assert_eq!(
                 (compact_date(ms), compact_moment(ms), plain_moment(ms)),

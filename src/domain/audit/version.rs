@@ -1,7 +1,7 @@
-//! Which versions of Audit.qs may speak with this server.
+//! The versions of Audit.qs that this server accepts.
 //!
-//! Versions are compared by the rules of semver.org, and the range is read as npm reads one: a
-//! pre-release is in no range that does not name one of the same version.
+//! Versions are compared by the rules of semver.org, and the range is interpreted like npm's: a pre-release
+//! is only in a range that names one of the same version.
 //! Contract: `audit-api.md`, "Version".
 
 use std::borrow::Cow;
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 use super::envelope::Envelope;
 use super::refusal::Refusal;
 
-/// The version of Butler SOS that this server answers as.
+/// The version of Butler SOS that this server reports.
 pub const BUTLER_SOS_VERSION: &str = "15.0.1";
 
-/// From this version of Audit.qs on (with it) up to that one (without it).
+/// The accepted versions of Audit.qs, from (inclusive) and to (exclusive).
 const ACCEPTED: std::ops::Range<(u64, u64, u64)> = (0, 3, 0)..(0, 5, 0);
 
 pub const REASON: &str = "Incompatible Audit.qs version";
 
-/// As much of a client's version as an answer repeats; npm's own bound.
+/// The maximum length of a client's version in an answer; npm has the same limit.
 const VERSION_CHARACTERS_MAX: usize = 256;
 
-/// What the connection test finds.
+/// The result of the connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionTest<'a> {
     pub audit_qs_version: Option<Cow<'a, str>>,
@@ -44,14 +44,14 @@ impl ConnectionTest<'_> {
     }
 }
 
-/// `GET /api/v1/test-connection`: `header` is `X-Audit-QS-Version` as received, if it was.
+/// `GET /api/v1/test-connection`: `header` is the received `X-Audit-QS-Version`, if any.
 pub fn test_connection(header: Option<&str>) -> ConnectionTest<'_> {
     let audit_qs_version = first_value(header).map(|version| shown(Cow::Borrowed(version)));
     let compatible = audit_qs_version.as_deref().is_some_and(is_compatible);
     ConnectionTest { audit_qs_version, compatible }
 }
 
-/// The version that an event came with, when it is a compatible one; none when it came without.
+/// The version of an event, if it is compatible; `None` for an event without one.
 pub(super) fn check<'a>(
     header: Option<&'a str>,
     envelope: &Envelope<'a>,
@@ -75,7 +75,7 @@ pub(super) fn check<'a>(
     }
 }
 
-/// The first of the values that a header, sent once or several times, holds.
+/// The first value of a header that was sent once or several times.
 fn first_value(header: Option<&str>) -> Option<&str> {
     header?.split(',').next().map(str::trim).filter(|value| !value.is_empty())
 }
@@ -92,7 +92,7 @@ pub fn is_compatible(version: &str) -> bool {
     released(version).is_some_and(|version| ACCEPTED.contains(&version))
 }
 
-/// Major, minor and patch of a version number that is no pre-release.
+/// Major, minor and patch of a version number; `None` for a pre-release.
 fn released(version: &str) -> Option<(u64, u64, u64)> {
     let version = version.trim();
     if version.len() > VERSION_CHARACTERS_MAX {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_range() {
+    fn accepts_versions_in_the_range() {
         let check = |version: &str, expect: bool| assert_eq!(is_compatible(version), expect, "{version:?}");
         check("0.3.0", true);
         check("0.4.0", true);

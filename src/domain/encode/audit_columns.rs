@@ -1,4 +1,4 @@
-//! The table of audit events: one row for an event, the same columns in Parquet, QVD and CSV.
+//! The table of audit events: one row per event, the same columns in Parquet, QVD and CSV.
 //! Contract: `destinations.md`, "Parquet and QVD".
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use crate::audit::time::compact_date;
 /// A static tag of the configuration: name and value.
 pub type StaticTag = (String, String);
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     Text,
@@ -30,7 +30,7 @@ pub enum Cell<'r> {
     Boolean(bool),
 }
 
-/// What a row is made from.
+/// The input of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'r> {
     pub event: &'r AuditEvent<'r>,
@@ -44,7 +44,7 @@ pub struct Column {
     pub cell: for<'r> fn(Row<'r>) -> Cell<'r>,
 }
 
-/// All columns, in their order.
+/// All columns in order.
 pub const COLUMNS: [Column; 27] = {
     use ColumnType::{Boolean, Float, Integer, Text};
     [
@@ -90,7 +90,7 @@ const fn column(
     Column { name, column_type, cell }
 }
 
-/// The static tags, and of the few events that are marked, the marks: the columns stay what readers know.
+/// The static tags and, for marked events, the marks, so that the columns do not change.
 fn tags(row: Row<'_>) -> Cell<'_> {
     let marks = [
         ("conflictOf", row.event.conflict.map(|conflict| conflict.of.to_string().into())),
@@ -117,7 +117,7 @@ fn owned<'r>(value: Option<String>) -> Cell<'r> {
     value.map_or(Cell::Null, |value| Cell::Text(value.into()))
 }
 
-/// The static tags as a JSON object in the configuration's order; none when there are none.
+/// The static tags as a JSON object in the configuration's order; `None` without tags.
 pub fn tags_json(tags: &[StaticTag]) -> Option<String> {
     let object = tags.iter().fold(Object::new(), |object, (name, value)| object.text(name, value));
     (!tags.is_empty()).then(|| object.done())
@@ -129,7 +129,7 @@ mod tests {
     use crate::audit::{BodyHash, Conflict};
 
     #[test]
-    fn marks_stand_among_the_tags() {
+    fn marks_are_in_the_tags_column() {
         let conflict = Some(Conflict { of: BodyHash([1; 16]), own: BodyHash([2; 16]) });
         let client_timestamp = Some("2036-01-01T00:00:00Z".into());
         let check = |event: AuditEvent<'_>, tags: Option<&str>, expect: Cell<'_>| {

@@ -11,7 +11,7 @@ use super::csv::neutralised;
 use crate::audit::AuditEvent;
 use crate::audit::json::write_number;
 
-/// How audit events become rows; made once from the configuration.
+/// Encodes audit events as rows. Created once from the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct AuditCsv {
     tags: Option<String>,
@@ -19,12 +19,13 @@ pub struct AuditCsv {
 }
 
 impl AuditCsv {
-    /// `neutralise_formulas`: see [`neutralised`]; it is for text, a negative number stays one.
+    /// `neutralise_formulas`: see [`neutralised`]. It applies to text only, so negative numbers are
+    /// unchanged.
     pub fn new(tags: &[StaticTag], neutralise_formulas: bool) -> Self {
         Self { tags: tags_json(tags), neutralise_formulas }
     }
 
-    /// Writes the header row, with which each file begins.
+    /// Writes the header row of each file.
     pub fn write_header<W: Write>(&self, writer: &mut csv::Writer<W>) -> csv::Result<()> {
         writer.write_record(COLUMNS.iter().map(|column| column.name))
     }
@@ -53,7 +54,7 @@ impl AuditCsv {
     }
 
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        // Readers take a NUL for the end of the file or refuse the row.
+        // Readers treat a NUL as the end of the file, or refuse the row.
         if text.contains('\0') {
             let text = text.replace('\0', "\u{fffd}");
             return if self.neutralise_formulas {

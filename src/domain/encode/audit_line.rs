@@ -1,12 +1,12 @@
 //! Audit events as InfluxDB points. Contract: `destinations.md`, "InfluxDB".
 //!
-//! The three versions get the same tags and fields; only how a backslash is written differs, which
-//! [`LineWriter`] knows. Two things keep a point that clients may well produce from being refused: one
-//! without a field gets `received=true`, and one whose time InfluxDB cannot hold gets its time of receipt.
-//! An event with the ids of an earlier one is a point of its own: see [`crate::audit::conflict`].
+//! All three versions get the same tags and fields; only backslashes are written differently, which
+//! [`LineWriter`] handles. Two rules prevent refusals of points that clients can produce: a point without a
+//! field gets `received=true`, and one with a time outside InfluxDB's range gets its time of receipt. An
+//! event with the ids of an earlier one is a point of its own: see [`crate::audit::conflict`].
 //!
-//! What is in a tag is part of the key of its series, which InfluxDB bounds to 65 535 bytes. Types
-//! without a schema may carry longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
+//! Tag values are part of the key of a series, which InfluxDB limits to 65 535 bytes. Types without a schema
+//! may contain longer text, so a tag's value is cut at [`TAG_BYTES_MAX`].
 
 use std::borrow::Cow;
 
@@ -19,11 +19,11 @@ use crate::audit::AuditEvent;
 pub const DEFAULT_MEASUREMENT: &str = "audit_event";
 pub const DEFAULT_SCHEMA_VERSION: &str = "1";
 
-/// Bytes of a tag's value that are written; far above every limit of the schemas.
+/// The maximum size of a tag's value; far above every limit of the schemas.
 pub const TAG_BYTES_MAX: usize = 1024;
 
-/// Tags and fields of the event itself, and names that InfluxDB keeps for itself. A static tag cannot
-/// have one of these names: two tags of one name, and in version 3 a tag and a field, make a line invalid.
+/// Tags and fields of the event itself, and names that InfluxDB reserves. A static tag cannot have one of
+/// these names: two tags of one name, and in version 3 a tag and a field, make a line invalid.
 const TAKEN: [&str; 36] = [
     "eventType",
     "auditEventSchemaVersion",
@@ -63,22 +63,22 @@ const TAKEN: [&str; 36] = [
     "_measurement",
 ];
 
-/// Nanoseconds that every version of InfluxDB takes; the outermost ones mean "no time" to it.
+/// Times that every version of InfluxDB accepts. The extreme values mean "no time".
 const TIME_NS: std::ops::RangeInclusive<i128> = i64::MIN as i128 + 2..=i64::MAX as i128 - 1;
 
-/// Whether a static tag may not have this name: the event has it, or InfluxDB does.
+/// Whether a static tag may not have this name, because the event or InfluxDB uses it.
 pub fn is_taken(name: &str) -> bool {
     name.is_empty() || TAKEN.contains(&name)
 }
 
-/// How audit events become points; made once from the configuration.
+/// Encodes audit events as points. Created once from the configuration.
 #[derive(Debug, Clone)]
 pub struct AuditPoint {
     version: Version,
     measurement: String,
     /// Value of the tag `auditEventSchemaVersion`.
     schema_version: String,
-    /// As they stand in a line.
+    /// Encoded for a line.
     static_tags: Vec<u8>,
     /// See [`Self::set_ids_as_fields`].
     ids_as_fields: bool,
@@ -99,8 +99,8 @@ impl AuditPoint {
         Self { version, measurement, schema_version, static_tags, ids_as_fields: false }
     }
 
-    /// The version that points carry: the configured one whatever the event says, as Butler SOS has it. An empty one is
-    /// [`DEFAULT_SCHEMA_VERSION`], because the tag is always there.
+    /// Sets the version in the points: the configured one, independent of the event, as in Butler SOS. An
+    /// empty one becomes [`DEFAULT_SCHEMA_VERSION`], because the tag is always present.
     #[must_use]
     pub fn with_schema_version(mut self, schema_version: &str) -> Self {
         if !schema_version.is_empty() {
@@ -114,11 +114,12 @@ impl AuditPoint {
         &self.measurement
     }
 
-    /// `eventId`, `correlationId` and `selectionTxnId` as fields, not tags: each of their values would be a series of
-    /// its own. Points are then told apart by their times, in whose last six digits stands what follows from the ids.
+    /// Writes `eventId`, `correlationId` and `selectionTxnId` as fields, not tags, because each of their
+    /// values would be a series. Points then differ by their times, whose last six digits are derived from
+    /// the ids.
     ///
-    /// In version 3 a tag and a field of one name make a line invalid, so there the fields end in `_field`, as those
-    /// of user events do.
+    /// In version 3 a tag and a field of the same name make a line invalid, so there the fields end in
+    /// `_field`, like those of user events.
     pub fn set_ids_as_fields(&mut self, are_fields: bool) {
         self.ids_as_fields = are_fields;
     }
@@ -197,7 +198,8 @@ impl AuditPoint {
         }
         if self.ids_as_fields {
             for (_, field, field_of_3, value) in Self::ids(event) {
-                // Empty, too, where dashboards ask for it by a pattern that takes everything.
+                // Written also when it is empty, because dashboards filter by a pattern that matches
+                // everything.
                 if !value.is_empty() || field == "correlationId" {
                     line.text(if self.version == Version::V3 { field_of_3 } else { field }, bounded(value));
                 }
@@ -210,8 +212,8 @@ impl AuditPoint {
     }
 }
 
-/// The event's time, or the time of receipt where InfluxDB has no such time. Of a conflict it is a little later, so that
-/// it does not replace the first point.
+/// The event's time, or the time of receipt if it is out of InfluxDB's range. The time of a conflict is a
+/// little later, so that it does not replace the first point.
 fn time_ns(event: &AuditEvent<'_>) -> i64 {
     let later = event.conflict.map_or(0, |conflict| conflict.offset_ns());
     let ns = i128::from(event.timestamp_ms) * 1_000_000 + i128::from(later);
@@ -221,9 +223,9 @@ fn time_ns(event: &AuditEvent<'_>) -> i64 {
     i128::from(event.received_ns).min(*TIME_NS.end()) as i64
 }
 
-/// The event's time with what follows from its ids behind the milliseconds, so that events of one millisecond, which no
-/// tag tells apart, are two points, and the same event twice is one. A conflict has the ids of another event: its time
-/// follows from its body.
+/// The event's time, with digits derived from its ids after the milliseconds. Events of one millisecond
+/// without distinguishing tags become two points, and a repeated event the same point. A conflict has the ids
+/// of another event, so its digits are derived from its body.
 fn time_of_ids_ns(event: &AuditEvent<'_>) -> i64 {
     if event.conflict.is_some() {
         return time_ns(event);
@@ -237,7 +239,7 @@ fn time_of_ids_ns(event: &AuditEvent<'_>) -> i64 {
     let behind = u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
         % NS_OF_A_MS;
     let ns = i128::from(event.timestamp_ms) * i128::from(NS_OF_A_MS) + i128::from(behind);
-    // Times of receipt differ anyway.
+    // Times of receipt are unique anyway.
     if TIME_NS.contains(&ns) { ns as i64 } else { time_ns(event) }
 }
 
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_without_fields_is_still_one() {
+    fn a_point_without_fields_gets_a_field() {
         for version in [Version::V1, Version::V2, Version::V3] {
             assert_eq!(
                 written(version, &[("env", "peer"), ("empty", "")], &event()),
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_download_left() {
+    fn writes_the_result_of_a_download() {
         let screenshot = ScreenshotOutcome {
             saved_paths: vec!["/a \"b\".png".into(), "/c.png".into()],
             sha256: Some("00ff".into()),
@@ -360,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_influxdb_cannot_hold() {
+    fn times_out_of_range_become_the_time_of_receipt() {
         let check = |timestamp_ms: i64, received_ns: u64, expect: &str| {
             let line = written(Version::V2, &[], &AuditEvent { timestamp_ms, received_ns, ..event() });
             assert_eq!(line.trim_end().rsplit(' ').next(), Some(expect));
@@ -373,14 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn static_tags_never_clash() {
+    fn static_tags_with_reserved_names_are_omitted() {
         let tags = [("user", "x"), ("time", "x"), ("sheetId", "x"), ("", "x"), ("a b", "1"), ("a b", "2")];
         let line = written(Version::V3, &tags, &event());
         assert!(line.contains(r",eventId=id,a\ b=2 received"), "{line}");
     }
 
     #[test]
-    fn the_schema_version_is_the_configured_one_and_always_there() {
+    fn the_schema_version_is_configured_and_always_present() {
         let check = |configured: &str, expect: &str| {
             let mut out = Vec::new();
             AuditPoint::new(Version::V1, "", &[]).with_schema_version(configured).write(&event(), &mut out);
@@ -393,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_does_not_make_a_key_too_long() {
+    fn long_text_in_tags_is_cut() {
         let long = ",".repeat(1_000_000);
         let text = || Some(std::borrow::Cow::Borrowed(long.as_str()));
         let event = AuditEvent {

@@ -4,9 +4,9 @@
 //! {"receivedAt":"2026-11-20T10:11:12.345Z","event":{…the body, byte for byte as it was sent…}}
 //! ```
 //!
-//! The event of a screenshot has before `event` what is known of its download, each only when set:
-//! `screenshotSavedPaths` (array), `screenshotSha256`, `screenshotError`. One with the ids of an earlier event has
-//! `conflictOf` there.
+//! The event of a screenshot has the result of its download before `event`, each member only when it is set:
+//! `screenshotSavedPaths` (array), `screenshotSha256`, `screenshotError`. An event with the ids of an earlier
+//! one has `conflictOf` there.
 
 use super::json_text::ObjectWriter;
 use crate::audit::AuditRecord;

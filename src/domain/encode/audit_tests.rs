@@ -1,5 +1,5 @@
-//! Every destination of audit events against what was recorded: `golden/audit-events.jsonl`; and
-//! any accepted event against each format's own rules.
+//! Compares every destination of audit events with recordings (`golden/audit-events.jsonl`), and checks any
+//! accepted event against each format's rules.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ struct Recorded {
     record: Vec<u8>,
 }
 
-/// As recorded, with the contract's differences.
+/// The recordings, adjusted by the contract's differences.
 fn recorded() -> Vec<Recorded> {
     let cases = crate::recorded::cases(
         include_str!(concat!(
@@ -72,7 +72,7 @@ struct Point {
     time: i64,
 }
 
-/// A strict reader of one line: every rule that one of the versions insists on.
+/// A strict parser of one line, with the rules of all versions.
 fn parse_line(line: &str) -> Result<Point, String> {
     let mut rest = line;
     let measurement = key(&mut rest, &[',', ' '])?;
@@ -105,7 +105,7 @@ fn parse_line(line: &str) -> Result<Point, String> {
     Ok(Point { measurement, tags, fields, time })
 }
 
-/// A measurement, a name or a tag's value, up to one of `ends`; not empty.
+/// A measurement, a name or a tag's value, up to one of `ends`. Not empty.
 fn key(rest: &mut &str, ends: &[char]) -> Result<String, String> {
     let mut out = String::new();
     let mut characters = rest.char_indices().peekable();
@@ -160,7 +160,7 @@ fn field_value(rest: &mut &str) -> Result<FieldValue, String> {
     Err("a text field has no end".into())
 }
 
-/// Exactly one line, with its newline.
+/// Exactly one line with its newline.
 fn written_point(point: &AuditPoint, event: &AuditEvent<'_>) -> Result<Point, String> {
     let mut out = Vec::new();
     point.write(event, &mut out);
@@ -196,7 +196,7 @@ fn recorded_object_files() {
 }
 
 #[test]
-fn object_files_tell_of_downloads_and_selections() {
+fn object_files_contain_downloads_and_selections() {
     let body = r#"{"schemaVersion":1,"eventId":"e","timestamp":"2026-11-20T10:11:12Z","type":"selection.state.changed",
         "payload":{"event":{"details":[{"qField":"F"}],"objectData":{},"duration":1234.50,"dataStateId":1.50}}}"#;
     let screenshot = ScreenshotOutcome {
@@ -229,7 +229,7 @@ fn parquet_file(events: &[AuditEvent<'_>]) -> Vec<u8> {
     out
 }
 
-/// The rows of a file as its own crate's row reader sees them.
+/// The rows of a file, read with the row reader of the crate.
 fn parquet_rows(file: Vec<u8>) -> Vec<Map<String, Value>> {
     let reader = SerializedFileReader::new(bytes::Bytes::from(file)).expect("a Parquet file");
     let rows = reader.get_row_iter(None).expect("rows").map(|row| {
@@ -262,7 +262,7 @@ fn recorded_parquet_rows() {
         let expect = &recorded.case["parquet_row"];
         assert_eq!(row.keys().collect::<Vec<_>>().len(), COLUMNS.len());
         for (name, value) in row {
-            // 1234 was recorded of a whole column; ours holds doubles.
+            // 1234 was recorded in a column of integers; ours contains doubles.
             let same = *value == expect[name] || (value.is_f64() && value.as_f64() == expect[name].as_f64());
             assert!(same, "{} {name}: {value} instead of {}", recorded.name, expect[name]);
         }
@@ -270,7 +270,7 @@ fn recorded_parquet_rows() {
 }
 
 #[test]
-fn parquet_columns_are_the_contracts() {
+fn parquet_columns_match_the_contract() {
     let file = parquet_file(&[AuditEvent::default()]);
     let reader = SerializedFileReader::new(bytes::Bytes::from(file)).expect("a Parquet file");
     let schema = reader.metadata().file_metadata().schema_descr();
@@ -287,7 +287,7 @@ fn parquet_columns_are_the_contracts() {
     assert_eq!(names, COLUMNS.map(|column| column.name));
 }
 
-/// A strict reader of QVD by the description at the head of `qvd.rs`.
+/// A strict QVD reader by the description at the head of `qvd.rs`.
 fn qvd_rows(file: &[u8]) -> Vec<Map<String, Value>> {
     let end = b"</QvdTableHeader>\r\n\0";
     let at = file.windows(end.len()).position(|bytes| bytes == end).expect("a header") + end.len();
@@ -372,7 +372,7 @@ fn recorded_qvd_rows() {
         let expect = &recorded.case["qvd_row"];
         assert_eq!(row.len(), COLUMNS.len());
         for (name, value) in row {
-            // The recording's reader gave text that looks like a number as a number.
+            // The reader of the recording returned text that looks like a number as a number.
             let seen = value.as_str().and_then(|text| text.parse().ok()).or(value.as_f64());
             let same = *value == expect[name] || (seen.is_some() && seen == expect[name].as_f64());
             assert!(same, "{} {name}: {value} instead of {}", recorded.name, expect[name]);
@@ -451,8 +451,8 @@ proptest! {
                 }
                 let mut out = Vec::new();
                 encoder.write(event, &mut out);
-                // The parser that InfluxDB 3 reads lines with. It has no escape for a backslash before
-                // what it does not escape, which is how versions 1 and 2 are written to.
+                // The line parser of InfluxDB 3. It has no escape for a backslash before a character that it
+                // does not escape, unlike versions 1 and 2.
                 if version == Version::V3 {
                     let text = String::from_utf8(out).expect("UTF-8");
                     let parsed: Result<Vec<_>, _> = influxdb_line_protocol::parse_lines(&text).collect();

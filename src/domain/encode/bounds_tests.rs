@@ -1,5 +1,6 @@
-//! How large an event may become at each destination: no body, also none that a journal holds from before a check was
-//! there, grows by more than a small factor. The table of `docs/reliability.md` says these figures.
+//! Limits the size of an event at each destination: no body, including bodies in old journals that were
+//! accepted without today's checks, grows by more than a small factor. The table in `docs/reliability.md`
+//! contains these figures.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use super::object_json::object_file;
 use super::{audit_mqtt, parquet, qvd};
 use crate::audit::{AuditEvent, AuditRecord, BodyHash};
 
-/// What each output may be of a body: so many times its length, and a constant for what stands around it.
+/// The maximum factor of each output over the body's length, and a constant for the surrounding text.
 const LINE: usize = 2;
 const JSON: usize = 4;
 const CSV: usize = 4;
@@ -21,10 +22,10 @@ const PARQUET: usize = 3;
 const QVD: usize = 2;
 const AROUND: usize = 64 * 1024;
 
-/// A quarter of what the server takes by default: what grows faster than a body shows.
+/// A quarter of the default limit, enough to show faster growth.
 const BODY_BYTES: usize = 256 * 1024;
 
-/// A received time that makes the timestamps of the bodies below count.
+/// A time of receipt with which the timestamps of the bodies below are used.
 const RECEIVED_NS: u64 = 1_795_169_473_000_000_000;
 
 fn body(event_type: &str, context: &str, event: &str) -> String {
@@ -34,18 +35,18 @@ fn body(event_type: &str, context: &str, event: &str) -> String {
     )
 }
 
-/// `item` again and again until there are `bytes`.
+/// Repeats `item` until there are `bytes`.
 fn filled(bytes: usize, item: &str) -> String {
     item.repeat(bytes / item.len())
 }
 
-/// `open` and `close` around each other, so many that there are `bytes`.
+/// Nests `open` and `close` until there are `bytes`.
 fn nested(bytes: usize, open: &str, close: &str) -> String {
     let levels = bytes / (open.len() + close.len());
     format!("{}0{}", open.repeat(levels), close.repeat(levels))
 }
 
-/// Bodies that make one destination or another write as much as it can.
+/// Bodies that maximise the output of a destination.
 fn hostile_bodies(bytes: usize) -> Vec<(&'static str, String)> {
     let object_data = |data: &str| body("audit.event", "", &format!("{{\"objectData\":{data}}}"));
     let details = |details: &str| {
@@ -65,7 +66,7 @@ fn hostile_bodies(bytes: usize) -> Vec<(&'static str, String)> {
         let _ = write!(members, "\"{n}\":{n},");
     }
     members.push_str("\"\":0}");
-    // As deep as lines of the bound can be, and a little deeper.
+    // As deep as the limit allows, and slightly deeper.
     let steps = |depth: usize| {
         let item = format!("{}0{},", "[".repeat(depth), "]".repeat(depth));
         format!("[{}0]", filled(bytes, &item))
@@ -110,7 +111,7 @@ fn hostile_bodies(bytes: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Text that no compression makes shorter.
+/// Incompressible text.
 fn noise(bytes: usize) -> String {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -124,7 +125,7 @@ fn noise(bytes: usize) -> String {
     (0..bytes).map(|_| next()).collect()
 }
 
-/// Every destination's bytes for a body, and how many they may be.
+/// The output size of every destination for a body, and its limit.
 fn sizes(body: &str) -> [(&'static str, usize, usize); 8] {
     let record = AuditRecord {
         conflict_of: Some(BodyHash([1; 16])),
@@ -171,7 +172,7 @@ fn no_body_grows_without_bound() {
 }
 
 #[test]
-fn deep_object_data_stands_on_one_line() {
+fn deep_object_data_is_on_one_line() {
     let check = |event: &str, has_lines: bool| {
         let body = body("selection.state.changed", "", event);
         let record = AuditRecord::received(RECEIVED_NS, body.as_bytes());
@@ -180,7 +181,7 @@ fn deep_object_data_stands_on_one_line() {
         assert_eq!(content.contains("\n  \"eventId\""), has_lines);
         let object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(&content) {
             Ok(object) => object,
-            // `serde_json` builds no values of that depth.
+            // `serde_json` does not build values of that depth.
             Err(error) => return assert!(error.to_string().contains("recursion limit"), "{error}"),
         };
         assert!(object.contains_key("objectData"));
@@ -189,7 +190,7 @@ fn deep_object_data_stands_on_one_line() {
     check("{\"objectData\":[[0]]}", true);
     check(&format!("{{\"objectData\":{deep}}}"), true);
     check(&format!("{{\"objectData\":{deep},\"details\":[{{\"qField\":{deep}}}]}}"), false);
-    // To the byte: what just fits is on several lines.
+    // The exact limit: the largest object that fits is on several lines.
     for levels in 170..200 {
         let data = format!("{}0{}", "[".repeat(levels), "]".repeat(levels));
         let body = body("audit.event", "", &format!("{{\"objectData\":{data}}}"));
@@ -197,7 +198,7 @@ fn deep_object_data_stands_on_one_line() {
         let content =
             object_file(&AuditEvent::from_record(record).expect("an event"), &[]).expect("a file").content;
         let is_pretty = !content.contains("[[");
-        // Each level on two lines of its own, but for the innermost value.
+        // Each level has two lines, except for the innermost value.
         let lines: usize = (1..=levels).map(|level| 2 * (2 + 1 + 2 * level)).sum();
         if lines > 4 * body.len() + AROUND {
             assert!(!is_pretty, "{levels}");
@@ -212,7 +213,7 @@ fn deep_object_data_stands_on_one_line() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The same for bodies that nobody thought of: parts of hostile ones in each other's places.
+    /// The same for random bodies: parts of hostile bodies in each other's positions.
     #[test]
     fn no_mixture_grows_without_bound(
         parts in prop::collection::vec((prop::sample::select(vec![

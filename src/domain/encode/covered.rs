@@ -1,13 +1,13 @@
-//! Which journal records a file holds.
+//! The journal records in a file.
 //!
-//! A file destination commits its offset after the file has its final name. When the process dies
-//! between the two, the newest file tells what is already written, so that no record is written twice.
-//! The text form goes into the file itself: `audit-events 120 245`. Contract: `delivery.md`.
+//! A file destination commits its offset after the file has its final name. If the process dies in between,
+//! the newest file tells what is already written, so that no record is written twice. The file contains the
+//! text form: `audit-events 120 245`. Contract: `delivery.md`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The records `first` to `last` of `stream`, both included.
+/// The records `first` to `last` of `stream`, inclusive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Covered {
     pub stream: String,

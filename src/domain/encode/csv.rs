@@ -1,7 +1,6 @@
 //! User events as rows of a CSV file. Contract: destinations.md, "CSV".
 //!
-//! RFC 4180: commas, CRLF, quotes where needed, a header row. A part that is not there is an
-//! empty value.
+//! RFC 4180: commas, CRLF, quotes where needed, a header row. A missing part is an empty value.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -31,7 +30,8 @@ pub const USER_COLUMNS: [&str; 16] = [
     "messageType",
 ];
 
-/// What a writer gathers before it writes, in bytes. Sinks take a writer for each row: more would be cleared for nothing.
+/// The writer's buffer. Sinks create a writer for each row, so a larger buffer would only cost
+/// initialisation.
 const BUFFER_BYTES: usize = 1024;
 
 /// A writer of this project's CSV.
@@ -80,11 +80,12 @@ pub fn write_user_row<W: Write>(
     writer.write_record(None::<&[u8]>)
 }
 
-/// A value that no spreadsheet runs as a formula.
+/// Prevents that a spreadsheet runs a value as a formula.
 ///
-/// A `'` is put before `=`, `+`, `-`, `@` and their full-width forms (`＝`, `＋`, `－`, `＠`) where they begin the value or
-/// stand behind `;`, a tab, CR or LF, quotes between left out of account: where `;` or a tab separates columns, what
-/// follows is a cell. A value that begins with a tab, CR or LF gets a `'` before it, too. Done twice, it is as done once.
+/// A `'` is put before `=`, `+`, `-`, `@` and their full-width forms (`＝`, `＋`, `－`, `＠`) at the beginning of
+/// the value and after `;`, a tab, CR or LF, ignoring quotes in between: where `;` or a tab separates
+/// columns, the rest is a cell. A value that begins with a tab, CR or LF also gets a `'` before it. The
+/// function is idempotent.
 pub fn neutralised(value: &str) -> Cow<'_, str> {
     let bytes = value.as_bytes();
     let (mut out, mut copied) = (String::new(), 0);
@@ -99,7 +100,7 @@ pub fn neutralised(value: &str) -> Cow<'_, str> {
     if let Some(at) = formula_at(value, 0) {
         quote_at(at);
     }
-    // Almost every value has no separator, and almost no separator has a formula behind it: nothing is copied then.
+    // Almost every value has no separator, or no formula after it: nothing is copied then.
     if holds_control_or(b';', bytes) {
         for (at, _) in
             bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b';' | b'\t' | b'\r' | b'\n'))
@@ -116,13 +117,13 @@ pub fn neutralised(value: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Where a formula begins in the cell that begins at `start`, if there is one: quotes before it are left out of account.
+/// The position of a formula in the cell that begins at `start`, ignoring quotes before it.
 fn formula_at(value: &str, start: usize) -> Option<usize> {
     let quotes = value.as_bytes()[start..].iter().take_while(|byte| **byte == b'"').count();
     let at = start + quotes;
     match value.as_bytes().get(at)? {
         b'=' | b'+' | b'-' | b'@' => Some(at),
-        // What a full-width form begins with.
+        // The first byte of a full-width form.
         0xef => value[at..].starts_with(['＝', '＋', '－', '＠']).then_some(at),
         _ => None,
     }
@@ -145,7 +146,7 @@ pub fn timestamp(ns: u64) -> String {
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
     for (place, mut number) in parts {
         for digit in text[place].iter_mut().rev() {
-            // A digit fits a byte.
+            // The cast fits: a digit is below 10.
             *digit += (number % 10) as u8;
             number /= 10;
         }
@@ -222,10 +223,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_neutral_value_stays_as_it_is(value in "[;\t\r\n\"=+@＝－' xå-]{0,12}") {
+        fn a_neutral_value_is_unchanged(value in "[;\t\r\n\"=+@＝－' xå-]{0,12}") {
             let once = neutralised(&value);
             prop_assert_eq!(neutralised(&once), once.clone());
-            // Every cell that a reader finds, whatever it takes for a separator.
+            // Every cell that a reader can find, with any separator.
             let begins_formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
             for cell in once.split([';', '\t', '\r', '\n']) {
                 prop_assert!(!cell.trim_start_matches('"').starts_with(begins_formula), "{:?}", once);

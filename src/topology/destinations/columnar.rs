@@ -31,7 +31,7 @@ pub const ENTRIES: &[Entry] = &[
     },
 ];
 
-/// How files are written, and how much goes into one.
+/// The settings of the files, and the limits of one file.
 type Files = (ColumnarConfig, FetchLimits);
 
 fn parquet(config: &Config) -> Option<Files> {

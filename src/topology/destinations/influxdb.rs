@@ -1,4 +1,4 @@
-//! InfluxDB 1, 2 and 3: one for user events and what the server measures of itself, one for audit events.
+//! InfluxDB 1, 2 and 3: one connection for user events and the server's own metrics, one for audit events.
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ fn certificates(config: &Config) -> Vec<ClientFiles> {
     .collect()
 }
 
-/// Where user events go, and everything that this server measures of itself.
+/// The connection for user events and the server's own metrics.
 pub fn user_events(config: &Config) -> InfluxConfig {
     let of = &config.butler_sos.influxdb;
     let connection = Connection {
@@ -148,7 +148,7 @@ pub fn user_events(config: &Config) -> InfluxConfig {
     connection.influx(config)
 }
 
-/// Where audit events go: a connection of their own.
+/// The separate connection for audit events.
 pub fn audit_events(config: &Config) -> InfluxConfig {
     let of: &AuditInfluxdbMetadata = &config.butler_sos.audit_events.destination.influxdb.metadata;
     let connection = Connection {
@@ -164,7 +164,7 @@ pub fn audit_events(config: &Config) -> InfluxConfig {
     connection.influx(config)
 }
 
-/// What the two sections with InfluxDB connections have in common.
+/// The settings that both InfluxDB sections have.
 struct Connection<'a> {
     scheme: section::Scheme,
     host: &'a str,
@@ -232,7 +232,7 @@ impl Connection<'_> {
     }
 }
 
-/// What the ids of audit events are in InfluxDB.
+/// Whether the ids of audit events are tags or fields.
 fn ids_as_fields(config: &Config) -> IdsAsFields {
     match config.pipeline.influxdb.audit_ids_as_fields {
         network::IdsAsFields::Auto => IdsAsFields::Auto,

@@ -1,10 +1,11 @@
-//! The list of destinations, and all that the server knows of each kind.
+//! The list of destinations, with everything that the server knows about each kind.
 //!
-//! A new kind is a file here with its [`Entry`], named in [`ALL`]: what starts, checks and shows destinations goes
-//! through that list. One sink, one consumer and one arbiter serve each destination.
+//! To add a kind, add a file here with its [`Entry`] and name it in [`ALL`]: the code that starts, checks and
+//! shows destinations uses that list. Each destination has one sink, one consumer and one arbiter.
 //!
-//! The consumer's name is the actor's name, the destination's metric label and the name of its place in the journal;
-//! a destination of audit events has the prefix `audit_` where user events have one of the same kind.
+//! The consumer's name is the actor's name, the destination's metric label and the name of its position in
+//! the journal. A destination of audit events has the prefix `audit_` if there is one of the same kind for
+//! user events.
 
 mod columnar;
 mod csv;
@@ -26,19 +27,19 @@ use self::probe::Probe;
 use crate::config::Config;
 use crate::config::butler::audit_events::DestinationKind;
 
-/// A kind of destination: what the configuration makes of it. Every function answers for what is switched on alone.
+/// A kind of destination. Every function returns only what the configuration enables.
 pub struct Entry {
     /// The sinks to start.
     pub plan: fn(&Config, &Reread, &Logger) -> Vec<Planned>,
-    /// Whether its endpoints answer, and let us in.
+    /// Probes of its endpoints: reachability and login.
     pub probes: fn(&Config) -> Vec<Probe>,
     /// The directories that it writes to.
     pub directories: fn(&Config) -> Vec<Directory>,
-    /// The files that its clients show, and trust.
+    /// The certificate files of its clients.
     pub certificates: fn(&Config) -> Vec<ClientFiles>,
 }
 
-/// Every kind of destination, in the order in which they are started and shown.
+/// Every kind of destination, in the order of starting and display.
 const ALL: [&[Entry]; 6] = [
     influxdb::ENTRIES,
     mqtt::ENTRIES,
@@ -52,7 +53,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     ALL.into_iter().flatten()
 }
 
-/// A directory that is written to.
+/// A directory that the server writes to.
 pub struct Directory {
     /// The setting that names it.
     pub setting: String,
@@ -61,19 +62,19 @@ pub struct Directory {
 
 /// Certificates and key of a client.
 pub struct ClientFiles {
-    /// The section that holds the settings.
+    /// The section with the settings.
     pub section: &'static str,
-    /// Names of the settings of CA, certificate and key; empty where there is none.
+    /// Names of the settings of CA, certificate and key; empty for a missing one.
     pub settings: [&'static str; 3],
     pub tls: ClientTls,
 }
 
-/// Everything that the configuration sends events to.
+/// All enabled destinations.
 pub fn planned(config: &Config, reread: &Reread, log: &Logger) -> Vec<Planned> {
     all().flat_map(|entry| (entry.plan)(config, reread, log)).collect()
 }
 
-/// Every directory that events are written to.
+/// All directories for events.
 pub fn directories(config: &Config) -> Vec<Directory> {
     all().flat_map(|entry| (entry.directories)(config)).collect()
 }
@@ -89,7 +90,7 @@ fn audit_directory(config: &Config, kind: DestinationKind) -> Vec<Directory> {
     directory.into_iter().collect()
 }
 
-// What a kind of destination does not have.
+// Defaults for kinds without these.
 
 fn no_probes(_: &Config) -> Vec<Probe> {
     Vec::new()
@@ -118,7 +119,7 @@ mod tests {
         planned(config, &Reread::default(), &log).iter().map(|planned| planned.consumer.name).collect()
     }
 
-    /// Everything is switched on.
+    /// A configuration with everything enabled.
     fn everything() -> Config {
         let mut config = Config::default();
         let butler = &mut config.butler_sos;
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_is_nowhere() {
+    fn disabled_destinations_are_not_listed() {
         let config = Config::default();
         assert_eq!(actors(&config), [] as [&str; 0]);
         assert_eq!(directories(&config).len(), 0);
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_on_can_be_checked() {
+    fn enabled_destinations_have_checks() {
         let config = everything();
         let without_a_check: Vec<_> = all()
             .filter(|entry| (entry.probes)(&config).is_empty() && (entry.directories)(&config).is_empty())

@@ -58,7 +58,8 @@ fn probes(config: &Config) -> Vec<Probe> {
     vec![Probe::plain("Butler-SOS.mqttConfig.brokerHost", broker(mqtt))]
 }
 
-/// Connects by ourselves first, since the MQTT library tells little about what went wrong; then logs in.
+/// First tests the connection with our own client, because the MQTT library reports few details; then logs
+/// in.
 async fn broker(mqtt: MqttConfig) -> Result<String, String> {
     let server = server(&mqtt.host, mqtt.port, None);
     match mqtt.tls.clone() {
@@ -106,7 +107,7 @@ fn mqtt(config: &Config) -> MqttConfig {
     }
 }
 
-/// For connecting, and for the broker's word on what was published.
+/// The time limit of connecting, and of the broker's acknowledgement.
 const MQTT_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn user_topics(config: &Config) -> UserTopics {

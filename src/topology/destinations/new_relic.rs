@@ -60,12 +60,12 @@ fn probes(config: &Config) -> Vec<Probe> {
     accounts(config).into_iter().map(probe).collect()
 }
 
-/// The accounts that user events go to, in the order in which they are chosen.
+/// The chosen accounts for user events, in the order of the setting.
 fn accounts(config: &Config) -> Vec<NewRelicAccount> {
     let accounts = &config.butler_sos.third_party_tools_credentials.new_relic;
     let chosen = &config.butler_sos.user_events.send_to_new_relic.destination_account;
     let account = |name: &String| accounts.iter().find(|account| account.account_name == *name);
-    // A name without an account was refused when the configuration was read.
+    // A name without an account was rejected when the configuration was read.
     let found = chosen.iter().filter_map(account);
     found
         .map(|account| NewRelicAccount {

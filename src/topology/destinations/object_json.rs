@@ -1,4 +1,4 @@
-//! The data of objects as JSON files, one for each audit event that has some.
+//! Object data as JSON files, one for each audit event that contains some.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! A sink that is to be started, and how much it takes at a time.
+//! A sink to start, and its fetch limits.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use butler_sos_domain::streams::Stream;
 
 use crate::topology::settings::size;
 
-/// A sink that is to be started.
+/// A sink to start.
 pub struct Planned {
     pub consumer: Consumer,
-    /// What people call the destination.
+    /// The label of the destination.
     pub label: Cow<'static, str>,
-    /// What its errors are called in error tracking.
+    /// Its error type in error tracking.
     pub error_type: ErrorType,
     pub fetch_limits: FetchLimits,
-    /// Why events must not be replayed to it.
+    /// Why a replay is refused.
     pub replay_refused: Option<&'static str>,
     start: Start,
 }
 
 type Start = Box<dyn FnOnce(&Supervision, &ArbiterHandle, ActorMeter, SinkConfig) -> Mailbox<Redeliver>>;
 
-/// Who a destination is.
+/// The identity of a destination.
 pub struct Identity {
     pub stream: Stream,
     pub name: &'static str,
     pub label: Cow<'static, str>,
     pub error_type: ErrorType,
-    /// Orders to deliver once more that may wait.
+    /// The maximum number of waiting redeliveries.
     pub mailbox_max: u32,
 }
 
@@ -74,7 +74,7 @@ impl Planned {
         Self { consumer, label, error_type, fetch_limits, replay_refused: D::REPLAY_REFUSED, start }
     }
 
-    /// Starts it; answers where orders to deliver once more lead.
+    /// Starts it. Returns the mailbox for redeliveries.
     pub fn start(
         self,
         supervision: &Supervision,
@@ -85,23 +85,23 @@ impl Planned {
     }
 }
 
-/// Most bytes of records in one batch of a destination that has no limit of its own.
+/// The maximum size of a batch for a destination without its own limit.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Of a destination that writes files as large as its batch.
+/// The same for a destination that writes one file per batch.
 const FILE_BYTES_MAX: usize = 32 << 20;
 const BATCH_RECORDS_MAX: usize = 1_000;
 
-/// What is there is taken; while it is delivered, the next batch gathers.
+/// Takes the available records at once. The next batch accumulates during a delivery.
 pub fn at_once() -> FetchLimits {
     FetchLimits { records_max: BATCH_RECORDS_MAX, bytes_max: BATCH_BYTES_MAX, linger: Duration::ZERO }
 }
 
-/// The same for rows of a file, where each batch costs syncs whatever its size.
+/// The same for rows of a file, where each batch costs a fixed number of syncs.
 pub fn rows() -> FetchLimits {
     FetchLimits { records_max: 10_000, ..at_once() }
 }
 
-/// A batch gathers until it has so many records, or for so long.
+/// Waits until the batch has this many records, or for this long.
 pub fn gathered(records_max: u32, linger_ms: u64) -> FetchLimits {
     FetchLimits {
         records_max: size(records_max),
@@ -110,7 +110,7 @@ pub fn gathered(records_max: u32, linger_ms: u64) -> FetchLimits {
     }
 }
 
-/// As much as belongs into one file.
+/// As many records as belong into one file.
 pub fn a_file(records_max: u32, linger_ms: u64) -> FetchLimits {
     FetchLimits { bytes_max: FILE_BYTES_MAX, ..gathered(records_max, linger_ms) }
 }

@@ -1,4 +1,4 @@
-//! Questions to endpoints: does it answer, and does it let us in? Nothing is stored anywhere.
+//! Probes of endpoints: reachability and login. A probe stores nothing.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use butler_sos_actors::net::reachability::Server;
 use butler_sos_actors::net::tls::ClientTls;
 use tokio::sync::oneshot;
 
-/// How long an endpoint may take to answer.
+/// The time limit of an endpoint's answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A question to one endpoint.
+/// A probe of one endpoint.
 pub struct Probe {
-    /// The setting that names the endpoint.
+    /// The setting with the endpoint's address.
     pub setting: &'static str,
     pub answer: Pin<Box<dyn Future<Output = Answer>>>,
 }
 
-/// What was found about the endpoint, or why events would not arrive there. Holds no secret.
+/// The result of a probe, or the reason why events would not arrive. Contains no secret.
 pub type Answer = Result<Answered, String>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Probe {
         Self { setting, answer: Box::pin(within(PATIENCE, answer)) }
     }
 
-    /// A question whose answer has no warnings.
+    /// A probe without warnings.
     pub fn plain(
         setting: &'static str,
         answer: impl Future<Output = Result<String, String>> + 'static,
@@ -53,7 +53,7 @@ fn no_answer() -> String {
     format!("no response within {} seconds", PATIENCE.as_secs())
 }
 
-/// What went wrong, without secrets.
+/// The error message, without secrets.
 pub fn detail(error: DeliveryError) -> String {
     error.detail
 }
@@ -68,10 +68,10 @@ pub async fn connect(server: Server) -> Result<(), String> {
     connecting.await.unwrap_or_else(|| Err(no_answer()))
 }
 
-/// Whether TLS can be agreed on.
+/// Whether a TLS handshake succeeds.
 pub async fn shake_hands(server: Server, tls: ClientTls) -> Result<String, String> {
     blocking(PATIENCE, move || {
-        // Our own files have a check of their own.
+        // Our own files have a separate check.
         tls.connector().map_err(|_| "not checked: the certificates are unusable".to_owned())?;
         server.shake_hands(&tls).map_err(detail)?;
         Ok(format!("{}:{} responds with TLS", server.host, server.port))
@@ -80,15 +80,14 @@ pub async fn shake_hands(server: Server, tls: ClientTls) -> Result<String, Strin
     .unwrap_or_else(|| Err(no_answer()))
 }
 
-/// The result of work that blocks, done on a thread of its own; none when it takes longer. The thread is then left
-/// behind: nobody waits for it.
+/// Runs blocking work on a separate thread. Returns `None` at the time limit; the thread is then abandoned.
 pub async fn blocking<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, result) = oneshot::channel();
     let thread = thread::Builder::new().name("check".into()).spawn(move || {
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         let _ = done.send(work());
     });
     thread.ok()?;

@@ -1,10 +1,12 @@
-//! When the receiver sleeps for a moment and then takes what came meanwhile, instead of waiting for a first datagram.
+//! Decides when the receiver pauses and then receives everything that arrived meanwhile, instead of waiting
+//! for a first datagram.
 //!
-//! A wake-up costs more than five datagrams. Where they are far apart, a pause gathers nothing and only delays.
+//! A wake-up costs more than five datagrams. With sparse traffic a pause collects nothing and only adds
+//! latency.
 
 use std::time::Duration;
 
-/// Decides before which looks at the socket to sleep.
+/// Decides whether to pause before the next read of the socket.
 #[derive(Debug)]
 pub struct Coalescing {
     length: Duration,
@@ -13,20 +15,20 @@ pub struct Coalescing {
 }
 
 impl Coalescing {
-    /// Coalescing of `wanted`, or shorter ones where the receive buffer could overflow meanwhile.
+    /// Uses pauses of `wanted`, or shorter ones if the receive buffer could overflow meanwhile.
     #[must_use]
     pub fn new(wanted: Duration, receive_buffer_bytes: usize) -> Self {
         Self { length: wanted.min(longest(receive_buffer_bytes)), last_look: None, is_next: false }
     }
 
-    /// How long to sleep before the next look, if at all.
+    /// The pause before the next read, if any.
     #[must_use]
     pub fn next(&self) -> Option<Duration> {
         self.is_next.then_some(self.length)
     }
 
-    /// A look at `now` took `taken` datagrams. A pause follows when it would, at the rate since the last look, bring at
-    /// least two, and when the look left none behind.
+    /// Records that a read at `now` received `taken` datagrams. A pause follows when it would collect at
+    /// least two datagrams at the rate since the last read, and when the read left none behind.
     pub fn looked(&mut self, now: Duration, taken: usize, left_none: bool) {
         let gap = self.last_look.replace(now).map(|last| now.saturating_sub(last));
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
@@ -35,13 +37,14 @@ impl Coalescing {
     }
 }
 
-/// What a short datagram takes in the kernel's buffer, with the kernel's own bookkeeping.
+/// The size of a short datagram in the kernel's buffer, with the kernel's own bookkeeping.
 const DATAGRAM_BYTES: u64 = 1_280;
 
-/// Datagrams in a second of the fastest burst that a pause must not lose.
+/// The rate of the fastest burst during which a pause must not lose datagrams.
 const BURST_RATE: u64 = 400_000;
 
-/// In so long the fastest burst fills half of the buffer: the kernel takes twice what it is asked for.
+/// The time in which the fastest burst fills half of the buffer. The kernel allocates twice the requested
+/// size.
 fn longest(receive_buffer_bytes: usize) -> Duration {
     let datagrams = receive_buffer_bytes as u64 / DATAGRAM_BYTES;
     Duration::from_nanos(datagrams * (1_000_000_000 / BURST_RATE))
@@ -51,7 +54,7 @@ fn longest(receive_buffer_bytes: usize) -> Duration {
 mod tests {
     use super::*;
 
-    /// Whether each of four looks, so far apart and with so many datagrams, is followed by a pause.
+    /// Whether a pause follows each of four reads with this distance and number of datagrams.
     fn follow(nap_us: u64, gap_us: u64, taken: usize, left_none: bool) -> [bool; 4] {
         let mut coalescing = Coalescing::new(Duration::from_micros(nap_us), 8 << 20);
         [1, 2, 3, 4].map(|look| {
@@ -61,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn naps_are_for_dense_traffic() {
+    fn pauses_only_with_dense_traffic() {
         let check = |gap_us: u64, taken: usize, expect: bool, what: &str| {
             assert_eq!(follow(5_000, gap_us, taken, true), [false, expect, expect, expect], "{what}");
         };
@@ -76,17 +79,17 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_not_taken_all_does_not_sleep() {
+    fn does_not_pause_when_datagrams_are_left() {
         assert_eq!(follow(5_000, 10, 512, false), [false; 4]);
     }
 
     #[test]
-    fn whoever_wants_no_naps_gets_none() {
+    fn does_not_pause_when_pauses_are_off() {
         assert_eq!(follow(0, 0, 64, true), [false; 4]);
     }
 
     #[test]
-    fn a_nap_is_no_longer_than_the_buffer_has_room_for() {
+    fn a_pause_is_no_longer_than_the_buffer_allows() {
         let check = |wanted_us: u64, receive_buffer_bytes: usize, expect_ns: u64| {
             let coalescing = Coalescing::new(Duration::from_micros(wanted_us), receive_buffer_bytes);
             assert_eq!(

@@ -1,4 +1,4 @@
-//! What became of the datagrams: counted for the metrics, told by the log.
+//! The outcome of datagrams, for the metrics and the log.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct IntakeCounters {
     pub rejected: [Counter; Refusal::ALL.len()],
     pub queue_full: Counter,
     pub lost: Counter,
-    /// Where the system tells what the kernel drops.
+    /// `None` where the system does not report kernel drops.
     pub kernel: Option<Counter>,
     pub backpressure: Counter,
 }
@@ -36,7 +36,8 @@ impl IntakeCounters {
     }
 }
 
-/// Where the datagrams of one turn went. Those that nobody accounted for when it is dropped were lost in a panic.
+/// The outcome of the datagrams of one turn. When it is dropped, those without an outcome count as lost in a
+/// panic.
 pub struct Tally<'a> {
     counters: &'a IntakeCounters,
     received: u64,
@@ -69,7 +70,8 @@ impl<'a> Tally<'a> {
         self.shed += datagrams;
     }
 
-    /// Before the datagrams are sent on, so that nothing is ever seen stored that was not seen received.
+    /// Call it before the datagrams are forwarded, so that no event appears as stored before it appears as
+    /// received.
     pub fn count_received(&mut self) {
         self.counters.received.inc_by(std::mem::take(&mut self.received));
     }
@@ -86,7 +88,7 @@ impl Drop for Tally<'_> {
     }
 }
 
-/// Says at most once a minute that datagrams are dropped, and how many since it last said so.
+/// Logs dropped datagrams at most once a minute, with the number since the last line.
 #[derive(Default)]
 pub struct DropLog {
     rejected: [u64; Refusal::ALL.len()],

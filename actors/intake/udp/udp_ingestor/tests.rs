@@ -83,7 +83,7 @@ impl Harness {
 }
 
 #[actix_rt::test]
-async fn datagrams_come_in_order_with_growing_times() {
+async fn datagrams_arrive_in_order_with_increasing_times() {
     let harness = harness(&UdpConfig::for_test());
     let sent: Vec<Vec<u8>> = (0..1_000).map(|n| format!("datagram {n}").into_bytes()).collect();
     for datagram in &sent {
@@ -120,7 +120,7 @@ async fn times_follow_the_clock_again_after_a_newest_event_from_the_future() {
 }
 
 #[actix_rt::test]
-async fn too_large_and_too_many_are_counted() {
+async fn counts_datagrams_over_the_size_and_rate_limits() {
     let harness =
         harness(&UdpConfig { datagram_bytes_max: 10, per_minute_max: Some(3), ..UdpConfig::for_test() });
     harness.send(&[b"1234567890", b"12345678901", b"", &[b'x'; 5_000], b"a", b"b", b"c"]);
@@ -134,7 +134,7 @@ async fn too_large_and_too_many_are_counted() {
 }
 
 #[actix_rt::test]
-async fn only_allowed_sources_are_heard() {
+async fn accepts_allowed_sources_only() {
     let allow = |texts: &[&str]| UdpConfig {
         allowed_sources: Some(texts.iter().map(|text| (*text).to_owned()).collect()),
         ..UdpConfig::for_test()
@@ -160,7 +160,7 @@ async fn only_allowed_sources_are_heard() {
     }
 }
 
-/// Holds on to everything that it is sent.
+/// Keeps everything that it receives.
 struct Hoarder(Arc<Mutex<Vec<Envelope<DatagramsReceived>>>>);
 
 impl Actor for Hoarder {
@@ -198,21 +198,21 @@ async fn a_full_queue_sheds_only_what_does_not_fit() {
     assert_eq!(to_parser.depth(), 100);
     let shed = harness.intake.shed("queue_full").get();
     assert_eq!(harness.intake.received.get(), 100 + shed);
-    // What was let in are the first hundred, whole.
+    // The accepted datagrams are the first hundred, complete.
     let texts = |batch: &DatagramsReceived| -> Vec<Vec<u8>> {
         batch.datagrams.iter().map(|datagram| batch.bytes_of(datagram).to_vec()).collect()
     };
     let first: Vec<Vec<u8>> =
         hoard.lock().unwrap().iter().flat_map(|envelope| texts(&envelope.body)).collect();
     assert_eq!(first, (0..100).map(|n| format!("{n}").into_bytes()).collect::<Vec<_>>());
-    // Dropped on the way, they are accounted for too.
+    // Events that are dropped later are accounted for too.
     hoard.lock().unwrap().clear();
     assert_eq!(harness.intake.shed("actor_panic").get(), 100);
     assert_eq!(to_parser.depth(), 0);
 }
 
 #[actix_rt::test]
-async fn a_queue_that_fills_is_remarked_when_it_begins() {
+async fn a_filling_queue_is_logged_when_it_begins() {
     let hoard: Arc<Mutex<Vec<Envelope<DatagramsReceived>>>> = Arc::default();
     let to_parser = Mailbox::new(Hoarder(Arc::clone(&hoard)).start(), 10);
     let logged = Arc::<Mutex<Vec<String>>>::default();
@@ -243,7 +243,7 @@ async fn a_queue_that_fills_is_remarked_when_it_begins() {
     until(|| harness.intake.shed("queue_full").get() == 2).await;
     assert_eq!(remarks(), 1);
     empty().await;
-    // Nothing more comes, and the thread sees all the same that it is over.
+    // No more datagrams arrive, and the thread still notices the end of backpressure.
     until(|| logged.lock().unwrap().iter().any(|line| line.starts_with("the queue of user events is below")))
         .await;
     send(20).await;
@@ -252,7 +252,7 @@ async fn a_queue_that_fills_is_remarked_when_it_begins() {
     assert_eq!(logged.lock().unwrap().iter().filter(about_filling).count(), 1, "not twice in a minute");
 }
 
-/// Keeps the messages of a log.
+/// Records the messages of a log.
 struct Logged(Arc<Mutex<Vec<String>>>);
 
 impl slog::Drain for Logged {
@@ -286,7 +286,7 @@ async fn closing_waits_for_room() {
     let hoard: Arc<Mutex<Vec<Envelope<DatagramsReceived>>>> = Arc::default();
     let to_parser = Mailbox::new(Hoarder(Arc::clone(&hoard)).start(), 10);
     let harness = bench_with(&UdpConfig::for_test(), to_parser, Arc::default());
-    // The first ten fill the queue; the others wait in the kernel until the port is told to close.
+    // The first ten fill the queue. The others wait in the kernel until the port closes.
     for n in 0..10 {
         harness.send(&[format!("{n}").as_bytes()]);
     }
@@ -334,7 +334,7 @@ async fn a_panic_of_the_actor_loses_nothing() {
 }
 
 #[actix_rt::test]
-async fn close_takes_what_the_kernel_holds_and_no_more() {
+async fn close_takes_the_datagrams_in_the_kernel_and_no_more() {
     let harness = harness(&UdpConfig::for_test());
     for _ in 0..500 {
         harness.send(&[b"x"]);
@@ -342,7 +342,7 @@ async fn close_takes_what_the_kernel_holds_and_no_more() {
     harness.close().await;
     until(|| harness.seen().len() == 500).await;
     harness.send(&[b"too late"]);
-    // Closing again answers at once, and a restart does not open again.
+    // A second close answers at once, and a restart does not open the port again.
     harness.close().await;
     assert!(harness.addr.send(Panic).await.is_err());
     harness.close().await;
@@ -363,12 +363,12 @@ async fn the_thread_ends_with_the_actor() {
     sender.send_to(b"x", port.address()).unwrap();
     until(|| intake.received.get() == 1).await;
     arbiter.stop();
-    // The actor, its futures and its thread let go of the port.
+    // The actor, its futures and its thread release the port.
     until(|| Arc::strong_count(&port) == 1).await;
 }
 
 #[actix_rt::test]
-async fn a_lone_datagram_goes_on_at_once() {
+async fn a_single_datagram_is_forwarded_at_once() {
     let harness = harness(&UdpConfig::for_test());
     let mut waits = Vec::new();
     for n in 0..20 {
@@ -381,13 +381,13 @@ async fn a_lone_datagram_goes_on_at_once() {
         waits.push(sent.elapsed());
     }
     waits.sort();
-    // The machine may be busy; a rule that delays would show in all of them.
+    // The machine may be busy, but a systematic delay would show in all of them.
     assert!(waits[waits.len() / 4] < Duration::from_millis(2), "{waits:?}");
 }
 
-/// Validation that is on with a list that names nobody never lets everybody in.
+/// Source validation with a list that contains no address must never allow everybody.
 #[test]
-fn a_list_of_nobody_is_not_everybody() {
+fn a_list_without_addresses_does_not_allow_everybody() {
     for nobody in [vec![], vec![""], vec!["  "], vec!["no.such.name.invalid"]] {
         let allowed_sources = Some(nobody.iter().map(|&text| text.to_owned()).collect());
         let config = UdpConfig { allowed_sources, ..UdpConfig::for_test() };

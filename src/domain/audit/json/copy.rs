@@ -1,4 +1,4 @@
-//! Copies of a value that differ in blanks and in how a string's escapes are spelled, and in nothing else.
+//! Copies of a value that differ only in blanks and in the spelling of escapes.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -29,8 +29,8 @@ pub(super) fn compact(text: &str, out: &mut impl Write) -> fmt::Result {
     out.write_str(&text[copied..])
 }
 
-/// Copies one value on several lines, token by token, and what stands at `whole` without blanks. False when it becomes
-/// longer than `bytes_max`, by one token at most; it is not whole then.
+/// Copies one value on several lines, token by token, and the part at `whole` without blanks. Returns false
+/// when it becomes longer than `bytes_max`, by one token at most; the copy is then incomplete.
 pub(super) fn pretty(text: &str, whole: Range<usize>, bytes_max: usize, out: &mut String) -> bool {
     let bytes = text.as_bytes();
     let mut level = 0usize;
@@ -42,7 +42,7 @@ pub(super) fn pretty(text: &str, whole: Range<usize>, bytes_max: usize, out: &mu
             at += 1;
             continue;
         }
-        // Indenting alone makes a text grow by more than it was long.
+        // Indentation alone can make a text exceed the limit.
         if out.len() + 2 * level > bytes_max {
             return false;
         }

@@ -1,15 +1,15 @@
-//! Walks over a text: into objects and out of them, and never back.
+//! A cursor that moves forward over a text, into objects and out of them.
 
 use std::borrow::Cow;
 
 use super::scan::{end_of_plain_string, end_of_value, is_blank};
 use super::{Json, Kind, string, well_formed};
 
-/// A place in a text. Where the text is found not to be JSON, the walk is at its end, and lost.
+/// A position in a text. When the text is not JSON, the cursor is at its end and invalid.
 pub struct Cursor<'a> {
     text: &'a str,
     at: usize,
-    /// Whether the text was not checked before, and is on the way.
+    /// Whether the text was not checked before, so that the cursor checks it.
     checks: bool,
     lost: bool,
 }
@@ -28,19 +28,19 @@ impl<'a> Cursor<'a> {
         Self { text: json.0, at: 0, checks: false, lost: false }
     }
 
-    /// Over text that was not checked before; [`is_at_end`](Self::is_at_end) tells whether it was JSON.
+    /// Over text that was not checked before. [`is_at_end`](Self::is_at_end) then tells whether it is JSON.
     pub(super) fn checking(text: &'a str) -> Self {
         Self { text, at: 0, checks: true, lost: false }
     }
 
-    /// Whether the walk has come to its end, and not lost its way.
+    /// Whether the cursor has reached the end of valid text.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.blanks();
         !self.lost && self.at == self.text.len()
     }
 
-    /// Steps over the value that begins here. When it is an object, `each` is called where a member's value begins;
-    /// what it leaves of that is stepped over.
+    /// Skips the value that begins here. If it is an object, `each` is called at the beginning of each
+    /// member's value; the unread rest of that value is skipped.
     pub fn members(&mut self, mut each: impl FnMut(&str, &mut Self)) {
         if !self.enter(Kind::Object) {
             self.value();
@@ -56,7 +56,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over the value that begins here; none when there is none.
+    /// Skips the value that begins here, and returns it.
     pub fn value(&mut self) -> Option<Json<'a>> {
         let start = self.place();
         let bytes = self.text.as_bytes();
@@ -66,18 +66,18 @@ impl<'a> Cursor<'a> {
         self.since(start)
     }
 
-    /// Where the next value begins, for [`since`](Self::since).
+    /// The position of the next value, for [`since`](Self::since).
     pub fn place(&mut self) -> usize {
         self.blanks();
         self.at
     }
 
-    /// The value that began at `place` and has ended here.
+    /// The value that began at `place` and ended here.
     pub fn since(&self, place: usize) -> Option<Json<'a>> {
         self.text.get(place..self.at).map(Json)
     }
 
-    /// Steps into the value that begins here, when it is of that kind: an object or an array.
+    /// Enters the object or array that begins here, if it has this kind.
     fn enter(&mut self, kind: Kind) -> bool {
         self.blanks();
         let enters = self.byte().is_some_and(|byte| Kind::beginning_with(byte) == kind);
@@ -85,8 +85,8 @@ impl<'a> Cursor<'a> {
         enters
     }
 
-    /// The next key of the object that was entered; its value comes next. Behind the last one the walk
-    /// leaves the object.
+    /// The next key of the current object; its value follows. After the last one the cursor leaves the
+    /// object.
     fn key(&mut self, is_first: bool) -> Option<Cow<'a, str>> {
         self.blanks();
         if self.byte() == Some(b'}') {
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
         Some(key)
     }
 
-    /// A byte that must be here, and blanks behind it.
+    /// Skips a required byte and blanks after it.
     fn step_over(&mut self, byte: u8) -> Option<()> {
         if self.byte() != Some(byte) {
             return self.lose();

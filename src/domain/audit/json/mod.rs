@@ -1,12 +1,12 @@
-//! JSON as text: read without building it, copied without changing it.
+//! JSON as text: reads it without building values, and copies it without changes.
 //!
 //! An audit event must be stored as it was sent, also where a parser into values would lose something: the
-//! order of keys, the spelling of numbers (`1.0`, `1e400`), a key that stands twice, half a surrogate pair.
-//! So the body is checked once as a whole, on the first walk, which neither builds values nor recurses, and a value
-//! is a slice of the body: [`Json`]. Walking it is a scan with a depth counter, so a body of 1 MiB of `[` costs
-//! a scan and no stack.
+//! order of keys, the spelling of numbers (`1.0`, `1e400`), repeated keys, unpaired surrogates. So the body
+//! is checked once as a whole, on the first walk, which neither builds values nor recurses, and a value is a
+//! slice of the body: [`Json`]. Walking it is a scan with a depth counter, so a body of 1 MiB of `[` costs a
+//! scan and no stack.
 //!
-//! Where a string has to become text, half a surrogate pair becomes U+FFFD, since no text can hold it.
+//! When a string is converted to text, an unpaired surrogate becomes U+FFFD, because text cannot contain it.
 
 mod copy;
 mod cursor;
@@ -25,7 +25,7 @@ pub(crate) use object::Object;
 pub use object::write_number;
 pub(super) use scan::end_of_string;
 
-/// One JSON value, as the text it stands in, without blanks around it.
+/// One JSON value as a slice of its text, without blanks around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Json<'a>(&'a str);
 
@@ -40,33 +40,33 @@ pub enum Kind {
     Null,
 }
 
-/// Why bytes are not JSON. The text says where and is safe to show to the sender.
+/// Why bytes are not JSON. The message names the position and is safe to show to the sender.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotJson(#[from] serde_json::Error);
 
-/// Why a body is not read.
+/// Why a body is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
     #[error(transparent)]
     NotJson(#[from] NotJson),
-    /// JSON whose objects and arrays lie deeper in each other than allowed.
+    /// JSON with objects and arrays nested deeper than allowed.
     #[error("nested {depth} levels deep")]
     TooDeep { depth: usize },
 }
 
-/// Levels that a quick check follows in one value; deeper ones are checked more slowly.
+/// The maximum depth of the quick check of one value. Deeper values are checked more slowly.
 pub const QUICK_LEVELS: usize = well_formed::DEPTH_MAX as usize;
 
 impl<'a> Json<'a> {
-    /// Checks that `bytes` are one JSON text in UTF-8 (RFC 8259). A byte order mark before it is skipped, as
-    /// browsers' and Node's own readers do.
+    /// Checks that `bytes` are one JSON text in UTF-8 (RFC 8259). Skips a leading byte order mark, as
+    /// browsers and Node do.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotJson> {
         Self::walk(bytes, Cursor::value).map(Option::unwrap_or_default)
     }
 
-    /// [`parse`](Self::parse) and `walk` in one pass. `walk` begins before the value and must step over it. What it
-    /// finds counts only when the whole is JSON; it may be called twice.
+    /// [`parse`](Self::parse) and `walk` in one pass. `walk` begins before the value and must skip it. Its
+    /// result is valid only if the whole is JSON. It may be called twice.
     pub fn walk<T>(bytes: &'a [u8], walk: impl Fn(&mut Cursor<'a>) -> T) -> Result<T, NotJson> {
         match Self::walk_quickly(bytes, &walk) {
             Some(found) => Ok(found),
@@ -74,8 +74,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The same for JSON of `depth_max` levels at most. `walk` enters so few levels that they and [`QUICK_LEVELS`] are
-    /// no more than that: then the quick check is one of the depth, too, and costs nothing more.
+    /// The same for JSON of at most `depth_max` levels. `walk` enters so few levels that they and
+    /// [`QUICK_LEVELS`] do not exceed that, so the quick check also checks the depth at no cost.
     pub fn walk_within<T>(
         bytes: &'a [u8],
         depth_max: usize,
@@ -91,25 +91,25 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// `None` for what is deep, or no JSON.
+    /// `None` for deep JSON, or text that is not JSON.
     fn walk_quickly<T>(bytes: &'a [u8], walk: impl Fn(&mut Cursor<'a>) -> T) -> Option<T> {
         let mut cursor = Cursor::checking(std::str::from_utf8(without_mark(bytes)).ok()?);
         let found = walk(&mut cursor);
         cursor.is_at_end().then_some(found)
     }
 
-    /// Far deeper than anybody sends, or no JSON: `serde_json` decides, and says why.
+    /// Very deep, or not JSON: `serde_json` decides and gives the reason.
     fn parse_slowly(bytes: &'a [u8]) -> Result<Self, NotJson> {
         let raw: &'a serde_json::value::RawValue = serde_json::from_slice(without_mark(bytes))?;
         Ok(Self(raw.get()))
     }
 
-    /// How many objects and arrays lie in each other: 0 for a text or a number, 1 for `{}`.
+    /// The nesting depth of objects and arrays: 0 for a text or a number, 1 for `{}`.
     pub fn depth(self) -> usize {
         scan::depth(self.0)
     }
 
-    /// Text that this program put together of checked values, and that needs no check.
+    /// Text that this program assembled from checked values, so it needs no check.
     pub(crate) fn assembled(text: &'a str) -> Self {
         Self(text)
     }
@@ -123,32 +123,32 @@ impl<'a> Json<'a> {
         self.0.as_bytes().first().map_or(Kind::Null, |byte| Kind::beginning_with(*byte))
     }
 
-    /// The members of an object in the order they stand; none for anything else.
+    /// The members of an object in order; none for other values.
     pub fn members(self) -> Members<'a> {
         Members::of(self)
     }
 
-    /// The items of an array; none for anything else.
+    /// The items of an array; none for other values.
     pub fn items(self) -> Items<'a> {
         Items::of(self)
     }
 
-    /// The last member of that name, which is the one that every reader into values keeps.
+    /// The last member of that name. Readers into values keep the same one.
     pub fn get(self, name: &str) -> Option<Json<'a>> {
         self.members().filter(|(key, _)| key == name).map(|(_, value)| value).last()
     }
 
-    /// The text of a string, its escapes resolved.
+    /// The text of a string, with escapes resolved.
     pub fn string(self) -> Option<Cow<'a, str>> {
         (self.kind() == Kind::String).then(|| string::unescape(self.0))
     }
 
-    /// How many characters that text has.
+    /// The number of characters of that text.
     pub fn character_count(self) -> Option<usize> {
         (self.kind() == Kind::String).then(|| string::character_count(self.0))
     }
 
-    /// A number that a double can hold; `1e400` is none.
+    /// A number in the range of a double; `None` for `1e400`.
     pub fn number(self) -> Option<f64> {
         if self.kind() != Kind::Number {
             return None;
@@ -165,7 +165,7 @@ impl<'a> Json<'a> {
     }
 
     /// Appends the value without blanks. Keys keep their order, numbers their spelling, and strings get the
-    /// shortest escapes (`"\u00e5"` becomes `"å"`); half a surrogate pair stays an escape.
+    /// shortest escapes (`"\u00e5"` becomes `"å"`); an unpaired surrogate stays an escape.
     ///
     /// # Errors
     /// Those of `out`.
@@ -173,14 +173,14 @@ impl<'a> Json<'a> {
         copy::compact(self.0, out)
     }
 
-    /// The value on several lines; what stands at `compact` of its text without blanks. `None` when that takes more than
-    /// `bytes_max` bytes: lines are indented by depth, so a small text may become a huge one.
+    /// The value on several lines; the part at `compact` of its text without blanks. `None` when that exceeds
+    /// `bytes_max`: lines are indented by depth, so a small text may become very large.
     pub(crate) fn pretty(self, compact: Range<usize>, bytes_max: usize) -> Option<String> {
         let mut out = String::with_capacity((self.0.len() * 2).min(bytes_max));
         copy::pretty(self.0, compact, bytes_max, &mut out).then_some(out)
     }
 
-    /// [`Json::write_compact`] as a string of its own.
+    /// [`Json::write_compact`] as a new string.
     pub fn compact(self) -> String {
         let mut out = String::with_capacity(self.0.len());
         // Writing into a string does not fail.
@@ -189,13 +189,13 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Without a byte order mark, as browsers' and Node's own readers do.
+/// Removes a byte order mark, as browsers and Node do.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 impl Kind {
-    /// Of checked text, the first byte tells.
+    /// In checked text, the first byte determines the kind.
     fn beginning_with(byte: u8) -> Self {
         match byte {
             b'{' => Self::Object,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn text_that_is_not_json_is_refused() {
         for text in
             ["", " ", "{", "{}x", "{'a':1}", "\"\u{1}\"", "[1,]", "nul", "01", "{\"a\":1 \"b\":2}", "\"\\x\""]
         {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_costs_no_stack() {
+    fn deep_nesting_uses_no_stack() {
         let deep = format!("{{\"a\":{}1{},\"b\":2}}", "[".repeat(500_000), "]".repeat(500_000));
         let json = parsed(&deep);
         assert_eq!(json.get("b").and_then(Json::number), Some(2.0));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn members_keep_their_order_and_the_last_of_a_name_counts() {
+    fn members_keep_their_order_and_the_last_duplicate_wins() {
         let json = parsed(r#" { "b" : 1.0 , "a":[ 1 , {} ] ,"b":"x","\ud800":null } "#);
         let members: Vec<_> = json.members().map(|(key, value)| format!("{key}={}", value.text())).collect();
         assert_eq!(members, ["b=1.0", "a=[ 1 , {} ]", "b=\"x\"", "\u{fffd}=null"]);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_stays_on_its_line() {
+    fn the_compact_part_has_no_line_breaks() {
         let text = r#"{"a":[1],"b":[{"c": 2}, []],"d":[]}"#;
         let at = text.find("[{").expect("it is there");
         let got = parsed(text).pretty(at..at + 14, 100);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_to_the_level() {
+    fn depth_is_limited_exactly() {
         for depth in 1..300 {
             for text in [
                 format!("{}1{}", "[".repeat(depth), "]".repeat(depth)),
@@ -347,7 +347,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_walked_without_harm(text in "[\\[\\]{}\",:\\\\u0-9a-f \u{e5}]{0,40}") {
+        fn walking_any_text_does_not_panic(text in "[\\[\\]{}\",:\\\\u0-9a-f \u{e5}]{0,40}") {
             let json = Json(&text);
             let _ = (json.members().count(), json.items().count(), json.string(), json.number(), json.compact());
             if let Ok(json) = Json::parse(text.as_bytes()) {

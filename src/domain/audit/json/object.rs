@@ -1,10 +1,10 @@
-//! JSON in the making.
+//! Builds JSON objects.
 
 use std::fmt::Write as _;
 
 use crate::json_string::write_string;
 
-/// Appends a number: `1234`, `1234.5`, `1e300`. JSON has no word for what is not finite; that becomes `null`.
+/// Appends a number: `1234`, `1234.5`, `1e300`. JSON has no infinite numbers and no NaN; they become `null`.
 pub fn write_number(number: f64, out: &mut String) {
     let magnitude = number.abs();
     let _ = if !number.is_finite() {
@@ -16,7 +16,7 @@ pub fn write_number(number: f64, out: &mut String) {
     };
 }
 
-/// A JSON object in the making, written member by member in the order of the calls.
+/// Builds a JSON object, member by member in the order of the calls.
 pub(crate) struct Object(String);
 
 impl Object {
@@ -28,12 +28,12 @@ impl Object {
         Self(String::with_capacity(bytes))
     }
 
-    /// With the members of an object that is written already; none of nothing.
+    /// Starts with the members of an existing object; none for an empty string.
     pub(crate) fn of_members(object: &str) -> Self {
         Self(object.strip_suffix('}').filter(|members| *members != "{").unwrap_or_default().to_owned())
     }
 
-    /// A member whose value is JSON already.
+    /// Adds a member whose value is JSON.
     pub(crate) fn json(mut self, name: &str, value: &str) -> Self {
         self.name(name);
         self.0.push_str(value);
@@ -46,12 +46,12 @@ impl Object {
         self
     }
 
-    /// JSON, or `null`.
+    /// Adds JSON, or `null`.
     pub(crate) fn json_or_null(self, name: &str, value: Option<&str>) -> Self {
         self.json(name, value.unwrap_or("null"))
     }
 
-    /// Text, or `null`.
+    /// Adds text, or `null`.
     pub(crate) fn text_or_null(self, name: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(name, value),
@@ -59,7 +59,7 @@ impl Object {
         }
     }
 
-    /// Bytes that are written; the last member's value ends here.
+    /// The length so far. The last member's value ends here.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,4 +1,4 @@
-//! Where a value or a string ends in text that was checked before, and how deep it goes.
+//! Finds the end of a value or a string in checked text, and its depth.
 
 use crate::json_string::plain_length;
 
@@ -6,7 +6,7 @@ pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-/// Where the value that begins at `at` ends, in text that was checked before. Of other text it is some place in it.
+/// The end of the value that begins at `at`, in checked text. In other text it is an arbitrary position.
 pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => Some(end_of_string(bytes, at)),
@@ -41,7 +41,7 @@ pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// How many objects and arrays lie in each other, in text that was checked before.
+/// The nesting depth of objects and arrays, in checked text.
 pub(super) fn depth(text: &str) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut open, mut deepest) = (0, 0usize, 0);
@@ -63,7 +63,7 @@ pub(super) fn depth(text: &str) -> usize {
     deepest
 }
 
-/// Behind the closing quote of the string whose opening quote is at `at`.
+/// The position after the closing quote of the string whose opening quote is at `at`.
 pub(in crate::audit) fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut at = at + 1;
     while let Some(rest) = bytes.get(at..) {
@@ -78,7 +78,7 @@ pub(in crate::audit) fn end_of_string(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-/// The same when there is no escape in the string.
+/// The same for a string without escapes.
 pub(super) fn end_of_plain_string(bytes: &[u8], at: usize) -> Option<usize> {
     let end = at + 1 + plain_length(&bytes[at + 1..]);
     (bytes.get(end) == Some(&b'"')).then_some(end + 1)

@@ -1,11 +1,11 @@
-//! The insides of strings as they are read: escapes resolved, counted, made the shortest.
+//! Contents of strings: resolves, counts and minimises escapes.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use crate::json_string::{plain_length, write_character};
 
-/// The text of a string with its quotes, its escapes resolved.
+/// The text of a quoted string, with escapes resolved.
 pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
     let inside = between_quotes(quoted);
     if plain_length(inside.as_bytes()) == inside.len() {
@@ -22,7 +22,7 @@ pub(super) fn unescape(quoted: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// How many characters the text of a string with its quotes has.
+/// The number of characters in the text of a quoted string.
 pub(super) fn character_count(quoted: &str) -> usize {
     let inside = between_quotes(quoted);
     if plain_length(inside.as_bytes()) == inside.len() {
@@ -35,7 +35,7 @@ pub(super) fn character_count(quoted: &str) -> usize {
     Pieces(inside).map(in_piece).sum()
 }
 
-/// Copies a string with its quotes, with the shortest escapes.
+/// Copies a quoted string with the shortest escapes.
 pub(super) fn rewrite(quoted: &str, out: &mut impl Write) -> fmt::Result {
     out.write_char('"')?;
     for piece in Pieces(between_quotes(quoted)) {
@@ -48,17 +48,17 @@ pub(super) fn rewrite(quoted: &str, out: &mut impl Write) -> fmt::Result {
     out.write_char('"')
 }
 
-/// The inside of a string with its quotes.
+/// The content of a quoted string.
 fn between_quotes(quoted: &str) -> &str {
     let inside = quoted.strip_prefix('"').unwrap_or(quoted);
     inside.strip_suffix('"').unwrap_or(inside)
 }
 
-/// What the inside of a string is made of.
+/// A part of a string's content.
 enum Piece<'a> {
     Plain(&'a str),
     Character(char),
-    /// A surrogate without its other half.
+    /// An unpaired surrogate.
     HalfPair(u16),
 }
 

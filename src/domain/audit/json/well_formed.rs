@@ -1,22 +1,23 @@
-//! The grammar (RFC 8259): where a value ends, when it is one. One pass that neither builds values nor recurses.
+//! The grammar (RFC 8259): finds the end of a well-formed value in one pass, without building values or
+//! recursion.
 //!
-//! It finds an end only when it is sure. What is nested deeper than [`DEPTH_MAX`] it leaves to others, and why a
-//! text is not JSON it does not tell.
+//! It returns an end only when it is certain. It does not follow nesting deeper than [`DEPTH_MAX`], and does
+//! not explain why a text is not JSON.
 
 use super::scan::is_blank;
 use crate::json_string::plain_length;
 
-/// The levels that one number's bits can remember.
+/// The number of levels that fit into the bits of one integer.
 pub(super) const DEPTH_MAX: u32 = u64::BITS - 1;
 
-/// Where the value that begins at `at` ends; none when it is not, or not surely, well formed.
+/// The end of the value that begins at `at`; `None` when it is not, or not certainly, well formed.
 pub(super) fn end_of_value(bytes: &[u8], at: usize) -> Option<usize> {
     let mut check = Check { bytes, at, open: NOTHING_OPEN };
     check.value()?;
     Some(check.at)
 }
 
-/// Behind the closing quote of the string whose opening quote is at `at`.
+/// The position after the closing quote of the string whose opening quote is at `at`.
 pub(super) fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut check = Check { bytes, at, open: NOTHING_OPEN };
     check.string()?;
@@ -26,13 +27,14 @@ pub(super) fn end_of_string(bytes: &[u8], at: usize) -> Option<usize> {
 struct Check<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// What is open, the innermost in the lowest bit: 1 for an object, 0 for an array. Above the outermost stands a 1.
+    /// The open objects and arrays, the innermost in the lowest bit: 1 for an object, 0 for an array. A 1
+    /// marks the top.
     open: u64,
 }
 
 const NOTHING_OPEN: u64 = 1;
 
-/// Each step answers none when the text is not, or not surely, what it should be.
+/// Each step returns `None` when the text is invalid or uncertain.
 impl Check<'_> {
     fn value(&mut self) -> Option<()> {
         loop {
@@ -63,7 +65,8 @@ impl Check<'_> {
         }
     }
 
-    /// Behind a value: closes what ends here. Whether that was all; if not, another value begins here.
+    /// After a value: closes what ends here. Returns whether the whole value is complete; otherwise another
+    /// value begins here.
     fn reach_next_value(&mut self) -> Option<bool> {
         loop {
             if self.open == NOTHING_OPEN {
@@ -148,7 +151,7 @@ impl Check<'_> {
         Some(())
     }
 
-    /// At least one.
+    /// At least one digit.
     fn digits(&mut self) -> Option<()> {
         let start = self.at;
         while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -189,13 +192,13 @@ mod tests {
         serde_json::from_str::<&RawValue>(text).is_ok()
     }
 
-    /// Says what `serde_json` says.
+    /// Compares the result with `serde_json`.
     fn check(text: &str) {
         assert_eq!(is_well_formed(text), is_json(text), "{text:?}");
     }
 
     #[test]
-    fn as_serde_json_says() {
+    fn agrees_with_serde_json() {
         let values = [
             "null",
             "nul",
@@ -284,7 +287,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn never_surer_than_serde_json(text in "[\\[\\]{}\",:\\\\/u0-9a-fl-t.+E \n\u{1}\u{e5}-]{0,24}") {
+        fn never_accepts_more_than_serde_json(text in "[\\[\\]{}\",:\\\\/u0-9a-fl-t.+E \n\u{1}\u{e5}-]{0,24}") {
             prop_assert_eq!(is_well_formed(&text), is_json(&text));
         }
 
