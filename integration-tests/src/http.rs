@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::certificates::Pair;
 
+/// Names and values.
+type Headers = Vec<(String, String)>;
+
 /// A client of one server; each thread has its own.
 pub struct Http {
     server: SocketAddr,
@@ -24,7 +27,7 @@ pub struct Http {
     certificate: Option<Pair>,
     timeout: Duration,
     /// Sent with every request.
-    headers: Vec<(String, String)>,
+    headers: Headers,
     keeps: bool,
     kept: RefCell<Option<TcpStream>>,
 }
@@ -33,7 +36,7 @@ pub struct Http {
 pub struct Answer {
     pub status: u16,
     /// Names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     pub body: Vec<u8>,
     /// Whether the connection ended before the body did.
     pub is_cut: bool,

@@ -133,6 +133,15 @@ impl Sandbox {
         });
     }
 
+    /// Starts the server and waits until it says that it runs: `/ready` may be closed.
+    pub fn start_closed(&mut self) {
+        self.spawn();
+        wait_for("the server to run", || {
+            assert!(self.exited().is_none(), "the server ended:\n{}", self.log_text());
+            self.log_text().contains("butler-sos is running").then_some(())
+        });
+    }
+
     /// Starts the server and does not wait.
     pub fn spawn(&mut self) {
         assert!(self.server.is_none(), "the server runs already");

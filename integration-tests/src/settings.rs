@@ -91,6 +91,20 @@ pub fn mqtt(broker: &Mosquitto) -> Value {
     json!({ "Butler-SOS": { "userEvents": { "sendToMQTT": { "enable": true } }, "mqttConfig": config } })
 }
 
+/// User events to a broker, all in this topic and in no other.
+pub fn one_topic(host: &str, port: u16, topic: &str) -> Value {
+    json!({ "Butler-SOS": {
+        "mqttConfig": { "enable": true, "brokerHost": host, "brokerPort": port },
+        "userEvents": { "sendToMQTT": { "enable": true, "postTo": {
+            "everythingTopic": { "enable": true, "topic": topic },
+            "sessionStartTopic": { "enable": false },
+            "sessionStopTopic": { "enable": false },
+            "connectionOpenTopic": { "enable": false },
+            "connectionCloseTopic": { "enable": false },
+        } } },
+    } })
+}
+
 /// User events to one account of New Relic, which is at `url`.
 pub fn new_relic(url: &str, account: (&str, &str), scramble: bool) -> Value {
     let (id, key) = account;

@@ -17,7 +17,7 @@ use crate::influxd::Influxd;
 use crate::mosquitto::{Mosquitto, Options};
 use crate::numbered::{Census, number};
 use crate::sandbox::{Sandbox, wait_for};
-use crate::settings::{Settings, csv, influx, new_relic};
+use crate::settings::{Settings, csv, influx, new_relic, one_topic};
 use crate::subscriber::Subscriber;
 use crate::written::{Row, csv_rows, files, json_files, parquet_rows, qvd_rows};
 
@@ -73,20 +73,15 @@ impl World {
 
 /// Everything but New Relic.
 pub fn config(influxd: &Influxd, broker: &Mosquitto, qlik: &FakeQlik) -> Settings {
-    let off = json!({ "enable": false });
     let certificate = |name: &str| qlik.certificates.path(name).display().to_string();
     AuditConfig::everywhere(influxd, broker)
         .settings()
         .and(Settings::user_events().value())
         .and(influx(1, influxd.port()))
+        .and(one_topic("127.0.0.1", broker.port(), USER_TOPIC))
         .and(csv())
         .and(json!({
             "Butler-SOS": {
-                "userEvents": { "sendToMQTT": { "enable": true, "postTo": {
-                    "everythingTopic": { "enable": true, "topic": USER_TOPIC },
-                    "sessionStartTopic": off, "sessionStopTopic": off,
-                    "connectionOpenTopic": off, "connectionCloseTopic": off,
-                } } },
                 "cert": {
                     "clientCert": certificate("client.pem"),
                     "clientCertKey": certificate("client_key.pem"),

@@ -4,7 +4,7 @@
 use butler_sos_domain::sample::{Layout, datagram};
 use butler_sos_integration_tests::browser::{Look, Page};
 use butler_sos_integration_tests::influxd::Influxd;
-use butler_sos_integration_tests::sandbox::{Sandbox, free_port, wait_for};
+use butler_sos_integration_tests::sandbox::{Sandbox, free_port};
 
 use crate::operations_api::{config, send};
 
@@ -73,8 +73,7 @@ fn every_list_in_light_dark_and_narrow() {
 fn trouble_and_the_token() {
     // Nobody listens there: the events wait, and the page says so in red.
     let mut sandbox = Sandbox::new(&config(free_port(), ", token: 'open sesame'"));
-    sandbox.spawn();
-    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos is running").then_some(()));
+    sandbox.start_closed();
     sandbox.udp().send(datagram(0, Layout::Eight).as_bytes()).expect("a datagram is sent");
     for look in LOOKS {
         let mut page = Page::open(&url(&sandbox, "operations"), look);

@@ -103,8 +103,7 @@ fn status_names_what_is_away_and_what_to_do() {
 fn a_server_that_is_not_there_or_wants_a_token() {
     let influxd = Influxd::start_new();
     let mut sandbox = Sandbox::new(&config(influxd.port(), ", token: hunter2-token"));
-    sandbox.spawn();
-    wait_for("the server to run", || sandbox.log_text().contains("butler-sos is running").then_some(()));
+    sandbox.start_closed();
     // From the configuration, where the port is any; then named.
     assert_eq!(run(&sandbox, &["status"]).code, OK);
     let mut without_server = Command::new(binary("butler-sos"));

@@ -108,10 +108,7 @@ fn a_file_with_secrets_that_everybody_can_read_is_told_by_check_and_at_the_start
         let mut server = Sandbox::new(text);
         fs::set_permissions(server.config_path(), fs::Permissions::from_mode(mode)).expect("its mode");
         // Its endpoints ask for the token, so that nobody waits for them here: it is told to stop as soon as it runs.
-        server.spawn();
-        butler_sos_integration_tests::sandbox::wait_for("the server to run", || {
-            server.log_text().contains("butler-sos is running").then_some(())
-        });
+        server.start_closed();
         assert!(server.stop().success());
         let log = server.log_text();
         assert_eq!(is_told(&log), expect, "{log}");

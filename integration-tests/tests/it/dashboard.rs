@@ -244,8 +244,7 @@ fn the_token_is_asked_for_and_shows_everything() {
     let operations = ", token: 'open sesame'";
     let sandbox_config = config(influxd.port(), operations);
     let mut sandbox = Sandbox::new(&sandbox_config);
-    sandbox.spawn();
-    wait_for("the server to listen", || sandbox.log_text().contains("butler-sos is running").then_some(()));
+    sandbox.start_closed();
     for closed in ["/ready", "/api/state", "/api/live", "/api/events", "/configuration", "/api/configuration"]
     {
         assert_eq!(sandbox.get(closed).0, 401, "{closed}");

@@ -17,7 +17,7 @@ use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender, number};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
-use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic};
+use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic, one_topic};
 use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::tcp_proxy::TcpProxy;
 use butler_sos_integration_tests::written::{Row, csv_rows, files};
@@ -119,16 +119,78 @@ impl Everything {
         [in_topic - all.len() as u64, events.len() as u64 - all.len() as u64]
     }
 
-    /// Every audit event is everywhere, and once where that is promised; answers how many screenshots have an image.
+    /// Every audit event is everywhere, once where that is promised, and each screenshot has an image or a reason;
+    /// answers how many have an image.
     pub fn assert_audit_events(&self, posted: &BTreeSet<String>) -> usize {
-        audit_events_are_there(&Audited {
-            directory: self.sandbox.path().to_owned(),
-            influxd: &self.influxd,
-            database: DATABASE,
-            subscriber: &self.subscriber,
-            topic: AUDIT_TOPIC,
-            posted,
-        })
+        let path = |name: &str| self.sandbox.path().join(name);
+        let once: BTreeMap<&str, u64> = posted.iter().map(|id| (id.as_str(), 1)).collect();
+        let count = |ids: &[String]| {
+            let mut times = BTreeMap::<String, u64>::new();
+            ids.iter().for_each(|id| *times.entry(id.clone()).or_default() += 1);
+            times
+        };
+        let check = |place: &str, ids: &[String]| {
+            let got = count(ids);
+            let got: BTreeMap<&str, u64> = got.iter().map(|(id, times)| (id.as_str(), *times)).collect();
+            let lost: Vec<_> = once.keys().filter(|id| !got.contains_key(*id)).collect();
+            let wrong: Vec<_> = got.iter().filter(|(id, times)| once.get(*id) != Some(*times)).collect();
+            assert!(lost.is_empty() && wrong.is_empty(), "{place}: lost {lost:?}, not once {wrong:?}");
+        };
+
+        let answer = self.influxd.query(DATABASE, "SELECT * FROM \"audit_event\"");
+        let series = &answer["series"][0];
+        let columns = series["columns"].as_array().expect("columns");
+        let column = columns.iter().position(|name| name == "eventId").expect("the tag eventId");
+        let rows = series["values"].as_array().expect("rows");
+        let ids: Vec<String> =
+            rows.iter().map(|row| row[column].as_str().unwrap_or_default().to_owned()).collect();
+        check("InfluxDB", &ids);
+
+        let rows = csv_rows(&path("audit-csv"));
+        let text = |row: &Row, column: &str| row[column].as_str().expect("text").to_owned();
+        let ids: Vec<String> = rows.iter().map(|row| text(row, "eventId")).collect();
+        check("CSV", &ids);
+
+        let id = |payload: &Value| payload["event"]["eventId"].as_str().unwrap_or("?").to_owned();
+        let all = wait_for("the subscriber to have every audit event", || {
+            let ids: BTreeSet<String> = self.subscriber.json(AUDIT_TOPIC).iter().map(id).collect();
+            (ids.len() >= posted.len()).then_some(ids)
+        });
+        assert_eq!(&all, posted, "MQTT");
+
+        assert_eq!(qvd_records(&path("qvd")), posted.len(), "QVD");
+        // A later try may be under way.
+        wait_for("the last image", || {
+            let names = std::fs::read_dir(path("images")).into_iter().flatten();
+            let is_temporary = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(".tmp");
+            (!names.flatten().any(|entry| is_temporary(&entry.file_name()))).then_some(())
+        });
+        for (name, extension) in [("parquet", "parquet"), ("qvd", "qvd"), ("json", "json")] {
+            for file in std::fs::read_dir(path(name)).into_iter().flatten() {
+                let file = file.expect("an entry").file_name().into_string().expect("a plain name");
+                assert!(file.ends_with(extension) && !file.starts_with('.'), "{name}/{file} is left over");
+            }
+        }
+
+        let screenshots: Vec<_> =
+            rows.iter().filter(|row| row["eventType"] == "screenshot.url.received").collect();
+        let saved: BTreeSet<PathBuf> = screenshots
+            .iter()
+            .flat_map(|row| {
+                serde_json::from_str::<Vec<PathBuf>>(&text(row, "screenshotSavedPaths")).unwrap_or_default()
+            })
+            .collect();
+        let without: Vec<_> = screenshots
+            .iter()
+            .filter(|row| {
+                text(row, "screenshotSavedPaths").len() < 3 && text(row, "screenshotError").is_empty()
+            })
+            .collect();
+        assert!(without.is_empty(), "neither an image nor a reason: {without:?}");
+        // A later try may have brought one after its event was told of without.
+        let there: BTreeSet<PathBuf> = files(&path("images"), "png").into_iter().collect();
+        assert!(saved.is_subset(&there), "images that were told of are missing");
+        saved.len()
     }
 }
 
@@ -146,6 +208,7 @@ fn config(proxies: &BTreeMap<&str, TcpProxy>, qlik: &FakeQlik, more: Value) -> S
     Settings::user_events()
         .and(influx(1, port("influxdb")))
         .and(new_relic(&format!("http://127.0.0.1:{}", port("new relic")), ACCOUNT, false))
+        .and(one_topic("127.0.0.1", port("broker"), "sos/all"))
         .and(csv())
         .and(json!({
             "Butler-SOS": {
@@ -160,14 +223,6 @@ fn config(proxies: &BTreeMap<&str, TcpProxy>, qlik: &FakeQlik, more: Value) -> S
                     "remoteURL": format!("http://127.0.0.1:{}/alive", port("monitoring")),
                 },
                 "influxdbConfig": { "v1Config": { "retentionPolicy": policy } },
-                "mqttConfig": { "enable": true, "brokerHost": "127.0.0.1", "brokerPort": port("broker") },
-                "userEvents": { "sendToMQTT": { "enable": true, "postTo": {
-                    "everythingTopic": { "enable": true, "topic": "sos/all" },
-                    "sessionStartTopic": { "enable": false },
-                    "sessionStopTopic": { "enable": false },
-                    "connectionOpenTopic": { "enable": false },
-                    "connectionCloseTopic": { "enable": false },
-                } } },
                 "auditEvents": {
                     "enable": true, "host": "127.0.0.1", "port": 0, "rateLimit": { "enable": false },
                     "destination": {
@@ -274,92 +329,6 @@ pub fn audit_load(mut poster: Poster, per_second: u64, stop: &AtomicBool) -> BTr
         posted.insert(poster.post());
     });
     posted
-}
-
-// === what is where
-
-/// Where audit events have gone.
-pub struct Audited<'a> {
-    /// Of the sandbox: `audit-csv`, `json`, `parquet`, `qvd` and `images` are below it.
-    pub directory: PathBuf,
-    pub influxd: &'a Influxd,
-    pub database: &'a str,
-    pub subscriber: &'a Subscriber,
-    pub topic: &'a str,
-    pub posted: &'a BTreeSet<String>,
-}
-
-/// Everything that was posted is everywhere, once where that is promised, and each screenshot has an image or a
-/// reason; answers how many have an image.
-pub fn audit_events_are_there(of: &Audited<'_>) -> usize {
-    let Audited { directory, influxd, database, subscriber, topic, posted } = of;
-    let path = |name: &str| directory.join(name);
-    let once: BTreeMap<&str, u64> = posted.iter().map(|id| (id.as_str(), 1)).collect();
-    let count = |ids: &[String]| {
-        let mut times = BTreeMap::<String, u64>::new();
-        ids.iter().for_each(|id| *times.entry(id.clone()).or_default() += 1);
-        times
-    };
-    let check = |place: &str, ids: &[String]| {
-        let got = count(ids);
-        let got: BTreeMap<&str, u64> = got.iter().map(|(id, times)| (id.as_str(), *times)).collect();
-        let lost: Vec<_> = once.keys().filter(|id| !got.contains_key(*id)).collect();
-        let wrong: Vec<_> = got.iter().filter(|(id, times)| once.get(*id) != Some(*times)).collect();
-        assert!(lost.is_empty() && wrong.is_empty(), "{place}: lost {lost:?}, not once {wrong:?}");
-    };
-
-    let answer = influxd.query(database, "SELECT * FROM \"audit_event\"");
-    let series = &answer["series"][0];
-    let columns = series["columns"].as_array().expect("columns");
-    let column = columns.iter().position(|name| name == "eventId").expect("the tag eventId");
-    let rows = series["values"].as_array().expect("rows");
-    let ids: Vec<String> =
-        rows.iter().map(|row| row[column].as_str().unwrap_or_default().to_owned()).collect();
-    check("InfluxDB", &ids);
-
-    let rows = csv_rows(&path("audit-csv"));
-    let text = |row: &Row, column: &str| row[column].as_str().expect("text").to_owned();
-    let ids: Vec<String> = rows.iter().map(|row| text(row, "eventId")).collect();
-    check("CSV", &ids);
-
-    let id = |payload: &Value| payload["event"]["eventId"].as_str().unwrap_or("?").to_owned();
-    let all = wait_for("the subscriber to have every audit event", || {
-        let ids: BTreeSet<String> = subscriber.json(topic).iter().map(id).collect();
-        (ids.len() >= posted.len()).then_some(ids)
-    });
-    assert_eq!(&all, *posted, "MQTT");
-
-    assert_eq!(qvd_records(&path("qvd")), posted.len(), "QVD");
-    // A later try may be under way.
-    wait_for("the last image", || {
-        let names = std::fs::read_dir(path("images")).into_iter().flatten();
-        let is_temporary = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(".tmp");
-        (!names.flatten().any(|entry| is_temporary(&entry.file_name()))).then_some(())
-    });
-    for (name, extension) in [("parquet", "parquet"), ("qvd", "qvd"), ("json", "json")] {
-        for file in std::fs::read_dir(path(name)).into_iter().flatten() {
-            let file = file.expect("an entry").file_name().into_string().expect("a plain name");
-            assert!(file.ends_with(extension) && !file.starts_with('.'), "{name}/{file} is left over");
-        }
-    }
-
-    let screenshots: Vec<_> =
-        rows.iter().filter(|row| row["eventType"] == "screenshot.url.received").collect();
-    let saved: BTreeSet<PathBuf> = screenshots
-        .iter()
-        .flat_map(|row| {
-            serde_json::from_str::<Vec<PathBuf>>(&text(row, "screenshotSavedPaths")).unwrap_or_default()
-        })
-        .collect();
-    let without: Vec<_> = screenshots
-        .iter()
-        .filter(|row| text(row, "screenshotSavedPaths").len() < 3 && text(row, "screenshotError").is_empty())
-        .collect();
-    assert!(without.is_empty(), "neither an image nor a reason: {without:?}");
-    // A later try may have brought one after its event was told of without.
-    let there: BTreeSet<PathBuf> = files(&path("images"), "png").into_iter().collect();
-    assert!(saved.is_subset(&there), "images that were told of are missing");
-    saved.len()
 }
 
 /// What the headers of all QVD files in a directory say.

@@ -243,8 +243,8 @@ fn prometheus_and_operations_may_have_one_port() {
         "Butler-SOS": { "prometheus": { "enable": true, "host": "0.0.0.0", "port": port } },
         "Pipeline": { "operations": { "port": port, "token": "sekrit" } },
     }));
-    let sandbox = Sandbox::new(&settings.text());
-    let sandbox = started(sandbox);
+    let mut sandbox = Sandbox::new(&settings.text());
+    sandbox.start_closed();
     let address = sandbox.address("operations");
     assert_eq!(address.port(), port);
     assert_eq!(get(address, "/metrics").expect("an answer").0, 200);
@@ -258,7 +258,9 @@ fn exposed_without_a_token_and_with_one() {
         let settings = Settings::user_events()
             .and(csv())
             .and(json!({ "Pipeline": { "operations": { "host": "0.0.0.0", "token": token } } }));
-        started(Sandbox::new(&settings.text()))
+        let mut sandbox = Sandbox::new(&settings.text());
+        sandbox.start_closed();
+        sandbox
     };
     for (token, refused) in [("", 403), ("sekrit", 401)] {
         let sandbox = at(token);
@@ -277,17 +279,6 @@ fn exposed_without_a_token_and_with_one() {
         let status = sandbox.operations().with_token("sekrit").get("/ready").expect("an answer").status;
         assert_eq!(status, if token.is_empty() { 403 } else { 200 });
     }
-}
-
-/// [`Sandbox::start`] asks `/ready`, which not everybody may.
-fn started(mut sandbox: Sandbox) -> Sandbox {
-    sandbox.spawn();
-    wait_for("the server to run", || {
-        let ended = sandbox.exited();
-        assert!(ended.is_none(), "the server ended: {}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos is running").then_some(())
-    });
-    sandbox
 }
 
 /// A destination that is away is told, and the server is ready all the same: nothing is lost.

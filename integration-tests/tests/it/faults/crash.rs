@@ -3,6 +3,7 @@
 use butler_sos_integration_tests::sandbox::wait_for;
 use butler_sos_integration_tests::seeded_rng::SeededRng;
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
+use serde_json::json;
 
 use super::harness::{Harness, assert_sound, config};
 
@@ -19,7 +20,7 @@ fn a_backlog_survives_kill_9_while_it_is_delivered() {
         proxies = targets.map(TcpProxy::start).into();
         // Small batches: many moments between a write and its commit.
         config(proxies[0].port(), proxies[1].port())
-            .replace("    version: 1\n", "    version: 1\n    maxBatchSize: 50\n")
+            .and(json!({ "Butler-SOS": { "influxdbConfig": { "maxBatchSize": 50 } } }))
     });
     let events = EVENTS;
     for proxy in &proxies {

@@ -7,58 +7,24 @@ use butler_sos_integration_tests::influxd::Influxd;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
+use butler_sos_integration_tests::settings::{Settings, csv, influx, one_topic};
 use butler_sos_integration_tests::subscriber::Subscriber;
+use serde_json::json;
 
 pub const DATABASE: &str = "senseops";
 
 /// The configuration; ports of destinations may be those of proxies.
-pub fn config(influxd_port: u16, broker_port: u16) -> String {
-    format!(
-        "\
-Butler-SOS:
-  influxdbConfig:
-    enable: true
-    host: 127.0.0.1
-    port: {influxd_port}
-    version: 1
-    v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
-  mqttConfig: {{ enable: true, brokerHost: 127.0.0.1, brokerPort: {broker_port} }}
-  userEvents:
-    enable: true
-    udpServerConfig: {{ serverHost: 127.0.0.1, portUserActivityEvents: 0 }}
-    sendToInfluxdb: {{ enable: true }}
-    sendToMQTT:
-      enable: true
-      postTo:
-        everythingTopic: {{ enable: true, topic: sos/all }}
-        sessionStartTopic: {{ enable: false }}
-        sessionStopTopic: {{ enable: false }}
-        connectionOpenTopic: {{ enable: false }}
-        connectionCloseTopic: {{ enable: false }}
-Pipeline:
-  journal: {{ directory: '{{dir}}/journal' }}
-  csv: {{ userEvents: {{ enable: true, exportDirectory: '{{dir}}/csv' }} }}
-  deadLetters: {{ directory: '{{dir}}/dead-letters' }}
-  quarantine: {{ directory: '{{dir}}/quarantine' }}
-  operations: {{ host: 127.0.0.1, port: 0 }}
-  retry: {{ firstMs: 20, longestMs: 200 }}
-  influxdb: {{ timeoutMs: 3000 }}
-"
-    )
+pub fn config(influxd_port: u16, broker_port: u16) -> Settings {
+    without_broker(influxd_port).and(one_topic("127.0.0.1", broker_port, "sos/all"))
 }
 
 /// The same without MQTT.
-pub fn without_broker(config: &str) -> String {
-    config
-        .replace("mqttConfig: { enable: true", "mqttConfig: { enable: false")
-        .replace("sendToMQTT:\n      enable: true", "sendToMQTT:\n      enable: false")
-}
-
-/// The same without InfluxDB.
-pub fn without_influxdb(config: &str) -> String {
-    config
-        .replace("influxdbConfig:\n    enable: true", "influxdbConfig:\n    enable: false")
-        .replace("sendToInfluxdb: { enable: true", "sendToInfluxdb: { enable: false")
+pub fn without_broker(influxd_port: u16) -> Settings {
+    let policy = json!({ "retentionPolicy": { "name": "forever", "duration": "INF" } });
+    Settings::user_events().and(influx(1, influxd_port)).and(csv()).and(json!({
+        "Butler-SOS": { "influxdbConfig": { "v1Config": policy } },
+        "Pipeline": { "influxdb": { "timeoutMs": 3_000 } },
+    }))
 }
 
 pub struct Harness {
@@ -70,11 +36,11 @@ pub struct Harness {
 
 impl Harness {
     /// All running; `configure` gets the two servers' ports.
-    pub fn start(configure: impl FnOnce(&Influxd, &Mosquitto) -> String) -> Self {
+    pub fn start(configure: impl FnOnce(&Influxd, &Mosquitto) -> Settings) -> Self {
         let influxd = Influxd::start_new();
         let broker = Mosquitto::start(&Options::default());
         let subscriber = Subscriber::start(&broker, "sos/#");
-        let sandbox = Sandbox::start_new(&configure(&influxd, &broker));
+        let sandbox = Sandbox::start_new(&configure(&influxd, &broker).text());
         Self { sandbox, influxd, broker, subscriber }
     }
 

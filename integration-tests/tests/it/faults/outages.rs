@@ -113,7 +113,7 @@ fn memory_does_not_follow_the_backlog() {
     const GROWTH_MAX: f64 = 60e6;
     let influxd = Influxd::start_new();
     let proxy = TcpProxy::start(influxd.address());
-    let sandbox = Sandbox::start_new(&without_broker(&config(proxy.port(), 1)));
+    let sandbox = Sandbox::start_new(&without_broker(proxy.port()).text());
     let resident = || sandbox.metrics().sum("butler_sos_process_resident_bytes", &[]);
     let mut sender = NumberedSender::new(&sandbox, 0);
     // What everyone needs once: connections, caches, the first files.

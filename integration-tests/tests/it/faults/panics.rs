@@ -4,21 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use butler_sos_integration_tests::fake_qlik::{FakeQlik, Limits, Ports};
-use butler_sos_integration_tests::influxd::Influxd;
-use butler_sos_integration_tests::mosquitto::Mosquitto;
 use butler_sos_integration_tests::numbered::{Census, NumberedSender};
 use butler_sos_integration_tests::sandbox::{Sandbox, wait_for};
-use tempfile::TempDir;
+use butler_sos_integration_tests::settings::{Settings, csv};
+use serde_json::json;
 
-use crate::everything::{Audited, Poster, audit_events_are_there};
+use crate::everything::{Everything, Poster};
 
-use super::harness::{
-    DATABASE, Harness, assert_nothing_shed, assert_sound, config, without_broker, without_influxdb,
-};
+use super::harness::{assert_nothing_shed, assert_sound};
 
 /// All that a server with everything switched on consists of.
-const ACTORS: [&str; 20] = [
+const ACTORS: [&str; 22] = [
     "app_directory",
     "audit_csv_sink",
     "audit_http_ingestor",
@@ -26,11 +22,13 @@ const ACTORS: [&str; 20] = [
     "audit_mqtt_sink",
     "csv_sink",
     "dead_letter_keeper",
+    "heartbeat",
     "image_writer",
     "influx_sink",
     "journal",
     "json_sink",
     "mqtt_sink",
+    "new_relic_sink",
     "parquet_sink",
     "quarantine_keeper",
     "qvd_sink",
@@ -41,64 +39,6 @@ const ACTORS: [&str; 20] = [
     "user_parser",
 ];
 
-fn everything(influxd: &Influxd, broker: &Mosquitto, qlik: &FakeQlik) -> String {
-    let certificate = |name: &str| qlik.certificates.path(name).display().to_string();
-    let butler_sos = format!(
-        "\
-Butler-SOS:
-  cert:
-    clientCert: '{client}'
-    clientCertKey: '{key}'
-    clientCertCA: '{root}'
-  appNames: {{ enableAppNameExtract: true, extractInterval: 200, hostIP: localhost }}
-  auditEvents:
-    enable: true
-    host: 127.0.0.1
-    port: 0
-    rateLimit: {{ enable: false }}
-    destination:
-      enable: true
-      type: influxdb,json,parquet,qvd
-      influxdb:
-        metadata:
-          host: 127.0.0.1
-          port: {influxd}
-          writeFrequency: 50
-          v1Config: {{ dbName: {DATABASE}, retentionPolicy: {{ name: forever, duration: INF }} }}
-      json: {{ objectdata: {{ enable: true, exportDirectory: '{{dir}}/json' }} }}
-      parquet: {{ metadata: {{ exportDirectory: '{{dir}}/parquet', writeFrequency: 200 }} }}
-      qvd: {{ metadata: {{ exportDirectory: '{{dir}}/qvd', writeFrequency: 200 }} }}
-      screenshots:
-        enable: true
-        allowedImageDownloadHosts: [qlik.test]
-        auth:
-          mode: userTicket
-          qps: {{ host: qlik.test, port: {qps} }}
-          sessionCache: {{ enable: true }}
-        storageTargets:
-          - {{ enable: true, type: flat, directory: '{{dir}}/images' }}
-",
-        client = certificate("client.pem"),
-        key = certificate("client_key.pem"),
-        root = certificate("root.pem"),
-        influxd = influxd.port(),
-        qps = qlik.ports.qps,
-    );
-    let pipeline = format!(
-        "\
-Pipeline:
-  supervision: {{ backoffMs: 10 }}
-  appDirectory: {{ port: {qrs} }}
-  screenshots: {{ resolve: {{ qlik.test: 127.0.0.1 }} }}
-",
-        qrs = qlik.ports.qrs,
-    );
-    let users = config(influxd.port(), broker.port())
-        .replace("  csv: {", "  csv: { auditEvents: { enable: true, exportDirectory: '{dir}/audit-csv' },")
-        .replace("  influxdb: {", "  mqtt: { auditEvents: { topic: sos/audit } }\n  influxdb: {");
-    users.replace("Butler-SOS:\n", &butler_sos).replace("Pipeline:\n", &pipeline)
-}
-
 /// Posts one event for each permit; the ids of those that were acknowledged.
 fn post_all(mut poster: Poster, permits: &Receiver<()>) -> BTreeSet<String> {
     permits.iter().map(|()| poster.post()).collect()
@@ -106,7 +46,7 @@ fn post_all(mut poster: Poster, permits: &Receiver<()>) -> BTreeSet<String> {
 
 /// What happens around each panic.
 struct Rounds<'a> {
-    harness: &'a Harness,
+    harness: &'a Everything,
     permits: SyncSender<()>,
     sent: u64,
 }
@@ -114,7 +54,7 @@ struct Rounds<'a> {
 impl Rounds<'_> {
     /// Events before, while it is down, and after; then it must have been restarted `restarts` times.
     fn panic(&mut self, actor: &str, restarts: f64) {
-        let mut sender = self.harness.sender(self.sent);
+        let mut sender = NumberedSender::new(&self.harness.sandbox, self.sent);
         self.post(3);
         sender.send(150);
         self.post(2);
@@ -138,17 +78,13 @@ impl Rounds<'_> {
 
 #[test]
 fn every_actor_is_restarted_and_nothing_is_lost() {
-    let certificates = TempDir::with_prefix("qlik-").expect("a temporary directory");
-    let limits = Limits { sessions_per_user_max: 1_000, ..Limits::default() };
-    let qlik = FakeQlik::start_with(certificates.path(), Ports::default(), limits).expect("the fake starts");
-    let harness = Harness::start(|influxd, broker| everything(influxd, broker, &qlik));
+    let harness = Everything::start(json!({}));
     let sandbox = &harness.sandbox;
     let actors: BTreeSet<String> = sandbox.metrics().labels("butler_sos_actor_restarts_total", "actor");
     let known: BTreeSet<String> = ACTORS.iter().map(|actor| (*actor).to_owned()).collect();
     assert_eq!(actors, known, "an actor is missing here, or in the server");
 
-    let image_base = format!("https://qlik.test:{}/tempcontent", qlik.ports.https);
-    let poster = Poster::new(sandbox.address("audit-events"), &image_base, 1);
+    let poster = harness.poster(1);
     let (permits, permitted) = sync_channel(1_000);
     let posting = thread::spawn(move || post_all(poster, &permitted));
     let mut rounds = Rounds { harness: &harness, permits, sent: 0 };
@@ -165,33 +101,17 @@ fn every_actor_is_restarted_and_nothing_is_lost() {
     assert_sound(&metrics);
     let shed_of_users = metrics.sum("butler_sos_events_shed_total", &[("intake", "user_events")]);
     assert_eq!(shed_of_users, 0.0);
-    assert_eq!(harness.assert_delivered(0..sent).len() as u64, sent);
-    check_audit_events(&harness, &posted);
+    harness.assert_user_events(sent, 0);
+    assert!(harness.assert_audit_events(&posted) > 0);
     assert_eq!(sandbox.get("/ready").0, 200);
     println!("{} panics under {sent} user events and {} audit events", 2 * actors.len(), posted.len());
 }
 
-fn check_audit_events(harness: &Harness, posted: &BTreeSet<String>) {
-    let images = audit_events_are_there(&Audited {
-        directory: harness.sandbox.path().to_owned(),
-        influxd: &harness.influxd,
-        database: DATABASE,
-        subscriber: &harness.subscriber,
-        topic: "sos/audit",
-        posted,
-    });
-    assert!(images > 0);
-}
-
-/// A server that needs nobody else.
-fn alone() -> String {
-    let config = without_broker(&without_influxdb(&config(1, 1)));
-    config.replace("Pipeline:\n", "Pipeline:\n  supervision: { backoffMs: 1 }\n")
-}
-
 #[test]
 fn five_panics_in_the_window_end_the_process_with_70() {
-    let mut sandbox = Sandbox::start_new(&alone());
+    let settings = Settings::user_events().and(csv());
+    let settings = settings.and(json!({ "Pipeline": { "supervision": { "backoffMs": 1 } } }));
+    let mut sandbox = Sandbox::start_new(&settings.text());
     let mut sent = 0;
     for actor in ["journal", "csv_sink", "user_parser", "udp_ingestor", "dead_letter_keeper"] {
         let mut sender = NumberedSender::new(&sandbox, sent);

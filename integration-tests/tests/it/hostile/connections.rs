@@ -13,6 +13,8 @@ use butler_sos_integration_tests::settings::Settings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
+use crate::everything::StopAtEnd;
+
 use super::{MEMORY_MAX, event, head};
 
 const STORED: &str = "butler_sos_events_stored_total";
@@ -60,15 +62,6 @@ fn behave(server: SocketAddr, first: usize, stop: &AtomicBool) -> Met {
     times.sort();
     let posted = times.len();
     Met { posted, p99: times[posted * 99 / 100], longest: times[posted - 1] }
-}
-
-/// Lets those who work stop also when a test fails, or nobody would ever hear of it.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// One who behaves posts and sends datagrams while `attack` runs; all of it arrives. Says how long an answer took.

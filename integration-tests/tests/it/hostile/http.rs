@@ -241,8 +241,7 @@ fn a_right_token_is_answered_while_wrong_ones_wait() {
         "Pipeline": { "operations": { "token": "right" } },
     }));
     let mut sandbox = Sandbox::new(&settings.text());
-    sandbox.spawn();
-    wait_for("the server to run", || sandbox.log_text().contains("butler-sos is running").then_some(()));
+    sandbox.start_closed();
     for (server, path) in [("audit-events", "/api/v1/test-connection"), ("operations", "/api/state")] {
         let server = sandbox.address(server);
         let ask = |token: &str, more: &str| {

@@ -13,8 +13,7 @@ fn server(operations: &serde_json::Value) -> Sandbox {
     let settings =
         Settings::user_events().and(csv()).and(json!({ "Pipeline": { "operations": operations } }));
     let mut sandbox = Sandbox::new(&settings.text());
-    sandbox.spawn();
-    wait_for("the server to run", || sandbox.log_text().contains("butler-sos is running").then_some(()));
+    sandbox.start_closed();
     sandbox
 }
 

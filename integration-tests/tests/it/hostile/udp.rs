@@ -12,6 +12,8 @@ use butler_sos_integration_tests::sender::send;
 use butler_sos_integration_tests::settings::{Settings, csv};
 use serde_json::{Value, json};
 
+use crate::everything::StopAtEnd;
+
 use super::MEMORY_MAX;
 
 fn server(more: Value) -> Sandbox {
@@ -31,15 +33,6 @@ fn socket(sandbox: &Sandbox, from: &str) -> UdpSocket {
 /// A sender whose buffer is full waits: what is sent is on its way.
 fn send_surely(socket: &UdpSocket, datagram: &[u8]) {
     wait_for("a datagram to be sent", || socket.send(datagram).ok());
-}
-
-/// Lets a flood end also when a test fails.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 const KERNEL: &str = "butler_sos_events_dropped_by_kernel_total";

@@ -13,7 +13,7 @@ use butler_sos_integration_tests::line::read_line;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
 use butler_sos_integration_tests::numbered::{Census, NumberedSender, number};
 use butler_sos_integration_tests::sandbox::{Metrics, Sandbox, wait_for};
-use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic};
+use butler_sos_integration_tests::settings::{Settings, csv, influx, new_relic, one_topic};
 use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::tcp_proxy::{Mode, TcpProxy};
 use butler_sos_integration_tests::tls_front::TlsFront;
@@ -240,16 +240,10 @@ fn config(plan: &Plan<'_>, influx_port: u16, broker_port: u16, relic_port: u16) 
     };
     let relic = format!("{scheme}://{host}:{relic_port}");
     let ca = plan.tls.as_ref().map(|(_, authority)| authority);
-    let everything_alone = json!({
-        "everythingTopic": { "enable": true, "topic": "sos/all" },
-        "sessionStartTopic": { "enable": false },
-        "sessionStopTopic": { "enable": false },
-        "connectionOpenTopic": { "enable": false },
-        "connectionCloseTopic": { "enable": false },
-    });
     Settings::user_events()
         .and(influx(plan.version, influx_port))
         .and(new_relic(&relic, ACCOUNT, false))
+        .and(one_topic(host, broker_port, "sos/all"))
         .and(csv())
         .and(json!({
             "Butler-SOS": {
@@ -258,10 +252,7 @@ fn config(plan: &Plan<'_>, influx_port: u16, broker_port: u16, relic_port: u16) 
                     "v1Config": { "retentionPolicy": { "name": "forever", "duration": "INF" } },
                     "v3Config": { "writeTimeout": 1_000 },
                 },
-                "mqttConfig": {
-                    "enable": true, "brokerHost": host, "brokerPort": broker_port, "tls": broker_tls,
-                },
-                "userEvents": { "sendToMQTT": { "enable": true, "postTo": everything_alone } },
+                "mqttConfig": { "tls": broker_tls },
             },
             "Pipeline": { "influxdb": { "timeoutMs": 1_000 } },
         }))

@@ -10,7 +10,7 @@ use std::process::Command;
 use butler_sos_integration_tests::audit_client::AuditClient;
 use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
+use butler_sos_integration_tests::sandbox::{binary, wait_for};
 use butler_sos_integration_tests::subscriber::Subscriber;
 use butler_sos_integration_tests::written;
 use serde_json::{Value, json};
@@ -98,13 +98,6 @@ fn selection(number: u32, user: &str) -> String {
     .to_string()
 }
 
-fn wait_until_it_runs(sandbox: &mut Sandbox) {
-    wait_for("the server to run", || {
-        assert!(sandbox.exited().is_none(), "{}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos is running").then_some(())
-    });
-}
-
 #[test]
 fn nothing_names_a_user_but_the_request_for_a_ticket() {
     let influx = FakeInflux::start(FakeVersion::V1);
@@ -122,7 +115,6 @@ fn nothing_names_a_user_but_the_request_for_a_ticket() {
     let config = config.replacen("Butler-SOS:\n", &more, 1).replacen("  csv: {auditEvents:", &csv, 1);
     std::fs::write(harness.sandbox.config_path(), config).expect("a file");
     harness.sandbox.start();
-    wait_until_it_runs(&mut harness.sandbox);
 
     // --- in
     let (datagrams, user_events) = datagrams();

@@ -14,7 +14,7 @@ use butler_sos_integration_tests::fake_influx::{FakeInflux, FakeVersion};
 use butler_sos_integration_tests::fake_qlik::{Unauthorized, certificates};
 use butler_sos_integration_tests::http::Http;
 use butler_sos_integration_tests::mosquitto::{Mosquitto, Options};
-use butler_sos_integration_tests::sandbox::{Sandbox, binary, wait_for};
+use butler_sos_integration_tests::sandbox::{binary, wait_for};
 use openssl::symm::Cipher;
 use serde_json::Value;
 
@@ -64,8 +64,7 @@ fn no_secret_is_in_anything_that_the_server_shows() {
     }
     config = config.replace("operations: {host: 127.0.0.1, port: 0}", &operations());
     std::fs::write(harness.sandbox.config_path(), config).unwrap();
-    harness.sandbox.spawn();
-    wait_until_it_listens(&mut harness.sandbox);
+    harness.sandbox.start_closed();
 
     let scenarios = scenarios(&harness);
     let mut events = 0_u32;
@@ -118,8 +117,7 @@ fn no_secret_is_in_anything_that_the_server_shows() {
     // Cut short, so that nothing is tidied up; and once more to its end.
     harness.sandbox.kill();
     shown.insert("output of the first process".to_owned(), harness.sandbox.log_text().into_bytes());
-    harness.sandbox.spawn();
-    wait_until_it_listens(&mut harness.sandbox);
+    harness.sandbox.start_closed();
     run(&harness, &usual);
     assert!(harness.sandbox.stop().success());
     shown.insert("output of the second process".to_owned(), harness.sandbox.log_text().into_bytes());
@@ -214,13 +212,6 @@ fn scenarios(harness: &ServerHarness) -> Vec<(String, String)> {
     let own =
         |(n, (user, url)): (usize, (String, String))| (user.replace("goran", &format!("goran{n}")), url);
     scenarios.into_iter().enumerate().map(own).collect()
-}
-
-fn wait_until_it_listens(sandbox: &mut Sandbox) {
-    wait_for("the server to run", || {
-        assert!(sandbox.exited().is_none(), "{}", sandbox.log_text());
-        sandbox.log_text().contains("butler-sos is running").then_some(())
-    });
 }
 
 fn post_with_tls(harness: &ServerHarness, bodies: &[String]) {
