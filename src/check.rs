@@ -1,16 +1,16 @@
-//! `butler-sos check`: whether a configuration would work on this machine, now.
+//! `butler-sos check`: tests whether a configuration works on this machine now.
 //!
-//! The settings themselves have been verified when they were loaded. Here follows what only the machine and the
-//! network can tell: files, certificates, ports, directories, destinations. Probing and judging are apart: a probe
-//! gives results, the report knows how they look and what exit code they make.
+//! The settings were verified when they were loaded. These checks need the machine and the network: files,
+//! certificates, ports, directories, destinations. Probes return results; the report formats them and
+//! determines the exit code.
 //!
-//! | file | what is tried |
+//! | file | checks |
 //! |---|---|
-//! | `certificates` | certificates and keys: content, fit, end |
-//! | `ports` | addresses to listen at, names of allowed sources |
-//! | `directories` | what is written to |
+//! | `certificates` | certificates and keys: content, match, expiry |
+//! | `ports` | addresses to listen on, names of allowed sources |
+//! | `directories` | directories that the server writes to |
 //! | `destinations` | every destination, QRS, QPS |
-//! | `report` | what it all means |
+//! | `report` | output and exit code |
 
 mod certificates;
 mod destinations;
@@ -28,23 +28,24 @@ use crate::{
     topology::destinations::probe::blocking,
 };
 
-/// How long files, ports and directories may take; a network file system that hangs does not hang the check.
+/// The time limit for files, ports and directories, so that an unresponsive network file system does not
+/// block the check.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checks, prints what was found to standard output, and gives the exit code (config contract): 0, 78 for mistakes
-/// in the configuration, 69 for something that it names and that is not there. With `offline` the settings alone are
-/// looked at. Not to be called from within a runtime.
+/// Runs the checks, prints the results to standard output, and returns the exit code (config contract): 0, 78
+/// for mistakes in the configuration, 69 for a missing resource. With `offline` only the settings are
+/// checked. Must not be called from within a runtime.
 pub fn run(loaded: &Loaded, offline: bool) -> u8 {
     let mut report = settings(loaded);
     if !offline {
         actix_rt::System::new().block_on(online(loaded, &mut report));
     }
-    // Nothing can be done when standard output is gone.
+    // There is no way to report that standard output is closed.
     let _ = write!(std::io::stdout().lock(), "{report}");
     report.exit_code()
 }
 
-/// What was found when the configuration was loaded.
+/// The results of loading the configuration.
 fn settings(loaded: &Loaded) -> Report {
     let mut report = Report::default();
     report.add_line(Verdict::Fine, format!("{}: the settings are valid", loaded.files.join(", ")));
@@ -65,7 +66,7 @@ fn settings(loaded: &Loaded) -> Report {
     report
 }
 
-/// Adds what this machine and the network say.
+/// Adds the results of this machine and the network.
 pub async fn online(loaded: &Loaded, report: &mut Report) {
     let config = &loaded.config;
     let origin = |path: &str| loaded.origin(path);
@@ -74,7 +75,7 @@ pub async fn online(loaded: &Loaded, report: &mut Report) {
             report.add_line(Verdict::Mistake, mistake.to_string());
         }
     }
-    // Names are resolved while destinations are asked.
+    // Resolve names while destinations are probed.
     let sources = {
         let config = config.clone();
         actix_rt::spawn(blocking(LOCAL_PATIENCE, move || ports::sources(&config)))

@@ -1,7 +1,7 @@
-//! Certificates and keys: whether they are what they should be and fit each other, and how long they hold.
+//! Certificates and keys: whether they are valid, match each other, and when they expire.
 //!
-//! Each group of files is loaded by the code that the server loads it with; the broker's by the same, though its
-//! library reads them itself. A file that cannot be read at all has been told of before.
+//! The server's own code loads each group of files, also those of the broker, which its library reads itself.
+//! Unreadable files were reported before.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,10 @@ use crate::{
     topology::{destinations, settings},
 };
 
-/// A certificate that ends within so many days is warned of.
+/// Warn about a certificate with fewer days left.
 const DAYS_LEFT_MIN: i64 = 30;
 
-/// Looks into every certificate and key in use. Blocks.
+/// Checks every certificate and key in use. Blocks.
 pub fn results(config: &Config) -> Vec<CheckResult> {
     let mut found = Vec::new();
     if config.qlik_certificates_needed_by().is_some() {
@@ -40,7 +40,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
     found
 }
 
-/// Files of a client; `names` are the settings of CA, certificate and key. One file may be several of them.
+/// Files of a client. `names` are the settings of CA, certificate and key. They may name the same file.
 fn client(section: &str, names: [&str; 3], tls: &ClientTls) -> Vec<CheckResult> {
     let [ca, cert, key] = names.map(|name| format!("{section}.{name}"));
     let error = match tls.connector() {
@@ -82,8 +82,8 @@ fn server(tls: &audit_http_ingestor::TlsConfig) -> Vec<CheckResult> {
     vec![CheckResult::new(Verdict::Mistake, path, error.to_string())]
 }
 
-/// How long the certificates hold. Of a bundle of authorities the one that lasts longest counts: old ones stay in
-/// such files for years. Of our own chain each must hold.
+/// Checks the expiry of certificates. In a CA bundle the one that lasts longest counts, because old ones stay
+/// in such files for years. In our own chain each must be valid.
 fn lifetimes(ca_path: &str, ca: Option<&Path>, cert_path: &str, cert: Option<&Path>) -> Vec<CheckResult> {
     let Ok(now) = Asn1Time::days_from_now(0) else { return Vec::new() };
     let mut found = Vec::new();
@@ -103,7 +103,7 @@ fn lifetimes(ca_path: &str, ca: Option<&Path>, cert_path: &str, cert: Option<&Pa
     found
 }
 
-/// The time in which a certificate holds, seen from now.
+/// The validity period of a certificate, relative to now.
 #[derive(Debug)]
 struct Span {
     seconds_to_start: i64,
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// What a client's files are said to be: verdict, setting, begin of the words.
+    /// Checks the results for a client's files: verdict, setting, beginning of the message.
     #[track_caller]
     fn check_client(change: impl Fn(&CertificateFiles, &mut ClientTls), expect: &[(Verdict, &str, &str)]) {
         let files = CertificateFiles::new(90);
@@ -212,12 +212,12 @@ mod tests {
             &[(Verdict::Mistake, "cert.key", "is not the key of the certificate")],
         );
         check_client(|_, tls| tls.key = None, &[(Verdict::Mistake, "cert", "needs both")]);
-        // Reported of before, with the other files that cannot be read.
+        // Reported before, with the other unreadable files.
         check_client(|files, tls| tls.cert = Some(files.path("nobody.pem")), &[]);
     }
 
     #[test]
-    fn the_end_is_near() {
+    fn warns_before_a_certificate_expires() {
         let files = CertificateFiles::new(5);
         let found = client("cert", ["ca", "cert", "key"], &files.client());
         let near = "expires in ";

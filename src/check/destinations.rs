@@ -1,7 +1,7 @@
-//! Destinations and Qlik Sense: whether each answers, and lets us in.
+//! Destinations and Qlik Sense: reachability and login.
 //!
-//! All are asked at once, each for a few seconds at most. Nothing is stored anywhere: a write to InfluxDB has no lines,
-//! one to New Relic no events.
+//! All are probed at once, each for at most a few seconds. Nothing is stored: a write to InfluxDB has no
+//! lines, one to New Relic no events.
 
 use super::report::{CheckResult, Verdict};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Asks everything that the server would speak to.
+/// Probes everything that the server would connect to.
 pub async fn results(config: &Config) -> Vec<CheckResult> {
     let of_destinations = destinations::all().flat_map(|entry| (entry.probes)(config));
     let asked: Vec<_> = of_destinations
@@ -37,7 +37,7 @@ pub async fn results(config: &Config) -> Vec<CheckResult> {
     found
 }
 
-/// The repository service and the proxy service, where they are used.
+/// The repository service and the proxy service, if they are used.
 fn qlik(config: &Config) -> Vec<Probe> {
     let butler = &config.butler_sos;
     let mut probes = Vec::new();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::check::test_files::CertificateFiles;
 
-    /// A port that nobody listens at.
+    /// A port without a listener.
     fn free_port() -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()
@@ -106,7 +106,7 @@ mod tests {
         assert!(results(&Config::default()).await.is_empty());
     }
 
-    /// A server that insists on a client certificate, asked once.
+    /// A server that requires a client certificate, probed once.
     fn check_handshake(change: impl Fn(&mut ClientTls), expect: Result<(), &str>) {
         let files = CertificateFiles::new(90);
         let own = files.client();
@@ -123,7 +123,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         let serving = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client");
-            // Stays until the client goes.
+            // Waits until the client disconnects.
             if let Ok(mut stream) = acceptor.accept(stream) {
                 let _ = stream.read(&mut [0; 1]);
             }

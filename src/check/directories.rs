@@ -1,7 +1,7 @@
-//! Directories: whether the server can make them and write there.
+//! Directories: whether the server can create them and write to them.
 //!
-//! Nothing is left behind. A directory that is not there yet is not made, for whoever checks may be somebody else
-//! than the server will be, and would then own it: its nearest parent is tried instead.
+//! Nothing is left behind. A missing directory is not created, because the check may run under another
+//! account than the server and would then own it: its nearest parent is tested instead.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ pub fn results(config: &Config) -> Vec<CheckResult> {
     found
 }
 
-/// Every directory that is written to, with its setting.
+/// Every directory that the server writes to, with its setting.
 fn in_use(config: &Config) -> Vec<(String, PathBuf)> {
     let (butler, pipeline) = (&config.butler_sos, &config.pipeline);
     let mut used = vec![
@@ -70,7 +70,7 @@ enum Tried {
     ToBeMade,
 }
 
-/// What stands in the way.
+/// Why a directory is unusable.
 #[derive(Debug)]
 struct Refused {
     at: PathBuf,
@@ -81,7 +81,7 @@ fn try_directory(directory: &Path) -> Result<Tried, Refused> {
     let here = Path::new(".");
     let mut at = directory;
     let there = loop {
-        // The nearest parent of a plain name is where we are.
+        // The nearest parent of a plain name is the current directory.
         at = if at.as_os_str().is_empty() { here } else { at };
         match fs::metadata(at) {
             Ok(_) => break at,
@@ -96,7 +96,7 @@ fn try_directory(directory: &Path) -> Result<Tried, Refused> {
     Ok(if there == directory { Tried::There } else { Tried::ToBeMade })
 }
 
-/// Writes a page: a full disk takes the name of a file, but not its content.
+/// Writes a page: a full disk can still create a file, but not its content.
 fn try_write(directory: &Path) -> io::Result<()> {
     const PAGE: [u8; 4096] = [0; 4096];
     let path = directory.join(format!(".butler-sos-check-{}", std::process::id()));
@@ -128,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_somebody_else() {
+    fn a_directory_of_another_account_is_refused() {
         let root = tempfile::tempdir().expect("a directory");
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o500)).expect("permissions");
-        // Root may write everywhere but where the kernel itself says no.
+        // Root may write everywhere unless the kernel itself refuses.
         let is_root = fs::write(root.path().join("file"), "").is_ok();
         let closed = if is_root { Path::new("/proc") } else { root.path() };
         assert!(try_directory(closed).is_err());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_used() {
+    fn checks_only_directories_in_use() {
         let paths = |config: &Config| -> Vec<String> {
             in_use(config)
                 .into_iter()

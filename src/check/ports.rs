@@ -1,7 +1,7 @@
-//! Ports: whether each can be listened at, and if not, who is there already.
+//! Ports: whether the server can listen on each of them, and which process holds it otherwise.
 //!
-//! A server that runs by this configuration holds its ports itself. Whoever checks a file beside a running server is
-//! told so, and not that the file is wrong.
+//! A running server with this configuration holds its ports itself. The check then reports the running
+//! server, not a mistake in the file.
 
 use std::{
     io::{self, ErrorKind},
@@ -21,10 +21,10 @@ const UDP_PORT: &str = "Butler-SOS.userEvents.udpServerConfig.portUserActivityEv
 const UDP_HOST: &str = "Butler-SOS.userEvents.udpServerConfig.serverHost";
 const SOURCES: &str = "Butler-SOS.userEvents.udpServerConfig.allowedSources";
 
-/// What this program is called in the list of processes.
+/// The name of this program in the list of processes.
 const OUR_NAME: &str = "butler-sos";
 
-/// Listens at every address for a moment. Blocks.
+/// Listens on every address for a moment. Blocks.
 pub fn results(config: &Config) -> Vec<CheckResult> {
     let is_running = store::is_held(config.pipeline.journal.directory.as_ref());
     let mut found: Vec<CheckResult> = config
@@ -64,7 +64,7 @@ fn udp(config: &Config, is_running: bool) -> Vec<CheckResult> {
     }
 }
 
-/// Whether the names among the allowed sources resolve. When none does, the server does not start. Blocks.
+/// Whether the names of allowed sources resolve. The server does not start if none does. Blocks.
 pub fn sources(config: &Config) -> Vec<CheckResult> {
     let server = &config.butler_sos.user_events.udp_server;
     if !config.butler_sos.user_events.enable || !server.enable_source_validation {
@@ -94,12 +94,12 @@ fn name_of(protocol: Protocol) -> &'static str {
     }
 }
 
-/// An address that was tried.
+/// The result of listening on an address.
 struct Attempt<'a> {
     protocol: Protocol,
     host: &'a str,
     port: u16,
-    /// Somebody has the journal open.
+    /// Whether another process has the journal open.
     is_running: bool,
 }
 

@@ -1,18 +1,18 @@
-//! What a check found, and what it means for whoever asked: one line for each result, one exit code for all.
+//! The results of a check: one line for each result, and one exit code for all.
 
 use std::fmt;
 
 use crate::exit;
 
-/// How it stands with one thing.
+/// The verdict of one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Fine,
-    /// The server starts, and somebody should look.
+    /// The server starts, but an administrator should look.
     Warning,
     /// The configuration is wrong.
     Mistake,
-    /// The configuration may be right; what it names is not there.
+    /// The configuration may be right, but a resource is missing.
     Unavailable,
 }
 
@@ -26,13 +26,13 @@ impl Verdict {
     }
 }
 
-/// One thing that was looked at.
+/// One result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
     pub verdict: Verdict,
-    /// The setting that it is about, such as `Pipeline.operations.port`.
+    /// The setting, such as `Pipeline.operations.port`.
     pub path: String,
-    /// How it stands, without secrets.
+    /// The message, without secrets.
     pub detail: String,
 }
 
@@ -42,7 +42,7 @@ impl CheckResult {
     }
 }
 
-/// All results, each with where its setting was said. Prints one line each.
+/// All results, each with the source of its setting. Prints one line for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     lines: Vec<Line>,
@@ -55,7 +55,7 @@ struct Line {
 }
 
 impl Report {
-    /// Adds results; `origin` tells where the setting at a path was said.
+    /// Adds results. `origin` returns the source of the setting at a path.
     pub fn add(&mut self, results: impl IntoIterator<Item = CheckResult>, origin: &dyn Fn(&str) -> String) {
         for result in results {
             let text = format!("{}: {}: {}", origin(&result.path), result.path, result.detail);
@@ -63,12 +63,12 @@ impl Report {
         }
     }
 
-    /// Adds something that already says where it is.
+    /// Adds a line that already names its source.
     pub fn add_line(&mut self, verdict: Verdict, text: impl Into<String>) {
         self.lines.push(Line { verdict, text: text.into() });
     }
 
-    /// A mistake in the configuration outweighs a resource that is not there; warnings harm nobody.
+    /// A mistake in the configuration takes precedence over a missing resource. Warnings do not count.
     pub fn exit_code(&self) -> u8 {
         if self.count(Verdict::Mistake) > 0 {
             exit::CONFIG
@@ -99,7 +99,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Text of others with its control characters escaped: it stays on its line and cannot steer a terminal.
+/// Escapes control characters in foreign text, so that it stays on one line and cannot control a terminal.
 struct OneLine<'a>(&'a str);
 
 impl fmt::Display for OneLine<'_> {

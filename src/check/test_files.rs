@@ -1,4 +1,4 @@
-//! Certificates for tests, made anew each time.
+//! Certificates for tests, generated each time.
 
 use std::{fs, path::PathBuf};
 
@@ -20,13 +20,13 @@ use tempfile::TempDir;
 
 pub const PASSPHRASE: &str = "open-4711-sesame";
 
-/// `cert.pem`, good as its own CA; `key.pem`, its key behind a passphrase; `other_key.pem`, another key.
+/// `cert.pem`, also usable as its own CA; `key.pem`, its key with a passphrase; `other_key.pem`, another key.
 pub struct CertificateFiles {
     directory: TempDir,
 }
 
 impl CertificateFiles {
-    /// For `localhost`, for so many days from now.
+    /// For `localhost`, valid for this many days.
     pub fn new(days: u32) -> Self {
         let made = Self { directory: tempfile::tempdir().expect("a directory") };
         let (key, other) = (new_key(), new_key());

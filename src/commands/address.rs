@@ -1,10 +1,10 @@
-//! Where the server is, by the command line or by the configuration.
+//! The address of the server, from the command line or the configuration.
 
 use url::Url;
 
 use super::client_error::ClientError;
 
-/// A URL from the command line. Its text is not repeated in errors: somebody may have put a password into it.
+/// A URL from the command line. Errors do not repeat its text, because it may contain a password.
 pub fn address(text: &str) -> Result<Url, ClientError> {
     let url =
         Url::parse(text).map_err(|_| ClientError::Address("not a URL such as http://127.0.0.1:9842"))?;
@@ -20,7 +20,7 @@ pub fn address(text: &str) -> Result<Url, ClientError> {
     Ok(url)
 }
 
-/// Where a server that listens on `host` is reached from this machine.
+/// The address on this machine of a server that listens on `host`.
 pub fn configured_address(host: &str, port: u16) -> Result<Url, ClientError> {
     if port == 0 {
         return Err(ClientError::NoPort);
@@ -29,7 +29,7 @@ pub fn configured_address(host: &str, port: u16) -> Result<Url, ClientError> {
     url.map_err(|_| ClientError::Address("Pipeline.operations.host is not a host name: set --server"))
 }
 
-/// An address to listen on, as an address to send to.
+/// The address to connect to for an address to listen on.
 #[must_use]
 pub fn reachable(host: &str) -> String {
     match host.trim_matches(['[', ']']) {

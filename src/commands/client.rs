@@ -1,8 +1,9 @@
-//! The one HTTP client of the commands: where the server is, who we are, and what its answers mean.
+//! The HTTP client of all commands: address, token, and the meaning of answers.
 //!
-//! Address and token come from `Pipeline.operations`, or from `--server`, `--token` and `--token-file`; which token goes
-//! to which server is [`token`](super::token). Orders carry `X-Butler-SOS: 1`, which the server wants where it asks for
-//! no token. Redirects are not followed: the token is for the server that was named.
+//! Address and token come from `Pipeline.operations`, or from `--server`, `--token` and `--token-file`;
+//! [`token`](super::token) decides which token is sent to which server. Orders have the header `X-Butler-SOS:
+//! 1`, which the server requires when it has no token. Redirects are not followed, because the token is for
+//! the named server only.
 
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use super::token::{Configured, Sent, token_for, token_in};
 use crate::cli::ServerArguments;
 use crate::config::pipeline::operations::Operations;
 
-/// Until an answer begins. The server itself waits up to 15 s for a destination.
+/// The time limit until an answer begins. The server itself waits up to 15 s for a destination.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// A thousand dead letters with all their texts fit.
+/// Enough for a thousand dead letters with all their texts.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 fn hint(status: StatusCode, sent: &Sent) -> &'static str {
@@ -36,7 +37,7 @@ fn hint(status: StatusCode, sent: &Sent) -> &'static str {
     }
 }
 
-/// A server to ask.
+/// A server to send requests to.
 pub struct Server {
     base: Url,
     sent: Sent,
@@ -45,7 +46,7 @@ pub struct Server {
 
 impl Server {
     /// # Errors
-    /// An address that is none, a token file that cannot be read, a token that would be sent in clear text.
+    /// An invalid address, an unreadable token file, a token that would be sent in clear text.
     pub fn new(arguments: &ServerArguments, configured: Option<&Operations>) -> Result<Self, ClientError> {
         let base = match (&arguments.server, configured) {
             (Some(text), _) => address(text)?,
@@ -87,7 +88,7 @@ impl Server {
         self.read(&self.body(answer).await?)
     }
 
-    /// An answer that goes on for ever: a stream of bytes.
+    /// An endless answer: a stream of bytes.
     pub async fn stream(
         &self,
         path: &[&str],
@@ -104,7 +105,7 @@ impl Server {
         Err(self.refusal(answer).await)
     }
 
-    /// What the server answered, as what it should be.
+    /// Parses the server's answer.
     pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
         serde_json::from_str(text)
             .map_err(|error| ClientError::Foreign { server: self.name(), detail: error.to_string() })
@@ -113,7 +114,7 @@ impl Server {
     fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> ClientRequest {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            // Segment by segment: an id cannot become another path.
+            // Segment by segment, so that an id cannot become another path.
             segments.pop_if_empty().push("api").extend(path);
         }
         if !query.is_empty() {
@@ -163,17 +164,17 @@ impl Server {
         ClientError::Unreachable { server: self.name(), detail: error.to_string() }
     }
 
-    /// Its address, as people write it.
+    /// Its address, for people.
     #[must_use]
     pub fn name(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 }
 
-/// The client that all commands call out with.
+/// The client of all commands.
 ///
 /// # Errors
-/// TLS cannot be set up.
+/// When TLS cannot be set up.
 pub fn http_client(insecure: bool) -> Result<Client, TlsError> {
     let tls = ClientTls { verify: !insecure, ..ClientTls::default() };
     let connector = awc::Connector::new().openssl(tls.http_connector(&CertificateWatch::default())?);

@@ -1,10 +1,10 @@
-//! Why a command has no answer from the server, and the exit code that says so.
+//! Why a command got no answer from the server, and its exit code.
 
 use awc::http::StatusCode;
 
 use crate::exit;
 
-/// Why the server cannot be asked, or does not do what it was asked to.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("--server: {0}")]
@@ -22,7 +22,7 @@ pub enum ClientError {
          --insecure-http"
     )]
     ClearText,
-    /// In the server's own words.
+    /// With the server's own message.
     #[error("{detail}{hint}")]
     Refused { status: StatusCode, detail: String, hint: &'static str },
     #[error("{server} is not a butler-sos server: {detail}")]
@@ -30,7 +30,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The exit code that says the same.
+    /// The exit code of this error.
     #[must_use]
     pub fn exit(&self) -> u8 {
         match self {
@@ -42,7 +42,7 @@ impl ClientError {
         }
     }
 
-    /// Asking again as it is cannot help.
+    /// Whether the same request cannot succeed later.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if status.is_client_error())

@@ -1,7 +1,8 @@
 //! `butler-sos dlq`: dead letters, events that a destination refused. Contract: delivery, "Dead letters".
 //!
-//! `list` shows the newest. `retry` delivers to the destination that refused and to no other: one, with its outcome,
-//! or all of a destination, oldest first, in the server ([`job`]). `drop` removes for good.
+//! `list` shows the newest. `retry` delivers to the destination that refused the event, and to no other: one
+//! dead letter, with its outcome, or all of a destination, oldest first, in the server ([`job`]). `drop`
+//! removes for good.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,9 +21,9 @@ use crate::operations::retry::Outcome;
 use crate::operations::state::State;
 
 const API: &str = "dead-letters";
-/// The most of a reason that a list shows.
+/// The maximum length of a reason in a list.
 const REASON_CHARACTERS: usize = 120;
-/// The most that one answer lists.
+/// The maximum number of dead letters in one answer.
 const LIST_MAX: &str = "1000";
 
 pub(super) async fn run(server: &Server, task: &DlqTask) -> Result<(), CommandError> {
@@ -95,7 +96,7 @@ pub fn table(letters: &[DeadLetterJson]) -> String {
     table.lines()
 }
 
-/// One dead letter, a line for each of its parts.
+/// One dead letter, one line for each part.
 #[must_use]
 pub fn sheet(letter: &DeadLetterJson) -> String {
     let mut table = Table::new(&[("DEAD LETTER", Side::Left), ("", Side::Left)]);
@@ -149,7 +150,7 @@ async fn retry_one(server: &Server, id: &str, as_json: bool) -> Result<(), Comma
     }
 }
 
-/// One destination after the other; one that fails does not keep the next from being tried.
+/// Retries one destination after the other. An error does not stop the next one.
 async fn retry_all(server: &Server, arguments: &DlqSome) -> Result<(), CommandError> {
     let mut failed = None;
     for destination in destinations(server, arguments).await? {
@@ -159,7 +160,7 @@ async fn retry_all(server: &Server, arguments: &DlqSome) -> Result<(), CommandEr
             Err(error) => Err(error.into()),
         };
         if let Err(error) = done {
-            // The last one is told at the end.
+            // The last error is reported at the end.
             if let Some(earlier) = failed.replace(error) {
                 note(&CommandError::to_string(&earlier));
             }
@@ -170,7 +171,7 @@ async fn retry_all(server: &Server, arguments: &DlqSome) -> Result<(), CommandEr
 
 // === drop
 
-/// How many were removed.
+/// The number of removed dead letters.
 #[derive(Debug, Deserialize)]
 struct Dropped {
     dropped: u64,
@@ -194,7 +195,7 @@ fn say_dropped(what: &str, dropped: &Dropped, as_json: bool) -> Result<(), Comma
 
 // === all three
 
-/// The destination that was named; else all that have dead letters, those that are configured no more included.
+/// The named destination; otherwise all with dead letters, including those that are no longer configured.
 async fn destinations(server: &Server, arguments: &DlqSome) -> Result<BTreeSet<String>, CommandError> {
     if let Some(destination) = &arguments.destination {
         return Ok(BTreeSet::from([destination.clone()]));

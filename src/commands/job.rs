@@ -1,4 +1,4 @@
-//! Retries and replays that are under way in the server: how they are going, until they end or Ctrl-C stops them.
+//! Shows running retries and replays until they end or Ctrl-C stops them.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -13,15 +13,16 @@ use crate::signals::Interrupts;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The server's answer to an order that begins a job.
+/// The server's answer to an order that starts a job.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Started {
     pub job: JobState,
 }
 
-/// Shows how a job goes until it has ended, then says how. Ctrl-C stops it; a second one leaves it to itself.
+/// Shows the progress of a job until it ends, then the result. Ctrl-C stops the job; a second one only ends
+/// the command.
 pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> Result<(), CommandError> {
-    // One for the whole time: what is pressed while the server is being asked counts too.
+    // One listener for the whole time, so that Ctrl-C during a request counts too.
     let mut interrupts = Interrupts::listen()
         .map_err(|error| CommandError::NotDone(format!("cannot install a signal handler: {error}")))?;
     let mut meter = Meter::new(!as_json);
@@ -53,13 +54,13 @@ pub(super) async fn follow(server: &Server, begun: JobState, as_json: bool) -> R
         say(&format!("{}\n", progress(&job)))?;
     }
     match job.phase {
-        // In JSON it has been said above, for programs; here it is for people.
+        // The JSON above is for programs, this message is for people.
         Phase::Failed => Err(CommandError::NotDone(format!("the {} failed", kind(&job)))),
         _ => Ok(()),
     }
 }
 
-/// A job that has ended by itself meanwhile cannot be stopped; how it ended is seen next.
+/// A job that has already ended cannot be stopped. The next state shows how it ended.
 async fn stop(server: &Server, job: &JobState) -> Result<(), CommandError> {
     note("stopping");
     let body = serde_json::json!({ "destination": job.destination });
@@ -85,7 +86,7 @@ const fn kind(job: &JobState) -> &'static str {
     }
 }
 
-/// How a job is going, or went, in one line.
+/// The progress or the result of a job in one line.
 #[must_use]
 pub fn progress(job: &JobState) -> String {
     let phase = match job.phase {
@@ -111,8 +112,8 @@ pub fn progress(job: &JobState) -> String {
     line
 }
 
-/// Progress on standard error: a line that is written over on a terminal, else one whenever something changed by a
-/// tenth or is in the way.
+/// Progress on standard error: on a terminal one line that is overwritten, otherwise a line at every tenth
+/// and at every problem.
 struct Meter {
     is_shown: bool,
     is_terminal: bool,
@@ -130,7 +131,7 @@ impl Meter {
         }
         let line = progress(job);
         if self.is_terminal {
-            // Nothing can be done when it is gone.
+            // There is no way to report that standard error is closed.
             let _ = write!(io::stderr(), "\r\x1b[2K{line}");
             let _ = io::stderr().flush();
             return;

@@ -1,6 +1,6 @@
-//! The commands that look at a running server, and do something about what they see.
+//! The commands that read the state of a running server, and change it.
 //!
-//! | command | file | asks |
+//! | command | file | endpoint |
 //! |---|---|---|
 //! | `status` | [`status`] | `/api/state` |
 //! | `top` | [`top`] | `/api/live`, `/api/events` |
@@ -8,9 +8,9 @@
 //! | `dlq list\|show\|retry\|drop` | [`dlq`] | `/api/dead-letters…` |
 //! | `replay` | [`replay`] | `/api/replay`, and `/api/state` for how it goes ([`job`]) |
 //!
-//! All speak with the operations API through [`client`]. What they print is made by pure functions; text from outside
-//! reaches a terminal escaped. Results go to standard output, notes and progress to standard error. Exit codes:
-//! 0, 64 for what cannot be asked so, 69 when the server does not answer or does not do it.
+//! All use the operations API through [`client`]. Pure functions format their output; foreign text is escaped
+//! for the terminal. Results go to standard output, notes and progress to standard error. Exit codes: 0, 64
+//! for invalid arguments, 69 when the server does not answer or does not execute the order.
 
 use std::io::{self, Write};
 
@@ -34,14 +34,14 @@ pub mod top;
 
 use client::Server;
 
-/// Why a command ends without having done what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
     Client(#[from] client_error::ClientError),
-    /// The server answered, and what was wanted did not happen.
+    /// The server answered, but the result is not the wanted one.
     #[error("{0}")]
     NotDone(String),
     #[error("cannot write: {0}")]
@@ -54,14 +54,14 @@ impl CommandError {
             Self::Usage(_) => exit::USAGE,
             Self::Client(error) => error.exit(),
             Self::NotDone(_) => exit::UNAVAILABLE,
-            // Who reads has seen enough, as in `… | head`.
+            // The reader has closed the pipe, as in `… | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
             Self::Output(_) => exit::UNAVAILABLE,
         }
     }
 }
 
-/// The server that a command is about; `None` for a command that is about none.
+/// The server of a command; `None` for a command without one.
 #[must_use]
 pub fn server_of(command: &Command) -> Option<&ServerArguments> {
     match command {
@@ -81,7 +81,7 @@ pub fn server_of(command: &Command) -> Option<&ServerArguments> {
     }
 }
 
-/// Does what `command` asks of the server at `of`; the exit code.
+/// Runs `command` on the server at `of`. Returns the exit code.
 pub fn run(command: &Command, of: &ServerArguments, configured: Option<&Operations>) -> u8 {
     let done = actix_rt::System::new().block_on(async {
         let server = Server::new(of, configured)?;
@@ -106,14 +106,14 @@ pub fn run(command: &Command, of: &ServerArguments, configured: Option<&Operatio
     }
 }
 
-/// Writes to standard output, at once.
+/// Writes to standard output and flushes.
 fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// A line on standard error. Nothing can be done when it is gone.
+/// Writes a line to standard error. Errors are ignored.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", crate::logging::line::escaped(text));
 }

@@ -1,5 +1,5 @@
-//! `butler-sos replay`: what the journal still holds of a time, to one destination once more. Contract: delivery,
-//! "Replay". What a destination may not get twice, the server refuses, in words.
+//! `butler-sos replay`: delivers stored events of a range of time to one destination again. Contract:
+//! delivery, "Replay". The server refuses a destination that must not get events twice.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ pub(super) async fn run(server: &Server, arguments: &Replay) -> Result<(), Comma
     job::follow(server, started.job, arguments.json).await
 }
 
-/// A time that is all digits is Unix milliseconds; whether another is one, the server says.
+/// A time that is all digits is Unix milliseconds. The server validates other formats.
 fn order(destination: &str, from: &str, to: Option<&str>) -> Value {
     let time = |text: &str| text.parse::<u64>().map_or_else(|_| json!(text), |unix_ms| json!(unix_ms));
     json!({ "destination": destination, "from": time(from), "to": to.map(time) })
