@@ -42,9 +42,6 @@ pub struct Answer {
     pub is_cut: bool,
 }
 
-/// Names and values, as they stand in the answer.
-type Headers = Vec<(String, String)>;
-
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         value(&self.headers, name)

@@ -42,7 +42,7 @@ async fn every_version_gets_every_line_once() {
 }
 
 #[actix_rt::test]
-async fn poison_costs_itself_alone_and_taken_lines_are_not_repeated() {
+async fn a_refused_line_costs_itself_alone_and_accepted_lines_are_not_repeated() {
     for (version, token, target) in versions() {
         let fake = FakeInflux::start_with_token(version, token);
         let harness = harness(&fake, target);
@@ -133,7 +133,7 @@ async fn a_database_that_is_dropped_is_made_again() {
 }
 
 #[actix_rt::test]
-async fn who_may_only_write_writes() {
+async fn a_user_who_may_only_write_is_enough() {
     let fake = FakeInflux::start_with_token(FakeVersion::V3, "t0ken");
     fake.let_administer(false);
     let harness = harness(&fake, v3());

@@ -3,7 +3,7 @@
 //! | who | what it cannot take | where it goes | shown by |
 //! |---|---|---|---|
 //! | UDP intake, user parser | no layout of a proxy, not UTF-8, too long, from a stranger | quarantine, `rejected` by reason | `conservation` |
-//! | user parser | a datagram that makes it panic | quarantine, `actor_panic` | `user_parser::tests::poison_costs_itself_alone` |
+//! | user parser | a datagram that makes it panic | quarantine, `actor_panic` | `user_parser::tests::a_datagram_that_panics_affects_no_other_datagram` |
 //! | audit API | no JSON, no envelope, a payload against its schema | answered 400 or 422, `rejected` by reason | `golden_audit_api`, `audit_hostile` |
 //! | every encoder and destination | a record of the journal that is no event | dead letter | here |
 //! | InfluxDB 1 (real), 2, 3 | a field of another type than there is | dead letter, InfluxDB's words | here, `influx_versions`, `real_influx` |

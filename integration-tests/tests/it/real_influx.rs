@@ -33,7 +33,7 @@ async fn a_database_that_is_there_is_used() {
 }
 
 #[actix_rt::test]
-async fn poison_costs_itself_alone() {
+async fn a_refused_line_costs_itself_alone() {
     let influxd = Influxd::start_new();
     let harness = start(config(influxd.port(), v1(None)), Stream::UserEvents, || Plain);
     let begin = unix_ns();
