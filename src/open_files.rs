@@ -1,7 +1,7 @@
 //! How many files and connections the process may have open (`RLIMIT_NOFILE`).
 //!
 //! The soft limit is often 1024, for old programs' sake; a process may raise it to the hard one. Connections get what
-//! is left above a reserve for journal, files, destinations and the operations endpoint, so that a crowd of
+//! is left above a reserve for journal, files, destinations and the operations endpoint, so that many
 //! connections cannot keep the server from opening its own files.
 
 use butler_sos_actors::kit::platform::process::{open_files, raise_open_files};

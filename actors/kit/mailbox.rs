@@ -145,7 +145,7 @@ where
     }
 
     /// Sends with the room that an earlier mailbox of the same chain has granted.
-    #[expect(clippy::disallowed_methods, reason = "the passage holds the bound that do_send ignores")]
+    #[expect(clippy::disallowed_methods, reason = "the guard in flight holds the bound that do_send ignores")]
     pub fn pass(&self, body: M, in_flight: InFlight) {
         self.to.do_send(Envelope { body, in_flight });
     }
@@ -180,7 +180,7 @@ where
     M::Result: Send,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outlet({}/{})", self.depth(), self.bound)
+        write!(f, "Mailbox({}/{})", self.depth(), self.bound)
     }
 }
 

@@ -317,7 +317,7 @@ fn of_actors(state: &State, before: &Figures, found: &mut Vec<Problem>) {
                 "Please report this with the log lines \"actor panicked\". After too many restarts the process exits with status 70, and the service manager restarts it.",
             ));
         }
-        if name == DEAD_LETTER_KEEPER {
+        if name == DEAD_LETTER_LOG {
             let earlier = before.actors.get(name).map(|of| &of.rejected);
             let more = |reason: &str| {
                 let now = actor.figures.rejected.get(reason).copied().unwrap_or(0);
@@ -365,19 +365,19 @@ fn of_note(place: &str, symptom: &str, about: &str, found: &mut Vec<Problem>) {
 }
 
 /// The actor that stores dead letters.
-pub const DEAD_LETTER_KEEPER: &str = "dead_letter_keeper";
+pub const DEAD_LETTER_LOG: &str = "dead_letter_keeper";
 
 fn of_dead_letters(refused: u64, lost: u64, found: &mut Vec<Problem>) {
     if refused > 0 {
         found.push(problem(
-            Severity::Error, "dead-letters-refused", DEAD_LETTER_KEEPER,
+            Severity::Error, "dead-letters-refused", DEAD_LETTER_LOG,
             format!("Dead letters could not be written in the last 5 minutes: {}. The destinations wait; no event is lost.", some(refused, "attempt")),
             "Free space on the disk of Pipeline.deadLetters.directory; check its permissions, owner and mount options. Delivery resumes by itself.",
         ));
     }
     if lost > 0 {
         found.push(problem(
-            Severity::Error, "dead-letters-evicted", DEAD_LETTER_KEEPER,
+            Severity::Error, "dead-letters-evicted", DEAD_LETTER_LOG,
             format!("Old dead letters were deleted to free space in the last 5 minutes: {}.", some(lost, "event")),
             "Raise Pipeline.deadLetters.bytesMax, and fix the cause of the rejections; see the reasons under Dead letters.",
         ));
@@ -545,11 +545,11 @@ mod tests {
             ActorState { figures: ActorFigures { rejected, ..ActorFigures::default() }, mailbox: None }
         };
         let both = [
-            ("dead-letters-refused", DEAD_LETTER_KEEPER, "Free space on"),
-            ("dead-letters-evicted", DEAD_LETTER_KEEPER, "Raise Pipeline.deadLetters.bytesMax, and"),
+            ("dead-letters-refused", DEAD_LETTER_LOG, "Free space on"),
+            ("dead-letters-evicted", DEAD_LETTER_LOG, "Raise Pipeline.deadLetters.bytesMax, and"),
         ];
         let change = |s: &mut State| {
-            s.actors.insert(DEAD_LETTER_KEEPER.into(), line_log(&[("disk", 1), ("evicted", 9)]));
+            s.actors.insert(DEAD_LETTER_LOG.into(), line_log(&[("disk", 1), ("evicted", 9)]));
             // The quarantine has a bounded size, and its content is not events.
             s.actors.insert("quarantine_keeper".into(), line_log(&[("evicted", 9)]));
         };

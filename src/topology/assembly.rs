@@ -31,7 +31,7 @@ use super::self_metrics::SelfMetrics;
 use super::settings::{self, bound};
 use super::{Runtime, StartError, threads};
 use crate::config::{Config, Hides, Loaded};
-use crate::operations::advice::DEAD_LETTER_KEEPER;
+use crate::operations::advice::DEAD_LETTER_LOG;
 use crate::operations::jobs::RedeliveryPort;
 use crate::operations::journal_reader::JournalReader;
 use crate::operations::live::Live;
@@ -75,7 +75,7 @@ impl<'a> Assembly<'a> {
             .start(&arbiters[0].handle(), meter.clone(), move || Journal::new(journal, store));
         let room = bound(config.pipeline.actors.journal.mailbox);
         let to_dead_letters =
-            line_log(shared, &line_logs, DEAD_LETTER_KEEPER, settings::dead_letters(config), room);
+            line_log(shared, &line_logs, DEAD_LETTER_LOG, settings::dead_letters(config), room);
         let to_append = Mailbox::<Append>::new(journal.clone(), room);
         Ok(Self {
             config,

@@ -48,10 +48,10 @@ fn a_hangup_opens_the_log_file_anew_and_the_user_signals_are_ignored() {
     let log = sandbox.path().join("log");
     std::fs::rename(log.join(&name), log.join("moved-away")).expect("moved");
     sandbox.signal("HUP");
-    wait_for_line(&sandbox, &["the log file is opened anew", "SIGHUP"]);
+    wait_for_line(&sandbox, &["reopening the log file", "SIGHUP"]);
     wait_for("the new file to hold that line", || {
         let files = log_files(&sandbox);
-        files.iter().any(|(of, text)| *of == name && text.contains("opened anew")).then_some(())
+        files.iter().any(|(of, text)| *of == name && text.contains("reopening the log file")).then_some(())
     });
     // Twice in a row is once more.
     sandbox.signal("HUP");

@@ -73,9 +73,9 @@ mod tests {
         check(2_500, 1, true, "400/s");
         check(10, 1, true, "100 000/s");
         check(20_000, 8, true, "eight at a time");
-        check(5_000, 500, true, "100 000/s, after naps");
-        check(5_000, 1, false, "a nap that brought one");
-        check(5_000, 0, false, "a nap that brought nothing");
+        check(5_000, 500, true, "100 000/s, after pauses");
+        check(5_000, 1, false, "a pause that brought one");
+        check(5_000, 0, false, "a pause that brought nothing");
     }
 
     #[test]
