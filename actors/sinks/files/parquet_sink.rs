@@ -12,8 +12,6 @@ use butler_sos_domain::encode::parquet;
 use crate::sinks::files::columnar::{Columnar, Encoder};
 use crate::sinks::sink::Sink;
 
-pub use crate::sinks::files::columnar::ColumnarConfig as ParquetConfig;
-
 pub type ParquetSink = Sink<ParquetFiles>;
 pub type ParquetFiles = Columnar<Parquet>;
 

@@ -12,8 +12,6 @@ use butler_sos_domain::encode::qvd;
 use crate::sinks::files::columnar::{Columnar, Encoder};
 use crate::sinks::sink::Sink;
 
-pub use crate::sinks::files::columnar::ColumnarConfig as QvdConfig;
-
 pub type QvdSink = Sink<QvdFiles>;
 pub type QvdFiles = Columnar<Qvd>;
 
